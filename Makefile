@@ -1,0 +1,41 @@
+# Everything a newcomer types. Each target makes its own environment first; nothing has to be installed by hand.
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys,venv,ensurepip; sys.exit(sys.version_info < (3,11))' >/dev/null 2>&1 && echo $$p && break; done)
+ARGS ?=
+ONLY ?=
+
+.PHONY: demo test check format bench soak servers servers-stop lock clean
+
+$(VENV)/.ready: requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON) (once)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
+	@touch $@
+
+demo: $(VENV)/.ready
+	@$(VENV)/bin/recordgate demo $(ARGS)
+
+test: $(VENV)/.ready
+	@$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/.ready
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+	@$(PY) -m pytest -q tests/unit/test_layout.py
+
+format: $(VENV)/.ready
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+
+bench: $(VENV)/.ready
+	@$(PY) -m benchmarks $(ONLY)
+
+# Needs uv (a tool of maintainers, not of users); --no-emit-index-url keeps registry addresses out.
+lock:
+	uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,129 @@
+"""The settings: `recordgate.toml`, overridden by RECORDGATE_… variables. docs/reference/settings.md
+lists each (a test fails when one is missing there); an unknown one is an error."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stores.errors import SetupError
+
+
+class Settings(BaseSettings):
+    """Every setting of recordgate. A `description` becomes the reference page's text."""
+
+    model_config = SettingsConfigDict(env_prefix="RECORDGATE_", extra="forbid", frozen=True)
+
+    contract: Path | None = Field(None, description="A contract file, or a folder of contracts.")
+    postgres: SecretStr = Field(
+        SecretStr("embedded:"),
+        description="Where canonical is: `embedded:` or `postgresql://user@host/db`.",
+    )
+    postgres_password_file: Path | None = Field(
+        None, description="A file whose first line is the password of `postgres`."
+    )
+    search: SecretStr = Field(
+        SecretStr("tantivy:"),
+        description="The search store: `tantivy:`, `elasticsearch://host:9200`.",
+    )
+    documents: SecretStr = Field(
+        SecretStr("sqlite:"),
+        description="The document store: `sqlite:`, `mongodb://host:27017/db`.",
+    )
+    changes: SecretStr = Field(
+        SecretStr("pgoutput:"),
+        description="Where changes come from: `pgoutput:`, `kafka://host:9092/?topic_prefix=P&group=G`.",
+    )
+    data_dir: Path = Field(
+        Path(".recordgate"), description="Folder of the embedded stores and of secrets made by us."
+    )
+    host: str = Field("127.0.0.1", description="Address on which the gateway listens.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the gateway; 0 picks a free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged to stderr, and more."
+    )
+    batch_size: int = Field(
+        1000,
+        ge=1,
+        le=20_000,
+        description="Most records that are read and written to a store at once.",
+    )
+    backlog_memory_keys: int = Field(
+        200_000,
+        ge=1000,
+        description="Dirty keys a sink holds in memory before they go to its durable backlog.",
+    )
+    statement_timeout: float = Field(
+        15.0, gt=0, description="Seconds a query of the gateway may take in a store."
+    )
+    max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
+    max_depth: int = Field(15, ge=1, description="Deepest nesting of a GraphQL query.")
+    max_aliases: int = Field(
+        100, ge=1, description="Most fields a GraphQL query may name by alias."
+    )
+    max_tokens: int = Field(15_000, ge=100, description="Most tokens in a GraphQL document.")
+    pool_size: int = Field(10, ge=1, description="Connections of the gateway to canonical.")
+    token_secret_file: Path | None = Field(
+        None,
+        description="File with the secret that signs freshness tokens; made in data_dir when unset.",
+    )
+
+    @field_validator("contract", "data_dir", mode="after")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Settings from `config` (default: `recordgate.toml` where it exists), the environment, and
+    `overrides` (the strongest). Relative paths in the file are relative to the file. Raises SetupError
+    that names the setting; never prints its value."""
+    values: dict[str, Any] = {}
+    path = config or Path("recordgate.toml")
+    if config is not None and not config.is_file():
+        raise SetupError(f"no settings file at {config}", hint="name one with --config FILE")
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SetupError(f"{path} is not valid TOML: {error}") from error
+        for name in ("contract", "data_dir", "postgres_password_file", "token_secret_file"):
+            if isinstance(values.get(name), str):
+                values[name] = path.parent / Path(values[name]).expanduser()
+    known = set(Settings.model_fields)
+    for name in values:
+        if name not in known:
+            raise SetupError(
+                f"{path}: unknown setting {name!r}", hint="see docs/reference/settings.md"
+            )
+    for variable in os.environ:
+        if variable.startswith("RECORDGATE_"):
+            name = variable.removeprefix("RECORDGATE_").lower()
+            if name not in known and not name.startswith("test_"):
+                raise SetupError(f"unknown setting in the environment: {variable}")
+    given = {k: v for k, v in overrides.items() if v is not None}
+    try:
+        settings = Settings(**values)
+        if given:
+            settings = Settings.model_validate(settings.model_dump() | given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(p) for p in first["loc"]) or "settings"
+        raise SetupError(f"setting {where}: {first['msg']}") from None
+    return settings

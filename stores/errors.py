@@ -1,0 +1,133 @@
+"""The one tree of errors. A driver's error becomes one of these once, at the adapter's edge.
+
+    RecordgateError
+    ├── ContractError          the contract, or what was asked of it, is wrong
+    ├── InputError             the caller's input is wrong; the same call fails again
+    │   └── LimitError         the input is right but larger than allowed
+    ├── ConstraintError        canonical refused a row: key, foreign key, check, not null
+    ├── ConflictError          somebody else was faster, or holds what is needed
+    ├── StoreError             a store did not do what was asked
+    │   ├── StoreUnavailable   not reached, overloaded or timed out: the same call may work later
+    │   ├── StoreRefused       reached, and it said no: the same call fails again
+    │   └── StoreLost          it has lost data, or belongs to somebody else
+    ├── StaleError             no store is as fresh as the caller asked
+    ├── GapError               changes are missing between our position and the source
+    └── SetupError             the surroundings are wrong: a port, a folder, a setting, a version
+
+Every class has a stable `code`, listed in docs/reference/errors.md (a test fails when one is not).
+A message says what is wrong and where; `hint` says what to do. Neither carries SQL, secrets or values
+of hidden fields.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RecordgateError(Exception):
+    """Base of all errors that recordgate raises on purpose."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail_code = code or self.code
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ContractError(RecordgateError):
+    """The contract is wrong. `findings` holds every finding of the linter, where it was the linter."""
+
+    code = "CONTRACT_INVALID"
+
+    def __init__(self, message: str, *, hint: str = "", findings: tuple[object, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = findings
+
+
+class InputError(RecordgateError):
+    """The caller's input is wrong."""
+
+    code = "BAD_USER_INPUT"
+
+
+class LimitError(InputError):
+    """The input is larger than a limit; the message names the limit and the setting that moves it."""
+
+    code = "LIMIT_EXCEEDED"
+
+
+class ConstraintError(RecordgateError):
+    """Canonical refused a row. `field` names the property where one is known."""
+
+    code = "CONSTRAINT_VIOLATION"
+
+    def __init__(self, message: str, *, hint: str = "", field: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
+class ConflictError(RecordgateError):
+    """Somebody else changed or holds what this call needs."""
+
+    code = "CONFLICT"
+
+
+class StoreError(RecordgateError):
+    """A store did not do what was asked. `store` names it."""
+
+    code = "STORE_ERROR"
+
+    def __init__(self, message: str, *, store: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.store = store
+
+
+class StoreUnavailable(StoreError):
+    """Not reached, overloaded or timed out: worth another try, after `retry_after` seconds if given."""
+
+    code = "STORE_UNAVAILABLE"
+
+    def __init__(
+        self, message: str, *, store: str, hint: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, store=store, hint=hint)
+        self.retry_after = retry_after
+
+
+class StoreRefused(StoreError):
+    """The store understood and refused: not worth another try."""
+
+    code = "STORE_REFUSED"
+
+
+class StoreLost(StoreError):
+    """The store's data is gone, older than our positions, or belongs to another contract."""
+
+    code = "STORE_LOST"
+
+
+class StaleError(RecordgateError):
+    """No store that can answer is as fresh as asked; `behind_ms` says by how much, where known."""
+
+    code = "STALE"
+
+    def __init__(self, message: str, *, hint: str = "", behind_ms: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.behind_ms = behind_ms
+
+
+class GapError(RecordgateError):
+    """Changes are missing between our position and the source; only a reload heals it."""
+
+    code = "GAP"
+
+
+class SetupError(RecordgateError):
+    """The surroundings are wrong: a port in use, a folder of another account, an unknown setting."""
+
+    code = "SETUP"

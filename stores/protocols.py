@@ -1,0 +1,213 @@
+"""What every store must do, whatever its backend; `tests/conformance` holds each to it.
+
+A store keeps, per record type, numbered *generations*; one of them is active and is what readers
+see. Into a generation go *writes*: (key, version, document or delete). Versions are WAL positions of
+canonical, unique and growing per reading; documents are finished JSON that the store returns byte for
+byte, or equal as parsed JSON where it lacks `Capability.EXACT_BYTES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from stores.contract.model import Contract
+from stores.query import (
+    Children,
+    ChildrenQuery,
+    Filter,
+    SearchQuery,
+    SearchResult,
+    Suggestion,
+)
+
+
+class Capability(StrEnum):
+    """What a store can do beyond the protocol's core. The router and the tests read the same names."""
+
+    EXACT_BYTES = "exact_bytes"
+    """Documents come back byte for byte."""
+    CHILDREN = "children"
+    """`DocumentStore.children`, in canonical's key order."""
+    HIGHLIGHTS = "highlights"
+    FACETS = "facets"
+    SUGGEST = "suggest"
+    FUZZY = "fuzzy"
+    SEARCH_SORT = "search_sort"
+    SHARED = "shared"
+    """Other processes on other hosts can read it; without: only processes on this machine."""
+    TOMBSTONES_FOREVER = "tombstones_forever"
+    """A delete's version is remembered as long as the generation lives, not for a time only."""
+
+
+class Outcome(StrEnum):
+    """The store's verdict on one write."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+    """The store holds a version at least as new. The writer reads once more and tries again."""
+    RETRY = "retry"
+    """Not taken now (overloaded, timed out): the same write may be sent again."""
+    REJECT = "reject"
+    """Will never be taken as it is; `reason` says why. Becomes a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """`document` None is a delete. `version` is positive and fits 63 bits."""
+
+    key: str
+    version: int
+    document: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    outcome: Outcome
+    reason: str = ""
+
+
+APPLIED = Verdict(Outcome.APPLIED)
+STALE = Verdict(Outcome.STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a reader of the store sees: every commit up to `lsn` of the database `system`.
+
+    `as_of` (seconds since the epoch, canonical's clock) is a moment at which nothing beyond `lsn`
+    had been committed: what a reader sees is at most `now - as_of` old.
+    """
+
+    system: str
+    lsn: int
+    as_of: float
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """`state`: building, active, retired."""
+
+    number: int
+    state: str
+    shape: str
+    """Fingerprint of what the contract said when it was built; another one needs a reload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One record as a store holds it, for verify."""
+
+    key: str
+    version: int
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`ok` False: `problem` says what is wrong and `hint` how to mend it."""
+
+    ok: bool
+    version: str = ""
+    problem: str = ""
+    hint: str = ""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The part that search and document stores share.
+
+    All methods are safe to call again after a failure or a crash. Errors are `StoreUnavailable`
+    (try later), `StoreRefused` (never) and `StoreLost`; nothing else leaves an adapter. Blocking
+    work is done off the event loop. One process writes (a second `open(write=True)` raises
+    `ConflictError` where the backend is local); any number read.
+    """
+
+    kind: str
+    """The adapter's name: "sqlite", "tantivy", "elasticsearch", "mongodb"."""
+    capabilities: frozenset[Capability]
+
+    async def open(self, contract: Contract, *, write: bool) -> None:
+        """Connect and check that what is there is ours. Creates what belongs to no generation.
+        Raises StoreLost where the place holds another contract's or somebody else's data."""
+
+    async def close(self) -> None: ...
+
+    async def health(self) -> Health:
+        """Never raises; answers within two seconds."""
+        ...
+
+    # Generations ------------------------------------------------------------------------------
+
+    async def generations(self, type_name: str) -> list[Generation]: ...
+
+    async def create_generation(self, type_name: str, number: int) -> None:
+        """An empty generation in state building; nothing happens where it is there already."""
+
+    async def activate(self, type_name: str, number: int) -> None:
+        """Make `number` what readers see, in one step, and the one before it retired. A reader that
+        began before sees the old one to its end or gets an error; never a mix."""
+
+    async def drop_generation(self, type_name: str, number: int) -> None:
+        """Remove it with all its data. Raises StoreRefused for the active one."""
+
+    # Writing ----------------------------------------------------------------------------------
+
+    async def write(
+        self, type_name: str, generation: int, writes: Sequence[Write]
+    ) -> list[Verdict]:
+        """Take each write whose version is greater than the one held, deleted or not; a verdict
+        for each, in order. Keys are distinct within a call. An applied write is promised neither
+        durable nor visible until `publish` returns, and a reader may see it before."""
+        ...
+
+    async def publish(self, position: Position | None) -> None:
+        """Make all writes so far durable and visible, then record `position` (None: leave it) so
+        that `position()` never says more than a reader can see."""
+
+    async def position(self) -> Position | None:
+        """The last published position; None where there is none. Cheap: asked for every query."""
+        ...
+
+    # Verify -----------------------------------------------------------------------------------
+
+    async def scan(
+        self, type_name: str, generation: int, after: str | None, limit: int
+    ) -> list[Stored]:
+        """Up to `limit` records with a key greater than `after`, in bytewise order of keys;
+        deleted ones are left out. Fewer than `limit` means the end."""
+        ...
+
+    async def count(self, type_name: str, generation: int) -> int: ...
+
+
+@runtime_checkable
+class DocumentStore(Store, Protocol):
+    """Reads by key and by parent."""
+
+    async def get(self, type_name: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The documents of those keys that exist, from the active generation."""
+        ...
+
+    async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
+        """For each of `query.values` its records. Needs `Capability.CHILDREN`."""
+        ...
+
+
+@runtime_checkable
+class SearchStore(Store, Protocol):
+    """Full-text reads. Not promised: that scores of two stores, or of two generations, agree."""
+
+    async def search(self, query: SearchQuery) -> SearchResult: ...
+
+    async def suggest(
+        self, type_name: str, text: str, first: int, properties: tuple[str, ...] | None = None
+    ) -> list[Suggestion]:
+        """Completions of `text` from the properties that the contract marks `suggest`."""
+        ...
+
+    def can_filter(self, type_name: str, filter: Filter) -> str:
+        """Empty where `search` can apply `filter` with canonical's meaning; else why it cannot."""
+        ...

@@ -1,0 +1,161 @@
+"""What is asked of a store, free of any store's language: filters, orders, pages, searches.
+
+Names are property and relation names of the contract. Values are Python values as `stores.values`
+coerces them: str, int, float, bool, Decimal, date, datetime, time, UUID, and lists of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+
+class Op(StrEnum):
+    """Comparisons. `eq` and the rest never match a missing value; `is_null` asks for it."""
+
+    EQ = "eq"
+    NEQ = "neq"
+    IN = "in"
+    NOT_IN = "notIn"
+    GT = "gt"
+    GTE = "gte"
+    LT = "lt"
+    LTE = "lte"
+    CONTAINS = "contains"
+    """A substring, case-sensitive; of an array property: the element is in it."""
+    STARTS_WITH = "startsWith"
+    IS_NULL = "isNull"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    property: str
+    op: Op
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A related record (any of them, where there are many) satisfies `filter`."""
+
+    relation: str
+    filter: Filter
+
+
+Filter: TypeAlias = "Compare | And | Or | Not | Related"
+
+EVERYTHING = And(())
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One step of an order. Missing values come last when ascending, first when descending
+    (Postgres's own rule), unless `nulls_first` says otherwise. `path` holds to-one relation names."""
+
+    property: str
+    descending: bool = False
+    nulls_first: bool | None = None
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChildrenQuery:
+    """The records of `type` whose `columns` equal one of `values`, in key order, `limit` for each.
+
+    The one to-many read of a document store: what a nested connection without arguments but `first`
+    needs. `values` are tuples in the order of `properties`.
+    """
+
+    type: str
+    properties: tuple[str, ...]
+    values: Sequence[tuple[Any, ...]]
+    limit: int
+    count: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """For one parent: documents (JSON bytes) in key order, and the whole count where it was asked."""
+
+    documents: list[bytes]
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    property: str
+    size: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """A full-text query. An empty `text` matches everything (a browse by filter and facet).
+
+    `properties`: the text properties that may be searched, None for all the contract declares.
+    `highlight`: properties to highlight; hits carry fragments with `<em>` around matches, the rest
+    HTML-escaped. `sort` empty: by score, ties by key. `after`: the sort values of the last hit, as
+    `SearchHit.sort_values` gave them.
+    """
+
+    type: str
+    text: str = ""
+    filter: Filter = EVERYTHING
+    facets: tuple[Facet, ...] = ()
+    highlight: tuple[str, ...] = ()
+    sort: tuple[Order, ...] = ()
+    first: int = 20
+    after: tuple[Any, ...] | None = None
+    properties: tuple[str, ...] | None = None
+    fuzzy: bool = True
+    suggestions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    key: str
+    score: float | None
+    document: bytes
+    highlights: dict[str, list[str]] = field(default_factory=dict)
+    sort_values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FacetBucket:
+    value: Any
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """`total` is exact unless `total_is_lower_bound`. `suggestions`: corrected query texts."""
+
+    hits: list[SearchHit]
+    total: int
+    facets: dict[str, list[FacetBucket]] = field(default_factory=dict)
+    suggestions: list[str] = field(default_factory=list)
+    has_next: bool = False
+    total_is_lower_bound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    text: str
+    key: str
+    score: float

@@ -1,0 +1,95 @@
+"""What a change source yields: transactions of changes, each only a reason to look again.
+
+A change carries the values of *tracked* columns only: those of the key, of foreign keys, and of
+columns that a foreign key points to. Everything else is read from canonical when it is projected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+
+class ChangeOp(StrEnum):
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+
+Row: TypeAlias = Mapping[str, str | None]
+"""Column → text form as Postgres prints it (None: NULL). A column that the source did not send
+(unchanged TOAST, not in the replica identity) is absent."""
+
+
+@dataclass(slots=True)
+class Change:
+    """One row's change. `new` is empty for delete and truncate. `old` holds what the source knows of
+    the row before: the key where it changed or the row was deleted, all tracked columns under
+    REPLICA IDENTITY FULL; empty otherwise."""
+
+    schema: str
+    table: str
+    op: ChangeOp
+    new: Row = field(default_factory=dict)
+    old: Row = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Transaction:
+    """Changes that were committed together. `lsn` is the end of the commit record: acknowledging it
+    means never seeing this transaction again. `xid` is the 32-bit transaction id, None where the
+    source does not know it (then visibility cannot be checked and the sender must be a snapshot)."""
+
+    lsn: int
+    commit_time: float
+    xid: int | None
+    changes: Sequence[Change]
+
+
+@dataclass(slots=True)
+class Progress:
+    """No transaction is open or undelivered up to `lsn`, as of `at` (seconds, canonical's clock).
+    Yielded while idle, so that positions move when nothing relevant changes."""
+
+    lsn: int
+    at: float
+
+
+Event: TypeAlias = Transaction | Progress
+
+
+class ChangeSource(Protocol):
+    """Where changes come from.
+
+    Promised: every committed change after the position of `open` is yielded at least once, in order
+    of commit for any one record. Not promised: exactly once (after a reconnect the tail since the
+    last acknowledged position comes again), nor an order between records of different transactions
+    where the source is partitioned. A transaction larger than memory allows is yielded in several
+    `Transaction`s of one xid, the last of which carries the commit's `lsn` (the others carry 0).
+    """
+
+    kind: str
+
+    async def open(self, resume: int | None) -> int:
+        """Connect and return the position from which events will come. `resume` is the position up
+        to which everything is durable downstream, None on a first start. Raises GapError where the
+        source cannot continue from `resume`, StoreUnavailable where it is not reached."""
+        ...
+
+    def events(self) -> AsyncIterator[list[Event]]:
+        """Events in small lists, as they arrive; never waits to fill a list. Ends by raising
+        StoreUnavailable when the connection is lost."""
+        ...
+
+    def acknowledge(self, lsn: int) -> None:
+        """All up to `lsn` is durable downstream. Returns at once; the source tells its server from
+        its own task, also while the consumer is busy."""
+
+    async def lag_bytes(self) -> int | None:
+        """Bytes of WAL that the source retains for us; None where it has no such notion."""
+        ...
+
+    async def close(self) -> None: ...
