@@ -1,0 +1,73 @@
+"""What a request of the gateway may use: the contract, the stores, canonical's pool, the settings.
+
+`recordgate` wires one `Services` per process; resolvers find it in the GraphQL context as
+`RequestContext.services`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+
+from stores.contract.model import Contract
+from stores.protocols import DocumentStore, SearchStore
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The gateway's limits; recordgate/settings.py documents each."""
+
+    statement_timeout: float = 15.0
+    max_body_bytes: int = 1_000_000
+    max_depth: int = 15
+    max_aliases: int = 100
+    max_tokens: int = 15_000
+
+
+@dataclass(slots=True)
+class Services:
+    """`pool` connections are autocommit and have SESSION_SETTINGS; `system` is canonical's system
+    identifier with its database's OID ("7412…/16384"), which tokens and positions carry."""
+
+    contract: Contract
+    pool: AsyncConnectionPool[Any]
+    documents: DocumentStore
+    search: SearchStore
+    system: str
+    token_secret: bytes
+    limits: Limits = field(default_factory=Limits)
+    text_order_is_bytewise: bool = True
+    """Whether canonical's default collation orders text by its bytes, as the other stores do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who asks. Nobody has a role yet but through `roles`; a property with `read_roles` or `masking`
+    shows its plain value to a role that is allowed it only."""
+
+    name: str = "anonymous"
+    roles: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What a caller asks of every answer of the request. Times in seconds; None: not asked."""
+
+    after: str | None = None
+    max_staleness: float | None = None
+    wait_up_to: float = 0.0
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path."""
+
+    services: Services
+    viewer: Viewer = field(default_factory=Viewer)
+    freshness: Freshness = field(default_factory=Freshness)
+    explain: bool = False
+    routes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    token: str | None = None
+    """The token of the last write of this request."""
