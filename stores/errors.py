@@ -6,6 +6,8 @@
     │   └── LimitError         the input is right but larger than allowed
     ├── ConstraintError        canonical refused a row: key, foreign key, check, not null
     ├── ConflictError          somebody else was faster, or holds what is needed
+    ├── ForbiddenError         the caller's roles do not allow it
+    ├── TimeoutExceeded        the call took longer than a limit allows, and was stopped
     ├── StoreError             a store did not do what was asked
     │   ├── StoreUnavailable   not reached, overloaded or timed out: the same call may work later
     │   ├── StoreRefused       reached, and it said no: the same call fails again
@@ -75,6 +77,18 @@ class ConflictError(RecordgateError):
     """Somebody else changed or holds what this call needs."""
 
     code = "CONFLICT"
+
+
+class ForbiddenError(RecordgateError):
+    """The caller's roles do not allow it. The message names nothing that the caller may not know."""
+
+    code = "FORBIDDEN"
+
+
+class TimeoutExceeded(RecordgateError):
+    """The call took longer than a limit allows, and was stopped; nothing of it remains."""
+
+    code = "TIMEOUT"
 
 
 class StoreError(RecordgateError):
