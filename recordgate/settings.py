@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from stores.errors import SetupError
 
+DEFAULT_FILES = (Path("recordgate.toml"), Path(".recordgate/recordgate.toml"))
+"""Where settings are looked for; the second is what `recordgate demo` leaves behind."""
+
 
 class Settings(BaseSettings):
     """Every setting of recordgate. A `description` becomes the reference page's text."""
@@ -91,14 +94,14 @@ class Settings(BaseSettings):
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from `config` (default: `recordgate.toml` where it exists), the environment, and
+    """Settings from `config` (default: the first of DEFAULT_FILES that exists), the environment, and
     `overrides` (the strongest). Relative paths in the file are relative to the file. Raises SetupError
     that names the setting; never prints its value."""
     values: dict[str, Any] = {}
-    path = config or Path("recordgate.toml")
     if config is not None and not config.is_file():
         raise SetupError(f"no settings file at {config}", hint="name one with --config FILE")
-    if path.is_file():
+    path = config or next((p for p in DEFAULT_FILES if p.is_file()), None)
+    if path is not None:
         try:
             values = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

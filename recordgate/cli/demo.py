@@ -1,0 +1,90 @@
+"""The command `demo`: the whole system on real data, live or as a checked tour."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recordgate.cli.output import Exit, emit, reported, stderr
+
+
+class Stack(StrEnum):
+    EMBEDDED = "embedded"
+    SERVERS = "servers"
+    KAFKA = "kafka"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
+def demo(
+    check: Annotated[
+        bool, typer.Option("--check", help="Make the tour, print it, and end.")
+    ] = False,
+    stack: Annotated[Stack, typer.Option(help="Which stores.")] = Stack.EMBEDDED,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway.")] = None,
+    data_dir: Annotated[Path, typer.Option(help="The demo's folder.")] = Path(".recordgate"),
+    reset: Annotated[bool, typer.Option("--reset", help="Begin with an empty folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
+) -> None:
+    """The whole system on real data: countries and cities of GeoNames (CC BY 4.0)."""
+    from recordgate.demo.live import show_live
+    from recordgate.demo.processes import Commands
+    from recordgate.demo.stage import set_stage
+    from recordgate.demo.tour import Step, Tour
+    from stores.errors import SetupError
+
+    with reported(as_json=as_json):
+        if stack is not Stack.EMBEDDED:
+            raise SetupError(
+                f"the stack {stack.value!r} needs servers that this version cannot start",
+                hint="use --stack embedded",
+            )
+        stderr.print("countries and cities of GeoNames, https://www.geonames.org/, CC BY 4.0")
+        stage = set_stage(data_dir, reset=reset or check)
+        if not check:
+            show_live(stage, port)
+            return
+
+        def report(step: Step) -> None:
+            mark = "ok" if step.ok else "FAILED"
+            stderr.print(f"{mark:>6}  {step.name}: {step.saw} [{step.seconds:.1f} s]", markup=False)
+
+        tour = Tour(stage, Commands(stage.config), report, port=port or 0)
+        passed = tour.run()
+        emit(
+            {
+                "passed": passed,
+                "steps": [
+                    {"name": s.name, "ok": s.ok, "saw": s.saw, "seconds": round(s.seconds, 2)}
+                    for s in tour.steps
+                ],
+            },
+            as_json=as_json,
+            text=lambda: _table(tour.steps, passed),
+        )
+        if not passed:
+            raise typer.Exit(Exit.FAILED)
+
+
+def _table(steps: list[object], passed: bool) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    from recordgate.demo.tour import Step
+
+    table = Table(title="recordgate demo --check", show_lines=False)
+    for column in ("step", "saw", "s", ""):
+        table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
+    for step in steps:
+        assert isinstance(step, Step)
+        table.add_row(step.name, step.saw, f"{step.seconds:.1f}", "ok" if step.ok else "FAILED")
+    console = Console(width=120, record=True, file=None)
+    with console.capture() as capture:
+        console.print(table)
+        console.print("the tour passed" if passed else "the tour FAILED", highlight=False)
+    return capture.get().rstrip()

@@ -1,0 +1,58 @@
+"""The demo's stage: its folder with settings, contract and data, ready for any `recordgate` command."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from recordgate.demo.data import DemoFiles, make_files
+from stores.errors import SetupError
+
+MARK = "# Written by `recordgate demo`; remove the folder to begin anew.\n"
+
+
+@dataclass(frozen=True)
+class Stage:
+    folder: Path
+    config: Path
+    contract: Path
+    data: DemoFiles
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+
+def set_stage(folder: Path, *, reset: bool = False) -> Stage:
+    """Make `folder` ready. `reset` removes an earlier demo's folder, and only such a folder."""
+    config = folder / "recordgate.toml"
+    if folder.exists() and any(folder.iterdir()) and not _is_ours(config):
+        raise SetupError(
+            f"{folder} holds something else than a demo",
+            hint="name another folder with --data-dir",
+        )
+    if reset and folder.exists():
+        _remove(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        contract = folder / "geonames.odcs.yaml"
+        if not contract.exists():
+            contract.write_text(
+                files("recordgate.demo").joinpath("geonames.odcs.yaml").read_text("utf-8"), "utf-8"
+            )
+        config.write_text(MARK + f'contract = "{contract.name}"\ndata_dir = "."\n', "utf-8")
+    except OSError as error:
+        raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
+    return Stage(folder, config, contract, make_files(folder / "data"))
+
+
+def _is_ours(config: Path) -> bool:
+    return config.is_file() and config.read_text("utf-8", errors="replace").startswith(MARK)
+
+
+def _remove(folder: Path) -> None:
+    from recordgate.embedded import remove_data
+
+    remove_data(folder)
+    shutil.rmtree(folder)

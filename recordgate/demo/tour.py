@@ -1,0 +1,359 @@
+"""`recordgate demo --check`: the tour. Real processes, real data; each step says what it saw, and a step
+that sees anything else than it must ends the tour with exit code 1."""
+
+from __future__ import annotations
+
+import csv
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recordgate.demo.processes import Commands
+from recordgate.demo.queries import PARIS, Client
+from recordgate.demo.stage import Stage
+from stores.errors import RecordgateError
+
+CITIES = 234_908
+COUNTRIES = 252
+LEFT_OUT = 1_000
+CHANGED = 500
+
+DOCUMENT = "query($id: ID!) { city(id: $id) { geonameid name population country { name } } }"
+SEARCH = (
+    "query($q: String!) { searchCities(query: $q, first: 5) "
+    "{ totalCount edges { node { geonameid name population } } } }"
+)
+CANONICAL = (
+    "query($id: Int!) { cities(filter: {geonameid: {eq: $id}}, orderBy: [{latitude: ASC}]) "
+    "{ edges { node { geonameid name population } } } }"
+)
+
+
+class Unexpected(AssertionError):
+    """A step saw something else than it must."""
+
+
+def must(condition: object, saw: str) -> None:
+    if not condition:
+        raise Unexpected(saw)
+
+
+@dataclass
+class Step:
+    name: str
+    saw: str = ""
+    ok: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Tour:
+    """Runs the steps in order; `report` is called after each."""
+
+    stage: Stage
+    commands: Commands
+    report: Callable[[Step], None]
+    port: int = 0
+    steps: list[Step] = field(default_factory=list)
+    client: Client = field(init=False)
+    worker: Any = None
+    token: str = ""
+    generation: int = 1
+
+    def run(self) -> bool:
+        """True where every step saw what it must."""
+        plan: list[tuple[str, Callable[[], str]]] = [
+            ("contract lint", self.lint),
+            ("apply: tables, publication", self.apply),
+            ("import countries and cities", self.import_all),
+            ("start gateway and worker", self.start),
+            ("first load into both stores", self.first_load),
+            ("Paris by key", self.by_key),
+            ('search "pariz"', self.by_search),
+            ("an ordering only SQL can do", self.by_canonical),
+            ("import the same again", self.import_again),
+            ("update one, see it everywhere", self.update_one),
+            ("delete one, gone everywhere", self.delete_one),
+            ("replace with a changed file", self.replace),
+            ("reload while reading", self.reload),
+            ("kill -9 the worker, go on", self.kill_worker),
+            ("verify", self.verify),
+            ("status", self.status),
+        ]
+        try:
+            for name, action in plan:
+                step = Step(name)
+                self.steps.append(step)
+                started = time.monotonic()
+                try:
+                    step.saw, step.ok = action(), True
+                except Unexpected as unexpected:
+                    step.saw = f"UNEXPECTED: {unexpected}"
+                except RecordgateError as error:
+                    step.saw = f"FAILED: {error}"
+                step.seconds = time.monotonic() - started
+                self.report(step)
+                if not step.ok:
+                    return False
+            return True
+        finally:
+            self.commands.stop_all()
+
+    # Steps ----------------------------------------------------------------------------------------
+
+    def lint(self) -> str:
+        result = self.commands.run("contract", "lint", str(self.stage.contract))
+        return f"{self.stage.contract.name}: no findings (exit {result.code})"
+
+    def apply(self) -> str:
+        result = self.commands.run("apply", "--yes")
+        again = self.commands.run("plan")
+        must(not again.output["steps"], f"a second plan has {len(again.output['steps'])} steps")
+        return f"{len(result.output['steps'])} steps; a second plan is empty"
+
+    def import_all(self) -> str:
+        countries = self._import("country", self.stage.data.countries)
+        cities = self._import("city", self.stage.data.cities)
+        must(countries["rejected"] == 0 and cities["rejected"] == 0, f"rejected: {cities}")
+        rate = cities["read"] / max(cities["seconds"], 0.001)
+        return f"{countries['read']:,} countries, {cities['read']:,} cities, {rate:,.0f} rows/s"
+
+    def start(self) -> str:
+        self.worker = self._start_worker()
+        _, url = self.commands.start_gateway(
+            "serve", "--port", str(self.port), log=self.stage.log("gateway")
+        )
+        self.client = Client(url)
+        return f"gateway at {url}, worker in a process of its own (pid {self.worker.pid})"
+
+    def first_load(self) -> str:
+        started = time.monotonic()
+        status = self._wait_for_sync()
+        seconds = time.monotonic() - started
+        self._all_there(CITIES)
+        lags = ", ".join(f"{name} {sink['lagBytes']} B" for name, sink in status["sinks"].items())
+        return f"{CITIES:,} cities and {COUNTRIES} countries in {seconds:.1f} s; lag: {lags}"
+
+    def by_key(self) -> str:
+        answer = self.client.query(DOCUMENT, {"id": str(PARIS)})
+        city = (answer.data or {}).get("city") or {}
+        must(city.get("name") == "Paris" and city["country"]["name"] == "France", f"{answer}")
+        must(answer.store("city") == "documents", f"answered by {answer.field('city')}")
+        field = answer.field("city")
+        return (
+            f"{city['name']}, {city['country']['name']}, {city['population']:,} from {field['store']},"
+            f" generation {field['generation']}, at most {field['stalenessMs']:.0f} ms old"
+        )
+
+    def by_search(self) -> str:
+        answer = self.client.query(SEARCH, {"q": "pariz"})
+        edges = ((answer.data or {}).get("searchCities") or {}).get("edges") or []
+        names = [f"{e['node']['name']} ({e['node']['population']:,})" for e in edges[:3]]
+        must(
+            any(e["node"]["geonameid"] == PARIS for e in edges),
+            f"first hits: {names} {answer.errors}",
+        )
+        must(answer.store("searchCities") == "search", f"{answer.field('searchCities')}")
+        return f"{', '.join(names)} from search"
+
+    def by_canonical(self) -> str:
+        answer = self.client.query(
+            "{ cities(filter: {population: {gte: 1000000}}, orderBy: [{country: {areaKm2: DESC}}, "
+            "{latitude: ASC}], first: 3) { totalCount edges { node { name country { name } } } } }"
+        )
+        found = (answer.data or {}).get("cities") or {}
+        names = [
+            f"{e['node']['name']}, {e['node']['country']['name']}" for e in found.get("edges", [])
+        ]
+        must(len(names) == 3, f"{answer.errors}")
+        must(answer.store("cities") == "canonical", f"{answer.field('cities')}")
+        return f"{found['totalCount']} of a million; {'; '.join(names)} from canonical"
+
+    def import_again(self) -> str:
+        report = self._import("city", self.stage.data.cities)
+        touched = report["inserted"] + report["updated"] + report["deleted"]
+        must(touched == 0 and report["unchanged"] == CITIES, f"{report}")
+        return f"{report['unchanged']:,} unchanged, nothing written"
+
+    def update_one(self) -> str:
+        answer = self.client.query(
+            "mutation($id: ID!) { updateCity(id: $id, patch: {population: 2138552}) "
+            "{ city { population } token } }",
+            {"id": str(PARIS)},
+        )
+        must(not answer.errors, f"{answer.errors}")
+        self.token = answer.data["updateCity"]["token"]
+        started = time.monotonic()
+        seen = self._paris_everywhere()
+        milliseconds = (time.monotonic() - started) * 1000
+        must(set(seen.values()) == {2138552}, f"{seen}")
+        return f"2,138,552 in {', '.join(seen)} within {milliseconds:.0f} ms of the commit"
+
+    def delete_one(self) -> str:
+        answer = self.client.query(
+            "mutation($id: ID!) { deleteCity(id: $id) { city { name } token } }", {"id": str(PARIS)}
+        )
+        must(not answer.errors, f"{answer.errors}")
+        self.token = answer.data["deleteCity"]["token"]
+        seen = self._paris_everywhere()
+        must(set(seen.values()) == {None}, f"still there: {seen}")
+        self._wait_for_sync()
+        self._all_there(CITIES - 1)
+        return f"gone from {', '.join(seen)}; {CITIES - 1:,} left in each"
+
+    def replace(self) -> str:
+        changed = self.stage.folder / "data" / "cities-changed.csv"
+        write_changed(self.stage.data.cities, changed)
+        refused = self.commands.run(
+            "import", "city", str(changed), "--mode", "replace", "--max-deletes", "10", expect=(1,)
+        )
+        must("deletes" in refused.stderr.lower(), f"the cap said: {refused.stderr[-200:]}")
+        report = self._import("city", changed, "--mode", "replace", "--max-deletes", "1%")
+        must(
+            (report["inserted"], report["updated"], report["deleted"]) == (1, CHANGED, LEFT_OUT),
+            f"{report}",
+        )
+        self._wait_for_sync()
+        self._all_there(CITIES - LEFT_OUT)
+        return (
+            f"{report['updated']} updated, {report['deleted']:,} deleted, Paris back; refused before "
+            "with a cap of 10 deletes"
+        )
+
+    def reload(self) -> str:
+        seen: list[tuple[int, int]] = []
+        problems: list[str] = []
+        done = threading.Event()
+
+        def read() -> None:
+            while not done.is_set():
+                answer = self.client.query(
+                    '{ searchCities(query: "san", first: 1) { totalCount } '
+                    "city(id: 2988507) { name } }"
+                )
+                if answer.errors or not answer.data.get("city"):
+                    problems.append(f"{answer.errors or answer.data}")
+                else:
+                    field = answer.field("searchCities")
+                    seen.append((field["generation"], answer.data["searchCities"]["totalCount"]))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            self.commands.run("reload", "city")
+        finally:
+            done.set()
+            reader.join()
+        must(not problems, f"{len(problems)} failed reads: {problems[:1]}")
+        must(len({count for _, count in seen}) == 1, f"counts seen: {sorted(set(seen))}")
+        after = self.client.query('{ searchCities(query: "san", first: 1) { totalCount } }')
+        generation = after.field("searchCities")["generation"]
+        must(generation > 1, f"still generation {generation}")
+        return f"generation {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
+
+    def kill_worker(self) -> str:
+        halfway = threading.Timer(0.7, lambda: self.commands.kill(self.worker))
+        halfway.start()
+        report = self._import("city", self.stage.data.cities, "--mode", "replace")
+        halfway.join()
+        answer = self.client.query(CANONICAL, {"id": PARIS})
+        must(answer.store("cities") == "canonical" and not answer.errors, f"{answer.errors}")
+        self.worker = self._start_worker()
+        self._wait_for_sync()
+        self._all_there(CITIES)
+        touched = report["inserted"] + report["updated"] + report["deleted"]
+        return f"{touched:,} changes under way; back with all {CITIES:,} in both stores"
+
+    def verify(self) -> str:
+        report = self.commands.run("verify").output
+        must(report["differences"] == 0, f"{report}")
+        return "0 differences in both stores"
+
+    def status(self) -> str:
+        status = self.commands.run("status").output
+        sinks = status["sinks"]
+        parts = [
+            f"{name}: position {sink['position']}, lag {sink['lagBytes']} B / {sink['lagSeconds']:.1f} s"
+            for name, sink in sinks.items()
+        ]
+        must(len(parts) == 2 and not any(s["deadLetters"] for s in sinks.values()), f"{status}")
+        return "; ".join(parts)
+
+    # What the steps share -------------------------------------------------------------------------
+
+    def _import(self, type_name: str, file: Path, *options: str) -> dict[str, Any]:
+        report: dict[str, Any] = self.commands.run("import", type_name, str(file), *options).output
+        return report
+
+    def _start_worker(self) -> Any:
+        return self.commands.start("sync", log=self.stage.log("worker"))
+
+    def _wait_for_sync(self, timeout: float = 240) -> dict[str, Any]:
+        """Wait until each sink has published what is committed now."""
+        target = self.commands.run("status").output["canonical"]["lsnBytes"]
+        deadline = time.monotonic() + timeout
+        while True:
+            status: dict[str, Any] = self.commands.run("status").output
+            sinks = status["sinks"].values()
+            if len(sinks) == 2 and all(
+                s["positionBytes"] is not None and s["positionBytes"] >= target and s["ready"]
+                for s in sinks
+            ):
+                return status
+            must(time.monotonic() < deadline, f"sinks lag after {timeout:.0f} s: {status['sinks']}")
+            time.sleep(0.2)
+
+    def _paris_everywhere(self) -> dict[str, int | None]:
+        """Paris's population in each store (None: not there), read with the token of the last write."""
+        seen: dict[str, int | None] = {}
+        document = self.client.query(DOCUMENT, {"id": str(PARIS)}, token=self.token)
+        must(not document.errors, f"{document.errors}")
+        seen[document.store("city")] = (document.data["city"] or {}).get("population")
+        search = self.client.query(SEARCH, {"q": "Paris Lutetia"}, token=self.token)
+        must(not search.errors, f"{search.errors}")
+        nodes = [e["node"] for e in search.data["searchCities"]["edges"]]
+        found = next((n for n in nodes if n["geonameid"] == PARIS), {})
+        seen[search.store("searchCities")] = found.get("population")
+        canonical = self.client.query(CANONICAL, {"id": PARIS})
+        must(not canonical.errors, f"{canonical.errors}")
+        edges = canonical.data["cities"]["edges"]
+        seen[canonical.store("cities")] = edges[0]["node"]["population"] if edges else None
+        must(set(seen) == {"documents", "search", "canonical"}, f"answered by {seen}")
+        return seen
+
+    def _all_there(self, cities: int) -> None:
+        """Each store holds exactly `cities` cities: canonical by count, the others by their own."""
+        answer = self.client.query(
+            "{ cities(orderBy: [{latitude: ASC}], first: 1) { totalCount } }"
+        )
+        counts = {"canonical": answer.data["cities"]["totalCount"]}
+        search = self.client.query('{ searchCities(query: "", first: 1) { totalCount } }')
+        counts["search"] = search.data["searchCities"]["totalCount"]
+        for sink, state in self.commands.run("status").output["sinks"].items():
+            counts[sink] = state["types"]["city"]["records"]
+        must(set(counts.values()) == {cities}, f"{counts}, expected {cities}")
+
+
+def write_changed(source: Path, target: Path) -> None:
+    """`source` without its first LEFT_OUT cities but Paris, and CHANGED others with one inhabitant more."""
+    with (
+        source.open(newline="", encoding="utf-8") as file,
+        target.open("w", newline="", encoding="utf-8") as out,
+    ):
+        reader, writer = csv.reader(file), csv.writer(out)
+        header = next(reader)
+        writer.writerow(header)
+        population, key = header.index("population"), header.index("geonameid")
+        left_out = changed = 0
+        for row in reader:
+            if row[key] != str(PARIS):
+                if left_out < LEFT_OUT:
+                    left_out += 1
+                    continue
+                if changed < CHANGED:
+                    row[population] = str(int(row[population]) + 1)
+                    changed += 1
+            writer.writerow(row)
