@@ -1,0 +1,184 @@
+"""The books of an embedded store, in SQLite: whose data it is, its generations, the published
+position, and the lock that keeps a second writing process out."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stores.errors import ConflictError, StoreLost, StoreRefused
+from stores.protocols import Generation, Position
+from stores.sqlite_errors import primary_code
+
+FORMAT = "1"
+"""Of the files that the embedded stores write; another one is StoreLost."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS generations (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, type TEXT NOT NULL, number INTEGER NOT NULL,
+  state TEXT NOT NULL, shape TEXT NOT NULL, created REAL NOT NULL, UNIQUE (type, number));
+CREATE UNIQUE INDEX IF NOT EXISTS generations_active ON generations (type) WHERE state = 'active';
+CREATE TABLE IF NOT EXISTS position (
+  one INTEGER PRIMARY KEY CHECK (one = 1), system TEXT NOT NULL, lsn INTEGER NOT NULL,
+  as_of REAL NOT NULL);
+"""
+
+
+def connect(
+    path: Path, *, busy_seconds: float = 5.0, read_only: bool = False
+) -> sqlite3.Connection:
+    """A connection in WAL mode, transactions by hand, every commit flushed to the disk."""
+    connection = sqlite3.connect(
+        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    if read_only:
+        connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iterator[None]:
+    """BEGIN … COMMIT around the block, or ROLLBACK where it raises."""
+    connection.execute(f"BEGIN {mode}")
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.execute("COMMIT")
+
+
+def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
+    """Make the books where there are none, and check that they are `contract_id`'s. Raises StoreLost."""
+    tables = {
+        n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
+    if tables and "meta" not in tables:
+        raise StoreLost(
+            f"{store}: the folder holds a database that is not ours",
+            store=store,
+            hint="point data_dir at a folder of its own",
+        )
+    if "position" not in tables:
+        with transaction(connection):
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.executemany(
+                "INSERT OR IGNORE INTO meta VALUES (?, ?)",
+                [("contract", contract_id), ("store", store), ("format", FORMAT)],
+            )
+    meta = dict(connection.execute("SELECT name, value FROM meta"))
+    if meta.get("contract") != contract_id:
+        raise StoreLost(
+            f"{store}: the folder holds the data of contract {meta.get('contract')!r}",
+            store=store,
+            hint="give each contract a data_dir of its own, or remove this one",
+        )
+    if (meta.get("format"), meta.get("store")) != (FORMAT, store):
+        raise StoreLost(
+            f"{store}: the files were written by another version",
+            store=store,
+            hint="remove them; the next start loads them anew from canonical",
+        )
+
+
+def hold_writer_lock(path: Path, store: str) -> sqlite3.Connection:
+    """The lock of the one writing process: an exclusive transaction on a file of its own, so the
+    operating system frees it with the process, however that ends. Raises ConflictError."""
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        connection.close()
+        if primary_code(error) != sqlite3.SQLITE_BUSY:
+            raise
+        raise ConflictError(
+            f"{store}: another process writes to {path.parent}",
+            hint="only one worker may run on a data_dir: stop the other one",
+        ) from None
+    return connection
+
+
+def generations(connection: sqlite3.Connection, type_name: str) -> list[Generation]:
+    rows = connection.execute(
+        "SELECT number, state, shape FROM generations WHERE type = ? ORDER BY number", (type_name,)
+    )
+    return [Generation(number, text(state), text(shape)) for number, state, shape in rows]
+
+
+def find(connection: sqlite3.Connection, type_name: str, number: int, store: str) -> int:
+    """The row id of a generation. Raises StoreRefused where there is none."""
+    row = connection.execute(
+        "SELECT id FROM generations WHERE type = ? AND number = ?", (type_name, number)
+    ).fetchone()
+    if row is None:
+        raise StoreRefused(f"{store}: {type_name} has no generation {number}", store=store)
+    return int(row[0])
+
+
+def active(connection: sqlite3.Connection, type_name: str) -> tuple[int, int] | None:
+    """(row id, number) of the active generation."""
+    row = connection.execute(
+        "SELECT id, number FROM generations WHERE type = ? AND state = 'active'", (type_name,)
+    ).fetchone()
+    return None if row is None else (int(row[0]), int(row[1]))
+
+
+def add(connection: sqlite3.Connection, type_name: str, number: int, shape: str) -> int:
+    cursor = connection.execute(
+        "INSERT INTO generations (type, number, state, shape, created) VALUES (?, ?, 'building', ?, ?)",
+        (type_name, number, shape, time.time()),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def activate(connection: sqlite3.Connection, type_name: str, number: int, store: str) -> None:
+    """Inside a transaction of the caller's."""
+    found = find(connection, type_name, number, store)
+    connection.execute(
+        "UPDATE generations SET state = 'retired' WHERE type = ? AND state = 'active' AND id <> ?",
+        (type_name, found),
+    )
+    connection.execute("UPDATE generations SET state = 'active' WHERE id = ?", (found,))
+
+
+def remove(connection: sqlite3.Connection, type_name: str, number: int, store: str) -> int | None:
+    """Strike a generation off; its row id, None where there is none. Raises StoreRefused for the
+    active one. Inside a transaction of the caller's."""
+    row = connection.execute(
+        "SELECT id, state FROM generations WHERE type = ? AND number = ?", (type_name, number)
+    ).fetchone()
+    if row is None:
+        return None
+    if row[1] == "active":
+        raise StoreRefused(
+            f"{store}: generation {number} of {type_name} is the active one",
+            store=store,
+            hint="activate another generation first",
+        )
+    connection.execute("DELETE FROM generations WHERE id = ?", (row[0],))
+    return int(row[0])
+
+
+def set_position(connection: sqlite3.Connection, position: Position) -> None:
+    connection.execute(
+        "INSERT INTO position VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET"
+        " system = excluded.system, lsn = excluded.lsn, as_of = excluded.as_of",
+        (position.system, position.lsn, position.as_of),
+    )
+
+
+def get_position(connection: sqlite3.Connection) -> Position | None:
+    row = connection.execute("SELECT system, lsn, as_of FROM position").fetchone()
+    return None if row is None else Position(text(row[0]), row[1], row[2])
+
+
+def text(value: str | bytes) -> str:
+    """A TEXT column of a connection whose text factory is str or bytes."""
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,56 @@
+"""Which adapter serves which URL scheme: one row per scheme, imported only when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+from stores.errors import SetupError
+from stores.protocols import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`factory` is "module:function"; the function takes (url, data_dir) and opens nothing. `role` is
+    "search" or "documents". `extra` is the optional extra that brings the driver, "" for none."""
+
+    role: str
+    factory: str
+    extra: str = ""
+
+
+REGISTRY: dict[str, Row] = {
+    "tantivy": Row("search", "stores.search.tantivy_store:from_url"),
+    "sqlite": Row("documents", "stores.documents.sqlite_store:from_url"),
+}
+
+
+def open_store(url: str, data_dir: Path, *, role: str | None = None) -> Store:
+    """The store that `url` names, not yet open. `role` ("search", "documents") refuses a store of
+    the other kind. Raises SetupError; its message never holds more of the URL than the scheme."""
+    scheme = urlsplit(url).scheme
+    row = REGISTRY.get(scheme)
+    usable = sorted(s for s, r in REGISTRY.items() if role in (None, r.role))
+    if row is None or (role is not None and row.role != role):
+        what = f"no {role or ''} store".replace("  ", " ")
+        raise SetupError(
+            f"{what} is known by the scheme {scheme!r}",
+            hint="use one of " + ", ".join(f"{s}:" for s in usable),
+        )
+    module_name, _, function = row.factory.partition(":")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "stores":
+            raise
+        extra = f"recordgate[{row.extra}]" if row.extra else "recordgate"
+        raise SetupError(
+            f"the store {scheme}: needs the package {error.name!r}, which is not installed",
+            hint=f"pip install '{extra}'",
+        ) from error
+    factory = cast("Callable[[str, Path], Store]", getattr(module, function))
+    return factory(url, data_dir)

@@ -1,0 +1,48 @@
+"""What every store refuses of a single write before it is sent: bad keys, versions and documents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from stores.protocols import Outcome, Verdict, Write
+
+MAX_KEY_BYTES = 512
+MAX_DOCUMENT_BYTES = 16_000_000
+"""A little under the 16 MiB of MongoDB, so that every store takes what one of them takes."""
+MAX_VERSION = 2**63 - 1
+
+
+def reject(reason: str) -> Verdict:
+    return Verdict(Outcome.REJECT, reason)
+
+
+def check_key(write: Write) -> Verdict | None:
+    """A verdict where the key or the version cannot be taken by any store."""
+    if not 0 < write.version <= MAX_VERSION:
+        return reject("the version is not a positive number of 63 bits")
+    try:
+        size = len(write.key.encode())
+    except UnicodeEncodeError:
+        return reject("the key is not valid Unicode")
+    if size > MAX_KEY_BYTES:
+        return reject(f"the key has {size} bytes, more than {MAX_KEY_BYTES}")
+    if "\0" in write.key:
+        return reject("the key holds a NUL character")
+    return None
+
+
+def parse_document(document: bytes) -> tuple[dict[str, Any] | None, Verdict | None]:
+    """The parsed document, or the verdict on one that is too large or no JSON object."""
+    if len(document) > MAX_DOCUMENT_BYTES:
+        return None, reject(
+            f"the document has {len(document)} bytes, more than {MAX_DOCUMENT_BYTES}"
+        )
+    try:
+        parsed = orjson.loads(document)
+    except orjson.JSONDecodeError as error:
+        return None, reject(f"the document is not valid JSON at character {error.pos}")
+    if not isinstance(parsed, dict):
+        return None, reject("the document is not a JSON object")
+    return parsed, None
