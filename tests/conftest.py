@@ -1,0 +1,70 @@
+"""Fixtures that all tests share: an embedded Postgres for each worker of the test run, a fresh database in it.
+
+`postgres` is the superuser's URL of the server, `database` the URL of an empty database that is dropped
+afterwards, with its replication slots.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from recordgate.embedded import EmbeddedPostgres
+
+FAST = {"fsync": "off", "full_page_writes": "off", "log_statement": "none"}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    # Not under tmp_path: root's is closed to the account that the server runs as.
+    folder = Path(tempfile.mkdtemp(prefix="recordgate-test-"))
+    folder.chmod(0o711)
+    server = EmbeddedPostgres(folder, FAST)
+    try:
+        yield server.start()
+    finally:
+        server.release()
+        server.wait_stopped()
+        server.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def url_of(server: str, database: str) -> str:
+    """`server`'s URL with another database."""
+    return urlunsplit(urlsplit(server)._replace(path=f"/{database}"))
+
+
+def drop_database(server: str, name: str) -> None:
+    """Drop a database, its sessions and its replication slots."""
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+            (name,),
+        )
+        conn.execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+            " WHERE database = %s",
+            (name,),
+        )
+        conn.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield url_of(postgres, name)
+    finally:
+        drop_database(postgres, name)
