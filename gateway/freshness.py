@@ -1,0 +1,219 @@
+"""Whether a store is as fresh as the caller asked, waiting a moment where allowed, and how fresh an
+answer is. A store is judged by what its readers can see (`Store.position`), never by what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from gateway.services import Freshness, Services
+from gateway.tokens import read_token
+from stores.errors import InputError, StaleError, StoreError
+from stores.protocols import Position, Store
+
+MAX_WAIT = 30.0
+"""Seconds; a caller that asks to wait longer waits this long."""
+_POLL = 0.008
+_POSITION_TTL = 0.005
+_GENERATION_TTL = 0.1
+
+_SIMPLE = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?", re.ASCII)
+_ISO = re.compile(
+    r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII | re.IGNORECASE
+)
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+
+
+def parse_duration(value: object, what: str) -> float:
+    """Seconds of "2s", "500ms", "PT1.5S", "3" or 3. Raises InputError that names `what`."""
+    if isinstance(value, bool):
+        value = "true"
+    text = str(value).strip()[:40] if isinstance(value, str | int | float) else ""
+    simple = _SIMPLE.fullmatch(text)
+    if simple:
+        seconds = float(simple[1]) * _UNITS[simple[2]]
+        if seconds <= 366 * 86400:
+            return seconds
+    iso = _ISO.fullmatch(text)
+    if iso and any(iso.groups()):
+        days, hours, minutes, rest = (float(part or 0) for part in iso.groups())
+        return days * 86400 + hours * 3600 + minutes * 60 + rest
+    raise InputError(
+        f"{what} is not a duration", hint='write "2s", "500ms", "PT2S" or a number of seconds'
+    )
+
+
+def asked(
+    after: object, max_staleness: object, wait_up_to: object, *, base: Freshness | None = None
+) -> Freshness:
+    """Freshness from raw values (None: not given, take `base`'s). Raises InputError."""
+    base = base or Freshness()
+    if after is not None and not isinstance(after, str):
+        raise InputError("a freshness token is a string", hint="pass it as a write returned it")
+    return Freshness(
+        after=after or base.after,
+        max_staleness=base.max_staleness
+        if max_staleness is None
+        else parse_duration(max_staleness, "maxStaleness"),
+        wait_up_to=base.wait_up_to
+        if wait_up_to is None
+        else min(parse_duration(wait_up_to, "waitUpTo"), MAX_WAIT),
+    )
+
+
+def from_headers(headers: Mapping[str, str]) -> Freshness:
+    """Freshness of the `Recordgate-…` request headers."""
+    return asked(
+        headers.get("recordgate-token"),
+        headers.get("recordgate-max-staleness"),
+        headers.get("recordgate-wait-up-to"),
+    )
+
+
+def with_directive(base: Freshness, arguments: Mapping[str, Any] | None) -> Freshness:
+    """`base` (of the headers) with what the operation's @freshness says on top."""
+    if not arguments:
+        return base
+    return asked(
+        arguments.get("after"),
+        arguments.get("maxStaleness"),
+        arguments.get("waitUpTo"),
+        base=base,
+    )
+
+
+def required_lsn(freshness: Freshness, services: Services) -> int:
+    """The position the caller's token asks for; 0 without one. Raises InputError."""
+    if freshness.after is None:
+        return 0
+    return read_token(freshness.after, services.system, services.token_secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a store stands to what was asked. `reason` says why it is not usable, "" where it is."""
+
+    usable: bool
+    position: Position | None = None
+    reason: str = ""
+    behind_ms: float | None = None
+
+
+def judge(
+    position: Position | None, system: str, lsn: int, max_staleness: float | None, now: float
+) -> Standing:
+    """The pure decision: `position` of a store against a needed `lsn` and staleness in seconds."""
+    if position is None:
+        return Standing(False, None, "not loaded yet")
+    if position.system != system:
+        return Standing(False, position, "holds another database's records")
+    stale = max(0.0, now - position.as_of)
+    if position.lsn < lsn:
+        return Standing(False, position, "has not applied the token's write", stale * 1000)
+    if max_staleness is not None and stale > max_staleness:
+        return Standing(
+            False, position, "staler than asked", max(0.0, stale - max_staleness) * 1000
+        )
+    return Standing(True, position)
+
+
+class _Cached:
+    """A store's position and active generations, asked at most every few milliseconds."""
+
+    def __init__(self) -> None:
+        self.position: Position | None = None
+        self.position_until = 0.0
+        self.generations: dict[str, tuple[float, int | None]] = {}
+
+
+_cache: WeakKeyDictionary[Store, _Cached] = WeakKeyDictionary()
+
+
+def _cached(store: Store) -> _Cached:
+    found = _cache.get(store)
+    if found is None:
+        found = _cache[store] = _Cached()
+    return found
+
+
+async def position_of(store: Store) -> Position | None:
+    """`store.position()`, at most 5 ms old. Raises StoreError."""
+    cached = _cached(store)
+    now = time.monotonic()
+    if now >= cached.position_until:
+        cached.position = await store.position()
+        cached.position_until = now + _POSITION_TTL
+    return cached.position
+
+
+async def generation_of(store: Store, type_name: str) -> int | None:
+    """The number of the active generation, at most 100 ms old; None where there is none."""
+    cached = _cached(store)
+    now = time.monotonic()
+    until, number = cached.generations.get(type_name, (0.0, None))
+    if now >= until:
+        generations = await store.generations(type_name)
+        number = next((g.number for g in generations if g.state == "active"), None)
+        cached.generations[type_name] = (now + _GENERATION_TTL, number)
+    return number
+
+
+async def usable(services: Services, store: Store, freshness: Freshness) -> Standing:
+    """How `store` stands to `freshness`, after waiting up to `wait_up_to` for it to catch up.
+
+    Never raises for a store that is down: it is not usable, with the reason. Raises InputError for a
+    bad token.
+    """
+    lsn = required_lsn(freshness, services)
+    deadline = time.monotonic() + freshness.wait_up_to
+    while True:
+        try:
+            position = await position_of(store)
+        except StoreError as error:
+            return Standing(False, None, f"not reached: {error.message}")
+        standing = judge(position, services.system, lsn, freshness.max_staleness, time.time())
+        left = deadline - time.monotonic()
+        if standing.usable or left <= 0 or (position and position.system != services.system):
+            return standing
+        await asyncio.sleep(min(_POLL, left))
+
+
+async def require(services: Services, store: Store, freshness: Freshness) -> Standing:
+    """`usable`, for what no other store can answer. Raises StaleError with by how much."""
+    standing = await usable(services, store, freshness)
+    if standing.usable or standing.reason.startswith("not reached"):
+        return standing
+    if standing.position is None and freshness == Freshness():
+        return standing
+    by = "" if standing.behind_ms is None else f", by {standing.behind_ms:.0f} ms"
+    raise StaleError(
+        f"the {store.kind} store {standing.reason}{by}",
+        hint="ask for less freshness, or wait longer with waitUpTo",
+        behind_ms=standing.behind_ms,
+    )
+
+
+def lsn_text(lsn: int) -> str:
+    """A position as Postgres prints it, "16/B374D848"."""
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
+def report(
+    store: str, reason: str, position: Position | None = None, generation: int | None = None
+) -> dict[str, Any]:
+    """The entry of `extensions.recordgate.fields` for one field. Canonical has no position: its
+    answer is as of now."""
+    return {
+        "store": store,
+        "reason": reason,
+        "generation": generation,
+        "watermark": None if position is None else lsn_text(position.lsn),
+        "stalenessMs": 0
+        if position is None
+        else max(0, round((time.time() - position.as_of) * 1000)),
+    }
