@@ -101,8 +101,9 @@ class EmbeddedPostgres:
         with self._starting():
             users = locks.open_lock(self.layout.users_lock)
             try:
-                free = locks.wait_lock(users, exclusive=True, timeout=10)
-                if not free or not self.wait_stopped(10):
+                # The supervisor first: it waits for the lock that we are about to ask for.
+                gone = self.wait_stopped(10)
+                if not gone or not locks.wait_lock(users, exclusive=True, timeout=10):
                     raise SetupError(
                         f"{self.layout.home} is in use", hint="end the other processes first"
                     )

@@ -1,0 +1,172 @@
+"""Turns an error of the driver into one of ours, once, at canonical's edge.
+
+The server's message texts never leave: they may carry values of rows. What leaves is built from the
+SQLSTATE and from names (table, column, constraint).
+"""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+
+from stores.contract.model import Contract, RecordType
+from stores.errors import (
+    ConflictError,
+    ConstraintError,
+    InputError,
+    RecordgateError,
+    SetupError,
+    StoreLost,
+    StoreRefused,
+    StoreUnavailable,
+)
+
+STORE = "postgres"
+
+_UNAVAILABLE = {
+    "57014": "canonical took longer than the time allowed",
+    "57P01": "canonical is shutting down",
+    "57P02": "canonical has crashed and is starting again",
+    "57P03": "canonical is starting up",
+    "57P05": "canonical closed an idle session",
+    "53100": "canonical's disk is full",
+    "53200": "canonical has no memory left",
+    "53300": "canonical has no connection left",
+    "25006": "canonical is read-only",
+    "25P03": "canonical closed a session that was idle in a transaction",
+    "25P04": "canonical ended a transaction that took too long",
+}
+_CONFLICT = {
+    "40001": "another transaction changed the same records",
+    "40P01": "another transaction held the same records",
+    "55P03": "another session holds a lock that is needed",
+    "55006": "it is in use by another session",
+}
+_SETUP = {
+    "28000": "canonical refused the log-in",
+    "28P01": "canonical refused the password",
+    "3D000": "canonical's database does not exist",
+    "42501": "canonical's user may not do this",
+    "42P01": "a table is missing in canonical",
+    "42703": "a column is missing in canonical",
+    "3F000": "a schema is missing in canonical",
+}
+_SETUP_HINTS = {
+    "28000": "check the user in the setting `postgres`",
+    "28P01": "check postgres_password_file, PGPASSWORD or ~/.pgpass",
+    "3D000": "create the database, or correct the setting `postgres`",
+    "42501": "grant the user what it needs; `recordgate doctor` says what",
+    "42P01": "run `recordgate apply`",
+    "42703": "run `recordgate plan` to see the difference",
+    "3F000": "run `recordgate apply`",
+}
+_INPUT = {
+    "22001": "a value is longer than its property allows",
+    "22003": "a number is out of range",
+    "22007": "a value is no date or time",
+    "22008": "a date or time is out of range",
+    "22021": "a text has bytes that are not UTF-8",
+    "22P02": "a value has the wrong form for its type",
+    "22P05": "a text has a character that canonical cannot store",
+    "22012": "division by zero",
+}
+
+
+def translate(error: psycopg.Error, contract: Contract | None = None) -> RecordgateError:
+    """The error of ours that says what `error` means. With `contract`, names become properties."""
+    state = error.sqlstate or ""
+    if state.startswith("23"):
+        return _constraint(error, contract)
+    if state in _CONFLICT:
+        return ConflictError(_CONFLICT[state], hint="try again")
+    if state in _SETUP:
+        return SetupError(_SETUP[state], hint=_SETUP_HINTS[state])
+    if state in _UNAVAILABLE:
+        unavailable = StoreUnavailable(_UNAVAILABLE[state], store=STORE)
+        if state == "57014":
+            unavailable.detail_code = "TIMEOUT"
+        return unavailable
+    if state in _INPUT or state.startswith("22") or (isinstance(error, psycopg.DataError)):
+        return InputError(_INPUT.get(state, "canonical cannot take a value"))
+    if state[:2] in ("08", "53", "57"):
+        return StoreUnavailable(f"canonical is not available (SQLSTATE {state})", store=STORE)
+    if state[:3] == "XX0" and state != "XX000":
+        return StoreLost("canonical reports damaged data", store=STORE, hint="see its log")
+    if not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return _without_state(error)
+    return StoreRefused(
+        f"canonical refused a statement (SQLSTATE {state or 'unknown'})", store=STORE
+    )
+
+
+def _without_state(error: psycopg.Error) -> RecordgateError:
+    """Trouble that comes without a SQLSTATE: libpq could not connect, or lost the connection."""
+    text = str(error)
+    for mark, state in (
+        ("password authentication failed", "28P01"),
+        ("no password supplied", "28P01"),
+        ("no pg_hba.conf entry", "28000"),
+    ):
+        if mark in text:
+            return SetupError(_SETUP[state], hint=_SETUP_HINTS[state])
+    if re.search(r'database "[^"]*" does not exist', text):
+        return SetupError(_SETUP["3D000"], hint=_SETUP_HINTS["3D000"])
+    if re.search(r'role "[^"]*" does not exist', text):
+        return SetupError(_SETUP["28000"], hint=_SETUP_HINTS["28000"])
+    if "timeout" in text.lower():
+        return StoreUnavailable("canonical did not answer in time", store=STORE)
+    return StoreUnavailable(
+        "canonical is not reached, or the connection was lost",
+        store=STORE,
+        hint="see `recordgate doctor`",
+    )
+
+
+def _constraint(error: psycopg.Error, contract: Contract | None) -> ConstraintError:
+    diag = error.diag
+    found = _type_of(contract, diag.schema_name, diag.table_name)
+    columns = _columns(error, found)
+    fields = [found.by_column[c].name for c in columns] if found else list(columns)
+    where = found.name if found else diag.table_name or "a table"
+    what = f"{where}.{'+'.join(fields)}" if fields else where
+    state = error.sqlstate
+    if state == "23502":
+        message = f"{what}: a value is required"
+    elif state == "23505":
+        message = f"{what}: another record has the same value"
+    elif state in ("23503", "23001"):
+        if "still referenced" in (diag.message_detail or ""):
+            message = f"{what}: other records still refer to the record"
+        else:
+            message = f"{what}: the record referred to does not exist, or is still referred to"
+    elif state == "23514":
+        message = f"{what}: a value breaks the rule {diag.constraint_name}"
+    else:
+        message = f"{what}: the constraint {diag.constraint_name} is broken"
+    return ConstraintError(message, field=fields[0] if len(fields) == 1 else None)
+
+
+def _type_of(contract: Contract | None, schema: str | None, table: str | None) -> RecordType | None:
+    for found in contract.types.values() if contract else ():
+        if (found.schema, found.table) == (schema, table):
+            return found
+    return None
+
+
+def _columns(error: psycopg.Error, found: RecordType | None) -> tuple[str, ...]:
+    """The columns that the broken constraint is about; empty where that is unknown."""
+    diag = error.diag
+    if diag.column_name:
+        return (diag.column_name,) if not found or diag.column_name in found.by_column else ()
+    if found is None:
+        return ()
+    from stores.canonical.tables import constraint_columns
+
+    named = constraint_columns(found).get(diag.constraint_name or "")
+    if named:
+        return named
+    # Attached tables have names of their own: the detail begins with the columns, "Key (a, b)=(…".
+    match = re.match(r"Key \(([^=]*)\)=", diag.message_detail or "")
+    listed = [c.strip().strip('"') for c in match.group(1).split(",")] if match else []
+    return tuple(listed) if listed and all(c in found.by_column for c in listed) else ()
