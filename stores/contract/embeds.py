@@ -1,0 +1,96 @@
+"""`embed` of a type: which relations' records stand inside its document, and how deep.
+
+embed: [country, "country.continent", {relation: orders, embed: [items]}]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from stores.contract import names
+from stores.contract.draft import Draft
+from stores.contract.extensions import suggestion, wrong
+from stores.contract.model import Embed
+from stores.contract.node import Node
+
+MAX_DEPTH = 3
+_HINT = 'a list of relations: [country, "country.continent", {relation: orders, embed: [items]}]'
+
+_Tree: TypeAlias = "dict[str, _Tree]"
+
+
+def resolve_embeds(draft: Draft, drafts: Mapping[str, Draft]) -> tuple[Embed, ...]:
+    """The tree of embedded relations of `draft`."""
+    at = draft.extensions.get("embed")
+    if at is None:
+        return ()
+    tree: _Tree = {}
+    _read(at, draft, (draft.name,), drafts, tree)
+    return _embeds(tree)
+
+
+def _embeds(tree: _Tree) -> tuple[Embed, ...]:
+    return tuple(Embed(name, _embeds(below)) for name, below in tree.items())
+
+
+def _read(
+    at: Node, draft: Draft, path: tuple[str, ...], drafts: Mapping[str, Draft], into: _Tree
+) -> None:
+    """Merge the list at `at`, of relations of `draft`, into `into`."""
+    if not isinstance(at.data, list):
+        wrong(at, "`embed` must be a list of relations", _HINT)
+        return
+    for entry in at:
+        if isinstance(entry.data, str):
+            _follow(entry, entry.data.split("."), None, draft, path, drafts, into)
+        elif isinstance(entry.data, dict):
+            for key, value in entry.entries():
+                if key not in ("relation", "embed"):
+                    wrong(value, f"`embed` has no `{key}`", _HINT)
+            relation = entry.get("relation")
+            if isinstance(relation.data, str):
+                below = entry.get("embed") if entry.has("embed") else None
+                _follow(relation, relation.data.split("."), below, draft, path, drafts, into)
+            else:
+                wrong(entry, "an entry of `embed` names no relation", _HINT)
+        else:
+            wrong(entry, "an entry of `embed` must be a relation", _HINT)
+
+
+def _follow(
+    at: Node,
+    steps: list[str],
+    below: Node | None,
+    draft: Draft,
+    path: tuple[str, ...],
+    drafts: Mapping[str, Draft],
+    into: _Tree,
+) -> None:
+    for step in steps:
+        name = names.camel(step)
+        relation = next((r for r in draft.relations if r.name == name), None)
+        if relation is None:
+            known = [r.name for r in draft.relations]
+            hint = suggestion(step, known) if known else "it has no relations"
+            at.report("UNKNOWN_RELATION", f"{draft.name!r} has no relation {step!r}", hint)
+            return
+        if relation.target in path:
+            at.report(
+                "EMBED_CYCLE",
+                f"{' → '.join((*path, relation.target))}: a document would contain its own type",
+                "leave it out; callers reach it as a GraphQL field anyway",
+            )
+            return
+        if len(path) > MAX_DEPTH:
+            at.report(
+                "EMBED_TOO_DEEP",
+                f"embedded deeper than {MAX_DEPTH} relations",
+                "leave it out; callers reach it as a GraphQL field anyway",
+            )
+            return
+        path = (*path, relation.target)
+        into = into.setdefault(name, {})
+        draft = drafts[relation.target]
+    if below is not None:
+        _read(below, draft, path, drafts, into)

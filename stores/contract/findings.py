@@ -1,0 +1,111 @@
+"""What the linter says: one finding is one thing wrong at one place. `CODES` has every code; each is in
+docs/reference/contract.md (a test fails when one is missing there)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stores.contract.yaml_source import Place, Source
+
+CODES: dict[str, str] = {
+    # the file
+    "FILE_UNREADABLE": "The file is missing, a folder without contracts, or may not be read.",
+    "FILE_TOO_LARGE": "The file is larger than 5 MB.",
+    "NOT_UTF8": "The file is not UTF-8 text.",
+    "BAD_CHARACTER": "A NUL byte or another control character.",
+    # YAML
+    "YAML_SYNTAX": "The text is not YAML.",
+    "YAML_DUPLICATE_KEY": "A mapping has the same key twice.",
+    "YAML_UNSUPPORTED": "A tag, a merge key, a key that is no text, or a second document.",
+    "YAML_TOO_BIG": "Too deep, too many nodes, or aliases that expand to too much.",
+    # the standard
+    "SCHEMA": "Not as the JSON schema of ODCS wants it.",
+    "MISSING_KEY": "A key that ODCS requires is missing.",
+    "UNKNOWN_KEY": "A key that ODCS does not know.",
+    "API_VERSION": "An `apiVersion` other than v3.",
+    "EMPTY_SCHEMA": "No schema object, or one without properties.",
+    # names
+    "BAD_NAME": "A name that cannot be used, or has no GraphQL form.",
+    "RESERVED_NAME": "A name that recordgate or Postgres generates itself.",
+    "DUPLICATE_NAME": "Two things with one name, letter case aside.",
+    "DUPLICATE_ID": "Two elements of one list with the same `id`.",
+    # types
+    "MISSING_TYPE": "A property without `logicalType`, or an array without `items`.",
+    "UNSUPPORTED_TYPE": "A type that recordgate does not store.",
+    "UNKNOWN_PHYSICAL_TYPE": "A `physicalType` that is not known.",
+    "TYPE_CONFLICT": "`physicalType` and `logicalType` (or its options) do not fit.",
+    # constraints
+    "BAD_ENUM": "A value of `enum` that does not fit the type, or stands there twice.",
+    "BAD_BOUND": "A bound that does not fit the type, or bounds that nothing satisfies.",
+    "BAD_REGEX": "A `pattern` that Python or Postgres cannot take, or that they read differently.",
+    # keys and relationships
+    "NO_PRIMARY_KEY": "A schema object without `primaryKey`.",
+    "BAD_KEY": "A primary key of a type, or in an order, that cannot be one.",
+    "DANGLING_RELATIONSHIP": "A relationship to or from something that is not there.",
+    "NOT_UNIQUE": "A relationship to properties that are neither the primary key nor unique.",
+    "RELATIONSHIP_TYPE": "The two ends of a relationship have different types or numbers of parts.",
+    "DUPLICATE_RELATIONSHIP": "The same relationship twice.",
+    # quality and SLA
+    "TWO_OPERATORS": "A quality rule with none or more than one operator.",
+    "QUERY_NOT_SELECT": "A quality query that is not one SELECT.",
+    "UNKNOWN_SLA": "An SLA property that is not known.",
+    "BAD_SLA": "An SLA value or unit that is no duration.",
+    # extensions of recordgate
+    "UNKNOWN_EXTENSION": "A custom property of vendor recordgate that is not known, or not here.",
+    "BAD_EXTENSION": "A custom property of vendor recordgate with a wrong value.",
+    "UNKNOWN_ROLE": "A role that `roles` of the contract does not have.",
+    "UNKNOWN_RELATION": "`embed` or `rowFilter` names a relation or property that is not there.",
+    "EMBED_CYCLE": "`embed` comes back to a type that it has passed.",
+    "EMBED_TOO_DEEP": "`embed` goes deeper than three relations.",
+    "MIXED_CONTRACTS": "Files of one folder that do not go together.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`line` and `column` count from 1. `severity`: "error" (the contract starts nothing) or "warning"."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str = ""
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.code}: {self.message}"
+
+    def as_dict(self) -> dict[str, str | int]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Findings:
+    """Collects findings, each once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int, int, str, str], Finding] = {}
+
+    def add(
+        self,
+        source: Source,
+        place: Place,
+        code: str,
+        message: str,
+        hint: str = "",
+        severity: str = "error",
+    ) -> None:
+        assert code in CODES, code
+        finding = Finding(source.file, place.line, place.column, code, message, hint, severity)
+        key = (finding.file, finding.line, finding.column, code, message)
+        self._found.setdefault(key, finding)
+
+    def sorted(self) -> list[Finding]:
+        return sorted(self._found.values(), key=lambda f: (f.file, f.line, f.column, f.code))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [f for f in self.sorted() if f.severity == "error"]

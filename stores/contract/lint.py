@@ -1,0 +1,81 @@
+"""The linter: files → findings, and the contract where there is one. Reads, never writes or connects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stores.contract.findings import Finding, Findings
+from stores.contract.model import Contract
+from stores.contract.resolve import resolve
+from stores.contract.schema_check import check_schema
+from stores.contract.yaml_source import Place, Source, SourceError, parse, read_text
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def lint_file(path: Path) -> list[Finding]:
+    """All findings of a file, or of a folder as one contract, in order of place."""
+    return check(path)[1]
+
+
+def lint_text(text: str, file: str = "contract.yaml") -> list[Finding]:
+    """All findings of a contract given as text."""
+    findings = Findings()
+    source = _parse(text, file, findings)
+    if source is not None:
+        _check_sources([source], findings, file)
+    return findings.sorted()
+
+
+def check(path: Path) -> tuple[Contract | None, list[Finding]]:
+    """The contract of a file or folder (None where an error is found), and all findings."""
+    findings = Findings()
+    files = _files(path, findings)
+    sources = [s for f in files if (s := _read(f, findings)) is not None]
+    contract = None
+    if files and len(sources) == len(files):
+        contract = _check_sources(sources, findings, str(path))
+    return (None if findings.errors else contract), findings.sorted()
+
+
+def _files(path: Path, findings: Findings) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
+    if not files:
+        findings.add(
+            Source(str(path)),
+            Place(),
+            "FILE_UNREADABLE",
+            "the folder has no *.yaml or *.yml file",
+            "name a contract, or a folder of contracts",
+        )
+    return files
+
+
+def _read(path: Path, findings: Findings) -> Source | None:
+    try:
+        text = read_text(path)
+    except SourceError as error:
+        findings.add(Source(str(path)), error.place, error.code, error.message, error.hint)
+        return None
+    return _parse(text, str(path), findings)
+
+
+def _parse(text: str, file: str, findings: Findings) -> Source | None:
+    try:
+        source = parse(text, file)
+    except SourceError as error:
+        findings.add(Source(file), error.place, error.code, error.message, error.hint)
+        return None
+    for problem in source.problems:
+        findings.add(source, problem.place, problem.code, problem.message, problem.hint)
+    return source
+
+
+def _check_sources(sources: list[Source], findings: Findings, name: str) -> Contract | None:
+    for source in sources:
+        check_schema(source, findings)
+    if any(not isinstance(source.data, dict) for source in sources):
+        return None
+    return resolve(sources, findings, name)

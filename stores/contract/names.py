@@ -1,0 +1,152 @@
+"""Every name recordgate derives: GraphQL names, tables and columns, singular and plural. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Any
+
+MAX_IDENTIFIER_BYTES = 63
+"""Postgres cuts longer identifiers off silently (NAMEDATALEN - 1)."""
+
+CONTRACT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
+"""A name of a type or property: what a shorthand reference of ODCS can point to."""
+GRAPHQL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
+
+RESERVED_FIELDS = frozenset(("nodeId", "cursor", "and", "or", "not"))
+"""GraphQL names that a record's or its filter's own fields take."""
+RESERVED_ROOTS = frozenset(("node", "nodes"))
+RESERVED_TYPES = frozenset(
+    ["Query", "Mutation", "Subscription", "Node", "PageInfo", "String", "Int", "Float", "Boolean", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime", "Time", "UUID", "Bytes", "JSON", "Duration", "Order", "Direction", "Facet", "Highlight"]
+)
+SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"))
+_HOSTILE = frozenset("\"'`\\%{};")
+
+
+def words(name: str) -> list[str]:
+    """The words of a name: `ISO_code`, `isoCode`, `iso-code` → iso, code (letter case kept)."""
+    found: list[str] = []
+    for part in re.split(r"[^A-Za-z0-9]+", name):
+        found += re.findall(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z0-9]+|[0-9]+", part)
+    return found
+
+
+def camel(name: str) -> str:
+    """`area_km2` → areaKm2; `areaKm2` stays; `URLPath` → urlPath; `ID` → id."""
+    parts = [p for p in re.split(r"[^A-Za-z0-9]+", name) if p]
+    out: list[str] = []
+    for i, part in enumerate(parts):
+        body = part.lower() if part.isupper() else part
+        if i:
+            out.append(body[:1].upper() + body[1:])
+        else:
+            run = re.match(r"[A-Z]+", body)
+            n = len(run.group()) if run else 0
+            cut = max(1, n - 1) if n < len(body) else n
+            out.append(body[:cut].lower() + body[cut:])
+    return "".join(out)
+
+
+def pascal(name: str) -> str:
+    text = camel(name)
+    return text[:1].upper() + text[1:]
+
+
+def snake(name: str) -> str:
+    """`areaKm2` → area_km2; `ISOCode` → iso_code."""
+    return "_".join(w.lower() for w in words(name)) or name
+
+
+@lru_cache(maxsize=1)
+def _inflect() -> Any:
+    # Its import takes a second or more: only where a contract leaves a plural to us.
+    import inflect
+
+    return inflect.engine()
+
+
+@lru_cache(maxsize=4096)
+def english_plural(name: str) -> str:
+    """The plural of a camelCase name: its last word in the plural."""
+    head, last = _split_last(name)
+    return head + _cased(str(_inflect().plural_noun(last.lower())), last)
+
+
+@lru_cache(maxsize=4096)
+def english_singular(name: str) -> str | None:
+    """The singular of a camelCase name that is a plural noun, else None."""
+    head, last = _split_last(name)
+    found = _inflect().singular_noun(last.lower())
+    # `status`, `bus`, `address` are taken for plurals: trust it only where it leads back.
+    if not found or str(_inflect().plural_noun(found)) != last.lower():
+        return None
+    if last.lower().endswith(("us", "ss", "is")):
+        return None
+    return head + _cased(str(found), last)
+
+
+def _split_last(name: str) -> tuple[str, str]:
+    found = re.search(r"[A-Z]?[a-z0-9]*\Z", name)
+    last = found.group() if found and found.group() else name
+    return name[: len(name) - len(last)], last
+
+
+def _cased(word: str, like: str) -> str:
+    return word[:1].upper() + word[1:] if like[:1].isupper() else word
+
+
+def single_and_plural(name: str, singular: str, plural: str) -> tuple[str, str]:
+    """The GraphQL field names of one and of many. `singular` and `plural` are what the contract says,
+    empty where it says nothing."""
+    single, many = camel(singular), camel(plural)
+    own = camel(name)
+    if not single:
+        if many == own or not many:
+            found = english_singular(own)
+            single, many = (found, many or own) if found else (own, many)
+        else:
+            single = own
+    if not many:
+        many = english_plural(single)
+    if many == single:
+        many = single + "List"
+    return single, many
+
+
+def physical_problem(name: str) -> str:
+    """Why `name` cannot be a table or column, or empty."""
+    if not name:
+        return "is empty"
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_IDENTIFIER_BYTES:
+        return f"is longer than {MAX_IDENTIFIER_BYTES} bytes"
+    if any(unicodedata.category(c)[0] == "C" for c in name):
+        return "has a control or invisible character"
+    if any(c in _HOSTILE for c in name):
+        return "has a quote, backslash, percent sign, brace or semicolon"
+    if name != name.strip():
+        return "begins or ends with a space"
+    return ""
+
+
+def contract_name_problem(name: str) -> str:
+    """Why `name` cannot be the name of a type or property, or empty."""
+    problem = physical_problem(name)
+    if problem:
+        return problem
+    if name.startswith("__"):
+        return "begins with two underscores"
+    if not CONTRACT_NAME.match(name):
+        return "has a character other than ASCII letters, digits, _ and -, or begins with a digit"
+    if not GRAPHQL_NAME.match(camel(name)):
+        return "has no GraphQL form"
+    return ""
+
+
+def split_table(text: str) -> tuple[str, str] | None:
+    """`table`, `schema.table` or the same with double quotes → (schema or "", table)."""
+    match = re.fullmatch(r'(?:("[^"]+"|[^".]+)\.)?("[^"]+"|[^".]+)', text)
+    if not match:
+        return None
+    schema, table = match.groups()
+    return (schema or "").strip('"'), table.strip('"')

@@ -1,0 +1,342 @@
+"""Contract files as data → one resolved `Contract`, with a finding for everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from stores.contract import names
+from stores.contract.draft import Draft
+from stores.contract.embeds import resolve_embeds
+from stores.contract.extensions import (
+    MAX_GENERATIONS,
+    Access,
+    expose_value,
+    extensions,
+    flag_value,
+    text_value,
+    whole_value,
+)
+from stores.contract.findings import Findings
+from stores.contract.model import Contract, Property, RecordType, Scalar
+from stores.contract.node import Node
+from stores.contract.properties import Declared, resolve_property
+from stores.contract.quality import check_quality
+from stores.contract.relations import resolve_relations
+from stores.contract.row_filters import resolve_row_filters
+from stores.contract.sla import resolve_sla
+from stores.contract.yaml_source import Source
+
+_NO_KEY = frozenset((Scalar.FLOAT, Scalar.JSON, Scalar.BYTES))
+_OWN_SCHEMAS = ("recordgate", "information_schema")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a file says for all its types."""
+
+    managed: bool
+    schema: str
+
+
+def resolve(sources: Sequence[Source], findings: Findings, source: str) -> Contract:
+    """One contract of all `sources`. It is usable only where `findings` has no error."""
+    roots = [Node(s, (), s.data, findings) for s in sources]
+    access = Access(
+        tuple(dict.fromkeys(r.text("role") for root in roots for r in root.items("roles")))
+    )
+    for root in roots:
+        _distinct(root.items("roles"), "role", "the role")
+    defaults = [_defaults(root) for root in roots]
+    drafts: list[Draft] = []
+    for root, default in zip(roots, defaults, strict=True):
+        if not root.items("schema"):
+            root.get("schema").report(
+                "EMPTY_SCHEMA",
+                "the contract has no schema objects",
+                "describe a table under `schema`",
+                at_key=True,
+            )
+        for node in root.items("schema"):
+            draft = _draft(node, default, access)
+            if draft is not None:
+                drafts.append(draft)
+    if len({d.managed for d in defaults}) > 1:
+        roots[-1].report("MIXED_CONTRACTS", "`managed` differs between the files of this folder")
+    _names_are_free(drafts)
+    resolve_relations(drafts)
+    by_name = {d.name: d for d in drafts}
+    types = {d.name: _finish(d, by_name, access) for d in drafts}
+    sla: dict[str, float] = {}
+    for root in roots:
+        for name, seconds in resolve_sla(root).items():
+            sla[name] = min(seconds, sla.get(name, seconds))
+    return Contract(
+        id=_joined(roots, "id", "+"),
+        name=_joined(roots, "name", ", ") or _joined(roots, "id", "+"),
+        version=_joined(roots, "version", "+"),
+        types=types,
+        roles=access.roles,
+        sla=sla,
+        source=source,
+        managed=all(d.managed for d in defaults),
+    )
+
+
+def _joined(roots: Sequence[Node], key: str, glue: str) -> str:
+    return glue.join(dict.fromkeys(t for root in roots if (t := root.text(key))))
+
+
+def _defaults(root: Node) -> Defaults:
+    found = extensions(root, "contract")
+    managed = flag_value(found, "managed", True)
+    schema = text_value(found, "schema") or "public"
+    problem = names.physical_problem(schema)
+    if schema in _OWN_SCHEMAS or schema.startswith("pg_"):
+        problem = "belongs to recordgate or Postgres"
+    if problem and "schema" in found:
+        found["schema"].report("RESERVED_NAME", f"the schema {schema!r} {problem}")
+    return Defaults(managed, schema)
+
+
+def _draft(node: Node, default: Defaults, access: Access) -> Draft | None:
+    """A schema object's own part: names, properties, key."""
+    name = node.text("name")
+    if not name:
+        return None  # the JSON schema has said so
+    found = extensions(node, "schema")
+    at_name = node.get("name")
+    problem = names.contract_name_problem(name)
+    if problem:
+        at_name.report(
+            "BAD_NAME",
+            f"the type name {name!r} {problem}",
+            "name it in ASCII letters; `physicalName` may hold the table's name",
+        )
+        return None
+    schema, table = _table(node, name, default)
+    single, plural = names.single_and_plural(
+        name, text_value(found, "singular"), text_value(found, "plural")
+    )
+    for key, value in (("singular", single), ("plural", plural)):
+        if not names.GRAPHQL_NAME.match(value):
+            found.get(key, at_name).report("BAD_NAME", f"`{key}` {value!r} has no GraphQL form")
+    properties = node.items("properties")
+    if not properties:
+        at_name.report("EMPTY_SCHEMA", f"{name!r} has no properties", "describe its columns")
+    declared = [
+        d for p in properties if (d := resolve_property(p, access, managed=default.managed))
+    ]
+    check_quality(node)
+    for prop in properties:
+        check_quality(prop)
+    draft = Draft(
+        node=node,
+        name=name,
+        schema=schema,
+        table=table,
+        graphql=names.pascal(single if names.GRAPHQL_NAME.match(single) else name),
+        single=single,
+        plural=plural,
+        declared=declared,
+        extensions=found,
+    )
+    _distinct(properties, "name", "the property")
+    _distinct(properties, "id", "the id", code="DUPLICATE_ID", fold=False)
+    _properties_are_free(draft)
+    draft.key = _key(draft, properties)
+    draft.unique_together = list(_unique_sets(draft))
+    return draft
+
+
+def _table(node: Node, name: str, default: Defaults) -> tuple[str, str]:
+    """Schema and table of a type."""
+    text = node.text("physicalName")
+    at = node.get("physicalName") if text else node.get("name")
+    schema, table = default.schema, text or (names.snake(name) if default.managed else name)
+    if text and not default.managed:
+        split = names.split_table(text)
+        if split is None:
+            at.report(
+                "BAD_NAME", f"{text!r} is no table", 'write table, schema.table or "a.b"."c.d"'
+            )
+            return schema, table
+        schema, table = split[0] or schema, split[1]
+    elif "." in table:
+        at.report(
+            "BAD_NAME", f"the table name {table!r} has a dot", "the schema is a custom property"
+        )
+    for what, value in (("schema", schema), ("table", table)):
+        problem = names.physical_problem(value)
+        if problem:
+            at.report(
+                "BAD_NAME", f"the {what} name {value!r} {problem}", "give another `physicalName`"
+            )
+    if schema in _OWN_SCHEMAS or table.startswith("pg_"):
+        at.report("RESERVED_NAME", f"{schema}.{table} belongs to recordgate or Postgres")
+    return schema, table
+
+
+def _distinct(
+    nodes: Sequence[Node], key: str, what: str, code: str = "DUPLICATE_NAME", fold: bool = True
+) -> None:
+    seen: dict[str, int] = {}
+    for node in nodes:
+        text = node.text(key)
+        folded = text.lower() if fold else text
+        if text and folded in seen:
+            node.get(key).report(code, f"{what} {text!r} is there already, at line {seen[folded]}")
+        elif text:
+            seen[folded] = node.get(key).place.line
+
+
+def _properties_are_free(draft: Draft) -> None:
+    """No two properties of a type share a column or a GraphQL name, none has one of ours."""
+    columns: dict[str, str] = {}
+    graphql: dict[str, str] = {}
+    alone = sum(d.primary for d in draft.declared) == 1
+    for declared in draft.declared:
+        prop, node = declared.property, declared.node
+        at = node.get("name")
+        if prop.graphql == "id" and not (declared.primary and alone):
+            at.report(
+                "RESERVED_NAME",
+                f"{prop.name!r} is not the key of {draft.name!r}, and `id` always is",
+                "name it otherwise; `physicalName: id` keeps the column",
+            )
+        if prop.graphql in names.RESERVED_FIELDS:
+            at.report(
+                "RESERVED_NAME",
+                f"{prop.name!r} would be the GraphQL name {prop.graphql!r}, which is taken",
+                "name it otherwise; `physicalName` keeps the column",
+            )
+        for seen, value, what in (
+            (columns, prop.column, "the column"),
+            (graphql, prop.graphql, "the GraphQL name"),
+        ):
+            other = seen.setdefault(value.lower(), prop.name)
+            if other.lower() != prop.name.lower():
+                at.report("DUPLICATE_NAME", f"{what} {value!r} is that of {other!r} too")
+
+
+def _key(draft: Draft, properties: Sequence[Node]) -> tuple[str, ...]:
+    """The columns of the primary key, in order."""
+    primary = [d for d in draft.declared if d.primary]
+    if not any(p.flag("primaryKey") for p in properties):
+        if properties:
+            draft.node.get("name").report(
+                "NO_PRIMARY_KEY",
+                f"{draft.name!r} has no primary key",
+                "mark the properties that tell records apart by `primaryKey: true`",
+            )
+        return ()
+    positions: dict[int, str] = {}
+    for declared in primary:
+        prop = declared.property
+        at = declared.node.get("primaryKey")
+        if prop.array or prop.scalar in _NO_KEY:
+            at.report("BAD_KEY", f"{prop.name}: {prop.sql_type} cannot be a key", at_key=True)
+        elif prop.sql_type == "numeric":
+            at.report(
+                "BAD_KEY",
+                f"{prop.name}: numeric without a scale cannot be a key, 1.0 and 1.00 would be one",
+                "use numeric(p,s)",
+                at_key=True,
+            )
+        if declared.node.get("required").data is False:
+            declared.node.get("required").report(
+                "BAD_KEY", f"{prop.name} is part of the key and cannot be missing", at_key=True
+            )
+        if declared.position > 0:
+            other = positions.setdefault(declared.position, prop.name)
+            if other != prop.name:
+                declared.node.get("primaryKeyPosition").report(
+                    "BAD_KEY", f"position {declared.position} is that of {other!r} too", at_key=True
+                )
+    last = len(primary) + 1
+    ordered = sorted(primary, key=lambda d: d.position if d.position > 0 else last)
+    return tuple(d.property.column for d in ordered)
+
+
+def _unique_sets(draft: Draft) -> Iterator[tuple[str, ...]]:
+    """Sets of columns that are unique together: quality rules `duplicateValues` of the type."""
+    for rule in draft.node.items("quality"):
+        if rule.text("metric") != "duplicateValues" or rule.get("mustBe").data != 0:
+            continue
+        columns: list[str] = []
+        for at in rule.get("arguments").get("properties"):
+            found = draft.property(at.data) if isinstance(at.data, str) else None
+            if found is None:
+                at.report("UNKNOWN_RELATION", f"{draft.name!r} has no property {at.data!r}")
+            elif found.column not in columns:
+                columns.append(found.column)
+        if len(columns) == 1:
+            draft.node.report(
+                "BAD_KEY", "one property alone is unique by `unique: true`", severity="warning"
+            )
+        elif columns:
+            yield tuple(columns)
+
+
+def _names_are_free(drafts: list[Draft]) -> None:
+    """No two types share a name, a table, or anything GraphQL generates of them. Drops the later one."""
+    seen: dict[tuple[str, str], str] = {}
+    for draft in list(drafts):
+        at = draft.node.get("name")
+        if draft.graphql in names.RESERVED_TYPES:
+            at.report(
+                "RESERVED_NAME", f"the GraphQL type {draft.graphql!r} is taken", "name it otherwise"
+            )
+        for root in (draft.single, draft.plural):
+            if root in names.RESERVED_ROOTS:
+                at.report(
+                    "RESERVED_NAME", f"the GraphQL field {root!r} is taken", "name it otherwise"
+                )
+        claims = [
+            ("name", draft.name.lower(), "the name"),
+            ("table", f"{draft.schema}.{draft.table}".lower(), "the table"),
+            *(("type", draft.graphql + suffix, "the GraphQL type") for suffix in _TYPE_SUFFIXES),
+            *(("field", field, "the GraphQL field") for field in _root_fields(draft)),
+        ]
+        for space, value, what in claims:
+            other = seen.setdefault((space, value), draft.name)
+            if other is not draft.name:
+                at.report("DUPLICATE_NAME", f"{what} {value!r} is that of {other!r} too")
+                drafts.remove(draft)
+                break
+
+
+_TYPE_SUFFIXES = ("", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Aggregate")
+
+
+def _root_fields(draft: Draft) -> tuple[str, ...]:
+    one, many = names.pascal(draft.single), names.pascal(draft.plural)
+    return (
+        draft.single, draft.plural, draft.plural + "Aggregate", "search" + many, "create" + one,
+        "create" + many, "upsert" + many, "update" + one, "delete" + one, "delete" + many,
+    )  # fmt: skip
+
+
+def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordType:
+    at = draft.extensions.get("generations")
+    return RecordType(
+        name=draft.name,
+        schema=draft.schema,
+        table=draft.table,
+        graphql=draft.graphql,
+        single=draft.single,
+        plural=draft.plural,
+        properties=tuple(_own(d) for d in draft.declared),
+        key=draft.key,
+        relations=tuple(draft.relations),
+        embeds=resolve_embeds(draft, drafts),
+        unique_together=tuple(draft.unique_together),
+        expose=expose_value(draft.extensions.get("expose")),
+        row_filter=resolve_row_filters(draft, drafts, access),
+        generations=whole_value(at, "generations", 1, MAX_GENERATIONS, 2) if at else 2,
+        description=draft.node.text("description"),
+    )
+
+
+def _own(declared: Declared) -> Property:
+    return declared.property

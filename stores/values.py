@@ -1,0 +1,336 @@
+"""Values of properties: from JSON to Python and back to the text that Postgres prints.
+
+`coerce` takes what JSON or GraphQL brings, `from_text` what a key or a file brings; both give the
+Python value that psycopg binds, or InputError, which names the property and never shows the value.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from stores.contract.model import Property, Scalar
+from stores.errors import InputError
+
+INT_RANGE = {
+    "smallint": (-(2**15), 2**15 - 1),
+    "integer": (-(2**31), 2**31 - 1),
+    "bigint": (-(2**63), 2**63 - 1),
+}
+MAX_DECIMAL_TEXT = 1100
+MAX_EXPONENT = 1000
+MAX_JSON_DEPTH = 100
+MAX_JSON_INT = 2**1024
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
+_TIME = re.compile(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?\Z", re.ASCII)
+_DATETIME = re.compile(
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?\Z", re.ASCII
+)
+_INTEGER = re.compile(r"-?\d{1,40}\Z", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?\Z", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Misfit(Exception):
+    """Why a value is none of the property's; becomes InputError with the property's name."""
+
+
+def coerce(prop: Property, value: Any) -> Any:
+    """The Python value of a JSON value; None stays None. Raises InputError."""
+    if value is None:
+        return None
+    try:
+        if not prop.array:
+            return _COERCE[prop.scalar](prop, value)
+        if not isinstance(value, list | tuple):
+            raise _Misfit("must be a list")
+        one = _COERCE[prop.scalar]
+        return [None if item is None else one(prop, item) for item in value]
+    except _Misfit as error:
+        raise InputError(f"{prop.name}: {error}") from None
+
+
+def from_text(prop: Property, text: str) -> Any:
+    """The Python value of a text form: of a key, a URL, a cell. Raises InputError."""
+    value: Any = text
+    scalar = prop.scalar
+    try:
+        if prop.array:
+            raise _Misfit("a list has no text form here")
+        if scalar in (Scalar.INT, Scalar.BIGINT):
+            if not _INTEGER.match(text):
+                raise _Misfit("must be an integer")
+            value = int(text)
+        elif scalar is Scalar.FLOAT:
+            if not _DECIMAL.match(text):
+                raise _Misfit("must be a number")
+            value = float(text)
+        elif scalar is Scalar.BOOLEAN:
+            if text not in ("true", "false"):
+                raise _Misfit("must be true or false")
+            value = text == "true"
+        elif scalar is Scalar.JSON:
+            try:
+                value = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                raise _Misfit("must be JSON") from None
+        elif scalar is Scalar.BYTES and text.startswith("\\x"):
+            try:
+                return bytes.fromhex(text[2:])
+            except ValueError:
+                raise _Misfit("must be hexadecimal") from None
+    except _Misfit as error:
+        raise InputError(f"{prop.name}: {error}") from None
+    return coerce(prop, value)
+
+
+def to_text(prop: Property, value: Any) -> str:
+    """The text form of a Python value, as `value::text` prints it under stores' session settings."""
+    if prop.array:
+        return "{" + ",".join(_element(prop, item) for item in value) + "}"
+    return _text(prop, value)
+
+
+def _text(prop: Property, value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if prop.scalar is Scalar.JSON:
+        return orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return _float_text(value)
+    if isinstance(value, Decimal):
+        scale = re.search(r",(\d+)\)", prop.sql_type)
+        return f"{value:.{scale.group(1)}f}" if scale else f"{value:f}"
+    if isinstance(value, datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(UTC)
+            return _clock_text(value.strftime("%Y-%m-%d %H:%M:%S").zfill(19), value) + "+00"
+        return _clock_text(value.strftime("%Y-%m-%d %H:%M:%S").zfill(19), value)
+    if isinstance(value, time):
+        return _clock_text(value.strftime("%H:%M:%S"), value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "\\x" + bytes(value).hex()
+    return str(value)
+
+
+def _clock_text(seconds: str, value: datetime | time) -> str:
+    return f"{seconds}.{value.microsecond:06d}".rstrip("0") if value.microsecond else seconds
+
+
+def _float_text(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    # Postgres goes over to an exponent at 1e15, Python at 1e16.
+    if 1e15 <= abs(value) < 1e16:
+        digits = str(Decimal(repr(value)).normalize().as_tuple().digits)
+        mantissa = "".join(c for c in digits if c.isdigit())
+        tail = "." + mantissa[1:] if len(mantissa) > 1 else ""
+        return f"{'-' if value < 0 else ''}{mantissa[0]}{tail}e+15"
+    return repr(value).removesuffix(".0")
+
+
+def _element(prop: Property, value: Any) -> str:
+    """One element of an array literal, quoted where Postgres quotes it."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    text = _text(prop, value)
+    if text and text.lower() != "null" and not re.search(r'[\s{},"\\]', text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _string(_: Property, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Misfit("must be text")
+    return _clean(value)
+
+
+def _clean(text: str) -> str:
+    if "\x00" in text:
+        raise _Misfit("has a NUL character")
+    if _SURROGATE.search(text):
+        raise _Misfit("has half of a surrogate pair")
+    return text
+
+
+def _int(prop: Property, value: Any) -> int:
+    if isinstance(value, str) and prop.scalar is Scalar.BIGINT and _INTEGER.match(value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _Misfit("must be an integer")
+    kind = prop.sql_type.removesuffix("[]")
+    low, high = INT_RANGE.get(kind, INT_RANGE["integer" if prop.scalar is Scalar.INT else "bigint"])
+    if not low <= value <= high:
+        raise _Misfit(f"must be between {low} and {high}")
+    return value
+
+
+def _float(prop: Property, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _Misfit("must be a number")
+    most = 3.4028234e38 if prop.sql_type.removesuffix("[]") == "real" else math.inf
+    try:
+        found = float(value)
+    except OverflowError:
+        raise _Misfit("is out of range") from None
+    if not math.isfinite(found) or abs(found) > most:
+        raise _Misfit("is out of range")
+    return found
+
+
+def _decimal(_: Property, value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise _Misfit("must be a decimal number")
+    if isinstance(value, int) and value.bit_length() > 3600:
+        raise _Misfit("is out of range")
+    text = repr(value) if isinstance(value, float) else str(value)
+    if len(text) > MAX_DECIMAL_TEXT:
+        raise _Misfit("is out of range")
+    if not _DECIMAL.match(text):
+        raise _Misfit("must be a decimal number")
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        raise _Misfit("must be a decimal number") from None
+    exponent = found.as_tuple().exponent
+    if abs(found.adjusted()) > MAX_EXPONENT or (
+        isinstance(exponent, int) and abs(exponent) > MAX_EXPONENT
+    ):
+        raise _Misfit("is out of range")
+    return found
+
+
+def _boolean(_: Property, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Misfit("must be true or false")
+    return value
+
+
+def _date(_: Property, value: Any) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise _Misfit("must be a date, YYYY-MM-DD")
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise _Misfit("is no day of the calendar") from None
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not _DATETIME.match(value):
+        raise _Misfit("must be a time stamp, YYYY-MM-DDTHH:MM:SS")
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise _Misfit("is no day or time of the calendar") from None
+
+
+def _timestamp(_: Property, value: Any) -> datetime:
+    found = _moment(value)
+    if found.tzinfo is None:
+        raise _Misfit("must say its time zone, as in 2024-05-01T12:00:00Z")
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        raise _Misfit("is out of range") from None
+
+
+def _datetime(_: Property, value: Any) -> datetime:
+    found = _moment(value)
+    if found.tzinfo is not None:
+        raise _Misfit("must have no time zone")
+    return found
+
+
+def _time(_: Property, value: Any) -> time:
+    if isinstance(value, time) and value.tzinfo is None:
+        return value
+    if not isinstance(value, str) or not _TIME.match(value):
+        raise _Misfit("must be a time, HH:MM:SS")
+    try:
+        return time.fromisoformat(value)
+    except ValueError:
+        raise _Misfit("is no time of the day") from None
+
+
+def _uuid(_: Property, value: Any) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    if not isinstance(value, str) or not _UUID.match(value):
+        raise _Misfit("must be a UUID")
+    return UUID(value)
+
+
+def _bytes(_: Property, value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise _Misfit("must be base64 text")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise _Misfit("must be base64 text") from None
+
+
+def _json(_: Property, value: Any) -> Any:
+    """Any JSON value that jsonb takes: no NUL, no NaN, not too deep."""
+    pending: list[tuple[Any, int]] = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if depth > MAX_JSON_DEPTH:
+            raise _Misfit(f"is nested deeper than {MAX_JSON_DEPTH}")
+        if isinstance(item, str):
+            _clean(item)
+        elif isinstance(item, dict):
+            for key, inner in item.items():
+                if not isinstance(key, str):
+                    raise _Misfit("has a key that is not text")
+                _clean(key)
+                pending.append((inner, depth + 1))
+        elif isinstance(item, list | tuple):
+            pending.extend((inner, depth + 1) for inner in item)
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise _Misfit("has a number that JSON does not know")
+        elif isinstance(item, int) and not isinstance(item, bool) and abs(item) >= MAX_JSON_INT:
+            raise _Misfit("has a number that is out of range")
+        elif item is not None and not isinstance(item, bool | int | float):
+            raise _Misfit("must be JSON")
+    return value
+
+
+_COERCE = {
+    Scalar.STRING: _string,
+    Scalar.INT: _int,
+    Scalar.BIGINT: _int,
+    Scalar.FLOAT: _float,
+    Scalar.DECIMAL: _decimal,
+    Scalar.BOOLEAN: _boolean,
+    Scalar.DATE: _date,
+    Scalar.TIMESTAMP: _timestamp,
+    Scalar.DATETIME: _datetime,
+    Scalar.TIME: _time,
+    Scalar.UUID: _uuid,
+    Scalar.BYTES: _bytes,
+    Scalar.JSON: _json,
+}
