@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from stores.contract.model import Contract, RecordType
+
 
 class ChangeOp(StrEnum):
     INSERT = "insert"
@@ -51,8 +53,9 @@ class Transaction:
 
 @dataclass(slots=True)
 class Progress:
-    """No transaction is open or undelivered up to `lsn`, as of `at` (seconds, canonical's clock).
-    Yielded while idle, so that positions move when nothing relevant changes."""
+    """No transaction is open or undelivered up to `lsn`, and nothing beyond it had been committed at
+    `at` (seconds since the epoch, canonical's clock). Both only grow. Yielded between transactions and
+    while idle, so that positions move when nothing relevant changes."""
 
     lsn: int
     at: float
@@ -72,16 +75,21 @@ class ChangeSource(Protocol):
     """
 
     kind: str
+    system: str
+    """After `open`: which database the positions belong to, as in `stores.protocols.Position`."""
 
-    async def open(self, resume: int | None) -> int:
+    async def open(self, resume: int | None, *, system: str | None = None) -> int:
         """Connect and return the position from which events will come. `resume` is the position up
-        to which everything is durable downstream, None on a first start. Raises GapError where the
-        source cannot continue from `resume`, StoreUnavailable where it is not reached."""
+        to which everything is durable downstream, None on a first start; `system` is the database it
+        belongs to, where known. May be called again on the same object after a failure. Raises GapError
+        where the source cannot continue from `resume`, StoreUnavailable where it is not reached,
+        ConflictError where somebody else reads it, SetupError where canonical is not prepared."""
         ...
 
     def events(self) -> AsyncIterator[list[Event]]:
-        """Events in small lists, as they arrive; never waits to fill a list. Ends by raising
-        StoreUnavailable when the connection is lost."""
+        """Events in small lists, as they arrive; never waits to fill a list. One iterator at a time.
+        Ends by raising: StoreUnavailable when the connection is lost (open again), GapError when
+        changes turn out to be missing, ContractError when a table no longer has its key's columns."""
         ...
 
     def acknowledge(self, lsn: int) -> None:
@@ -93,3 +101,16 @@ class ChangeSource(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def tracked_columns(contract: Contract, record_type: RecordType) -> tuple[str, ...]:
+    """The columns whose values a change of the type's table carries, the key's first."""
+    columns = list(record_type.key)
+    for relation in record_type.relations:
+        if relation.owner:
+            columns += relation.columns
+    for other in contract.types.values():
+        for relation in other.relations:
+            if relation.owner and relation.target == record_type.name:
+                columns += relation.target_columns
+    return tuple(dict.fromkeys(columns))

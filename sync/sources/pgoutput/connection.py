@@ -1,0 +1,223 @@
+"""A replication connection: START_REPLICATION, then COPY in both directions on libpq, without naps.
+
+`receive` takes what has arrived, `readable` waits for more, `send` never blocks. Nothing is read while
+nobody calls `receive`: libpq, the socket and then the server wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, pq
+
+from stores.canonical.json_form import session_options
+from stores.errors import ConflictError, GapError, RecordgateError, SetupError, StoreUnavailable
+from sync.sources.pgoutput.messages import format_lsn
+
+log = logging.getLogger(__name__)
+
+MESSAGES = 2000
+BYTES = 4 << 20
+"""Most that one `receive` takes, so that it does not hold up the event loop."""
+
+DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""A dead network is noticed within half a minute. What the URL says goes before."""
+
+
+def connection_string(url: str, **more: str) -> str:
+    """`url` with DEFAULTS, our session settings and `more`, as a libpq connection string."""
+    given = conninfo.conninfo_to_dict(url)
+    options = f"{given.pop('options', '') or ''} {session_options()}".strip()
+    merged: dict[str, Any] = {
+        **DEFAULTS,
+        **given,
+        **more,
+        "options": options,
+        "client_encoding": "UTF8",
+    }
+    return conninfo.make_conninfo(**merged)
+
+
+class ReplicationConnection:
+    """COPY of a slot's changes; made by `start_replication`, used from one event loop."""
+
+    def __init__(self, pgconn: pq.abc.PGconn) -> None:
+        self._pgconn = pgconn
+        self._fd = pgconn.socket
+        self._writing = False
+        self._gap: GapError | None = None
+        pgconn.notice_handler = self._notice
+
+    @property
+    def backend_pid(self) -> int:
+        return self._pgconn.backend_pid
+
+    def receive(self, feed: Callable[[bytes], None]) -> bool:
+        """Give what has arrived to `feed`, message by message; True where there may be more. Raises
+        StoreUnavailable when the stream has ended, GapError when the server skipped changes."""
+        get = self._pgconn.get_copy_data
+        messages = size = 0
+        consumed = False
+        try:
+            while messages < MESSAGES and size < BYTES:
+                count, view = get(1)
+                if count > 0:
+                    feed(view.tobytes())
+                    messages += 1
+                    size += count
+                    consumed = False
+                elif count == 0:
+                    if consumed:
+                        return False
+                    self._pgconn.consume_input()
+                    consumed = True
+                    if self._gap is not None:
+                        raise self._gap
+                else:
+                    raise self._ended()
+        except psycopg.Error as error:
+            raise StoreUnavailable(
+                "the connection to canonical's log was lost", store="postgres"
+            ) from error
+        return True
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Call `wake` once when there is something to receive."""
+        loop = asyncio.get_running_loop()
+
+        def arrived() -> None:
+            loop.remove_reader(self._fd)
+            wake()
+
+        loop.add_reader(self._fd, arrived)
+
+    def unwatch(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+
+    def send(self, message: bytes) -> None:
+        """Send, now or when the socket takes it. An error shows at the next `receive`."""
+        try:
+            self._pgconn.put_copy_data(message)
+        except psycopg.Error as error:
+            log.debug("status update not sent: %s", error)
+            return
+        self._flush()
+
+    def close(self) -> None:
+        """End the COPY where that can be said without waiting, and the connection."""
+        self.unwatch()
+        self._stop_writing()
+        try:
+            if self._pgconn.status == pq.ConnStatus.OK:
+                self._pgconn.put_copy_end()
+                self._pgconn.flush()
+        except psycopg.Error as error:
+            log.debug("replication connection was broken when closed: %s", error)
+        self._pgconn.finish()
+
+    def _flush(self) -> None:
+        try:
+            unsent = self._pgconn.flush()
+        except psycopg.Error as error:
+            log.debug("status update not sent: %s", error)
+            unsent = 0
+        if not unsent:
+            self._stop_writing()
+        elif not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().add_writer(self._fd, self._flush)
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            asyncio.get_running_loop().remove_writer(self._fd)
+
+    def _notice(self, result: pq.abc.PGresult) -> None:
+        # Postgres 18 goes on with a warning where the publication was missing when the changes were made.
+        if result.error_field(pq.DiagnosticField.SQLSTATE) == b"55000":
+            self._gap = GapError(
+                "canonical skipped changes: the publication was missing for a time",
+                hint="the types have to be reloaded: recordgate reload",
+            )
+
+    def _ended(self) -> RecordgateError:
+        """Why the server ended the stream."""
+        for _ in range(3):  # the end of each direction, then the error, where there is one
+            result = self._pgconn.get_result()
+            if result is None or result.status == pq.ExecStatus.COPY_IN:
+                break
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                return stream_error(*_diagnosis(result))
+        return StoreUnavailable("canonical ended the stream of changes", store="postgres")
+
+
+def start_replication(
+    conninfo_text: str, slot: str, publication: str, start: int
+) -> ReplicationConnection:
+    """Connect and start the stream behind `start`. Blocks; not for the event loop's thread. Raises
+    StoreUnavailable, and what `stream_error` says."""
+    pgconn = pq.PGconn.connect(conninfo_text.encode())
+    try:
+        if pgconn.status != pq.ConnStatus.OK:
+            raise StoreUnavailable(
+                f"no connection to canonical's log: {_text(pgconn.error_message)}",
+                store="postgres",
+            )
+        escape = pq.Escaping(pgconn)
+        names = b'"' + publication.replace('"', '""').encode() + b'"'
+        result = pgconn.exec_(
+            b"START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s)"
+            % (
+                escape.escape_identifier(slot.encode()),
+                format_lsn(start).encode(),
+                escape.escape_literal(names),
+            )
+        )
+        if result.status != pq.ExecStatus.COPY_BOTH:
+            raise stream_error(*_diagnosis(result))
+        pgconn.nonblocking = 1
+        return ReplicationConnection(pgconn)
+    except BaseException:
+        pgconn.finish()
+        raise
+
+
+def stream_error(state: str, message: str) -> RecordgateError:
+    """The error for what the server says of a stream, by its SQLSTATE."""
+    if state == "55006":
+        return ConflictError(
+            f"another process reads the changes: {message}",
+            hint="only one worker may run; end the other one first",
+        )
+    if state == "42704":  # undefined_object: before Postgres 18 a publication that was missing
+        return GapError(
+            f"canonical cannot tell its changes: {message}",
+            hint="the publication was missing for a time: drop the slot, then recordgate reload",
+        )
+    if state[:2] == "28" or state == "42501":
+        return SetupError(f"canonical refuses replication: {message}")
+    return StoreUnavailable(
+        f"canonical ended the stream of changes: {message or state}", store="postgres"
+    )
+
+
+def _diagnosis(result: pq.abc.PGresult) -> tuple[str, str]:
+    field = result.error_field
+    return (
+        (field(pq.DiagnosticField.SQLSTATE) or b"").decode(),
+        _text(field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message),
+    )
+
+
+def _text(message: bytes | None) -> str:
+    return (message or b"").decode("utf-8", "replace").strip().replace("\n", " ")

@@ -1,0 +1,168 @@
+"""Whether canonical is prepared for us: version, WAL level, privileges, publication, replica identities.
+
+A table without a usable replica identity is refused before anything is published to it: Postgres would
+fail the *application's* updates and deletes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from stores.errors import SetupError
+from sync.sources.pgoutput.transactions import TrackedTable
+
+APPLY = "run: recordgate apply"
+OLDEST = 160000
+
+_SERVER = """
+SELECT current_setting('server_version_num')::int, current_setting('wal_level'), pg_is_in_recovery(),
+       pg_encoding_to_char(d.encoding), r.rolsuper OR r.rolreplication, r.rolname
+FROM pg_database d, pg_roles r
+WHERE d.datname = current_database() AND r.rolname = current_user
+"""
+
+_PUBLICATION = """
+SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot
+FROM pg_publication WHERE pubname = %s
+"""
+
+_PUBLISHED = """
+SELECT schemaname, tablename, attnames::text[], rowfilter IS NOT NULL
+FROM pg_publication_tables WHERE pubname = %s
+"""
+
+# Of a partitioned table the partitions count: their rows are what is logged.
+_IDENTITIES = """
+WITH wanted AS (
+    SELECT c.oid, n.nspname, c.relname, c.relkind
+    FROM unnest(%s::text[], %s::text[]) AS w(schema_name, table_name)
+    JOIN pg_namespace n ON n.nspname = w.schema_name
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
+), leaf AS (
+    SELECT w.*, coalesce(p.relid, w.oid) AS leaf
+    FROM wanted w
+    LEFT JOIN LATERAL pg_partition_tree(w.oid) p ON p.isleaf
+)
+SELECT l.nspname, l.relname, l.relkind = 'p', c.relname, c.relreplident = 'f',
+       ARRAY(
+           SELECT a.attname::text
+           FROM pg_index i
+           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[:i.indnkeyatts - 1])
+           WHERE i.indrelid = c.oid
+             AND CASE c.relreplident
+                     WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false
+                 END
+       )
+FROM leaf l JOIN pg_class c ON c.oid = l.leaf
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the log tells of an updated or deleted row of `relation`, a table or one of its partitions."""
+
+    relation: str
+    full: bool
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    columns: frozenset[str]
+    filtered: bool
+
+
+def check_requirements(
+    conn: psycopg.Connection[Any], publication: str, tables: Mapping[tuple[str, str], TrackedTable]
+) -> None:
+    """Raise SetupError with everything that is missing."""
+    server = conn.execute(_SERVER).fetchone()
+    assert server is not None
+    problems = server_problems(*server)
+    if problems:
+        raise _refusal(problems, "")
+    found = conn.execute(_PUBLICATION, (publication,)).fetchone()
+    if found is None:
+        raise SetupError(f"canonical has no publication {publication}", hint=APPLY)
+    all_operations, via_root = found
+    if not all_operations:
+        problems.append(f"publication {publication} leaves out some kinds of change")
+    published = {
+        (schema, table): Published(frozenset(columns), filtered)
+        for schema, table, columns, filtered in conn.execute(_PUBLISHED, (publication,))
+    }
+    identities: dict[tuple[str, str], list[Identity]] = {}
+    schemas, names = [s for s, _ in tables], [t for _, t in tables]
+    for schema, table, partitioned, relation, full, columns in conn.execute(
+        _IDENTITIES, (schemas, names)
+    ):
+        if partitioned and not via_root:
+            problems.append(
+                f"publication {publication} does not publish {schema}.{table} as one table"
+                " (publish_via_partition_root)"
+            )
+        identities.setdefault((schema, table), []).append(
+            Identity(relation, full, frozenset(columns))
+        )
+    for name, table in tables.items():
+        problems += table_problems(name, table, published.get(name), identities.get(name, []))
+    if problems:
+        raise _refusal(list(dict.fromkeys(problems)), APPLY)
+
+
+def server_problems(
+    version: int, wal_level: str, recovering: bool, encoding: str, may_replicate: bool, role: str
+) -> list[str]:
+    """What is wrong with the server and our role there."""
+    problems = []
+    if version < OLDEST:
+        problems.append(f"canonical is Postgres {version // 10000}; 16 is the oldest that will do")
+    if recovering:
+        problems.append("canonical is a standby; the primary is needed")
+    elif wal_level != "logical":
+        problems.append(f"canonical has wal_level = {wal_level}; it must be logical")
+    if encoding == "SQL_ASCII":
+        problems.append("the database has the encoding SQL_ASCII, so its text has none")
+    if not may_replicate:
+        problems.append(f"role {role} lacks the attribute REPLICATION")
+    return problems
+
+
+def table_problems(
+    name: tuple[str, str],
+    table: TrackedTable,
+    published: Published | None,
+    identities: list[Identity],
+) -> list[str]:
+    """What is wrong with one table of the contract."""
+    shown = ".".join(name)
+    if not identities:
+        return [f"table {shown} does not exist"]
+    if published is None:
+        return [f"table {shown} is not published"]
+    problems = []
+    if published.filtered:
+        problems.append(f"table {shown} is published with a row filter")
+    hidden = [column for column in table.tracked if column not in published.columns]
+    if hidden:
+        problems.append(f"table {shown} is published without the column {', '.join(hidden)}")
+    for identity in identities:
+        if not identity.full and not identity.columns.issuperset(table.key):
+            which = (
+                shown
+                if identity.relation == name[1]
+                else f"{shown} (partition {identity.relation})"
+            )
+            problems.append(
+                f"the replica identity of table {which} does not hold the key"
+                f" {', '.join(table.key)}: its updates and deletes could not be told"
+            )
+    return problems
+
+
+def _refusal(problems: list[str], hint: str) -> SetupError:
+    return SetupError("; ".join(problems), hint=hint)

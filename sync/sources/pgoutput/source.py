@@ -1,0 +1,282 @@
+"""The ChangeSource of a replication slot: opening it, its events, acknowledging, and how old they are.
+
+Three things run beside the reader of `events`, also while that is busy: a task that tells the server what
+is acknowledged before `wal_sender_timeout` ends the stream, one that samples canonical's clock, and the
+socket's buffers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from stores.contract.model import Contract
+from stores.errors import RecordgateError, StoreUnavailable
+from sync.changes import Event, Progress, Transaction, tracked_columns
+from sync.sources.pgoutput import clock, messages, slot
+from sync.sources.pgoutput.connection import (
+    ReplicationConnection,
+    connection_string,
+    start_replication,
+)
+from sync.sources.pgoutput.requirements import check_requirements
+from sync.sources.pgoutput.transactions import Assembler, TrackedTable
+
+log = logging.getLogger(__name__)
+
+COALESCE = 0.05
+"""Seconds in which acknowledgements are gathered to one status update."""
+STATUS_INTERVAL = 1.0
+"""Most seconds between status updates; less where wal_sender_timeout asks for it."""
+SAMPLE_ACTIVE = 0.2
+SAMPLE_IDLE = 1.0
+"""Seconds between two samples of canonical's clock while positions move, and while they do not."""
+SILENCE = 60.0
+"""Seconds without any message, though asked for one, after which the connection counts as lost."""
+
+
+class PgOutputSource:
+    """Changes of the contract's tables from `slot`. See `sync.changes.ChangeSource`."""
+
+    kind = "pgoutput"
+
+    def __init__(self, url: str, contract: Contract, *, slot: str, publication: str) -> None:
+        """`url` is canonical's; `publication` must be there when the source is opened."""
+        self.system = ""
+        self._slot = slot
+        self._publication = publication
+        self._tables = tracked_tables(contract)
+        name = f"recordgate {slot}"
+        self._sql = connection_string(url, application_name=name)
+        self._replication = connection_string(url, application_name=name, replication="database")
+        self._stream: ReplicationConnection | None = None
+        self._monitor: psycopg.AsyncConnection[Any] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+        self._acknowledged = asyncio.Event()
+        self._active = asyncio.Event()
+        self._flushed = 0
+        self._failure: BaseException | None = None
+        self._status_interval = STATUS_INTERVAL
+        self._samples = clock.SampleLog()
+        self._assembler = Assembler(self._tables, 0)
+
+    async def open(self, resume: int | None, *, system: str | None = None) -> int:
+        """See ChangeSource. Makes the slot on a first start."""
+        await self.close()
+        try:
+            start, timeout = await asyncio.to_thread(self._prepare, resume, system)
+            self._flushed = start
+            self._assembler = Assembler(self._tables, start)
+            self._samples = clock.SampleLog()
+            self._status_interval = min(STATUS_INTERVAL, timeout / 4 or STATUS_INTERVAL)
+            self._monitor = await psycopg.AsyncConnection.connect(self._sql, autocommit=True)
+            self._stream = await _in_thread(
+                start_replication, self._replication, self._slot, self._publication, start
+            )
+        except psycopg.Error as error:
+            await self.close()
+            raise _unavailable("canonical was not reached", error) from error
+        except BaseException:
+            await self.close()
+            raise
+        self._failure = None
+        self._tasks = [
+            asyncio.create_task(self._guard(self._tell())),
+            asyncio.create_task(self._guard(self._sample())),
+        ]
+        return start
+
+    def _prepare(self, resume: int | None, system: str | None) -> tuple[int, float]:
+        """Check canonical and the slot, which a first start makes: where to start, and
+        wal_sender_timeout in seconds."""
+        with psycopg.connect(self._sql, autocommit=True) as conn:
+            check_requirements(conn, self._publication, self._tables)
+            problem = slot.gap(slot.slot_state(conn, self._slot), resume, system)
+            if problem is not None:
+                raise problem
+            confirmed, _ = slot.ensure_slot(conn, self._slot)
+            state = slot.wait_released(conn, self._slot)
+            self.system = state.system
+            row = conn.execute(
+                "SELECT extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8"
+            ).fetchone()
+            assert row is not None
+            return (confirmed if resume is None else resume), row[0]
+
+    async def events(self) -> AsyncIterator[list[Event]]:
+        """See ChangeSource."""
+        delivered = Progress(0, 0.0)
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            stream = self._stream
+            if stream is None:
+                raise StoreUnavailable("the change source is not open", store="postgres")
+            assembler = self._assembler
+            more = stream.receive(assembler.feed)
+            if assembler.reply_requested:
+                assembler.reply_requested = False
+                self._status()
+            found = assembler.take()
+            if not assembler.in_transaction:
+                self._samples.reached(assembler.position)
+                if found:
+                    self._active.set()
+                    last = found[-1]
+                    assert isinstance(last, Transaction)
+                    delivered = Progress(last.lsn, delivered.at)
+                now = Progress(assembler.position, self._samples.as_of)
+                if now.at and now != delivered:
+                    found.append(now)
+                    delivered = now
+            if found:
+                yield found
+            if found or more:
+                await asyncio.sleep(0)
+            else:
+                await self._arrival(stream)
+
+    async def _arrival(self, stream: ReplicationConnection) -> None:
+        """Wait until there is something to receive, a new sample, or a failure."""
+        self._wake.clear()
+        stream.watch(self._wake.set)
+        try:
+            async with asyncio.timeout(SILENCE):
+                await self._wake.wait()
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"canonical has been silent for {SILENCE:.0f} s", store="postgres"
+            ) from None
+        finally:
+            if self._stream is stream:
+                stream.unwatch()
+
+    def acknowledge(self, lsn: int) -> None:
+        """See ChangeSource. An older position than the last one changes nothing."""
+        if lsn > self._flushed:
+            self._flushed = lsn
+            self._acknowledged.set()
+
+    async def lag_bytes(self) -> int | None:
+        """Bytes of WAL that canonical keeps because of the slot."""
+        monitor = self._monitor
+        if monitor is None:
+            raise StoreUnavailable("the change source is not open", store="postgres")
+        try:
+            cursor = await monitor.execute(
+                "SELECT greatest(0, pg_current_wal_lsn() - restart_lsn)::bigint"
+                " FROM pg_replication_slots WHERE slot_name = %s",
+                (self._slot,),
+            )
+            row = await cursor.fetchone()
+        except psycopg.Error as error:
+            raise _unavailable("canonical did not tell what its slot retains", error) from error
+        return None if row is None else row[0]
+
+    async def close(self) -> None:
+        """Tell the server the last acknowledgement and let go of the slot. Safe at any time."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.send(self._status_message(ask=False))
+            stream.close()
+        monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            with suppress(psycopg.Error):
+                await monitor.close()
+        self._wake.set()
+
+    # What runs beside the reader ------------------------------------------------------------------
+
+    async def _tell(self) -> None:
+        """Status updates: soon after an acknowledgement, and always in time."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._status_interval):
+                    await self._acknowledged.wait()
+                    await asyncio.sleep(COALESCE)
+            self._acknowledged.clear()
+            self._status()
+
+    async def _sample(self) -> None:
+        """Samples of canonical's clock; each asks the server how far the stream is."""
+        assert self._monitor is not None
+        before: tuple[int, int] | None = None
+        while True:
+            cursor = await self._monitor.execute(clock.SAMPLE)
+            row = await cursor.fetchone()
+            assert row is not None
+            at, inserted, flushed, writer_delay, block, segment = row
+            sample = clock.make_sample(
+                at, int(inserted), int(flushed), writer_delay, block, int(segment)
+            )
+            self._samples.add(sample)
+            self._wake.set()
+            self._status(ask=True)
+            await asyncio.sleep(SAMPLE_ACTIVE)
+            moved = (sample.inserted, self._assembler.position)
+            if moved == before:
+                self._active.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SAMPLE_IDLE - SAMPLE_ACTIVE):
+                        await self._active.wait()
+            before = moved
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Hand a task's failure to the reader of `events`."""
+        try:
+            await work
+        except psycopg.Error as error:
+            self._failure = _unavailable("the connection to canonical was lost", error)
+        except Exception as error:
+            log.exception("a task of the change source failed")
+            self._failure = error
+        self._wake.set()
+
+    def _status(self, *, ask: bool = False) -> None:
+        if self._stream is not None:
+            self._stream.send(self._status_message(ask=ask))
+
+    def _status_message(self, *, ask: bool) -> bytes:
+        received = max(self._assembler.position, self._flushed)
+        return messages.status(received, self._flushed, ask=ask)
+
+
+def tracked_tables(contract: Contract) -> dict[tuple[str, str], TrackedTable]:
+    """What the source wants of each table of the contract."""
+    return {
+        (t.schema, t.table): TrackedTable(t.name, t.key, tracked_columns(contract, t))
+        for t in contract.types.values()
+    }
+
+
+async def _in_thread(
+    connect: Any, conninfo: str, slot_name: str, publication: str, start: int
+) -> ReplicationConnection:
+    """`start_replication` off the loop; when cancelled, what it makes after all is closed."""
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(None, connect, conninfo, slot_name, publication, start)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        future.add_done_callback(_close_result)
+        raise
+
+
+def _close_result(future: asyncio.Future[ReplicationConnection]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
+
+
+def _unavailable(message: str, error: psycopg.Error) -> RecordgateError:
+    log.debug("%s: %s", message, error)
+    return StoreUnavailable(message, store="postgres")

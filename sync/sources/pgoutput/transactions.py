@@ -1,0 +1,167 @@
+"""Puts the messages of a stream together to transactions: no input or output, one call a message.
+
+Protocol version 1: a transaction's rows come between its BEGIN and COMMIT after it has committed, and
+transactions in the order of their commits. A transaction of more than PART changes is handed out in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stores.errors import ContractError, GapError, StoreRefused
+from sync.changes import Change, ChangeOp, Event, Transaction
+from sync.sources.pgoutput import messages
+from sync.sources.pgoutput.decoder import MALFORMED, RowDecoder, row_decoders
+from sync.sources.pgoutput.messages import PAYLOAD, MalformedMessage
+
+PART = 5000
+"""Most changes of one transaction that are held: what bounds memory, whatever a transaction's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedTable:
+    """What is wanted of a table; `tracked` holds the key's columns too."""
+
+    type_name: str
+    key: tuple[str, ...]
+    tracked: tuple[str, ...]
+
+
+class Assembler:
+    """Takes messages by `feed`, gives events by `take`."""
+
+    def __init__(
+        self, tables: Mapping[tuple[str, str], TrackedTable], position: int, part: int = PART
+    ) -> None:
+        self.position = position
+        """Nothing that was committed up to there is still to come."""
+        self.reply_requested = False
+        """The server wants a status update at once; whoever sends it resets this."""
+        self._tables = tables
+        self._part = part
+        # Tag and OID of a row message → its decoder; None: a table that is not in the contract.
+        self._rows: dict[bytes, RowDecoder | None] = {}
+        self._known: dict[int, tuple[str, str]] = {}
+        self._transaction: messages.Begin | None = None
+        self._split = False
+        self._changes: list[Change] = []
+        self._events: list[Event] = []
+
+    @property
+    def in_transaction(self) -> bool:
+        """True between a BEGIN and its COMMIT."""
+        return self._transaction is not None
+
+    def take(self) -> list[Event]:
+        """The events since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def feed(self, data: bytes) -> None:
+        """Take a message, as it came out of COPY. Raises StoreRefused for one that cannot be read,
+        GapError and ContractError where a table of the contract has gone."""
+        try:
+            decode = self._rows.get(data[PAYLOAD : PAYLOAD + 5])
+            if decode is None:
+                self._control(data)
+                return
+            if self._transaction is None:
+                raise MalformedMessage("a row outside of a transaction")
+            changes = self._changes
+            changes.append(decode(data))
+            if len(changes) >= self._part:
+                self._hand_out(lsn=0)
+        except MALFORMED as error:
+            raise StoreRefused(
+                f"canonical sent a change that cannot be read{self._whose(data)}: {_reason(error)}",
+                store="postgres",
+            ) from error
+
+    def _control(self, data: bytes) -> None:
+        if data[:1] == b"k":
+            alive = messages.keepalive(data)
+            # Inside a transaction it says nothing new: that transaction's commit is still to come.
+            if self._transaction is None and alive.lsn > self.position:
+                self.position = alive.lsn
+            self.reply_requested = self.reply_requested or alive.reply_requested
+            return
+        if data[:1] != b"w":
+            raise MalformedMessage("a message of unknown kind")
+        tag = data[PAYLOAD : PAYLOAD + 1]
+        if tag == b"B":
+            if self._transaction is not None:
+                raise MalformedMessage("a transaction inside of another")
+            self._transaction = messages.begin(data)
+        elif tag == b"C":
+            self._commit(messages.commit_end(data))
+        elif tag == b"R":
+            self._relation(messages.relation(data))
+        elif tag == b"T":
+            self._truncate(messages.truncate(data))
+        elif tag in (b"I", b"U", b"D"):
+            if data[PAYLOAD : PAYLOAD + 5] not in self._rows:
+                raise MalformedMessage("a row of a table that was not described")
+        elif tag not in (b"O", b"Y", b"M"):
+            raise MalformedMessage("a message of unknown kind")
+
+    def _commit(self, end: int) -> None:
+        if self._transaction is None:
+            raise MalformedMessage("a commit without a transaction")
+        if self._changes or self._split:
+            self._hand_out(lsn=end)
+        self._transaction = None
+        self._split = False
+        if end > self.position:
+            self.position = end
+
+    def _hand_out(self, lsn: int) -> None:
+        begin = self._transaction
+        assert begin is not None
+        self._events.append(Transaction(lsn, begin.commit_time, begin.xid, self._changes))
+        self._changes = []
+        self._split = True
+
+    def _relation(self, relation: messages.RelationMessage) -> None:
+        name = (relation.schema, relation.table)
+        tags = [tag + relation.oid.to_bytes(4, "big") for tag in (b"I", b"U", b"D")]
+        table = self._tables.get(name)
+        if table is None:
+            before = self._known.get(relation.oid)
+            if before is not None:
+                raise GapError(
+                    f"table {'.'.join(before)} was renamed to {'.'.join(name)}",
+                    hint="the records of its type have to be reloaded",
+                )
+            self._rows.update(dict.fromkeys(tags))
+            return
+        missing = [column for column in table.key if column not in relation.columns]
+        if missing:
+            raise ContractError(
+                f"table {'.'.join(name)} has no longer the key column {', '.join(missing)}"
+                f" of type {table.type_name}",
+                hint="change the contract or the table, then reload the type",
+            )
+        self._known[relation.oid] = name
+        made = row_decoders(*name, relation.columns, table.tracked)
+        self._rows.update(zip(tags, (made.insert, made.update, made.delete), strict=True))
+
+    def _truncate(self, truncate: messages.Truncate) -> None:
+        if self._transaction is None:
+            raise MalformedMessage("a truncate outside of a transaction")
+        for oid in truncate.oids:
+            name = self._known.get(oid)
+            if name is not None:
+                self._changes.append(Change(*name, ChangeOp.TRUNCATE))
+
+    def _whose(self, data: bytes) -> str:
+        name = self._known.get(int.from_bytes(data[PAYLOAD + 1 : PAYLOAD + 5], "big"))
+        return f" of table {'.'.join(name)}" if name and data[:1] == b"w" else ""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MalformedMessage):
+        return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "text that is not UTF-8"
+    return "the message ends too early"
