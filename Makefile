@@ -39,3 +39,9 @@ lock:
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+servers: $(VENV)/.ready
+	@$(PY) -m compose.local up
+
+servers-stop: $(VENV)/.ready
+	@$(PY) -m compose.local down

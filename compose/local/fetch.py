@@ -1,0 +1,88 @@
+"""Fetches what a server is made of, once, with Maven from its `pom.xml`; finds Java."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from compose.local.process import ServerProblem
+
+HERE = Path(__file__).parent
+
+
+def servers_dir() -> Path:
+    """Where servers are kept: RECORDGATE_TEST_SERVERS_DIR, else `.servers` beside the project's files."""
+    named = os.environ.get("RECORDGATE_TEST_SERVERS_DIR")
+    return Path(named) if named else HERE.parents[1] / ".servers"
+
+
+@cache
+def java_home(at_least: int) -> Path:
+    """The oldest Java that is new enough, so that one machine's servers share one."""
+    roots = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    for folder in ("/usr/lib/jvm", "/opt/java", "/Library/Java/JavaVirtualMachines"):
+        roots += sorted(Path(folder).glob("*")) if Path(folder).is_dir() else []
+    on_path = shutil.which("java")
+    if on_path:
+        roots.append(Path(on_path).resolve().parents[1])
+    found: list[tuple[int, Path]] = []
+    for root in roots:
+        java = root / "bin" / "java"
+        if (root / "bin" / "javac").exists() and java.exists():
+            said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+            version = re.search(r'version "(\d+)', said.stderr)
+            if version and int(version[1]) >= at_least:
+                found.append((int(version[1]), root))
+    if not found:
+        raise ServerProblem(f"no Java development kit {at_least} or newer was found")
+    return min(found)[1]
+
+
+def fetch(name: str) -> Path:
+    """The folder with `name`'s files, fetched when it is not there; one process at a time."""
+    target = servers_dir() / name
+    if (target / ".ready").exists():
+        return target
+    if shutil.which("mvn") is None:
+        raise ServerProblem("Maven (`mvn`) is not installed")
+    target.mkdir(parents=True, exist_ok=True)
+    with (servers_dir() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / ".ready").exists():
+            done = subprocess.run(
+                [
+                    "mvn",
+                    "-q",
+                    "-B",
+                    "-f",
+                    str(HERE / name / "pom.xml"),
+                    "package",
+                    f"-Dtarget={target}",
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                last = [line for line in done.stdout.splitlines() if "ERROR" in line][:1]
+                raise ServerProblem(f"{name} could not be fetched: {last or 'see mvn'}")
+            (target / ".ready").touch()
+    return target
+
+
+def compile_java(source: Path, classpath: str, target: Path, home: Path) -> None:
+    """Compile one source file of ours into `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [str(home / "bin" / "javac"), "-nowarn", "-d", str(target), "-cp", classpath, str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerProblem(f"{source.name} does not compile: {done.stderr[:500]}")
