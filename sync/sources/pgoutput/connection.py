@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import psycopg
-from psycopg import conninfo, pq
+from psycopg import pq
 
-from stores.canonical.json_form import session_options
+from stores.canonical.connect import conninfo
+from stores.canonical.driver_errors import translate
 from stores.errors import ConflictError, GapError, RecordgateError, SetupError, StoreUnavailable
 from sync.sources.pgoutput.messages import format_lsn
 
@@ -23,29 +23,6 @@ log = logging.getLogger(__name__)
 MESSAGES = 2000
 BYTES = 4 << 20
 """Most that one `receive` takes, so that it does not hold up the event loop."""
-
-DEFAULTS = {
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
-"""A dead network is noticed within half a minute. What the URL says goes before."""
-
-
-def connection_string(url: str, **more: str) -> str:
-    """`url` with DEFAULTS, our session settings and `more`, as a libpq connection string."""
-    given = conninfo.conninfo_to_dict(url)
-    options = f"{given.pop('options', '') or ''} {session_options()}".strip()
-    merged: dict[str, Any] = {
-        **DEFAULTS,
-        **given,
-        **more,
-        "options": options,
-        "client_encoding": "UTF8",
-    }
-    return conninfo.make_conninfo(**merged)
 
 
 class ReplicationConnection:
@@ -57,10 +34,6 @@ class ReplicationConnection:
         self._writing = False
         self._gap: GapError | None = None
         pgconn.notice_handler = self._notice
-
-    @property
-    def backend_pid(self) -> int:
-        return self._pgconn.backend_pid
 
     def receive(self, feed: Callable[[bytes], None]) -> bool:
         """Give what has arrived to `feed`, message by message; True where there may be more. Raises
@@ -157,21 +130,21 @@ class ReplicationConnection:
             if result is None or result.status == pq.ExecStatus.COPY_IN:
                 break
             if result.status == pq.ExecStatus.FATAL_ERROR:
-                return stream_error(*_diagnosis(result))
+                return stream_error(_sqlstate(result))
         return StoreUnavailable("canonical ended the stream of changes", store="postgres")
 
 
-def start_replication(
-    conninfo_text: str, slot: str, publication: str, start: int
-) -> ReplicationConnection:
+def start_replication(url: str, slot: str, publication: str, start: int) -> ReplicationConnection:
     """Connect and start the stream behind `start`. Blocks; not for the event loop's thread. Raises
-    StoreUnavailable, and what `stream_error` says."""
-    pgconn = pq.PGconn.connect(conninfo_text.encode())
+    what `stream_error` says."""
+    text = conninfo(
+        url, replication="database", application_name=f"recordgate {slot}", tcp_user_timeout=30_000
+    )
+    pgconn = pq.PGconn.connect(text.encode())
     try:
         if pgconn.status != pq.ConnStatus.OK:
-            raise StoreUnavailable(
-                f"no connection to canonical's log: {_text(pgconn.error_message)}",
-                store="postgres",
+            raise translate(
+                psycopg.OperationalError((pgconn.error_message or b"").decode("utf-8", "replace"))
             )
         escape = pq.Escaping(pgconn)
         names = b'"' + publication.replace('"', '""').encode() + b'"'
@@ -184,7 +157,7 @@ def start_replication(
             )
         )
         if result.status != pq.ExecStatus.COPY_BOTH:
-            raise stream_error(*_diagnosis(result))
+            raise stream_error(_sqlstate(result))
         pgconn.nonblocking = 1
         return ReplicationConnection(pgconn)
     except BaseException:
@@ -192,32 +165,29 @@ def start_replication(
         raise
 
 
-def stream_error(state: str, message: str) -> RecordgateError:
-    """The error for what the server says of a stream, by its SQLSTATE."""
-    if state == "55006":
+def stream_error(state: str) -> RecordgateError:
+    """The error for a stream that did not start or has ended, by its SQLSTATE."""
+    if state == "55006":  # object_in_use
         return ConflictError(
-            f"another process reads the changes: {message}",
+            "another process reads the replication slot",
             hint="only one worker may run; end the other one first",
         )
-    if state == "42704":  # undefined_object: before Postgres 18 a publication that was missing
+    if state == "42704":  # undefined_object: before Postgres 18, a publication that was missing
         return GapError(
-            f"canonical cannot tell its changes: {message}",
-            hint="the publication was missing for a time: drop the slot, then recordgate reload",
+            "canonical cannot tell its changes: the publication was missing for a time",
+            hint="drop the slot; the types have to be reloaded: recordgate reload",
         )
-    if state[:2] == "28" or state == "42501":
-        return SetupError(f"canonical refuses replication: {message}")
+    try:
+        error = translate(psycopg.errors.lookup(state)())
+    except KeyError:
+        error = RecordgateError(f"SQLSTATE {state or 'unknown'}")
+    if isinstance(error, SetupError):
+        return error
+    # Whatever it was: opening again finds out whether the stream can go on.
     return StoreUnavailable(
-        f"canonical ended the stream of changes: {message or state}", store="postgres"
+        f"canonical ended the stream of changes: {error.message}", store="postgres"
     )
 
 
-def _diagnosis(result: pq.abc.PGresult) -> tuple[str, str]:
-    field = result.error_field
-    return (
-        (field(pq.DiagnosticField.SQLSTATE) or b"").decode(),
-        _text(field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message),
-    )
-
-
-def _text(message: bytes | None) -> str:
-    return (message or b"").decode("utf-8", "replace").strip().replace("\n", " ")
+def _sqlstate(result: pq.abc.PGresult) -> str:
+    return (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()

@@ -1,4 +1,4 @@
-"""Whether canonical is prepared for us: version, WAL level, privileges, publication, replica identities.
+"""Whether canonical is prepared for us: WAL level, privileges, publication, replica identities.
 
 A table without a usable replica identity is refused before anything is published to it: Postgres would
 fail the *application's* updates and deletes of it.
@@ -15,11 +15,10 @@ import psycopg
 from stores.errors import SetupError
 from sync.sources.pgoutput.transactions import TrackedTable
 
-APPLY = "run: recordgate apply"
-OLDEST = 160000
+APPLY = "run `recordgate apply`"
 
 _SERVER = """
-SELECT current_setting('server_version_num')::int, current_setting('wal_level'), pg_is_in_recovery(),
+SELECT current_setting('wal_level'), pg_is_in_recovery(),
        pg_encoding_to_char(d.encoding), r.rolsuper OR r.rolreplication, r.rolname
 FROM pg_database d, pg_roles r
 WHERE d.datname = current_database() AND r.rolname = current_user
@@ -84,7 +83,7 @@ def check_requirements(
     assert server is not None
     problems = server_problems(*server)
     if problems:
-        raise _refusal(problems, "")
+        raise SetupError("; ".join(problems), hint="see `recordgate doctor`")
     found = conn.execute(_PUBLICATION, (publication,)).fetchone()
     if found is None:
         raise SetupError(f"canonical has no publication {publication}", hint=APPLY)
@@ -111,16 +110,14 @@ def check_requirements(
     for name, table in tables.items():
         problems += table_problems(name, table, published.get(name), identities.get(name, []))
     if problems:
-        raise _refusal(list(dict.fromkeys(problems)), APPLY)
+        raise SetupError("; ".join(dict.fromkeys(problems)), hint=APPLY)
 
 
 def server_problems(
-    version: int, wal_level: str, recovering: bool, encoding: str, may_replicate: bool, role: str
+    wal_level: str, recovering: bool, encoding: str, may_replicate: bool, role: str
 ) -> list[str]:
     """What is wrong with the server and our role there."""
     problems = []
-    if version < OLDEST:
-        problems.append(f"canonical is Postgres {version // 10000}; 16 is the oldest that will do")
     if recovering:
         problems.append("canonical is a standby; the primary is needed")
     elif wal_level != "logical":
@@ -162,7 +159,3 @@ def table_problems(
                 f" {', '.join(table.key)}: its updates and deletes could not be told"
             )
     return problems
-
-
-def _refusal(problems: list[str], hint: str) -> SetupError:
-    return SetupError("; ".join(problems), hint=hint)

@@ -13,7 +13,8 @@ from typing import Any
 import psycopg
 from psycopg import errors, sql
 
-from stores.errors import ConflictError, GapError, RecordgateError, SetupError, StoreUnavailable
+from stores.canonical.driver_errors import translate
+from stores.errors import ConflictError, GapError, SetupError, StoreUnavailable
 from sync.sources.pgoutput.messages import format_lsn
 
 PLUGIN = "pgoutput"
@@ -76,11 +77,11 @@ LEFT JOIN pg_replication_slots s ON s.slot_name = %s
 
 
 def slot_state(conn: psycopg.Connection[Any], slot: str) -> SlotState:
-    """The state of `slot`, there or not. Raises StoreUnavailable."""
+    """The state of `slot`, there or not. Raises StoreUnavailable, SetupError."""
     try:
         row = conn.execute(_STATE, (slot,)).fetchone()
-    except psycopg.OperationalError as error:
-        raise unavailable("canonical did not tell the state of its replication slot") from error
+    except psycopg.Error as error:
+        raise translate(error) from None
     assert row is not None
     system, server_lsn, exists = row[:3]
     if not exists:
@@ -130,21 +131,22 @@ def ensure_slot(conn: psycopg.Connection[Any], slot: str) -> tuple[int, bool]:
     except errors.DuplicateObject:
         return ensure_slot(conn, slot)  # somebody else was faster
     except errors.QueryCanceled as error:
-        raise unavailable(
+        raise StoreUnavailable(
             f"replication slot {slot} could not be made within {CREATION} s",
+            store="postgres",
             hint="a transaction has been open for longer: see pg_stat_activity",
         ) from error
     except (errors.ObjectNotInPrerequisiteState, errors.InsufficientPrivilege) as error:
         raise SetupError(
-            f"canonical does not make a replication slot: {error.diag.message_primary}",
+            "canonical does not make a replication slot",
             hint="wal_level must be logical, the role needs REPLICATION",
         ) from error
     except errors.ConfigurationLimitExceeded as error:
         raise SetupError(
             "canonical has no replication slot left", hint="raise max_replication_slots"
         ) from error
-    except psycopg.OperationalError as error:
-        raise unavailable(f"replication slot {slot} could not be made") from error
+    except psycopg.Error as error:
+        raise translate(error) from None
     assert row is not None
     return int(row[0]), True
 
@@ -160,8 +162,8 @@ def drop_slot(conn: psycopg.Connection[Any], slot: str) -> bool:
         return False
     except errors.ObjectInUse as error:
         raise in_use(slot, slot_state(conn, slot).active_pid) from error
-    except psycopg.OperationalError as error:
-        raise unavailable(f"replication slot {slot} could not be dropped") from error
+    except psycopg.Error as error:
+        raise translate(error) from None
     return True
 
 
@@ -234,8 +236,3 @@ def in_use(slot: str, pid: int | None) -> ConflictError:
         f"replication slot {slot} is read by another process (server process {pid or 'unknown'})",
         hint="only one worker may run; end the other one first",
     )
-
-
-def unavailable(message: str, *, hint: str = "") -> RecordgateError:
-    """StoreUnavailable of canonical."""
-    return StoreUnavailable(message, store="postgres", hint=hint)

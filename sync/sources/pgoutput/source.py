@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import psycopg
 
+from stores.canonical.connect import AsyncConnection, connect, connect_async
+from stores.canonical.driver_errors import translate
 from stores.contract.model import Contract
-from stores.errors import RecordgateError, StoreUnavailable
+from stores.errors import StoreUnavailable
 from sync.changes import Event, Progress, Transaction, tracked_columns
 from sync.sources.pgoutput import clock, messages, slot
-from sync.sources.pgoutput.connection import (
-    ReplicationConnection,
-    connection_string,
-    start_replication,
-)
+from sync.sources.pgoutput.connection import ReplicationConnection, start_replication
 from sync.sources.pgoutput.requirements import check_requirements
 from sync.sources.pgoutput.transactions import Assembler, TrackedTable
 
@@ -48,14 +47,13 @@ class PgOutputSource:
     def __init__(self, url: str, contract: Contract, *, slot: str, publication: str) -> None:
         """`url` is canonical's; `publication` must be there when the source is opened."""
         self.system = ""
+        self._url = url
         self._slot = slot
+        self._name = f"recordgate {slot}"
         self._publication = publication
         self._tables = tracked_tables(contract)
-        name = f"recordgate {slot}"
-        self._sql = connection_string(url, application_name=name)
-        self._replication = connection_string(url, application_name=name, replication="database")
         self._stream: ReplicationConnection | None = None
-        self._monitor: psycopg.AsyncConnection[Any] | None = None
+        self._monitor: AsyncConnection | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._acknowledged = asyncio.Event()
@@ -75,13 +73,13 @@ class PgOutputSource:
             self._assembler = Assembler(self._tables, start)
             self._samples = clock.SampleLog()
             self._status_interval = min(STATUS_INTERVAL, timeout / 4 or STATUS_INTERVAL)
-            self._monitor = await psycopg.AsyncConnection.connect(self._sql, autocommit=True)
+            self._monitor = await connect_async(self._url, application_name=self._name)
             self._stream = await _in_thread(
-                start_replication, self._replication, self._slot, self._publication, start
+                partial(start_replication, self._url, self._slot, self._publication, start)
             )
         except psycopg.Error as error:
             await self.close()
-            raise _unavailable("canonical was not reached", error) from error
+            raise translate(error) from None
         except BaseException:
             await self.close()
             raise
@@ -95,7 +93,7 @@ class PgOutputSource:
     def _prepare(self, resume: int | None, system: str | None) -> tuple[int, float]:
         """Check canonical and the slot, which a first start makes: where to start, and
         wal_sender_timeout in seconds."""
-        with psycopg.connect(self._sql, autocommit=True) as conn:
+        with connect(self._url, application_name=self._name) as conn:
             check_requirements(conn, self._publication, self._tables)
             problem = slot.gap(slot.slot_state(conn, self._slot), resume, system)
             if problem is not None:
@@ -176,7 +174,7 @@ class PgOutputSource:
             )
             row = await cursor.fetchone()
         except psycopg.Error as error:
-            raise _unavailable("canonical did not tell what its slot retains", error) from error
+            raise translate(error) from None
         return None if row is None else row[0]
 
     async def close(self) -> None:
@@ -236,7 +234,10 @@ class PgOutputSource:
         try:
             await work
         except psycopg.Error as error:
-            self._failure = _unavailable("the connection to canonical was lost", error)
+            log.debug("the clock of canonical is not read any more", exc_info=error)
+            self._failure = StoreUnavailable(
+                "the connection to canonical was lost", store="postgres"
+            )
         except Exception as error:
             log.exception("a task of the change source failed")
             self._failure = error
@@ -259,12 +260,9 @@ def tracked_tables(contract: Contract) -> dict[tuple[str, str], TrackedTable]:
     }
 
 
-async def _in_thread(
-    connect: Any, conninfo: str, slot_name: str, publication: str, start: int
-) -> ReplicationConnection:
-    """`start_replication` off the loop; when cancelled, what it makes after all is closed."""
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(None, connect, conninfo, slot_name, publication, start)
+async def _in_thread(connect: Callable[[], ReplicationConnection]) -> ReplicationConnection:
+    """`connect` off the loop; when cancelled, what it makes after all is closed."""
+    future = asyncio.get_running_loop().run_in_executor(None, connect)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -275,8 +273,3 @@ async def _in_thread(
 def _close_result(future: asyncio.Future[ReplicationConnection]) -> None:
     if not future.cancelled() and future.exception() is None:
         future.result().close()
-
-
-def _unavailable(message: str, error: psycopg.Error) -> RecordgateError:
-    log.debug("%s: %s", message, error)
-    return StoreUnavailable(message, store="postgres")
