@@ -1,0 +1,100 @@
+"""The commands `plan` and `apply`: the difference contract → canonical, and carrying it out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from recordgate.canonical_access import open_canonical
+from recordgate.cli.output import emit, invocation, reported
+from stores.canonical.apply import apply_plan, refuse
+from stores.canonical.connect import Connection, connect
+from stores.canonical.plan import make_plan
+from stores.canonical.steps import Plan
+from stores.contract.model import Contract
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("plan")(plan)
+    app.command("apply")(apply)
+
+
+def plan(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Print the difference between the contract and canonical; change nothing."""
+    with reported(as_json=as_json), _opened(ctx) as (conn, contract):
+        found = make_plan(conn, contract)
+        emit(as_value(found), as_json=as_json, text=lambda: as_text(found))
+
+
+def apply(
+    ctx: typer.Context,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    allow_destructive: Annotated[
+        bool, typer.Option("--allow-destructive", help="Carry out steps that can lose data.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make canonical what the contract says: tables, publication, recordgate's own tables."""
+    from migrations.run import migrate
+
+    with reported(as_json=as_json), _opened(ctx) as (conn, contract):
+        found = make_plan(conn, contract)
+        refuse(found, allow_destructive=allow_destructive)
+        if found.steps and not yes and sys.stdin.isatty() and not as_json:
+            typer.echo(as_text(found), err=True)
+            typer.confirm("Carry it out?", abort=True, err=True)
+        migrated = migrate(conn)
+        apply_plan(conn, contract, found, allow_destructive=allow_destructive)
+        value = {"applied": len(found.steps), "migrated": migrated, **as_value(found)}
+        emit(value, as_json=as_json, text=lambda: done_text(found, migrated))
+
+
+@contextmanager
+def _opened(ctx: typer.Context) -> Iterator[tuple[Connection, Contract]]:
+    given = invocation(ctx)
+    settings = given.settings()
+    contract = given.contract(settings)
+    with open_canonical(settings) as access:
+        conn = connect(access.url)
+        try:
+            yield conn, contract
+        finally:
+            conn.close()
+
+
+def as_value(found: Plan) -> dict[str, Any]:
+    return {
+        "steps": [s.as_json() for s in found.steps],
+        "destructive": len(found.destructive),
+        "blocked": len(found.blocked),
+    }
+
+
+def as_text(found: Plan) -> str:
+    """One line a step: `!` marks a destructive one, `x` one that cannot be carried out."""
+    if not found.steps:
+        return "nothing to do: canonical is as the contract says"
+    lines = []
+    for step in found.steps:
+        mark = "x" if step.blocked else "!" if step.destructive else "+"
+        lines.append(f"{mark} {step.text}")
+        lines += [f"    {remark}" for remark in (step.note, step.blocked) if remark]
+    lines.append(f"{len(found.steps)} steps, {len(found.destructive)} destructive (!)")
+    if found.blocked:
+        lines[-1] += f", {len(found.blocked)} cannot be carried out (x)"
+    return "\n".join(lines)
+
+
+def done_text(found: Plan, migrated: bool) -> str:
+    lines = ["recordgate's own tables are up to date"] if migrated else []
+    if not found.steps:
+        return "\n".join([*lines, as_text(found)])
+    return "\n".join(
+        [*lines, *(f"+ {s.text}" for s in found.steps), f"{len(found.steps)} steps done"]
+    )

@@ -1,0 +1,117 @@
+"""Carries a plan out: in one transaction, one process at a time, and only while it is still the plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import psycopg
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from psycopg import sql
+
+from stores.canonical.connect import Connection, transaction_for_ddl
+from stores.canonical.driver_errors import translate
+from stores.canonical.plan import plan_on
+from stores.canonical.steps import Plan, Step
+from stores.contract.model import Contract
+from stores.errors import ConflictError, ConstraintError, InputError, SetupError
+
+LOCK_TIMEOUT = "10s"
+"""How long a step waits for a table in use. A waiting ALTER TABLE makes everybody behind it wait too."""
+
+
+def apply_plan(
+    conn: Connection, contract: Contract, plan: Plan, *, allow_destructive: bool = False
+) -> Plan:
+    """Carry out `plan`, made by `make_plan` before; `conn` is in no transaction. All or nothing, also in a
+    crash. Two at once: the second finds that there is nothing left of its plan.
+
+    Raises InputError (code DESTRUCTIVE_REFUSED) for destructive steps that are not allowed, SetupError for
+    steps that cannot be carried out as things are, ConflictError where somebody else has changed the
+    tables since the plan was made or uses them now, ConstraintError where rows break a new rule."""
+    refuse(plan, allow_destructive=allow_destructive)
+    try:
+        with transaction_for_ddl(conn) as bound:
+            conn.execute("SELECT pg_advisory_xact_lock(%s)", (_lock_key(contract),))
+            conn.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
+            now = plan_on(bound, conn, contract)
+            if not now.steps:
+                return plan  # another process has carried it out
+            if now != plan:
+                raise ConflictError(
+                    "canonical has changed since the plan was made",
+                    hint="run `recordgate plan` again and look at it",
+                )
+            _carry_out(bound, conn, contract, now.steps)
+            _record(conn, contract, now)
+    except psycopg.Error as error:
+        raise translate(error, contract) from None
+    return plan
+
+
+def refuse(plan: Plan, *, allow_destructive: bool) -> None:
+    """Raise what keeps `plan` from being carried out; nothing where it can be."""
+    if plan.blocked:
+        raise SetupError(
+            "; ".join(f"{s.text}: {s.blocked}" for s in plan.blocked),
+            hint="nothing was changed",
+        )
+    if plan.destructive and not allow_destructive:
+        raise InputError(
+            "destructive steps are refused: " + "; ".join(s.text for s in plan.destructive),
+            hint="pass --allow-destructive to carry them out",
+            code="DESTRUCTIVE_REFUSED",
+        )
+
+
+def _carry_out(
+    bound: sa.Connection, conn: Connection, contract: Contract, steps: Sequence[Step]
+) -> None:
+    operations = Operations(MigrationContext.configure(bound))
+    for step in steps:
+        try:
+            if isinstance(step.action, sql.Composed):
+                conn.execute(step.action)
+            elif step.action is not None:
+                operations.invoke(step.action)
+        except sa.exc.DBAPIError as error:
+            if isinstance(error.orig, psycopg.Error):
+                raise _failed(step, error.orig, contract) from None
+            raise
+        except psycopg.Error as error:
+            raise _failed(step, error, contract) from None
+
+
+def _failed(step: Step, error: psycopg.Error, contract: Contract) -> Exception:
+    """The error of a step, which says which one it was."""
+    found = translate(error, contract)
+    if isinstance(found, ConstraintError):
+        found.message = f"cannot {step.text}: {found.message}"
+        found.hint = "correct the rows that break the rule, then apply again; nothing was changed"
+    elif error.sqlstate == "55P03":
+        found.message = f"cannot {step.text}: the table is in use"
+    elif error.sqlstate == "2BP01":
+        found.message = f"cannot {step.text}: other objects of the database depend on it"
+    elif error.sqlstate not in (None, "57014"):
+        found.message = f"cannot {step.text}: {found.message}"
+    return found
+
+
+def _record(conn: Connection, contract: Contract, plan: Plan) -> None:
+    """Leave a line in the audit, where the platform's tables are there already."""
+    row = conn.execute("SELECT to_regclass('recordgate.audit'), current_user").fetchone()
+    if row and row[0]:
+        detail = {"contract": contract.id, "steps": [s.text for s in plan.steps]}
+        conn.execute(
+            "INSERT INTO recordgate.audit (actor, action, detail) VALUES (%s, 'apply', %s)",
+            (row[1], json.dumps(detail)),
+        )
+
+
+def _lock_key(contract: Contract) -> int:
+    """The advisory lock of the contract: 63 bits of its id's hash."""
+    digest = hashlib.sha256(b"recordgate apply " + contract.id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,118 @@
+"""What Postgres' catalog says of the contract's tables: columns, key, replica identity, publication."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stores.canonical.connect import Connection
+
+Name = tuple[str, str]
+"""(schema, table)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    type: str
+    not_null: bool
+    generated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A table that holds rows: the table itself, or a partition of it."""
+
+    name: Name
+    identity: str
+    """relreplident: d (the key), f (full), i (an index), n (nothing)."""
+    has_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    kind: str
+    """relkind: r (table), p (partitioned), v (view), m (materialized view), f (foreign)."""
+    columns: dict[str, Column]
+    key: tuple[str, ...]
+    key_name: str | None
+    leaves: tuple[Leaf, ...]
+
+    @property
+    def holds_rows(self) -> bool:
+        return self.kind in ("r", "p")
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    all_tables: bool
+    options_as_wanted: bool
+    """Publishes insert, update, delete and truncate, by way of the partition root."""
+    tables: frozenset[Name]
+    filtered: bool
+    """Some table is published with a row filter or a column list."""
+
+
+_TABLES = """
+SELECT n.nspname, c.relname, c.relkind::text,
+       (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod),
+                                         a.attnotnull, a.attgenerated <> ''))
+          FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+       (SELECT json_build_object('name', p.conname, 'columns',
+                 (SELECT json_agg(a.attname ORDER BY k.place)
+                    FROM unnest(p.conkey) WITH ORDINALITY AS k(number, place)
+                    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number))
+          FROM pg_constraint p WHERE p.conrelid = c.oid AND p.contype = 'p'),
+       (SELECT json_agg(json_build_array(ln.nspname, l.relname, l.relreplident,
+                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary))
+                 ORDER BY ln.nspname, l.relname)
+          FROM pg_class l JOIN pg_namespace ln ON ln.oid = l.relnamespace
+         WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid))))
+  FROM unnest(%s::text[], %s::text[]) AS wanted(schema, name)
+  JOIN pg_namespace n ON n.nspname = wanted.schema
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
+   AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+
+def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
+    """Those of `names` that exist. One statement, however many there are."""
+    wanted = list(names)
+    rows = conn.execute(_TABLES, ([s for s, _ in wanted], [t for _, t in wanted])).fetchall()
+    found: dict[Name, Table] = {}
+    for schema, name, kind, columns, key, leaves in rows:
+        found[schema, name] = Table(
+            kind,
+            {
+                c: Column(kind_, not_null, generated)
+                for c, kind_, not_null, generated in columns or ()
+            },
+            tuple(key["columns"]) if key else (),
+            key["name"] if key else None,
+            tuple(Leaf((s, t), identity, has_key) for s, t, identity, has_key in leaves or ()),
+        )
+    return found
+
+
+_PUBLICATION = """
+SELECT p.puballtables,
+       p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot,
+       (SELECT json_agg(json_build_array(n.nspname, c.relname))
+          FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid
+          JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = p.oid),
+       EXISTS (SELECT FROM pg_publication_rel r
+                WHERE r.prpubid = p.oid AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL))
+  FROM pg_publication p WHERE p.pubname = %s
+"""
+
+
+def read_publication(conn: Connection, name: str) -> Publication | None:
+    row = conn.execute(_PUBLICATION, (name,)).fetchone()
+    if row is None:
+        return None
+    all_tables, as_wanted, tables, filtered = row
+    return Publication(all_tables, as_wanted, frozenset((s, t) for s, t in tables or ()), filtered)
+
+
+def existing_schemas(conn: Connection, names: Iterable[str]) -> set[str]:
+    query = "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)"
+    return {row[0] for row in conn.execute(query, (sorted(set(names)),)).fetchall()}

@@ -1,0 +1,68 @@
+"""What the change capture needs in canonical: the publication, and which tables say their old rows in full.
+
+A change of a record that is inside another's document must lead to that document. Where the foreign key
+is the child's, a child that moved or went away names its old parent only by its old row: its table
+needs REPLICA IDENTITY FULL. All others keep DEFAULT, which costs no WAL.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from stores.contract.model import Contract, Embed, RecordType
+
+PUBLISH = "insert, update, delete, truncate"
+
+
+def publication_name(contract: Contract) -> str:
+    return f"recordgate_{contract.slug}"
+
+
+def slot_name(contract: Contract) -> str:
+    """The replication slot; slots and publications do not share a namespace."""
+    return f"recordgate_{contract.slug}"
+
+
+def full_identity_types(contract: Contract) -> frozenset[str]:
+    """Names of the types whose tables need REPLICA IDENTITY FULL."""
+    found: set[str] = set()
+
+    def walk(owner: RecordType, embeds: tuple[Embed, ...]) -> None:
+        for embed in embeds:
+            relation = owner.relation_by_name[embed.relation]
+            target = contract.types[relation.target]
+            # A key's old value is sent with DEFAULT too.
+            if not relation.owner and not set(relation.target_columns) <= set(target.key):
+                found.add(target.name)
+            walk(target, embed.embeds)
+
+    for record_type in contract.types.values():
+        walk(record_type, record_type.embeds)
+    return frozenset(found)
+
+
+def published_tables(contract: Contract) -> list[tuple[str, str]]:
+    """(schema, table) of each type, in the contract's order, each once."""
+    return list(dict.fromkeys((t.schema, t.table) for t in contract.types.values()))
+
+
+def create_publication(contract: Contract) -> sql.Composed:
+    return sql.SQL(
+        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}, publish_via_partition_root = true)"
+    ).format(sql.Identifier(publication_name(contract)), _tables(contract), sql.Literal(PUBLISH))
+
+
+def set_publication_tables(contract: Contract) -> sql.Composed:
+    return sql.SQL("ALTER PUBLICATION {} SET TABLE {}").format(
+        sql.Identifier(publication_name(contract)), _tables(contract)
+    )
+
+
+def set_publication_options(contract: Contract) -> sql.Composed:
+    return sql.SQL(
+        "ALTER PUBLICATION {} SET (publish = {}, publish_via_partition_root = true)"
+    ).format(sql.Identifier(publication_name(contract)), sql.Literal(PUBLISH))
+
+
+def _tables(contract: Contract) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(s, t) for s, t in published_tables(contract))

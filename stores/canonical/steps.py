@@ -1,0 +1,78 @@
+"""A step of a plan: what it does, in words, and how it is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from alembic.operations.ops import MigrateOperation
+from psycopg import sql
+
+
+class Phase(IntEnum):
+    """Steps run in this order: what others lean on goes last and comes first."""
+
+    SCHEMA = 0
+    DROP_FOREIGN_KEYS = 1
+    DROP_RULES = 2
+    CREATE_TABLES = 3
+    ADD_COLUMNS = 4
+    ALTER_COLUMNS = 5
+    REPLACE_KEY = 6
+    DROP_COLUMNS = 7
+    ADD_RULES = 8
+    ADD_INDEXES = 9
+    ADD_FOREIGN_KEYS = 10
+    REPLICA_IDENTITY = 11
+    PUBLICATION = 12
+    DROP_TABLES = 13
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of canonical. Equal when they say the same, however they are carried out."""
+
+    phase: Phase
+    kind: str
+    """create_table, add_column, alter_type, set_not_null, … as `--json` prints it."""
+    table: str
+    """schema.table; empty where the step is about none."""
+    text: str
+    destructive: bool = False
+    """Data, or the meaning of data, can be lost."""
+    note: str = ""
+    """What it locks or rewrites, where that is more than a moment."""
+    blocked: str = ""
+    """Why it cannot be carried out as things are; empty where it can."""
+    action: MigrateOperation | sql.Composed | None = field(default=None, compare=False, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "table": self.table,
+            "text": self.text,
+            "destructive": self.destructive,
+            "note": self.note,
+            "blocked": self.blocked,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The difference contract → canonical, in the order in which it is carried out."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def destructive(self) -> tuple[Step, ...]:
+        return tuple(s for s in self.steps if s.destructive)
+
+    @property
+    def blocked(self) -> tuple[Step, ...]:
+        return tuple(s for s in self.steps if s.blocked)
+
+
+def table_text(schema: str | None, table: str | None) -> str:
+    """A table's name for people."""
+    return f"{schema}.{table}" if schema else table or ""
