@@ -25,7 +25,19 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _WRITES = frozenset(
-    ["insert", "update", "delete", "merge", "truncate", "drop", "alter", "create", "grant", "revoke", "into"]
+    [
+        "insert",
+        "update",
+        "delete",
+        "merge",
+        "truncate",
+        "drop",
+        "alter",
+        "create",
+        "grant",
+        "revoke",
+        "into",
+    ]
 )
 
 

@@ -75,7 +75,9 @@ def _untyped(data: dict[str, Any]) -> Iterator[Path]:
         if isinstance(value, list):
             pending += [((*path, i), v) for i, v in enumerate(value)]
         elif isinstance(value, dict):
-            if (len(path) > 2 and path[-2] == "properties" and not value.get("logicalType")) or (len(path) > 2 and path[-1] == "items" and not value.get("logicalType")):
+            if (len(path) > 2 and path[-2] == "properties" and not value.get("logicalType")) or (
+                len(path) > 2 and path[-1] == "items" and not value.get("logicalType")
+            ):
                 yield path
             for key in ("properties", "items"):
                 if key in value:

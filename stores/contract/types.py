@@ -68,6 +68,13 @@ _PLAIN: dict[Logical, tuple[str, Scalar]] = {
     Logical.ARRAY: ("jsonb", Scalar.JSON),
 }
 
+FOREIGN_TYPE = re.compile(
+    r"""(?:(?:"[^"\x00-\x1f]{1,63}"|[a-z_][a-z0-9_$]*)\.)?
+        (?:"[^"\x00-\x1f]{1,63}"|bit\ varying|[a-z_][a-z0-9_$]*)(?:\(\d+(?:,-?\d+)?\))?(?:\[\])?""",
+    re.VERBOSE,
+)
+"""Any other type as `format_type` prints it: nothing in it can end or change a statement."""
+
 KNOWN_PHYSICAL = (
     "text, varchar(n), char(n), uuid, bytea, smallint, integer, bigint, real, double precision, "
     "numeric(p,s), boolean, date, timestamp, timestamptz, time, jsonb, and arrays of these: text[]"
@@ -129,7 +136,7 @@ def _modifier_fits(base: str, first: str | None, second: str | None) -> bool:
     if first is None:
         return True
     if base == "numeric":
-        return 1 <= int(first) <= 1000 and 0 <= int(second or 0) <= int(first)
+        return 1 <= int(first) <= 1000 and -1000 <= int(second or 0) <= 1000
     if base in ("character varying", "character"):
         return second is None and 1 <= int(first) <= 10_485_760
     if base.startswith(("timestamp", "time ")):
@@ -268,8 +275,12 @@ def _foreign(node: Node, name: str, logical: Logical, text: str) -> TypeOf | Non
     """A type of the attached database (an enum, a domain, inet, …), read in its text form, or as what
     the logical type says it is made of."""
     array = text.endswith("[]")
-    if len(text) > 200 or any(ord(c) < 32 for c in text):
-        node.get("physicalType").report("UNKNOWN_PHYSICAL_TYPE", f"{name}: not a type's name")
+    if not FOREIGN_TYPE.fullmatch(text):
+        node.get("physicalType").report(
+            "UNKNOWN_PHYSICAL_TYPE",
+            f"{name}: {text[:80]!r} is no type's name",
+            "write it as Postgres' format_type prints it",
+        )
         return None
     if logical is Logical.ARRAY:
         inner = type_of(node.get("items"), managed=False) if node.has("items") else None

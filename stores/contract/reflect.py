@@ -1,0 +1,327 @@
+"""`contract init`: tables that are there already → a contract in YAML that attaches to them.
+
+Every name is decided here and written out, so that the contract reads the same on every machine. What
+cannot be followed is left out, and a comment at the top says why.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from stores.contract import names
+from stores.contract.catalog import Column, Table, read_tables
+from stores.contract.lint import lint_text
+from stores.contract.model import Scalar
+from stores.contract.types import FOREIGN_TYPE, parse_physical
+from stores.errors import ContractError, SetupError
+
+if TYPE_CHECKING:
+    import psycopg
+
+API_VERSION = "v3.2.0"
+_WRAP = 100
+
+_LOGICAL = {
+    Scalar.STRING: "string", Scalar.UUID: "string", Scalar.BYTES: "string", Scalar.INT: "integer",
+    Scalar.BIGINT: "integer", Scalar.FLOAT: "number", Scalar.DECIMAL: "number",
+    Scalar.BOOLEAN: "boolean", Scalar.DATE: "date", Scalar.TIMESTAMP: "timestamp",
+    Scalar.DATETIME: "timestamp", Scalar.TIME: "time", Scalar.JSON: "object",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Named:
+    """A table with the names it gets in the contract."""
+
+    table: Table
+    name: str
+    single: str
+    plural: str
+    properties: dict[str, str] = field(default_factory=dict)
+    """Column → property name, of the columns that are taken in."""
+
+
+def contract_from_database(connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> str:
+    """The contract of the tables of `schema`, as YAML that the linter passes and that loads as
+    attached. `connection` is one of `stores.canonical.connect`. Raises SetupError where the schema is
+    not there, ContractError where nothing in it can be followed."""
+    tables = read_tables(connection, schema)
+    if tables is None:
+        raise SetupError(f"the database has no schema {schema!r}", hint="name one with --schema")
+    row = connection.execute("SELECT current_database()").fetchone()
+    database = str(row[0]) if row else "database"
+    notes: list[str] = []
+    chosen = [t for t in tables if not _obstacle(t, notes)]
+    while True:
+        text = _write(chosen, list(notes), database, schema) if chosen else ""
+        refused = _refused(text, chosen, notes) if chosen else []
+        if not refused:
+            break
+        chosen = [t for t in chosen if t.name not in refused]
+    if not chosen:
+        raise ContractError(
+            f"nothing in the schema {schema!r} can be followed: " + "; ".join(notes[:3]),
+            hint="a table needs a primary key",
+        )
+    return text
+
+
+def _obstacle(table: Table, notes: list[str]) -> bool:
+    """Whether a table must be left out; notes why."""
+    problem = table.obstacle or names.physical_problem(table.name)
+    if not problem and '"' in table.name:
+        problem = "its name has a quote"
+    hidden = [c.name for c in table.columns if names.physical_problem(c.name)]
+    if not problem and set(hidden) & set(table.key):
+        problem = f"the name of its key column {names.physical_problem(hidden[0])}"
+    if problem:
+        notes.append(f"{table.kind} {table.name!r}: {problem}")
+    return bool(problem)
+
+
+def _refused(text: str, chosen: list[Table], notes: list[str]) -> list[str]:
+    """Tables of the contract that our own linter refuses after all; notes why."""
+    lines = text.splitlines()
+    refused: list[str] = []
+    by_text = {_physical_name(t.name): t.name for t in chosen}
+    for finding in lint_text(text):
+        if finding.severity != "error":
+            continue
+        table = ""
+        for line in lines[: finding.line]:
+            found = re.match(r"  physicalName: (.*)", line)
+            if found:
+                table = by_text.get(str(yaml.safe_load(found.group(1))), table)
+        # A finding that belongs to no table would be ours: never hide it, never loop on it.
+        if not table:
+            raise ContractError(f"the contract made is not sound: {finding}", hint=finding.hint)
+        if table not in refused:
+            refused.append(table)
+            notes.append(f"table {table!r}: {finding.message}")
+    return refused
+
+
+def _write(tables: Sequence[Table], notes: list[str], database: str, schema: str) -> str:
+    named = _name_tables(tables)
+    by_table = {n.table.name: n for n in named}
+    objects = [_object(n, by_table, schema, notes) for n in named]
+    contract = {
+        "apiVersion": API_VERSION,
+        "kind": "DataContract",
+        "id": _ascii(f"{database}-{schema}" if schema != "public" else database),
+        "name": f"{database}, schema {schema}",
+        "version": "1.0.0",
+        "status": "draft",
+        "customProperties": [_extension("managed", False), _extension("schema", schema)],
+        "schema": objects,
+    }
+    body = yaml.safe_dump(contract, sort_keys=False, allow_unicode=True, width=_WRAP)
+    return _head(notes) + body
+
+
+def _head(notes: Sequence[str]) -> str:
+    lines = [
+        "The tables of a database that recordgate attaches to: it makes and alters none of them."
+    ]
+    if notes:
+        lines += ["Left out:", *(f"- {note}" for note in notes)]
+    return "".join(f"# {_one_line(line)}\n" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    return "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
+
+
+def _extension(name: str, value: Any) -> dict[str, Any]:
+    return {"property": name, "vendor": "recordgate", "value": value}
+
+
+def _physical_name(table: str) -> str:
+    return f'"{table}"' if "." in table else table
+
+
+def _ascii(text: str) -> str:
+    """`text` as a name of ASCII letters, digits, _ and -."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")[:60]
+    return name if re.match(r"[A-Za-z]", name) else f"t_{name}".rstrip("_")
+
+
+def _name_tables(tables: Sequence[Table]) -> list[_Named]:
+    taken: set[str] = set()
+    named: list[_Named] = []
+    for table in tables:
+        stem, n = _ascii(table.name), 1
+        while True:
+            name = stem if n == 1 else f"{stem}{n}"
+            single, plural = names.single_and_plural(name, "", "")
+            wanted = {name.lower(), single.lower(), plural.lower()}
+            n += 1
+            if wanted & taken or single in names.RESERVED_ROOTS or plural in names.RESERVED_ROOTS:
+                continue
+            if names.pascal(single) in names.RESERVED_TYPES:
+                stem, n = f"{_ascii(table.name)}_record", 1
+                continue
+            break
+        taken |= wanted
+        named.append(_Named(table, name, single, plural))
+    for one in named:
+        one.properties = _name_columns(one.table)
+    return named
+
+
+def _name_columns(table: Table) -> dict[str, str]:
+    """Column → property name: the column's own where it can be one."""
+    taken: set[str] = set()
+    found: dict[str, str] = {}
+    for column in table.columns:
+        if names.physical_problem(column.name) or _unusable(column):
+            continue
+        stem = _ascii(column.name)
+        reserved = names.camel(stem) in names.RESERVED_FIELDS or (
+            names.camel(stem) == "id" and table.key != (column.name,)
+        )
+        if reserved:
+            stem += "_value"
+        name, n = stem, 2
+        while {name.lower(), names.camel(name).lower()} & taken:
+            name, n = f"{stem}{n}", n + 1
+        taken |= {name.lower(), names.camel(name).lower()}
+        found[column.name] = name
+    return found
+
+
+def _unusable(column: Column) -> str:
+    """Why a column cannot be taken in, or empty."""
+    physical = parse_physical(column.element) if column.array else None
+    if physical and physical.scalar in (Scalar.BYTES, Scalar.JSON):
+        return f"the type array of {column.element}"
+    if parse_physical(column.sql_type) is None and not FOREIGN_TYPE.fullmatch(column.sql_type):
+        return f"the type {column.sql_type}"
+    return ""
+
+
+def _object(
+    named: _Named, by_table: dict[str, _Named], schema: str, notes: list[str]
+) -> dict[str, Any]:
+    table = named.table
+    for column in table.columns:
+        if column.name not in named.properties:
+            problem = names.physical_problem(column.name) or f"it is of {_unusable(column)}"
+            notes.append(f"column {table.name}.{column.name!r}: {problem}")
+    result: dict[str, Any] = {"name": named.name, "physicalName": _physical_name(table.name)}
+    if table.comment:
+        result["description"] = table.comment
+    result["customProperties"] = [
+        _extension("singular", named.single),
+        _extension("plural", named.plural),
+    ]
+    together = [u for u in table.unique if len(u) > 1 and set(u) <= set(named.properties)]
+    if together:
+        result["quality"] = [
+            {
+                "metric": "duplicateValues",
+                "mustBe": 0,
+                "arguments": {"properties": [named.properties[c] for c in columns]},
+            }
+            for columns in together
+        ]
+    composite, single = _relationships(named, by_table, schema, notes)
+    if composite:
+        result["relationships"] = composite
+    result["properties"] = [
+        _property(named, column, single.get(column.name, []))
+        for column in table.columns
+        if column.name in named.properties
+    ]
+    return result
+
+
+def _relationships(
+    named: _Named, by_table: dict[str, _Named], schema: str, notes: list[str]
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Relationships of several columns, and those of one column by its name."""
+    composite: list[dict[str, Any]] = []
+    single: dict[str, list[dict[str, Any]]] = {}
+    seen: set[tuple[str, ...]] = set()
+    for key in named.table.foreign_keys:
+        target = by_table.get(key.table) if key.schema == schema else None
+        where = f"foreign key {named.table.name}({', '.join(key.columns)})"
+        if target is None:
+            notes.append(f"{where}: {key.schema}.{key.table} is not in this contract")
+            continue
+        if not set(key.columns) <= set(named.properties):
+            notes.append(f"{where}: its columns are not in this contract")
+            continue
+        if not _same_types(named.table, key.columns, target.table, key.target_columns):
+            notes.append(f"{where}: its ends have different types")
+            continue
+        identity = (*key.columns, "→", key.table, *key.target_columns)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        ends = [f"{target.name}.{target.properties[c]}" for c in key.target_columns]
+        if len(key.columns) == 1:
+            single.setdefault(key.columns[0], []).append({"to": ends[0]})
+        else:
+            mine = [f"{named.name}.{named.properties[c]}" for c in key.columns]
+            composite.append({"from": mine, "to": ends})
+    return composite, single
+
+
+def _same_types(
+    source: Table, columns: Sequence[str], target: Table, target_columns: Sequence[str]
+) -> bool:
+    mine = {c.name: c for c in source.columns}
+    theirs = {c.name: c for c in target.columns}
+    whole = (Scalar.INT, Scalar.BIGINT)
+    for a, b in zip(columns, target_columns, strict=True):
+        one, other = _scalar(mine[a]), _scalar(theirs[b])
+        if one is not other and not (one in whole and other in whole):
+            return False
+    return True
+
+
+def _scalar(column: Column) -> Scalar:
+    physical = parse_physical(column.element if column.array else column.sql_type)
+    return physical.scalar if physical and physical.scalar else Scalar.STRING
+
+
+def _property(named: _Named, column: Column, relationships: list[dict[str, Any]]) -> dict[str, Any]:
+    name = named.properties[column.name]
+    logical = _LOGICAL[_scalar(column)]
+    result: dict[str, Any] = {"name": name}
+    if name != column.name:
+        result["physicalName"] = column.name
+    result["logicalType"] = "array" if column.array else logical
+    result["physicalType"] = column.sql_type
+    labels = {"enum": [{"value": label} for label in column.labels]} if column.labels else {}
+    if column.array:
+        result["items"] = {
+            "name": "item",
+            "logicalType": logical,
+            "physicalType": column.element,
+            **labels,
+        }
+    else:
+        result |= labels
+    if column.name in named.table.key:
+        result["primaryKey"] = True
+        result["primaryKeyPosition"] = named.table.key.index(column.name) + 1
+    if column.not_null:
+        result["required"] = True
+    if (column.name,) in named.table.unique:
+        result["unique"] = True
+    if column.comment:
+        result["description"] = column.comment
+    if relationships:
+        result["relationships"] = relationships
+    if column.computed:
+        result["customProperties"] = [_extension("generated", True)]
+    return result
