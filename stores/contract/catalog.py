@@ -25,7 +25,6 @@ class Column:
     labels: tuple[str, ...] = ()
     array: bool = False
     element: str = ""
-    domain: str = ""
     comment: str = ""
 
 
@@ -180,15 +179,17 @@ def _add_columns(
         row[0]: _Type(row[1], row[2], row[3], row[4], row[5], tuple(row[6]))
         for row in connection.execute(_TYPES, (list({row[2] for row in rows}),))
     }
-    # Three names a column: what it is, what it holds, and the domain it was declared as.
     wanted: set[tuple[int, int]] = set()
     resolved = []
     for row in rows:
-        base, modifier, domain, not_null = _undomained(types, row[2], row[3])
+        base, modifier, _, not_null = _undomained(types, row[2], row[3])
         element = types[base].element
-        inner = _undomained(types, element, -1)[0] if element else 0
-        wanted |= {(base, modifier), (inner, modifier), (domain, -1)}
-        resolved.append((base, modifier, inner, domain, not_null))
+        inner, within = 0, modifier
+        if element:
+            inner, of_domain, domain_of_element, _ = _undomained(types, element, -1)
+            within = of_domain if domain_of_element else modifier
+        wanted |= {(base, modifier), (inner, within)}
+        resolved.append((base, modifier, inner, within, not_null))
     pairs = list(wanted)
     formatted = {
         (oid, modifier): text
@@ -196,9 +197,9 @@ def _add_columns(
             _FORMAT, ([p[0] for p in pairs], [p[1] for p in pairs])
         )
     }
-    for row, (base, modifier, inner, domain, not_null) in zip(rows, resolved, strict=True):
+    for row, (base, modifier, inner, within, not_null) in zip(rows, resolved, strict=True):
         sql_type = formatted[base, modifier]
-        element_type = formatted[inner, modifier] if inner else ""
+        element_type = formatted[inner, within] if inner else ""
         if inner and inner != types[base].element:
             sql_type = f"{element_type}[]"  # an array of a domain
         tables[row[0]].columns.append(
@@ -210,7 +211,6 @@ def _add_columns(
                 labels=types[inner or base].labels,
                 array=bool(inner),
                 element=element_type,
-                domain=formatted[domain, -1] if domain else "",
                 comment=row[6],
             )
         )

@@ -18,33 +18,12 @@ RESERVED_FIELDS = frozenset(("nodeId", "cursor", "and", "or", "not"))
 """GraphQL names that a record's or its filter's own fields take."""
 RESERVED_ROOTS = frozenset(("node", "nodes"))
 RESERVED_TYPES = frozenset(
-    [
-        "Query",
-        "Mutation",
-        "Subscription",
-        "Node",
-        "PageInfo",
-        "String",
-        "Int",
-        "Float",
-        "Boolean",
-        "ID",
-        "BigInt",
-        "Decimal",
-        "Date",
-        "DateTime",
-        "LocalDateTime",
-        "Time",
-        "UUID",
-        "Bytes",
-        "JSON",
-        "Duration",
-        "Order",
-        "Direction",
-        "Facet",
-        "Highlight",
-    ]
-)
+    (
+        "Query", "Mutation", "Subscription", "Node", "PageInfo", "String", "Int", "Float",
+        "Boolean", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime", "Time",
+        "UUID", "Bytes", "JSON", "Duration",
+    )
+)  # fmt: skip
 SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"))
 _HOSTILE = frozenset("\"'`\\%{};")
 

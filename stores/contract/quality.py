@@ -25,20 +25,11 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _WRITES = frozenset(
-    [
-        "insert",
-        "update",
-        "delete",
-        "merge",
-        "truncate",
-        "drop",
-        "alter",
-        "create",
-        "grant",
-        "revoke",
-        "into",
-    ]
-)
+    (
+        "insert", "update", "delete", "merge", "truncate", "drop", "alter", "create", "grant",
+        "revoke", "into",
+    )
+)  # fmt: skip
 
 
 def check_quality(node: Node) -> None:

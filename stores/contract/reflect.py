@@ -74,12 +74,12 @@ def contract_from_database(connection: psycopg.Connection[tuple[Any, ...]], sche
 
 def _obstacle(table: Table, notes: list[str]) -> bool:
     """Whether a table must be left out; notes why."""
-    problem = table.obstacle or names.physical_problem(table.name)
-    if not problem and '"' in table.name:
-        problem = "its name has a quote"
-    hidden = [c.name for c in table.columns if names.physical_problem(c.name)]
-    if not problem and set(hidden) & set(table.key):
-        problem = f"the name of its key column {names.physical_problem(hidden[0])}"
+    problem = table.obstacle
+    if not problem and (wrong := names.physical_problem(table.name)):
+        problem = f"its name {wrong}"
+    for column in table.columns:
+        if not problem and column.name in table.key:
+            problem = _left_out(column) and f"its key column {column.name!r}: {_left_out(column)}"
     if problem:
         notes.append(f"{table.kind} {table.name!r}: {problem}")
     return bool(problem)
@@ -181,7 +181,7 @@ def _name_columns(table: Table) -> dict[str, str]:
     taken: set[str] = set()
     found: dict[str, str] = {}
     for column in table.columns:
-        if names.physical_problem(column.name) or _unusable(column):
+        if _left_out(column):
             continue
         stem = _ascii(column.name)
         reserved = names.camel(stem) in names.RESERVED_FIELDS or (
@@ -197,13 +197,18 @@ def _name_columns(table: Table) -> dict[str, str]:
     return found
 
 
-def _unusable(column: Column) -> str:
+def _left_out(column: Column) -> str:
     """Why a column cannot be taken in, or empty."""
+    problem = names.physical_problem(column.name)
+    if problem:
+        return f"its name {problem}"
     physical = parse_physical(column.element) if column.array else None
     if physical and physical.scalar in (Scalar.BYTES, Scalar.JSON):
-        return f"the type array of {column.element}"
-    if parse_physical(column.sql_type) is None and not FOREIGN_TYPE.fullmatch(column.sql_type):
-        return f"the type {column.sql_type}"
+        return f"it is an array of {column.element}"
+    whole = parse_physical(column.sql_type)
+    known = whole is not None and whole.scalar is not None
+    if not known and not FOREIGN_TYPE.fullmatch(column.sql_type):
+        return f"its type is {column.sql_type}"
     return ""
 
 
@@ -211,10 +216,11 @@ def _object(
     named: _Named, by_table: dict[str, _Named], schema: str, notes: list[str]
 ) -> dict[str, Any]:
     table = named.table
-    for column in table.columns:
-        if column.name not in named.properties:
-            problem = names.physical_problem(column.name) or f"it is of {_unusable(column)}"
-            notes.append(f"column {table.name}.{column.name!r}: {problem}")
+    notes += [
+        f"column {table.name}.{column.name!r}: {_left_out(column)}"
+        for column in table.columns
+        if column.name not in named.properties
+    ]
     result: dict[str, Any] = {"name": named.name, "physicalName": _physical_name(table.name)}
     if table.comment:
         result["description"] = table.comment

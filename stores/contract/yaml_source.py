@@ -22,37 +22,13 @@ MAX_NODES = 300_000
 Path: TypeAlias = tuple[str | int, ...]
 
 TEXT_KEYS = frozenset(
-    [
-        "version",
-        "apiVersion",
-        "id",
-        "name",
-        "tenant",
-        "status",
-        "domain",
-        "dataProduct",
-        "description",
-        "purpose",
-        "usage",
-        "limitations",
-        "physicalName",
-        "physicalType",
-        "businessName",
-        "property",
-        "unit",
-        "element",
-        "role",
-        "vendor",
-        "username",
-        "dateIn",
-        "dateOut",
-        "contractCreatedTs",
-        "format",
-        "pattern",
-        "label",
-        "classification",
-    ]
-)
+    (
+        "version", "apiVersion", "id", "name", "tenant", "status", "domain", "dataProduct",
+        "description", "purpose", "usage", "limitations", "physicalName", "physicalType",
+        "businessName", "property", "unit", "element", "role", "vendor", "username", "dateIn",
+        "dateOut", "contractCreatedTs", "format", "pattern", "label", "classification",
+    )
+)  # fmt: skip
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = frozenset(("true", "True", "TRUE"))
