@@ -138,6 +138,8 @@ def main(home: str, report: int) -> int:
     if not locks.wait_lock(own, exclusive=True, timeout=10):
         _tell(report, {"error": "another supervisor owns the server", "hint": ""})
         return 1
+    os.ftruncate(own, 0)
+    os.write(own, f"{os.getpid()}\n".encode())  # for people and tests; nothing of ours trusts it
     launch = read_launch(layout)
     if launch is None:
         _tell(report, {"error": f"{layout.launch} is missing", "hint": ""})
