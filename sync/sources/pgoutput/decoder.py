@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sync.changes import Change, ChangeOp
+from sync.changes import NOTHING, Change, ChangeOp
 from sync.sources.pgoutput.messages import PAYLOAD, MalformedMessage
 
 RowDecoder: TypeAlias = Callable[[bytes], Change]
@@ -66,23 +66,23 @@ def row_decoders(
     def insert(data: bytes) -> Change:
         if data[_FIRST] != 78:  # N
             raise MalformedMessage("an insert without a row")
-        return Change(schema, table, insert_op, new_row(data, _FIRST + 1)[0], {})
+        return Change(schema, table, insert_op, new_row(data, _FIRST + 1), NOTHING)
 
     def update(data: bytes) -> Change:
         tag = data[_FIRST]
         if tag == 78:
-            return Change(schema, table, update_op, new_row(data, _FIRST + 1)[0], {})
+            return Change(schema, table, update_op, new_row(data, _FIRST + 1), NOTHING)
         old, at = before(data, tag)
         if data[at] != 78:
             raise MalformedMessage("an update without a row")
-        new = new_row(data, at + 1)[0]
+        new = new_row(data, at + 1)
         if len(new) < width:
             # What was not sent did not change: it is what it was.
             new = old | new
         return Change(schema, table, update_op, new, old)
 
     def delete(data: bytes) -> Change:
-        return Change(schema, table, delete_op, {}, before(data, data[_FIRST])[0])
+        return Change(schema, table, delete_op, NOTHING, before(data, data[_FIRST])[0])
 
     return RowDecoders(insert, update, delete)
 
@@ -91,7 +91,7 @@ def _row_function(
     name: str, width: int, wanted: list[tuple[int, str]], *, whole: bool, key_only: bool
 ) -> list[str]:
     """Source of `name(data, at) -> (row, end)`. `at` is where the row's count of columns stands. Not
-    `whole`: stops behind the last wanted column, and `end` means nothing."""
+    `whole`: stops behind the last wanted column and returns the row alone."""
     lines = [
         f"def {name}(data, at):",
         f"    if (data[at] << 8 | data[at + 1]) != {width}:",
@@ -128,7 +128,7 @@ def _row_function(
             f"    if {some}:",
             f"        row = {{column: value for column, value in row.items() if {there}}}",
         ]
-    lines.append("    return row, at")
+    lines.append("    return row, at" if whole else "    return row")
     return lines
 
 

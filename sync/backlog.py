@@ -1,0 +1,147 @@
+"""One sink's dirty keys in memory: coalescing, first in first out, and how far they let the sink's position go.
+
+Pure data. Every mark has a sequence number; a key that is marked again while it waits keeps its first
+one, for one reading serves both. A *boundary* says which position all marks so far belong to; it is
+reached when every key marked before it has been published. `sync.durable_backlog` is where keys go when
+they are too many, or wait too long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    """All changes up to `lsn` have been marked with numbers up to `number`. `as_of`: as in Position."""
+
+    number: int
+    lsn: int
+    as_of: float
+
+
+@dataclass(slots=True)
+class Batch:
+    """Keys of one type that are taken off together. `keys`: key → number of its first mark. `sweep`: every
+    record of the type that the sink holds is meant, `keys` is empty."""
+
+    type_name: str
+    keys: dict[str, int]
+    sweep: int | None = None
+
+    @property
+    def lowest(self) -> int:
+        numbers = list(self.keys.values())
+        if self.sweep is not None:
+            numbers.append(self.sweep)
+        return min(numbers, default=0)
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Dirty keys of one sink. `size` counts them; keys taken off and not yet published do not count."""
+
+    size: int = 0
+    _number: int = 0
+    _waiting: dict[str, dict[str, int]] = field(default_factory=dict)
+    _again: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Keys that were taken off and came back, with their old numbers."""
+    _sweeps: dict[str, int] = field(default_factory=dict)
+    _boundaries: deque[Boundary] = field(default_factory=deque)
+    _reached: Boundary | None = None
+
+    def mark(self, type_name: str, keys: Iterable[str]) -> None:
+        """Mark `keys` dirty."""
+        waiting = self._waiting.setdefault(type_name, {})
+        before = len(waiting)
+        self._number += 1
+        number = self._number
+        for key in keys:
+            waiting.setdefault(key, number)
+        self.size += len(waiting) - before
+
+    def mark_all(self, type_name: str) -> None:
+        """Mark every record of the type that the sink holds."""
+        self._number += 1
+        self._sweeps.setdefault(type_name, self._number)
+
+    def boundary(self, lsn: int, as_of: float) -> None:
+        """All changes up to `lsn` are marked."""
+        boundary = Boundary(self._number, lsn, as_of)
+        if self._boundaries and self._boundaries[-1].number == self._number:
+            self._boundaries[-1] = boundary
+        else:
+            self._boundaries.append(boundary)
+
+    def take(self, limit: int) -> Batch | None:
+        """Up to `limit` keys of the type whose oldest mark is oldest; None where nothing waits. A sweep
+        comes alone. The caller gives back what it could not publish."""
+        for type_name, number in self._sweeps.items():
+            del self._sweeps[type_name]
+            return Batch(type_name, {}, number)
+        for pool in (self._again, self._waiting):
+            oldest = min(
+                ((next(iter(keys.values())), name) for name, keys in pool.items() if keys),
+                default=None,
+            )
+            if oldest is None:
+                continue
+            keys = pool[oldest[1]]
+            if len(keys) <= limit:
+                pool[oldest[1]] = {}
+                taken = keys
+            else:
+                taken = {}
+                for key in keys:
+                    taken[key] = keys[key]
+                    if len(taken) == limit:
+                        break
+                for key in taken:
+                    del keys[key]
+            self.size -= len(taken)
+            return Batch(oldest[1], taken)
+        return None
+
+    def give_back(self, batch: Batch) -> None:
+        """Put a batch, or a part of one, back in front."""
+        if batch.sweep is not None:
+            self._sweeps[batch.type_name] = min(
+                batch.sweep, self._sweeps.get(batch.type_name, batch.sweep)
+            )
+        again = self._again.setdefault(batch.type_name, {})
+        before = len(again)
+        for key, number in batch.keys.items():
+            again[key] = min(number, again.get(key, number))
+        self.size += len(again) - before
+
+    def take_all(self) -> list[Batch]:
+        """Everything that waits, for the durable backlog."""
+        batches = [Batch(name, {}, number) for name, number in self._sweeps.items()]
+        for pool in (self._again, self._waiting):
+            batches += [Batch(name, keys) for name, keys in pool.items() if keys]
+            pool.clear()
+        self._sweeps.clear()
+        self.size = 0
+        return batches
+
+    @property
+    def empty(self) -> bool:
+        return not self.size and not self._sweeps
+
+    def pending(self, type_name: str) -> int:
+        """How many keys of the type wait."""
+        return sum(len(pool.get(type_name, ())) for pool in (self._again, self._waiting))
+
+    def reached(self, held: Iterable[int] = ()) -> Boundary | None:
+        """The last boundary before everything that waits and before the numbers `held` by batches that
+        are taken off and not published; None before the first one."""
+        lowest = [n for n in held if n]
+        lowest += self._sweeps.values()
+        lowest += [min(keys.values()) for keys in self._again.values() if keys]
+        lowest += [next(iter(keys.values())) for keys in self._waiting.values() if keys]
+        limit = min(lowest, default=None)
+        while self._boundaries and (limit is None or self._boundaries[0].number < limit):
+            self._reached = self._boundaries.popleft()
+        return self._reached

@@ -1,0 +1,149 @@
+"""Reads records of canonical as they are now: finished documents with a version, one statement a batch.
+
+The version is the WAL position of an empty message that is written before the statement's snapshot is
+taken. A plain pg_current_wal_insert_lsn() would not do: two readings with different content can see the
+same one. One `Projector` reads one thing after the other, so of two readings of one projector the one
+with the greater version has the later snapshot. A sink takes readings of its own projector only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from stores.canonical.connect import AsyncConnection, connect_async
+from stores.canonical.document_sql import documents_of_keys, documents_of_page
+from stores.contract.model import Contract
+from stores.keys import decode_key
+from sync.lsn import parse_lsn
+
+EMIT = b"SELECT pg_catalog.pg_logical_emit_message(false, 'recordgate', '')"
+FEW = 8
+"""Up to so many keys a prepared, generic plan is good; for more the planner must know how many."""
+OPTIONS = r"-c default_transaction_isolation=read\ committed -c enable_seqscan=off -c jit=off"
+"""READ COMMITTED: each statement has its own snapshot. Without sequential scans: tables that were just
+filled have no statistics yet, and a key's index is right whatever they will say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`documents`: key → document, None where canonical has no such record."""
+
+    version: int
+    documents: dict[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a walk through a type in the order of its primary key. `last`: the key to go on after;
+    None at the end."""
+
+    version: int
+    documents: dict[str, bytes | None]
+    last: str | None
+
+
+async def connect_for_reading(url: str, name: str) -> AsyncConnection:
+    """A connection whose statements read by index. Raises StoreUnavailable, SetupError."""
+    return await connect_async(url, application_name=name, options=OPTIONS)
+
+
+class Projector:
+    """Reads over one connection, from `connect_for_reading`, which it does not own."""
+
+    def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
+        self._conn = conn
+        self._contract = contract
+        self._statements: dict[tuple[str, str], sql.Composed] = {}
+
+    async def read(self, type_name: str, keys: Sequence[str]) -> Reading:
+        """The records of `keys`, distinct text forms, as they are now. A key of which an equal value
+        prints differently leads to both: the form asked is gone, the row's own form is there."""
+        record_type = self._contract.types[type_name]
+        width = len(record_type.key)
+        documents: dict[str, bytes | None] = {}
+        asked: list[str] = []
+        parts: list[list[str]] = [[] for _ in range(width)]
+        for key in keys:
+            values = decode_key(key, width)
+            if values is None or "\0" in key:
+                documents[key] = None
+                continue
+            asked.append(key)
+            for part, value in zip(parts, values, strict=True):
+                part.append(value)
+        parameters: dict[str, Any] = {"keys": asked}
+        parameters |= {f"part{i}": part for i, part in enumerate(parts)}
+        version, result = await self._execute(type_name, "keys", parameters, len(asked) <= FEW)
+        value = result.get_value
+        for i in range(result.ntuples):
+            canonical = _text(value(i, 1))
+            own = value(i, 2)
+            if own is None:
+                documents.setdefault(canonical, None)
+            else:
+                document = value(i, 3)
+                documents[_text(own)] = document
+                documents.setdefault(canonical, None)
+            documents.setdefault(_text(value(i, 0)), None)
+        return Reading(version, documents)
+
+    async def page(self, type_name: str, after: str | None, limit: int) -> Page:
+        """Up to `limit` records after the key `after`; from the first one where it is None."""
+        record_type = self._contract.types[type_name]
+        parameters: dict[str, Any] = {"limit": limit}
+        if after is not None:
+            values = decode_key(after, len(record_type.key))
+            assert values is not None
+            parameters |= {f"part{i}": v for i, v in enumerate(values)}
+        which = "first" if after is None else "after"
+        version, result = await self._execute(type_name, which, parameters, False)
+        value = result.get_value
+        documents: dict[str, bytes | None] = {
+            _text(value(i, 0)): value(i, 1) for i in range(result.ntuples)
+        }
+        last = _text(value(result.ntuples - 1, 0)) if result.ntuples == limit else None
+        return Page(version, documents, last)
+
+    async def count(self, type_name: str) -> int:
+        """How many records canonical has now."""
+        record_type = self._contract.types[type_name]
+        cursor = await self._conn.execute(
+            sql.SQL("SELECT count(*) FROM {}").format(
+                sql.Identifier(record_type.schema, record_type.table)
+            )
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async def _execute(
+        self, type_name: str, which: str, parameters: dict[str, Any], prepare: bool
+    ) -> tuple[int, psycopg.pq.abc.PGresult]:
+        statement = self._statements.get((type_name, which))
+        if statement is None:
+            statement = self._statement(type_name, which)
+            self._statements[type_name, which] = statement
+        async with self._conn.pipeline():
+            emitted = await self._conn.execute(EMIT, prepare=True)
+            cursor = await self._conn.execute(statement, parameters, prepare=prepare)
+        lsn = emitted.pgresult and emitted.pgresult.get_value(0, 0)
+        result = cursor.pgresult
+        assert lsn is not None
+        assert result is not None
+        return parse_lsn(lsn.decode()), result
+
+    def _statement(self, type_name: str, which: str) -> sql.Composed:
+        record_type = self._contract.types[type_name]
+        if which == "keys":
+            return documents_of_keys(self._contract, record_type)
+        return documents_of_page(self._contract, record_type, first=which == "first")
+
+
+def _text(value: bytes | None) -> str:
+    assert value is not None
+    return value.decode()
