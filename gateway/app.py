@@ -1,0 +1,143 @@
+"""The gateway's ASGI application: its routes, and what each request carries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from graphql import print_schema
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.app_guard import Guard, Recent
+from gateway.console import MoreState, page, state_endpoint
+from gateway.export_http import MOST, export_endpoint
+from gateway.graphiql import graphiql_page, samples_endpoint
+from gateway.graphql_http import wants_page
+from gateway.graphql_run import GraphQLRunner
+from gateway.health import live, ready
+from gateway.metrics import Metrics
+from gateway.openapi import openapi_document
+from gateway.problems import HttpProblem, problem_response
+from gateway.search_http import search_endpoint, suggest_endpoint
+from gateway.services import Services, Viewer
+from stores.errors import RecordgateError
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+MOST_RUNNING = 200
+"""Requests that run at once; more are answered 503."""
+GRACE = 5.0
+"""Seconds that a request may take beyond the time a statement may."""
+
+
+def make_app(
+    services: Services,
+    metrics: Metrics | None = None,
+    *,
+    more_state: MoreState | None = None,
+    extra: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """The application over `services`. `metrics` may share a registry with the sync worker; `more_state`
+    tells the console what only the sync side knows; `extra` are more routes."""
+    metrics = metrics or Metrics()
+    recent = Recent()
+    runner = GraphQLRunner(services, metrics)
+    schema_text = print_schema(runner.schema)
+    openapi = openapi_document(services.contract)
+
+    async def graphql(request: Request) -> Response:
+        if request.method == "GET" and wants_page(request):
+            return await graphiql_page(request)
+        return await runner.respond(request)
+
+    async def schema(_: Request) -> Response:
+        return PlainTextResponse(schema_text)
+
+    async def openapi_json(_: Request) -> Response:
+        return JSONResponse(openapi)
+
+    async def exposition(request: Request) -> Response:
+        body, media_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, media_type=media_type)
+
+    def seen(endpoint: Endpoint) -> Endpoint:
+        """`endpoint` with a viewer, counted under its operation."""
+
+        async def run(request: Request) -> Response:
+            request.state.viewer = Viewer()
+            code = "INTERNAL"
+            try:
+                response = await endpoint(request)
+                code = "OK"
+                return response
+            except RecordgateError as error:
+                code = error.detail_code
+                raise
+            finally:
+                metrics.count(
+                    getattr(request.state, "operation", request.url.path.split("/")[1]),
+                    getattr(request.state, "stores", ()),
+                    code,
+                )
+
+        return run
+
+    async def viewed(request: Request) -> Response:
+        request.state.viewer = Viewer()
+        return await graphql(request)
+
+    routes: list[BaseRoute] = [
+        Route("/graphql", viewed, methods=["GET", "POST"]),
+        Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
+        Route("/search/{type}", seen(search_endpoint), methods=["GET", "POST"]),
+        Route("/suggest/{type}", seen(suggest_endpoint), methods=["GET"]),
+        Route("/export/{type}", seen(export_endpoint), methods=["GET"]),
+        Route("/health/live", live, methods=["GET"]),
+        Route("/health/ready", ready, methods=["GET"]),
+        Route("/metrics", exposition, methods=["GET"]),
+        Route("/schema.graphql", schema, methods=["GET"]),
+        Route("/openapi.json", openapi_json, methods=["GET"]),
+        Route("/console", page("console.html"), methods=["GET"]),
+        Route("/console/state", state_endpoint(recent, more_state), methods=["GET"]),
+        *extra,
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[
+            Middleware(
+                Guard,
+                metrics=metrics,
+                recent=recent,
+                seconds=services.limits.statement_timeout + GRACE,
+                most=MOST_RUNNING,
+            )
+        ],
+        exception_handlers={RecordgateError: _refused, HTTPException: _refused},
+    )
+    app.router.redirect_slashes = False
+    app.state.services = services
+    app.state.exports = asyncio.Semaphore(MOST)
+    return app
+
+
+_OF_STATUS = {
+    404: HttpProblem("NOT_FOUND", "there is nothing at this path"),
+    405: HttpProblem("METHOD_NOT_ALLOWED", "this path does not take the method"),
+}
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Our errors, and those of routing, as problems."""
+    headers: dict[str, str] = {}
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        error = _OF_STATUS.get(error.status_code) or HttpProblem("BAD_USER_INPUT", "bad request")
+    response = problem_response(error, request.state.request_id)
+    response.headers.update(headers)
+    return response

@@ -1,0 +1,177 @@
+"""What every request passes first: a place among the running ones, a request id, a time limit, an end
+when the client goes away, headers of security, and an answer for whatever goes wrong inside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.metrics import Metrics
+from gateway.problems import HttpProblem, problem_response
+
+log = logging.getLogger("gateway")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
+_UNCOUNTED = ("/health/", "/metrics", "/console")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One line of the console's list of last requests; never the request's own text."""
+
+    at: float
+    method: str
+    path: str
+    operation: str
+    stores: list[str]
+    status: int
+    milliseconds: float
+
+
+class Recent:
+    """The last requests, for the console."""
+
+    def __init__(self, size: int = 50) -> None:
+        self._last: deque[Answered] = deque(maxlen=size)
+
+    def add(self, answered: Answered) -> None:
+        self._last.append(answered)
+
+    def listed(self) -> list[dict[str, object]]:
+        return [asdict(a) for a in reversed(self._last)]
+
+
+class Guard:
+    """ASGI middleware. `seconds`: the most a request may take (streamed exports are exempt once they
+    have begun); `most`: requests that run at once, health and metrics aside."""
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, recent: Recent, seconds: float, most: int
+    ) -> None:
+        self.app, self.metrics, self.recent = app, metrics, recent
+        self.seconds, self.most = seconds, most
+        self.running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _Answer(send, request_id)
+        counted = not scope["path"].startswith(_UNCOUNTED)
+        if counted and self.running >= self.most:
+            busy = HttpProblem("OVERLOADED", "too many requests are running", hint="try again")
+            await problem_response(busy, request_id)(scope, receive, answer.send)
+            self.metrics.count("http", (), "OVERLOADED")
+            return
+        started = time.perf_counter()
+        self.running += counted
+        self.metrics.running.set(self.running)
+        try:
+            await self._run(scope, receive, answer, request_id)
+        finally:
+            self.running -= counted
+            self.metrics.running.set(self.running)
+            seconds = time.perf_counter() - started
+            if counted:
+                self.metrics.seconds.observe(seconds)
+                state = scope["state"]
+                self.recent.add(
+                    Answered(
+                        time.time(),
+                        scope["method"],
+                        scope["path"][:100],
+                        state.get("operation", ""),
+                        sorted(state.get("stores", ())),
+                        answer.status,
+                        round(seconds * 1000, 1),
+                    )
+                )
+
+    async def _run(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
+        """Run the app until it answers, the time is up, or the client is gone."""
+        inbox = _Inbox(receive)
+        work = asyncio.ensure_future(self.app(scope, inbox.receive, answer.send))
+        gone = asyncio.ensure_future(inbox.watch())
+        deadline = time.monotonic() + self.seconds
+        try:
+            while not work.done():
+                left = None if answer.streaming else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                await asyncio.wait((work, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done() and not work.done():
+                    log.debug("request %s: the client is gone", request_id)
+                    return
+            ended = work.done() and not work.cancelled()
+            error = work.exception() if ended else TimeoutError()
+            if error is None or answer.status:
+                # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
+                if error is not None:
+                    log.error("request %s broke off", request_id, exc_info=error)
+                    raise error
+                return
+            await problem_response(error, request_id)(scope, receive, answer.send)
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+
+class _Inbox:
+    """The request's messages, read ahead one at a time, so that a disconnect is seen at once."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._messages: asyncio.Queue[Message] = asyncio.Queue(1)
+        self._whole = False
+
+    async def watch(self) -> None:
+        """Ends when the client is gone. A body is read no faster than the app takes it."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+            await self._messages.put(message)
+
+    async def receive(self) -> Message:
+        return await self._messages.get()
+
+
+class _Answer:
+    """Sends with the headers that every answer has; knows what was sent."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._id = send, request_id
+        self.status = 0
+        self.streaming = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in _ALWAYS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Content-Security-Policy", _NO_CONTENT)
+            headers.setdefault("Cache-Control", "no-store")
+            headers["X-Request-Id"] = self._id
+        elif message.get("more_body"):
+            self.streaming = True
+        await self._send(message)

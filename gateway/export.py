@@ -1,0 +1,137 @@
+"""A record type's rows as NDJSON or CSV, cut out of canonical by one COPY: one snapshot, in the order of
+the key, in a stream whose memory does not grow with the data."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from gateway.compiler.conditions import Conditions
+from gateway.compiler.keysets import Key, beyond
+from gateway.compiler.selects import as_object
+from gateway.compiler.statement import Binder, cast_of, column, comparable, table_of
+from gateway.compiler.values import value_as_json
+from gateway.filters import row_filter
+from gateway.names import field_of, property_of
+from gateway.visibility import Form, Visibility
+from stores.canonical.driver_errors import translate
+from stores.contract.model import Contract, Property, RecordType
+from stores.errors import InputError
+from stores.query import EVERYTHING, Filter
+
+BLOCK = 64 * 1024
+"""Bytes that are gathered before they are handed on."""
+
+
+class Format(StrEnum):
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+MEDIA_TYPES = {Format.NDJSON: "application/x-ndjson", Format.CSV: "text/csv; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What is exported. `visibility` None: the owner's view, everything plain. `after`: key texts."""
+
+    record_type: RecordType
+    format: Format = Format.NDJSON
+    fields: tuple[Property, ...] = ()
+    filter: Filter = EVERYTHING
+    after: tuple[str, ...] | None = None
+    visibility: Visibility | None = None
+    salt: str = ""
+
+
+class _LiteralBinder(Binder):
+    """COPY takes no parameters: values go in as literals, quoted by the driver. `standard_conforming_strings`
+    is pinned in every session of ours."""
+
+    def bind(self, value: str | list[str], cast: str) -> sql.Composable:
+        array = "[]" if isinstance(value, list) else ""
+        return sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(f"{cast}{array}"))
+
+
+def fields_of(record_type: RecordType, names: Sequence[str]) -> tuple[Property, ...]:
+    """Properties by name, all where none is named. Raises InputError."""
+    if not names:
+        return record_type.properties
+    found: list[Property] = []
+    for name in dict.fromkeys(names[:1000]):
+        prop = property_of(record_type, name) or record_type.by_name.get(name)
+        if prop is None:
+            raise InputError(f"fields: {record_type.graphql} has no property {name[:60]!r}")
+        found.append(prop)
+    return tuple(found)
+
+
+def copy_statement(contract: Contract, export: Export) -> sql.Composed:
+    """The COPY of `export`. Each line of NDJSON is one JSON object: in CSV's framing with a quote and a
+    delimiter that JSON escapes, nothing is ever quoted."""
+    record_type = export.record_type
+    binder = _LiteralBinder()
+    alias = binder.alias()
+
+    def rows(t: RecordType) -> Filter:
+        return EVERYTHING if export.visibility is None else row_filter(t, export.visibility)
+
+    def value(prop: Property) -> sql.Composable:
+        form = Form.PLAIN if export.visibility is None else export.visibility.form(prop)
+        return value_as_json(
+            prop, column(alias, prop.column), form, lambda: binder.bind(export.salt, "text")
+        )
+
+    conditions = Conditions(contract, binder, rows)
+    where = conditions.visible(record_type, alias)
+    where += conditions.filter(record_type, export.filter, alias)
+    keys = [
+        Key(comparable(p, column(alias, p.column)), False, False, False, cast_of(p))
+        for p in record_type.key_properties
+    ]
+    if export.after is not None:
+        where.append(beyond(keys, export.after, binder))
+    named = [(field_of(record_type, p), value(p)) for p in export.fields or record_type.properties]
+    if export.format is Format.NDJSON:
+        columns = sql.SQL("({})::text").format(as_object(named))
+        options = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
+    else:
+        columns = sql.SQL(", ").join(
+            sql.SQL("(to_json({}) #>> '{{}}') AS {}").format(v, sql.Identifier(n)) for n, v in named
+        )
+        options = "FORMAT csv, HEADER"
+    return sql.SQL("COPY (SELECT {} FROM {} {}{} ORDER BY {}) TO STDOUT ({})").format(
+        columns,
+        table_of(record_type),
+        alias,
+        sql.SQL(" WHERE ") + sql.SQL(" AND ").join(where) if where else sql.SQL(""),
+        sql.SQL(", ").join(k.expression for k in keys),
+        sql.SQL(options),
+    )
+
+
+async def stream(
+    conn: AsyncConnection[Any], contract: Contract, export: Export
+) -> AsyncIterator[bytes]:
+    """The blocks of the export. Closing the iterator early cancels the COPY. Raises what
+    `driver_errors` makes of the driver's errors."""
+    try:
+        async with conn.transaction(), conn.cursor() as cursor:
+            await cursor.execute("SET TRANSACTION READ ONLY")
+            await cursor.execute("SET LOCAL statement_timeout = 0")
+            block = bytearray()
+            async with cursor.copy(copy_statement(contract, export)) as copy:
+                async for part in copy:
+                    block += part
+                    if len(block) >= BLOCK:
+                        yield bytes(block)
+                        block.clear()
+            if block:
+                yield bytes(block)
+    except psycopg.Error as error:
+        raise translate(error, contract) from None

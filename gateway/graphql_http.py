@@ -1,0 +1,106 @@
+"""GraphQL over HTTP: what a request asks, in which media type and with which status it is answered.
+
+Follows the GraphQL-over-HTTP specification (https://graphql.github.io/graphql-over-http/draft/), which
+the audits of the package `graphql-http` check. Strict where CSRF is concerned: a POST is JSON only,
+a GET never runs a mutation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from gateway.bodies import json_parameter, read_json_object
+from gateway.limits import check_value
+from gateway.problems import HttpProblem
+
+JSON = "application/json"
+RESPONSE_JSON = "application/graphql-response+json"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """`read_only`: it came by GET, so a mutation is refused."""
+
+    query: str
+    variables: dict[str, Any] = field(default_factory=dict)
+    operation_name: str | None = None
+    extensions: dict[str, Any] = field(default_factory=dict)
+    read_only: bool = False
+
+
+def accepted(header: str) -> str | None:
+    """The media type to answer in, of what an Accept header asks; None where neither will do.
+
+    Plain JSON wins unless the newer type is named with at least as much weight.
+    """
+    if not header.strip():
+        return JSON
+    weights: dict[str, float] = {}
+    for entry in header.lower().split(",")[:50]:
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        weight = 1.0
+        charset = "utf-8"
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip() == "q":
+                try:
+                    weight = float(value)
+                except ValueError:
+                    weight = 0.0
+            elif key.strip() == "charset":
+                charset = value.strip().strip('"')
+        if charset in ("utf-8", "utf8"):
+            weights[name] = max(weight, weights.get(name, 0.0))
+    wild = weights.get("application/*", weights.get("*/*", 0.0))
+    newer = weights.get(RESPONSE_JSON, 0.0)
+    plain = weights.get(JSON, wild)
+    if newer > 0 and newer >= plain:
+        return RESPONSE_JSON
+    return JSON if plain > 0 else None
+
+
+def wants_page(request: Request) -> bool:
+    """A browser that opens the endpoint: it asks for a page, and for no query."""
+    return "query" not in request.query_params and "text/html" in request.headers.get("accept", "")
+
+
+def _checked(values: dict[str, Any], *, read_only: bool) -> GraphQLRequest:
+    query = values.get("query")
+    if not isinstance(query, str) or not query.strip():
+        raise HttpProblem("BAD_USER_INPUT", "query must be a string with a GraphQL document")
+    name = values.get("operationName")
+    if name is not None and not isinstance(name, str):
+        raise HttpProblem("BAD_USER_INPUT", "operationName must be a string")
+    for key in ("variables", "extensions"):
+        if values.get(key) is not None and not isinstance(values[key], dict):
+            raise HttpProblem("BAD_USER_INPUT", f"{key} must be an object")
+    variables = values.get("variables") or {}
+    check_value(variables)
+    return GraphQLRequest(query, variables, name or None, values.get("extensions") or {}, read_only)
+
+
+async def read_request(request: Request, most: int) -> GraphQLRequest:
+    """What is asked, by POST or GET. Raises HttpProblem and LimitError."""
+    if request.method == "POST":
+        return _checked(await read_json_object(request, most), read_only=False)
+    given = request.query_params
+    values: dict[str, Any] = {k: given[k] for k in ("query", "operationName") if k in given}
+    if values.get("operationName") == "":
+        del values["operationName"]
+    for key in ("variables", "extensions"):
+        if given.get(key):
+            values[key] = json_parameter(given[key], key)
+    return _checked(values, read_only=True)
+
+
+def status_of(media_type: str, *, has_data: bool, mutation_by_get: bool = False) -> int:
+    """The HTTP status of a GraphQL answer. With plain JSON a document that does not parse or
+    validate is still 200, as the specification has it for clients of before."""
+    if mutation_by_get:
+        return 405
+    if media_type == RESPONSE_JSON and not has_data:
+        return 400
+    return 200

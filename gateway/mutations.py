@@ -1,0 +1,330 @@
+"""Mutations: each root field is one transaction in canonical, and its answer carries a token with which
+a later query sees the write.
+
+What is returned is read by the ordinary compiler inside the same transaction. A viewer with a row filter
+can neither change a record that the filter hides nor leave one behind that it would hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import orjson
+import psycopg
+from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
+from psycopg import AsyncConnection, AsyncRawCursor
+
+from gateway import mutation_sql
+from gateway.compiler import Compiler, Statement
+from gateway.compiler.conditions import TRUE
+from gateway.filters import parse_filter, row_filter
+from gateway.freshness import report
+from gateway.mutation_input import read_key, read_many, read_max, read_values, require_keys
+from gateway.records import RecordRef
+from gateway.selection import selected_below
+from gateway.services import RequestContext, Services
+from gateway.shapes import Id, RecordShape
+from gateway.shaping import Shaper
+from gateway.tokens import sign_token
+from gateway.visibility import Visibility
+from stores.canonical.driver_errors import STORE, translate
+from stores.contract.model import RecordType
+from stores.errors import ForbiddenError, InputError, LimitError, StoreUnavailable
+from stores.keys import decode_key, encode_key
+from stores.query import EVERYTHING, Or
+
+T = TypeVar("T")
+Connection: TypeAlias = "AsyncConnection[Any]"
+Key: TypeAlias = "tuple[str, ...]"
+
+Record: TypeAlias = "dict[str, Any]"
+"""A record once for each place in the answer that shows it, by that place's response name; None there
+where the record does not exist or is hidden."""
+
+COMMIT_POSITION = b"SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+
+
+@dataclass(slots=True)
+class Written:
+    """What one mutation did. `keys` and `records` are in the order asked for. `count`: records deleted."""
+
+    keys: list[Key] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    count: int = 0
+    token: str = ""
+
+
+@dataclass(slots=True)
+class Writer:
+    """One mutation field on one record type. `shapes`: what is selected of the record, by the response
+    name of the place that shows it."""
+
+    services: Services
+    visibility: Visibility
+    record_type: RecordType
+    shapes: Mapping[str, RecordShape] = field(default_factory=dict)
+
+    async def run(self, operation: str, args: dict[str, Any]) -> Written:
+        """Carry out `operation`. Raises InputError, LimitError, ForbiddenError, ConstraintError,
+        ConflictError, StoreError; then nothing is changed."""
+        if operation not in _OPERATIONS:
+            raise InputError("no such mutation")
+        work = await _OPERATIONS[operation](self, args)
+        return await self._transact(work)
+
+    async def _transact(self, work: Callable[[Connection], Awaitable[Written]]) -> Written:
+        services = self.services
+        async with services.pool.connection() as conn:
+            try:
+                async with conn.transaction():
+                    written = await work(conn)
+            except psycopg.Error as error:
+                raise translate(error, services.contract) from None
+            try:
+                row = await (await conn.execute(COMMIT_POSITION)).fetchone()
+            except psycopg.Error as error:
+                raise StoreUnavailable(
+                    "the write was made, but canonical was lost before its position could be read",
+                    store=STORE,
+                    hint="read the record before writing again",
+                ) from error
+        assert row is not None
+        written.token = sign_token(services.system, int(row[0]), services.token_secret)
+        return written
+
+    # Operations --------------------------------------------------------------------------------
+
+    async def create(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
+        return self._inserting([read_values(self.record_type, args.get("input"), self.visibility)])
+
+    async def create_many(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
+        return self._inserting(read_many(self.record_type, args.get("input"), self.visibility))
+
+    def _inserting(self, rows: list[dict[str, Any]]) -> Callable[[Connection], Awaitable[Written]]:
+        async def work(conn: Connection) -> Written:
+            keys: list[Key] = []
+            async with conn.pipeline(), conn.cursor() as cursor:
+                for start, end in _alike(rows):
+                    statement = mutation_sql.insert(self.record_type, list(rows[start]))
+                    await cursor.executemany(
+                        statement,
+                        [mutation_sql.parameters(self.record_type, r) for r in rows[start:end]],
+                        returning=True,
+                    )
+                    while True:
+                        row = await cursor.fetchone()
+                        assert row is not None
+                        keys.append(self._decoded(row[0]))
+                        if not cursor.nextset():
+                            break
+            return await self._visible(conn, keys)
+
+        return work
+
+    async def upsert_many(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
+        rows = read_many(self.record_type, args.get("input"), self.visibility)
+        keys = require_keys(self.record_type, rows)
+
+        async def work(conn: Connection) -> Written:
+            await self._require_changeable(conn, keys)
+            async with conn.pipeline(), conn.cursor() as cursor:
+                for start, end in _alike(rows):
+                    await cursor.executemany(
+                        mutation_sql.upsert(self.record_type, list(rows[start])),
+                        [mutation_sql.parameters(self.record_type, r) for r in rows[start:end]],
+                    )
+            return await self._visible(conn, keys)
+
+        return work
+
+    async def update(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
+        key, values = read_key(self.record_type, args.get("id"))
+        patch = read_values(self.record_type, args.get("set"), self.visibility)
+
+        async def work(conn: Connection) -> Written:
+            if not await self._seen(conn, [key]):
+                return Written()
+            if not patch:
+                return await self._visible(conn, [key])
+            cursor = await conn.execute(
+                mutation_sql.update(self.record_type, list(patch)),
+                [*mutation_sql.parameters(self.record_type, patch), *values],
+            )
+            row = await cursor.fetchone()
+            if row is None:
+                return Written()
+            return await self._visible(conn, [self._decoded(row[0])])
+
+        return work
+
+    async def delete(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
+        key, values = read_key(self.record_type, args.get("id"))
+
+        async def work(conn: Connection) -> Written:
+            if not await self._seen(conn, [key]):
+                return Written()
+            records = await self._records(conn, [key])
+            cursor = await conn.execute(mutation_sql.delete(self.record_type), values)
+            return Written([key], records, cursor.rowcount)
+
+        return work
+
+    async def delete_many(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
+        raw, most = args.get("filter"), read_max(args.get("max"))
+        asked = parse_filter(self.record_type, raw, self.visibility)
+        if asked == EVERYTHING or not raw:
+            raise InputError(
+                "a filter is required: an empty one would delete everything",
+                hint="use `recordgate import --mode replace` to empty a type",
+            )
+        compiler = self._compiler()
+        alias = compiler.binder.alias()
+        conditions = compiler.conditions.visible(self.record_type, alias)
+        conditions += compiler.conditions.filter(self.record_type, asked, alias)
+        statement = compiler.binder.statement(
+            mutation_sql.delete_where(self.record_type, alias, conditions or [TRUE], most)
+        )
+
+        async def work(conn: Connection) -> Written:
+            async with AsyncRawCursor(conn) as cursor:
+                await cursor.execute(statement.text.encode(), statement.parameters)
+                count = cursor.rowcount
+            if count > most:
+                raise LimitError(
+                    f"the filter matches more than {most} {self.record_type.plural}; none is deleted",
+                    hint="narrow the filter, or raise max",
+                )
+            return Written(count=count)
+
+        return work
+
+    # Reading -----------------------------------------------------------------------------------
+
+    def _compiler(self) -> Compiler:
+        return Compiler(
+            self.services.contract,
+            lambda t: row_filter(t, self.visibility),
+            self.services.mask_salt,
+        )
+
+    async def _records(self, conn: Connection, keys: Sequence[Key]) -> list[Record]:
+        """The records that the viewer sees of `keys`, in their order."""
+        records: list[Record] = [{} for _ in keys]
+        for place, shape in self.shapes.items():
+            found = await self._found(conn, shape, keys)
+            for record, key in zip(records, keys, strict=True):
+                record[place] = found.get(encode_key(key))
+        return records
+
+    async def _found(
+        self, conn: Connection, shape: RecordShape, keys: Sequence[Key], *, all_rows: bool = False
+    ) -> dict[str, Any]:
+        """The records of `keys` that the viewer sees (that exist, with `all_rows`), by key text."""
+        if not keys:
+            return {}
+        compiler = (
+            Compiler(self.services.contract, lambda _: EVERYTHING) if all_rows else self._compiler()
+        )
+        found: dict[str, Any] = orjson.loads(await _value(conn, compiler.several(shape, keys)))
+        return found
+
+    async def _visible(self, conn: Connection, keys: Sequence[Key]) -> Written:
+        """The records as written. Raises ForbiddenError where the viewer may not see one of them."""
+        if not await self._seen(conn, keys):
+            raise ForbiddenError(f"you may not write these {self.record_type.plural}")
+        return Written(list(keys), await self._records(conn, keys))
+
+    async def _seen(self, conn: Connection, keys: Sequence[Key]) -> bool:
+        """Whether the viewer's row filter lets all of `keys` be seen."""
+        if row_filter(self.record_type, self.visibility) == EVERYTHING:
+            return True
+        plain = RecordShape(self.record_type, (Id("id"),))
+        return len(await self._found(conn, plain, keys)) == len(set(keys))
+
+    async def _require_changeable(self, conn: Connection, keys: Sequence[Key]) -> None:
+        """Refuse where one of the records is there, but hidden by the viewer's row filter."""
+        rows = row_filter(self.record_type, self.visibility)
+        if rows == EVERYTHING:
+            return
+        if rows == Or(()):
+            raise ForbiddenError(f"you may not write these {self.record_type.plural}")
+        plain = RecordShape(self.record_type, (Id("id"),))
+        seen = await self._found(conn, plain, keys)
+        there = await self._found(conn, plain, keys, all_rows=True)
+        if there.keys() - seen.keys():
+            raise ForbiddenError(f"you may not write these {self.record_type.plural}")
+
+    def _decoded(self, key: str) -> Key:
+        texts = decode_key(key, len(self.record_type.key))
+        assert texts is not None
+        return texts
+
+
+_OPERATIONS = {
+    "create": Writer.create,
+    "createMany": Writer.create_many,
+    "upsert": Writer.upsert_many,
+    "update": Writer.update,
+    "delete": Writer.delete,
+    "deleteMany": Writer.delete_many,
+}
+
+
+def _alike(rows: Sequence[mutation_sql.Values]) -> list[tuple[int, int]]:
+    """Runs of rows that give the same properties, so that one statement serves each run."""
+    runs: list[tuple[int, int]] = []
+    start = 0
+    for i in range(1, len(rows) + 1):
+        if i == len(rows) or list(rows[i]) != list(rows[start]):
+            runs.append((start, i))
+            start = i
+    return runs if rows else []
+
+
+async def _value(conn: Connection, statement: Statement) -> bytes:
+    """The one JSON value that a compiled statement gives, in the transaction of `conn`."""
+    async with AsyncRawCursor(conn) as cursor:
+        await cursor.execute(statement.text.encode(), statement.parameters)
+        result = cursor.pgresult
+        value = result.get_value(0, 0) if result is not None and result.ntuples else None
+    return value or b"null"
+
+
+async def resolve_mutation(
+    info: GraphQLResolveInfo, record_type: RecordType, operation: str, args: dict[str, Any]
+) -> dict[str, Any]:
+    """The payload of one mutation field, by field name, with a RecordRef for each record: it holds what
+    was read of it inside the transaction."""
+    context: RequestContext = info.context
+    services = context.services
+    visibility = Visibility(services.contract, context.viewer.roles)
+    payload = get_named_type(info.return_type)
+    assert isinstance(payload, GraphQLObjectType)
+    places = [
+        s
+        for s in selected_below(info, payload)
+        if s.name in (record_type.single, record_type.plural)
+    ]
+    shaper = Shaper(visibility)
+    times = len(args["input"]) if operation in ("createMany", "upsert") else 1
+    shapes = {s.key: shaper.record(record_type, s.fields, times) for s in places}
+    writer = Writer(services, visibility, record_type, shapes)
+    written = await writer.run(operation, args)
+    context.token = written.token
+    context.routes[str(info.path.key)] = report("canonical", "a write")
+    refs = [
+        RecordRef(record_type, encode_key(key), before=before)
+        for key, before in zip(written.keys, written.records, strict=True)
+    ]
+    answer: dict[str, Any] = {"token": written.token}
+    if operation in ("createMany", "upsert"):
+        answer[record_type.plural] = refs
+    elif operation == "deleteMany":
+        answer["count"] = written.count
+    else:
+        answer[record_type.single] = refs[0] if refs else None
+    if operation == "delete":
+        answer |= {"id": str(args["id"]), "deleted": written.count > 0}
+    return answer

@@ -1,0 +1,150 @@
+"""The OpenAPI 3.1 description of the endpoints beside GraphQL, made from the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stores.contract.model import Contract, RecordType
+
+_PROBLEM = {
+    "description": "What is wrong, with a `code`.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_FRESHNESS = [
+    ("Recordgate-Token", "The token that a write returned: the answer holds that write."),
+    ("Recordgate-Max-Staleness", 'How stale the answer may be: "2s", "500ms".'),
+    ("Recordgate-Wait-Up-To", "How long to wait for a store to be as fresh as that."),
+]
+
+
+def _query(name: str, description: str, kind: str = "string") -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": kind}}
+
+
+def _operation(
+    summary: str, parameters: list[dict[str, Any]], media: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "The answer.", "content": media},
+            "default": _PROBLEM,
+        },
+    }
+
+
+def _search(t: RecordType) -> dict[str, Any]:
+    facets = ", ".join(p.graphql for p in t.properties if p.search.facet) or "none"
+    sorts = ", ".join(p.graphql for p in t.properties if p.search.sort) or "none"
+    texts = ", ".join(p.graphql for p in t.properties if p.search.text)
+    fields = [
+        ("q", "The text; empty matches everything.", "string"),
+        ("filter", "A filter as in GraphQL, as JSON.", "string"),
+        ("facets", f"Names, separated by commas, of: {facets}.", "string"),
+        ("highlight", f"Names, separated by commas, of: {texts}.", "string"),
+        ("sort", f"Names, a minus before a descending one, of: {sorts}.", "string"),
+        ("first", f"Hits of a page, at most {t.expose.page_limit}.", "integer"),
+        ("after", "The endCursor of the page before.", "string"),
+    ]
+    headers = [
+        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
+        for name, text in _FRESHNESS
+    ]
+    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/SearchResult"}}}
+    get = _operation(
+        f"Search {t.plural}.", [*(_query(n, d, k) for n, d, k in fields), *headers], answer
+    )
+    post = _operation(f"Search {t.plural}.", headers, answer)
+    post["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "q": {"type": "string"},
+                        "filter": {"type": "object"},
+                        "facets": {"type": "array", "items": {"type": "string"}},
+                        "highlight": {"type": "array", "items": {"type": "string"}},
+                        "sort": {"type": "array", "items": {"type": "string"}},
+                        "first": {"type": "integer", "minimum": 0},
+                        "after": {"type": "string"},
+                        "suggestions": {"type": "boolean"},
+                    },
+                }
+            }
+        },
+    }
+    return {"get": get, "post": post}
+
+
+def openapi_document(contract: Contract) -> dict[str, Any]:
+    """The document that `/openapi.json` serves."""
+    paths: dict[str, Any] = {}
+    for t in contract.types.values():
+        if t.searchable and "search" in t.expose.operations:
+            paths[f"/search/{t.name}"] = _search(t)
+        if any(p.search.suggest for p in t.properties) and "search" in t.expose.operations:
+            paths[f"/suggest/{t.name}"] = {
+                "get": _operation(
+                    f"Completions of a text, from {t.plural}.",
+                    [_query("q", "The text so far."), _query("first", "How many.", "integer")],
+                    {"application/json": {"schema": {"type": "object"}}},
+                )
+            }
+        if "export" in t.expose.operations:
+            paths[f"/export/{t.name}"] = {
+                "get": _operation(
+                    f"All {t.plural}, from one snapshot, in the order of their keys.",
+                    [
+                        _query("format", "ndjson (the default) or csv."),
+                        _query("filter", "A filter as in GraphQL, as JSON."),
+                        _query("fields", "Names, separated by commas; all where left out."),
+                        _query("after", "The key after which to go on."),
+                    ],
+                    {"application/x-ndjson": {}, "text/csv": {}},
+                )
+            }
+    paths["/health/live"] = {"get": _operation("The process runs.", [], {"application/json": {}})}
+    paths["/health/ready"] = {
+        "get": _operation(
+            "Canonical answers; the state of each store.", [], {"application/json": {}}
+        )
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": contract.name, "version": contract.version},
+        "paths": paths,
+        "components": {
+            "schemas": {
+                "Problem": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "code"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "code": {"type": "string"},
+                        "hint": {"type": "string"},
+                        "requestId": {"type": "string"},
+                    },
+                },
+                "SearchResult": {
+                    "type": "object",
+                    "required": ["total", "hits", "facets", "pageInfo", "recordgate"],
+                    "properties": {
+                        "total": {"type": "integer"},
+                        "totalIsLowerBound": {"type": "boolean"},
+                        "hits": {"type": "array", "items": {"type": "object"}},
+                        "facets": {"type": "object"},
+                        "suggestions": {"type": "array", "items": {"type": "string"}},
+                        "pageInfo": {"type": "object"},
+                        "recordgate": {"type": "object"},
+                    },
+                },
+            }
+        },
+    }

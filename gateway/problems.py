@@ -1,0 +1,153 @@
+"""How an error looks from outside: its code, its message, its HTTP status; as an RFC 9457 problem or as
+the `extensions` of a GraphQL error. What is not ours, or says nothing to a caller, is INTERNAL with a
+reference that the log also has, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import psycopg
+from graphql import GraphQLError
+from starlette.responses import Response
+
+from stores.canonical.driver_errors import translate
+from stores.errors import (
+    ConstraintError,
+    LimitError,
+    RecordgateError,
+    StaleError,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+
+log = logging.getLogger("gateway")
+
+STATUS = {
+    "BAD_USER_INPUT": 400,
+    "UNAUTHENTICATED": 401,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "NOT_ACCEPTABLE": 406,
+    "CONFLICT": 409,
+    "BODY_TOO_LARGE": 413,
+    "UNSUPPORTED_MEDIA_TYPE": 415,
+    "CONSTRAINT_VIOLATION": 422,
+    "LIMIT_EXCEEDED": 400,
+    "INTERNAL": 500,
+    "OVERLOADED": 503,
+    "STORE_UNAVAILABLE": 503,
+    "STALE": 503,
+    "TIMEOUT": 504,
+}
+"""Every code that leaves the gateway, with its status outside GraphQL."""
+
+_SEEN_OUTSIDE = {
+    "STORE_LOST": "STORE_UNAVAILABLE",
+    "GAP": "STORE_UNAVAILABLE",
+    "STORE_ERROR": "STORE_UNAVAILABLE",
+}
+
+
+class HttpProblem(RecordgateError):
+    """A request that HTTP itself refuses; `code` is a key of STATUS."""
+
+    def __init__(
+        self, code: str, message: str, *, hint: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.headers = headers or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """An error as a caller may see it."""
+
+    code: str
+    message: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.code]
+
+
+def outside(error: BaseException) -> Outside:
+    """What a caller sees of `error`. Logs what it hides, under the reference it gives."""
+    if isinstance(error, GraphQLError) and error.original_error is not None:
+        return outside(error.original_error)
+    if isinstance(error, TimeoutError):
+        return Outside("TIMEOUT", "the call took too long and was stopped")
+    if isinstance(error, psycopg.Error):
+        return outside(translate(error))
+    if isinstance(error, GraphQLError):
+        return Outside("BAD_USER_INPUT", error.message)
+    if not isinstance(error, RecordgateError) or isinstance(error, StoreRefused):
+        return _hidden(error)
+    code = _SEEN_OUTSIDE.get(error.detail_code, error.detail_code)
+    if code not in STATUS:
+        code = error.code if error.code in STATUS else "INTERNAL"
+    if code == "INTERNAL":
+        return _hidden(error)
+    extra: dict[str, Any] = {}
+    if error.hint:
+        extra["hint"] = error.hint
+    if isinstance(error, ConstraintError) and error.field:
+        extra["field"] = error.field
+    if isinstance(error, StaleError) and error.behind_ms is not None:
+        extra["behindMs"] = round(error.behind_ms)
+    if isinstance(error, StoreError):
+        extra["store"] = error.store
+    if isinstance(error, StoreUnavailable) and error.retry_after is not None:
+        extra["retryAfter"] = error.retry_after
+    return Outside(code, error.message, extra)
+
+
+def _hidden(error: BaseException) -> Outside:
+    reference = secrets.token_hex(8)
+    log.error("internal error %s", reference, exc_info=error)
+    return Outside("INTERNAL", "an internal error", {"reference": reference})
+
+
+def graphql_error(error: BaseException) -> GraphQLError:
+    """`error` with path and places kept, a code in its extensions, and nothing hidden shown."""
+    seen = outside(error)
+    known = error if isinstance(error, GraphQLError) else None
+    extensions = {"code": seen.code, **seen.extra}
+    if known and known.original_error is None and known.extensions:
+        extensions |= {k: v for k, v in known.extensions.items() if k not in extensions}
+        extensions["code"] = known.extensions.get("code", seen.code)
+    return GraphQLError(
+        seen.message,
+        nodes=known.nodes if known else None,
+        source=known.source if known else None,
+        positions=known.positions if known else None,
+        path=known.path if known else None,
+        extensions=extensions,
+    )
+
+
+def problem_response(error: BaseException, request_id: str = "") -> Response:
+    """RFC 9457 problem details for `error`."""
+    seen = outside(error)
+    body: dict[str, Any] = {
+        "type": f"urn:recordgate:error:{seen.code}",
+        "title": seen.code.replace("_", " ").capitalize(),
+        "status": seen.status,
+        "detail": seen.message,
+        "code": seen.code,
+        **seen.extra,
+    }
+    if request_id:
+        body["requestId"] = request_id
+    headers = dict(error.headers) if isinstance(error, HttpProblem) else {}
+    if seen.status == 503:
+        headers.setdefault("Retry-After", "1")
+    if isinstance(error, LimitError):
+        body["title"] = "A limit is exceeded"
+    return Response(orjson.dumps(body), seen.status, headers, media_type="application/problem+json")

@@ -1,0 +1,201 @@
+"""`/search/{type}` and `/suggest/{type}`: parameters in, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import search_cursors
+from gateway.bodies import json_parameter, read_json_object
+from gateway.filters import parse_filter
+from gateway.freshness import from_headers
+from gateway.limits import check_value
+from gateway.names import field_of
+from gateway.problems import HttpProblem
+from gateway.search import facets_of, highlights_of, json_value, run_search, run_suggest, sort_of
+from gateway.services import Services, Viewer
+from gateway.shaping import DEFAULT_FIRST, read_size
+from gateway.visibility import Form, Visibility
+from stores.contract.model import Embed, RecordType, Relation
+from stores.errors import ForbiddenError
+from stores.query import SearchQuery
+
+_KNOWN = ("q", "filter", "facets", "highlight", "sort", "first", "after", "suggestions")
+MAX_SUGGESTIONS = 50
+
+
+def record_type_of(services: Services, name: str) -> RecordType:
+    """The type that a path names. Raises HttpProblem (404)."""
+    found = services.contract.type(name)
+    if found is None:
+        raise HttpProblem(
+            "NOT_FOUND",
+            "no such record type",
+            hint="one of " + ", ".join(t.name for t in services.contract.types.values()),
+        )
+    return found
+
+
+def _integer(value: Any, name: str) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    text = str(value)
+    if not text.lstrip("-").isascii() or not text.lstrip("-").isdigit() or len(text) > 9:
+        raise HttpProblem("BAD_USER_INPUT", f"{name} must be an integer")
+    return int(text)
+
+
+def _names(value: Any, name: str) -> list[str]:
+    """A list of names: from JSON as such, from a URL separated by commas."""
+    if value is None:
+        return []
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(p, str) for p in parts):
+        raise HttpProblem("BAD_USER_INPUT", f"{name} must be a list of names")
+    return [p.strip() for p in parts if p.strip()]
+
+
+def read_query(
+    values: Mapping[str, Any], record_type: RecordType, visibility: Visibility, secret: bytes
+) -> SearchQuery:
+    """The search that the parameters ask for. Raises HttpProblem, InputError, LimitError, ForbiddenError."""
+    for name in values:
+        if name not in _KNOWN:
+            raise HttpProblem(
+                "BAD_USER_INPUT",
+                f"no parameter {name[:40]!r} is known",
+                hint="known are " + ", ".join(_KNOWN),
+            )
+    text = values.get("q") or ""
+    after = values.get("after")
+    if not isinstance(text, str) or not isinstance(after, str | None):
+        raise HttpProblem("BAD_USER_INPUT", "q and after must be strings")
+    if "filter" in values and values["filter"] is None:
+        raise HttpProblem("BAD_USER_INPUT", "filter must not be null", hint="leave it out")
+    check_value(values.get("filter"))
+    first = read_size(
+        "first", _integer(values.get("first"), "first"), record_type.expose.page_limit
+    )
+    suggestions = values.get("suggestions", False)
+    query = SearchQuery(
+        record_type.name,
+        text,
+        parse_filter(record_type, values.get("filter"), visibility),
+        facets_of(record_type, _names(values.get("facets"), "facets")),
+        highlights_of(record_type, _names(values.get("highlight"), "highlight")),
+        sort_of(
+            record_type,
+            [(n.lstrip("-"), n.startswith("-")) for n in _names(values.get("sort"), "sort")],
+        ),
+        min(DEFAULT_FIRST, record_type.expose.page_limit) if first is None else first,
+        suggestions=suggestions in (True, "true"),
+    )
+    if after is None:
+        return query
+    return replace(query, after=search_cursors.decode(query, after, secret))
+
+
+def _is_open(visibility: Visibility, record_type: RecordType, relation: Relation) -> bool:
+    try:
+        visibility.require_open(record_type, relation)
+    except ForbiddenError:
+        return False
+    return True
+
+
+def shown(
+    visibility: Visibility, record_type: RecordType, embeds: tuple[Embed, ...], document: Any
+) -> dict[str, Any]:
+    """A stored document as a caller sees it: names of GraphQL, what is not plain left out as null, and
+    related records whose rows are filtered left out."""
+    record: dict[str, Any] = {}
+    for prop in record_type.properties:
+        plain = visibility.form(prop) is Form.PLAIN
+        record[field_of(record_type, prop)] = document.get(prop.name) if plain else None
+    for embed in embeds:
+        relation = record_type.relation_by_name[embed.relation]
+        target = visibility.contract.types[relation.target]
+        if visibility.row_filters(target) is not None or not _is_open(
+            visibility, record_type, relation
+        ):
+            continue
+        inner = document.get(relation.name)
+        if isinstance(inner, list):
+            record[relation.graphql] = [shown(visibility, target, embed.embeds, i) for i in inner]
+        else:
+            record[relation.graphql] = (
+                None if inner is None else shown(visibility, target, embed.embeds, inner)
+            )
+    return record
+
+
+async def search_endpoint(request: Request) -> Response:
+    services: Services = request.app.state.services
+    viewer: Viewer = request.state.viewer
+    record_type = record_type_of(services, request.path_params["type"])
+    visibility = Visibility(services.contract, viewer.roles)
+    if request.method == "POST":
+        values: Mapping[str, Any] = await read_json_object(request, services.limits.max_body_bytes)
+    else:
+        values = dict(request.query_params)
+        if "filter" in values:
+            values = {**values, "filter": json_parameter(values["filter"], "filter")}
+    query = read_query(values, record_type, visibility, services.token_secret)
+    request.state.operation = f"search {record_type.name}"
+    found = await run_search(services, viewer, from_headers(request.headers), record_type, query)
+    request.state.stores = {services.search.kind}
+    result = found.result
+    hits = [
+        {
+            "id": hit.key,
+            "score": hit.score,
+            "record": shown(
+                visibility, record_type, record_type.embeds, orjson.loads(hit.document)
+            ),
+            "highlights": {
+                field_of(record_type, record_type.by_name[n]): fragments
+                for n, fragments in hit.highlights.items()
+                if n in query.highlight
+            },
+            "cursor": search_cursors.encode(query, hit.sort_values, services.token_secret),
+        }
+        for hit in result.hits
+    ]
+    body = {
+        "total": result.total,
+        "totalIsLowerBound": result.total_is_lower_bound,
+        "hits": hits,
+        "facets": {
+            field_of(record_type, record_type.by_name[name]): [
+                {"value": json_value(bucket.value), "count": bucket.count} for bucket in buckets
+            ]
+            for name, buckets in result.facets.items()
+        },
+        "suggestions": result.suggestions,
+        "pageInfo": {
+            "hasNextPage": result.has_next,
+            "endCursor": hits[-1]["cursor"] if hits else None,
+        },
+        "recordgate": found.report,
+    }
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+async def suggest_endpoint(request: Request) -> Response:
+    services: Services = request.app.state.services
+    viewer: Viewer = request.state.viewer
+    record_type = record_type_of(services, request.path_params["type"])
+    given = request.query_params
+    first = read_size("first", _integer(given.get("first"), "first"), MAX_SUGGESTIONS)
+    request.state.operation = f"suggest {record_type.name}"
+    found = await run_suggest(
+        services, viewer, record_type, given.get("q", ""), 10 if first is None else first
+    )
+    request.state.stores = {services.search.kind}
+    body = {"suggestions": [{"text": s.text, "id": s.key, "score": s.score} for s in found]}
+    return Response(orjson.dumps(body), media_type="application/json")
