@@ -24,7 +24,7 @@ RESERVED_TYPES = frozenset(
         "UUID", "Bytes", "JSON", "Duration",
     )
 )  # fmt: skip
-SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid", "oid"))
+SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))
 _HOSTILE = frozenset("\"'`\\%{};")
 
 

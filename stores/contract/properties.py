@@ -47,7 +47,7 @@ def resolve_property(node: Node, access: Access, *, managed: bool) -> Declared |
     problem = names.physical_problem(column)
     if not problem and column.lower() in names.SYSTEM_COLUMNS:
         problem = "is a system column of Postgres"
-    if problem:
+    if problem and (node.has("physicalName") or names.physical_problem(name) == ""):
         at = node.get("physicalName") if node.has("physicalName") else at_name
         code = "RESERVED_NAME" if "system" in problem else "BAD_NAME"
         at.report(code, f"the column name {column!r} {problem}", "give another `physicalName`")

@@ -50,7 +50,7 @@ def resolve(sources: Sequence[Source], findings: Findings, source: str) -> Contr
     defaults = [_defaults(root) for root in roots]
     drafts: list[Draft] = []
     for root, default in zip(roots, defaults, strict=True):
-        if not root.items("schema"):
+        if root.get("schema").data in (None, []):
             root.get("schema").report(
                 "EMPTY_SCHEMA",
                 "the contract has no schema objects",
@@ -130,6 +130,7 @@ def _draft(node: Node, default: Defaults, access: Access) -> Draft | None:
     check_quality(node)
     for prop in properties:
         check_quality(prop)
+        check_quality(prop.get("items"))
     draft = Draft(
         node=node,
         name=name,
@@ -172,7 +173,7 @@ def _table(node: Node, name: str, default: Defaults) -> tuple[str, str]:
             at.report(
                 "BAD_NAME", f"the {what} name {value!r} {problem}", "give another `physicalName`"
             )
-    if schema in _OWN_SCHEMAS or table.startswith("pg_"):
+    if (schema in _OWN_SCHEMAS and schema != default.schema) or table.startswith("pg_"):
         at.report("RESERVED_NAME", f"{schema}.{table} belongs to recordgate or Postgres")
     return schema, table
 
@@ -283,15 +284,12 @@ def _names_are_free(drafts: list[Draft]) -> None:
     seen: dict[tuple[str, str], str] = {}
     for draft in list(drafts):
         at = draft.node.get("name")
-        if draft.graphql in names.RESERVED_TYPES:
+        reserved = [t for t in (draft.graphql,) if t in names.RESERVED_TYPES]
+        reserved += [f for f in (draft.single, draft.plural) if f in names.RESERVED_ROOTS]
+        if reserved:
             at.report(
-                "RESERVED_NAME", f"the GraphQL type {draft.graphql!r} is taken", "name it otherwise"
+                "RESERVED_NAME", f"the GraphQL name {reserved[0]!r} is taken", "name it otherwise"
             )
-        for root in (draft.single, draft.plural):
-            if root in names.RESERVED_ROOTS:
-                at.report(
-                    "RESERVED_NAME", f"the GraphQL field {root!r} is taken", "name it otherwise"
-                )
         claims = [
             ("name", draft.name.lower(), "the name"),
             ("table", f"{draft.schema}.{draft.table}".lower(), "the table"),
