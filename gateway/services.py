@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +43,11 @@ class Services:
     text_order_is_bytewise: bool = True
     """Whether canonical's default collation orders text by its bytes, as the other stores do."""
 
+    @property
+    def mask_salt(self) -> str:
+        """What goes before a value that is shown as its hash, so that a guess cannot be checked."""
+        return hmac.new(self.token_secret, b"mask", hashlib.sha256).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
@@ -62,12 +69,14 @@ class Freshness:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path."""
+    """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path, `plans`
+    what `explain` asks for."""
 
     services: Services
     viewer: Viewer = field(default_factory=Viewer)
     freshness: Freshness = field(default_factory=Freshness)
     explain: bool = False
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     token: str | None = None
     """The token of the last write of this request."""

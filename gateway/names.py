@@ -1,0 +1,28 @@
+"""The names of a record type's fields in GraphQL: those of the contract, but for a property that would hide
+the record's own `id`."""
+
+from __future__ import annotations
+
+from stores.contract.model import Property, RecordType, Relation
+
+
+def is_own_id(record_type: RecordType, prop: Property) -> bool:
+    """Whether the property is what the field `id` shows anyway: the only column of the key."""
+    return prop.graphql == "id" and record_type.key == (prop.column,)
+
+
+def field_of(record_type: RecordType, prop: Property) -> str:
+    if prop.graphql == "id" and not is_own_id(record_type, prop):
+        return "id_"
+    return prop.graphql
+
+
+def property_of(record_type: RecordType, name: str) -> Property | None:
+    if name == "id_" and "id_" not in record_type.by_graphql:
+        return record_type.by_graphql.get("id")
+    found = record_type.by_graphql.get(name)
+    return found if found is not None and field_of(record_type, found) == name else None
+
+
+def relation_of(record_type: RecordType, name: str) -> Relation | None:
+    return record_type.relation_by_graphql.get(name)

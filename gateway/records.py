@@ -1,0 +1,152 @@
+"""Gives the answers of search and mutations, which only know keys, the records that were selected of them.
+
+`resolve_search` and `resolve_mutation` return plain dicts by field name with a `RecordRef` where a record
+stands. `answer` turns that into what the resolvers read: keyed by response name, with each `RecordRef`
+replaced by its record, all of one selection read in one statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from graphql import GraphQLObjectType, GraphQLResolveInfo
+
+from gateway.canonical import fetch_json
+from gateway.compiler import Compiler
+from gateway.documents import from_document, why_not_document
+from gateway.filters import row_filter
+from gateway.selection import Selected, selected_below
+from gateway.services import RequestContext
+from gateway.shapes import RecordShape
+from gateway.shaping import Shaper, key_values
+from gateway.visibility import Visibility
+from stores.contract.model import RecordType
+
+
+@dataclass(slots=True)
+class RecordRef:
+    """A record that an answer mentions. `document`: what a store holds of it, where it was read there.
+    `before`: the record as `read_before` read it, by response name."""
+
+    type: RecordType
+    key: str
+    document: bytes | None = None
+    before: dict[str, Any] = field(default_factory=dict)
+
+
+def visibility_of(context: RequestContext) -> Visibility:
+    return Visibility(context.services.contract, context.viewer.roles)
+
+
+def compiler_of(context: RequestContext) -> Compiler:
+    """A compiler with what the viewer may see compiled in."""
+    services = context.services
+    visibility = visibility_of(context)
+    return Compiler(services.contract, lambda t: row_filter(t, visibility), services.mask_salt)
+
+
+async def read_records(
+    context: RequestContext, shape: RecordShape, keys: Sequence[str]
+) -> dict[str, Any]:
+    """The records of `keys` from canonical, by key; those that are not there are left out."""
+    if not keys:
+        return {}
+    statement = compiler_of(context).several(shape, [key_values(shape.type, k) for k in keys])
+    raw = await fetch_json(context.services, statement)
+    found: dict[str, Any] = orjson.loads(raw) if raw else {}
+    return found
+
+
+async def read_before(
+    info: GraphQLResolveInfo, payload: GraphQLObjectType, ref: RecordRef, name: str
+) -> RecordRef:
+    """`ref` with the record as it is now under the payload's field `name`: for a delete, before it."""
+    for selected in selected_below(info, payload):
+        if selected.name == name:
+            shape = _shape(info.context, ref.type, selected)
+            found = await read_records(info.context, shape, [ref.key])
+            ref.before[selected.key] = found.get(ref.key)
+    return ref
+
+
+async def answer(
+    info: GraphQLResolveInfo, object_type: GraphQLObjectType, value: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`value` (by field name, of `object_type`) keyed by response name, its records filled in."""
+    selected = selected_below(info, object_type)
+    wanted: dict[int, tuple[Selected, list[RecordRef]]] = {}
+    _collect(value, selected, wanted)
+    found: dict[int, dict[str, Any]] = {}
+    for place, (field_, refs) in wanted.items():
+        shape = _shape(info.context, refs[0].type, field_, len(refs))
+        found[place] = await _records(info.context, shape, refs)
+    keyed: dict[str, Any] = _rekey(value, selected, found)
+    return keyed
+
+
+def _shape(
+    context: RequestContext, record_type: RecordType, selected: Selected, times: int = 1
+) -> RecordShape:
+    return Shaper(visibility_of(context)).record(record_type, selected.fields, times)
+
+
+async def _records(
+    context: RequestContext, shape: RecordShape, refs: list[RecordRef]
+) -> dict[str, Any]:
+    if all(r.document is not None for r in refs) and not why_not_document(
+        shape, shape.type.embeds, visibility_of(context), children=False
+    ):
+        return {
+            r.key: from_document(shape, orjson.loads(r.document), {})
+            for r in refs
+            if r.document is not None
+        }
+    return await read_records(context, shape, list(dict.fromkeys(r.key for r in refs)))
+
+
+def _collect(
+    value: Any, fields: Sequence[Selected], wanted: dict[int, tuple[Selected, list[RecordRef]]]
+) -> None:
+    if isinstance(value, list | tuple):
+        for item in value:
+            _collect(item, fields, wanted)
+    elif isinstance(value, Mapping):
+        for selected in fields:
+            inner = value.get(selected.name)
+            refs = inner if isinstance(inner, list | tuple) else [inner]
+            if refs and all(isinstance(r, RecordRef) for r in refs):
+                missing = [r for r in refs if selected.key not in r.before]
+                if missing:
+                    wanted.setdefault(id(selected), (selected, []))[1].extend(missing)
+            elif selected.fields:
+                _collect(inner, selected.fields, wanted)
+
+
+def _rekey(value: Any, fields: Sequence[Selected], found: dict[int, dict[str, Any]]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_rekey(item, fields, found) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    keyed: dict[str, Any] = {}
+    for selected in fields:
+        if selected.name == "__typename":
+            continue
+        inner = value[selected.name]
+        if isinstance(inner, RecordRef):
+            keyed[selected.key] = _record(inner, selected, found)
+        elif isinstance(inner, list | tuple) and inner and isinstance(inner[0], RecordRef):
+            keyed[selected.key] = [_record(r, selected, found) for r in inner]
+        elif selected.fields:
+            keyed[selected.key] = _rekey(inner, selected.fields, found)
+        else:
+            keyed[selected.key] = inner
+    return keyed
+
+
+def _record(ref: RecordRef, selected: Selected, found: dict[int, dict[str, Any]]) -> Any:
+    if selected.key in ref.before:
+        return ref.before[selected.key]
+    return found.get(id(selected), {}).get(ref.key)

@@ -1,0 +1,147 @@
+"""The resolvers of root fields: shape what is selected, plan, ask the first store that is up and fresh
+enough, and note in the request which one it was."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import orjson
+from graphql import GraphQLObjectType, GraphQLResolveInfo
+
+from gateway.canonical import fetch_json
+from gateway.compiler import Statement
+from gateway.documents import read_document
+from gateway.freshness import generation_of, report, usable
+from gateway.planner import CANONICAL, Plan, plan
+from gateway.records import answer, compiler_of, visibility_of
+from gateway.selection import selected_below
+from gateway.services import RequestContext
+from gateway.shapes import KeyShape
+from gateway.shaping import Shaper, key_shape
+from stores.contract.model import RecordType
+from stores.errors import InputError, StoreError
+from stores.keys import encode_key
+
+TYPE = ""
+"""The key under which a record that `node` gives says its type; no response name is empty."""
+
+Resolver = Callable[..., Awaitable[Any]]
+
+
+def resolve_get(record_type: RecordType) -> Resolver:
+    async def resolve(_source: Any, info: GraphQLResolveInfo, id: str) -> Any:
+        return await _get(info, record_type, id)
+
+    return resolve
+
+
+async def resolve_node(_source: Any, info: GraphQLResolveInfo, id: str) -> Any:
+    name, colon, key = id.partition(":")
+    types = info.context.services.contract.types.values()
+    record_type = next((t for t in types if t.graphql == name), None)
+    if record_type is None or not colon or "get" not in record_type.expose.operations:
+        raise InputError("this is not the nodeId of a record", hint='it looks like "City:2988507"')
+    record = await _get(info, record_type, key)
+    return None if record is None else {**record, TYPE: record_type.graphql}
+
+
+async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> Any:
+    context: RequestContext = info.context
+    services = context.services
+    visibility = visibility_of(context)
+    object_type = cast(GraphQLObjectType, info.schema.type_map[record_type.graphql])
+    record = Shaper(visibility).record(record_type, selected_below(info, object_type))
+    shape = key_shape(record, key)
+    planned = plan(
+        shape,
+        visibility,
+        services.documents.capabilities,
+        bytewise=services.text_order_is_bytewise,
+    )
+    why = ""
+    if planned.candidates[0].store != CANONICAL:
+        found, why = await _from_documents(context, info, planned, shape)
+        if not why:
+            return found
+    return await _from_canonical(context, info, planned, compiler_of(context).one(shape), why)
+
+
+async def _from_documents(
+    context: RequestContext, info: GraphQLResolveInfo, planned: Plan, shape: KeyShape
+) -> tuple[dict[str, Any] | None, str]:
+    """The record and "", or why the store was not taken."""
+    services = context.services
+    store = services.documents
+    standing = await usable(services, store, context.freshness)
+    if not standing.usable:
+        return None, f"{store.kind}: {standing.reason}"
+    record_type = shape.record.type
+    try:
+        generation = await generation_of(store, record_type.name)
+        found, sent = await read_document(store, shape, encode_key(shape.values))
+    except StoreError as error:
+        return None, f"{store.kind}: {error.message}"
+    path = str(info.path.key)
+    reason = planned.candidates[0].reason
+    context.routes[path] = report(store.kind, reason, standing.position, generation)
+    _explain(context, path, planned, store.kind, sent, "")
+    return found, ""
+
+
+async def _from_canonical(
+    context: RequestContext, info: GraphQLResolveInfo, planned: Plan, statement: Statement, why: str
+) -> Any:
+    path = str(info.path.key)
+    context.routes[path] = report(CANONICAL, why or planned.candidates[-1].reason)
+    _explain(context, path, planned, CANONICAL, [statement.text], why)
+    raw = await fetch_json(context.services, statement)
+    return None if raw is None else orjson.loads(raw)
+
+
+def _explain(
+    context: RequestContext, path: str, planned: Plan, store: str, sent: list[str], why: str
+) -> None:
+    if not context.explain:
+        return
+    considered = [{"store": r.store, "taken": False, "why": r.why} for r in planned.rejected]
+    if why:
+        considered.append({"store": planned.candidates[0].store, "taken": False, "why": why})
+    context.plans[path] = {"store": store, "considered": considered, "statements": sent}
+
+
+def resolve_list(record_type: RecordType) -> Resolver:
+    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+        context: RequestContext = info.context
+        visibility = visibility_of(context)
+        kind = cast(GraphQLObjectType, info.schema.type_map[f"{record_type.graphql}Connection"])
+        shape = Shaper(visibility).page(record_type, args, selected_below(info, kind))
+        planned = plan(
+            shape,
+            visibility,
+            context.services.documents.capabilities,
+            bytewise=context.services.text_order_is_bytewise,
+        )
+        statement = compiler_of(context).page(shape)
+        return await _from_canonical(context, info, planned, statement, "")
+
+    return resolve
+
+
+def search_resolver(record_type: RecordType, kind: GraphQLObjectType) -> Resolver:
+    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+        from gateway.search_graphql import resolve_search
+
+        return await answer(info, kind, await resolve_search(info, record_type, args))
+
+    return resolve
+
+
+def resolve_write(record_type: RecordType, operation: str, payload: GraphQLObjectType) -> Resolver:
+    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+        from gateway.mutations import resolve_mutation
+
+        value = await resolve_mutation(info, record_type, operation, args)
+        return await answer(info, payload, value)
+
+    return resolve

@@ -1,0 +1,5 @@
+"""The GraphQL schema made from the contract."""
+
+from gateway.schema.build import build_schema
+
+__all__ = ["build_schema"]

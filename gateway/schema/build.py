@@ -1,0 +1,92 @@
+"""Puts the schema together: the root fields that each type exposes, and the @freshness directive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphql import (
+    DirectiveLocation,
+    GraphQLArgument,
+    GraphQLDirective,
+    GraphQLField,
+    GraphQLID,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLString,
+    specified_directives,
+)
+
+from gateway.resolvers import (
+    resolve_get,
+    resolve_list,
+    resolve_node,
+    resolve_write,
+    search_resolver,
+)
+from gateway.schema import search
+from gateway.schema.filters import Inputs
+from gateway.schema.mutations import Mutations, upper
+from gateway.schema.records import NODE, Records
+from gateway.schema.scalars import DURATION
+from stores.contract.model import Contract, RecordType
+
+FRESHNESS = GraphQLDirective(
+    "freshness",
+    [DirectiveLocation.QUERY, DirectiveLocation.MUTATION],
+    {
+        "after": GraphQLArgument(GraphQLString, description="The token of a write to be seen."),
+        "maxStaleness": GraphQLArgument(DURATION, description="How old the answer may be."),
+        "waitUpTo": GraphQLArgument(
+            DURATION, description="How long to wait for a store that is not as fresh yet."
+        ),
+    },
+    description="How fresh every answer of the operation must be; the headers say the same.",
+)
+
+
+def build_schema(contract: Contract) -> GraphQLSchema:
+    """The executable schema of a contract."""
+    records = Records(contract, Inputs(contract))
+    query: dict[str, GraphQLField] = {
+        "node": GraphQLField(
+            NODE,
+            {"id": GraphQLArgument(GraphQLNonNull(GraphQLID), description="A `nodeId`.")},
+            resolve=resolve_node,
+        )
+    }
+    mutation: dict[str, GraphQLField] = {}
+    for record_type in contract.types.values():
+        query.update(_queries(record_type, records))
+        mutation.update(Mutations(record_type, records, resolve_write).fields())
+    return GraphQLSchema(
+        GraphQLObjectType("Query", query),
+        GraphQLObjectType("Mutation", mutation) if mutation else None,
+        types=list(records.objects.values()),
+        directives=[*specified_directives, FRESHNESS],
+    )
+
+
+def _queries(record_type: RecordType, records: Records) -> dict[str, Any]:
+    allowed = record_type.expose.operations
+    found: dict[str, GraphQLField] = {}
+    if "get" in allowed:
+        found[record_type.single] = GraphQLField(
+            records.objects[record_type.name],
+            {"id": GraphQLArgument(GraphQLNonNull(GraphQLID))},
+            resolve=resolve_get(record_type),
+        )
+    if "list" in allowed:
+        found[record_type.plural] = GraphQLField(
+            GraphQLNonNull(records.connections[record_type.name]),
+            records.page_arguments(record_type),
+            resolve=resolve_list(record_type),
+        )
+    if "search" in allowed and record_type.searchable:
+        kind = search.connection(record_type, records)
+        found[f"search{upper(record_type.plural)}"] = GraphQLField(
+            GraphQLNonNull(kind),
+            search.arguments(record_type, records),
+            resolve=search_resolver(record_type, kind),
+        )
+    return found

@@ -1,0 +1,104 @@
+"""The types of `searchCities`: a connection with scores, highlights, facets and corrected texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLBoolean,
+    GraphQLEnumType,
+    GraphQLFloat,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInt,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLString,
+)
+
+from gateway.names import field_of
+from gateway.schema.filters import DIRECTION
+from gateway.schema.records import PAGE_INFO, Records, field
+from gateway.schema.scalars import BIGINT, JSON
+from stores.contract.model import Property, RecordType
+
+HIGHLIGHT = GraphQLObjectType(
+    "Highlight",
+    {
+        "field": field(GraphQLNonNull(GraphQLString)),
+        "fragments": field(
+            GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLString))),
+            "Pieces of the text as HTML: matches in <em>, the rest escaped.",
+        ),
+    },
+)
+BUCKET = GraphQLObjectType(
+    "FacetBucket",
+    {"value": field(JSON), "count": field(GraphQLNonNull(BIGINT))},
+)
+FACET = GraphQLObjectType(
+    "Facet",
+    {
+        "field": field(GraphQLNonNull(GraphQLString)),
+        "buckets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(BUCKET)))),
+    },
+)
+
+
+def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
+    node = records.objects[record_type.name]
+    edge = GraphQLObjectType(
+        f"{record_type.graphql}SearchEdge",
+        {
+            "node": field(node, "Null where the record was deleted a moment ago."),
+            "cursor": field(GraphQLNonNull(GraphQLString)),
+            "score": field(GraphQLFloat, "Null where the hits are sorted."),
+            "highlights": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(HIGHLIGHT)))),
+        },
+    )
+    return GraphQLObjectType(
+        f"{record_type.graphql}SearchConnection",
+        {
+            "edges": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(edge)))),
+            "nodes": field(GraphQLNonNull(GraphQLList(node))),
+            "pageInfo": field(GraphQLNonNull(PAGE_INFO)),
+            "totalCount": field(GraphQLNonNull(BIGINT)),
+            "totalIsLowerBound": field(GraphQLNonNull(GraphQLBoolean)),
+            "facets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(FACET)))),
+            "suggestions": field(
+                GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLString))),
+                "Corrected texts, the likeliest first.",
+            ),
+        },
+    )
+
+
+def arguments(record_type: RecordType, records: Records) -> dict[str, GraphQLArgument]:
+    """`facets` holds GraphQL names of properties; `sort` entries look like those of orderBy."""
+    found: dict[str, GraphQLArgument] = {
+        "query": GraphQLArgument(GraphQLNonNull(GraphQLString)),
+        "filter": GraphQLArgument(records.inputs.filters[record_type.name]),
+        "first": GraphQLArgument(GraphQLInt),
+        "after": GraphQLArgument(GraphQLString),
+    }
+    facets = _names(record_type, [p for p in record_type.properties if p.search.facet])
+    if facets:
+        kind = GraphQLEnumType(f"{record_type.graphql}Facet", facets)
+        found["facets"] = GraphQLArgument(GraphQLList(GraphQLNonNull(kind)))
+    sorts = [p for p in record_type.properties if p.search.sort]
+    if sorts:
+        order = GraphQLInputObjectType(
+            f"{record_type.graphql}SearchOrder",
+            {field_of(record_type, p): GraphQLInputField(DIRECTION) for p in sorts},
+            description="Exactly one field.",
+        )
+        found["sort"] = GraphQLArgument(GraphQLList(GraphQLNonNull(order)))
+    return found
+
+
+def _names(record_type: RecordType, props: list[Property]) -> dict[str, Any]:
+    """Enum values; the three names that GraphQL keeps for itself are left out."""
+    names = [field_of(record_type, p) for p in props]
+    return {n: n for n in names if n not in ("true", "false", "null")}
