@@ -23,15 +23,7 @@ import orjson
 
 from stores import local_state
 from stores.contract.model import Contract, RecordType
-
-try:
-    from stores.contract.shape import document_shape
-except ImportError:
-
-    def document_shape(contract, record_type):
-        return "x"
-
-
+from stores.contract.shape import document_shape
 from stores.documents import sqlite_tables as tables
 from stores.errors import InputError, RecordgateError, StoreRefused, StoreUnavailable
 from stores.protocols import (
@@ -213,7 +205,7 @@ class SqliteStore:
     async def create_generation(self, type_name: str, number: int) -> None:
         record_type = self._type(type_name)
         assert self._contract is not None
-        shape = document_shape(self._contract, record_type)
+        shape = document_shape(self._contract, type_name)
 
         def work(connection: sqlite3.Connection) -> None:
             self._commit(connection)

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - names in these statements are row ids and escaped JSON paths
 """The tables of the SQLite document store: one per generation, and every statement made of names.
 
 A table holds the newest version of each key; a NULL document is a tombstone. The foreign keys that
