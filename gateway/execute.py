@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from graphql import (
     DocumentNode,
+    ExecutionResult,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -76,6 +77,7 @@ async def execute(
             return _refused(errors)
         operation = get_operation_ast(document, operation_name)
         if operation is not None:
+            context.operation = operation.operation.value
             _apply_freshness(schema, context, operation, dict(variables or {}))
     except (RecordgateError, GraphQLError) as error:
         return _refused([error])
@@ -86,7 +88,7 @@ async def execute(
         variable_values=dict(variables or {}),
         operation_name=operation_name,
     )
-    if not hasattr(result, "errors"):
+    if not isinstance(result, ExecutionResult):
         result = await result
     answer: dict[str, Any] = {}
     if result.data is not None or operation is not None:

@@ -96,11 +96,9 @@ async def read_request(request: Request, most: int) -> GraphQLRequest:
     return _checked(values, read_only=True)
 
 
-def status_of(media_type: str, *, has_data: bool, mutation_by_get: bool = False) -> int:
+def status_of(media_type: str, *, has_data: bool) -> int:
     """The HTTP status of a GraphQL answer. With plain JSON a document that does not parse or
     validate is still 200, as the specification has it for clients of before."""
-    if mutation_by_get:
-        return 405
     if media_type == RESPONSE_JSON and not has_data:
         return 400
     return 200

@@ -80,3 +80,5 @@ class RequestContext:
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     token: str | None = None
     """The token of the last write of this request."""
+    operation: str = ""
+    """"query" or "mutation", as soon as it is known."""
