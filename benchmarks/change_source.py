@@ -105,9 +105,12 @@ def recvlogical_seconds(url: str, end: str) -> float:
     began = time.perf_counter()
     # endpos ends it at the commit; it never confirms more than it has been told to.
     subprocess.run(
-        [program, "--start", "--no-loop", "-S", SLOT, "-f", "/dev/null", "--endpos", end]
-        + ["-o", "proto_version=1", "-o", f"publication_names={PUBLICATION}", "-F", "0", "-s", "0"]
-        + ["-h", host, "-U", parts.username or "", "-d", parts.path.lstrip("/")],
+        [
+            *(program, "--start", "--no-loop", "-S", SLOT, "-f", "/dev/null", "--endpos", end),
+            *("-o", "proto_version=1", "-o", f"publication_names={PUBLICATION}"),
+            *("-F", "0", "-s", "0"),
+            *("-h", host, "-U", parts.username or "", "-d", parts.path.lstrip("/")),
+        ],
         check=True,
         env={"PGPASSWORD": unquote(parts.password or "")},
     )

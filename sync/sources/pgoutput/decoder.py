@@ -25,6 +25,14 @@ RowDecoder: TypeAlias = Callable[[bytes], Change]
 MALFORMED = (MalformedMessage, IndexError, struct.error, UnicodeDecodeError)
 """What decoding garbage raises."""
 
+TEXT_CASTS = {
+    16: "'true' if {0} == 't' else 'false'",  # boolean
+    1042: "{0}.rstrip(' ')",  # character(n)
+    869: "{0} if '/' in {0} else {0} + ('/128' if ':' in {0} else '/32')",  # inet
+}
+"""Type OID → the value that `::text` gives, which keys are made of, from the one that is printed. These are
+the types of pg_cast whose cast to text is a function that does not print as the type does."""
+
 _FIRST = PAYLOAD + 5
 """Where the tag of the first row stands: behind the message's tag and the table's OID."""
 _U32 = struct.Struct(">I").unpack_from
@@ -40,11 +48,16 @@ class RowDecoders:
 
 
 def row_decoders(
-    schema: str, table: str, columns: Sequence[str], tracked: Sequence[str]
+    schema: str, table: str, columns: Sequence[str], types: Sequence[int], tracked: Sequence[str]
 ) -> RowDecoders:
-    """Decoders for a table whose rows have `columns`; tracked ones that it lacks are left out."""
+    """Decoders for a table whose rows have `columns` of the base types `types`; tracked columns that it
+    lacks are left out."""
     keep = frozenset(tracked)
-    wanted = [(i, name) for i, name in enumerate(columns) if name in keep]
+    wanted = [
+        (i, name, TEXT_CASTS.get(oid))
+        for i, (name, oid) in enumerate(zip(columns, types, strict=True))
+        if name in keep
+    ]
     lines = [
         *_row_function("new_row", len(columns), wanted, whole=False, key_only=False),
         *_row_function("old_row", len(columns), wanted, whole=True, key_only=False),
@@ -88,7 +101,7 @@ def row_decoders(
 
 
 def _row_function(
-    name: str, width: int, wanted: list[tuple[int, str]], *, whole: bool, key_only: bool
+    name: str, width: int, wanted: list[tuple[int, str, str | None]], *, whole: bool, key_only: bool
 ) -> list[str]:
     """Source of `name(data, at) -> (row, end)`. `at` is where the row's count of columns stands. Not
     `whole`: stops behind the last wanted column and returns the row alone."""
@@ -99,13 +112,14 @@ def _row_function(
         "    at += 2",
     ]
     position = 0
-    for number, (index, _) in enumerate(wanted):
+    for number, (index, _, cast) in enumerate(wanted):
         lines += _skip(index - position)
         lines += [
             "    kind = data[at]",
             "    if kind == 116:",
             "        end = at + 5 + u32(data, at + 1)[0]",
             f"        v{number} = data[at + 5 : end].decode()",
+            *([f"        v{number} = {cast.format(f'v{number}')}"] if cast else []),
             "        at = end",
             "    else:",
             "        if kind != 110 and kind != 117:",
@@ -117,7 +131,7 @@ def _row_function(
     if whole:
         lines += _skip(width - position)
     lines += ["    if at > len(data):", "        raise Malformed('the message ends too early')"]
-    literal = ", ".join(f"{column!r}: v{i}" for i, (_, column) in enumerate(wanted))
+    literal = ", ".join(f"{column!r}: v{i}" for i, (_, column, _) in enumerate(wanted))
     lines.append(f"    row = {{{literal}}}")
     absent = ("...", "None") if key_only else ("...",)
     if wanted:

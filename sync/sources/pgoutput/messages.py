@@ -51,6 +51,8 @@ class RelationMessage:
     schema: str
     table: str
     columns: tuple[str, ...]
+    types: tuple[int, ...]
+    """The columns' type OIDs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +102,18 @@ def relation(data: bytes) -> RelationMessage:
         table, at = _text(data, at)
         (count,) = _U16.unpack_from(data, at + 1)
         at += 3
-        columns = []
+        columns, types = [], []
         for _ in range(count):
             name, at = _text(data, at + 1)
             columns.append(name)
+            types.append(_U32.unpack_from(data, at)[0])
             at += 8
     except struct.error as error:
         raise MalformedMessage("a table's description ends too early") from error
     if at != len(data):
         raise MalformedMessage("a table's description has the wrong length")
     # Postgres leaves the schema out for pg_catalog.
-    return RelationMessage(oid, schema or "pg_catalog", table, tuple(columns))
+    return RelationMessage(oid, schema or "pg_catalog", table, tuple(columns), tuple(types))
 
 
 def status(received: int, flushed: int, *, ask: bool) -> bytes:

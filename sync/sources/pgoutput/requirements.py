@@ -46,8 +46,12 @@ WITH wanted AS (
     FROM wanted w
     LEFT JOIN LATERAL pg_partition_tree(w.oid) p ON p.isleaf
 )
-SELECT l.nspname, l.relname, l.relkind = 'p', c.relname, c.relreplident = 'f',
-       ARRAY(
+SELECT l.nspname, l.relname, l.relkind = 'p', c.relname,
+       CASE WHEN c.relreplident = 'f' THEN ARRAY(
+           SELECT a.attname::text FROM pg_attribute a
+           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             AND (a.attgenerated = '' OR current_setting('server_version_num')::int >= 180000)
+       ) ELSE ARRAY(
            SELECT a.attname::text
            FROM pg_index i
            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[:i.indnkeyatts - 1])
@@ -55,17 +59,28 @@ SELECT l.nspname, l.relname, l.relkind = 'p', c.relname, c.relreplident = 'f',
              AND CASE c.relreplident
                      WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false
                  END
-       )
+       ) END
 FROM leaf l JOIN pg_class c ON c.oid = l.leaf
 """
+
+DOMAINS = """
+WITH RECURSIVE base AS (
+    SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT b.oid, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype
+    WHERE t.typtype = 'd'
+)
+SELECT b.oid, b.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE t.typtype <> 'd'
+"""
+"""OID of a domain, OID of the type that it is made of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the log tells of an updated or deleted row of `relation`, a table or one of its partitions."""
+    """What the log tells of an updated or deleted row of `relation`, a table or one of its partitions.
+    A FULL identity has generated columns too from Postgres 18 on."""
 
     relation: str
-    full: bool
     columns: frozenset[str]
 
 
@@ -96,7 +111,7 @@ def check_requirements(
     }
     identities: dict[tuple[str, str], list[Identity]] = {}
     schemas, names = [s for s, _ in tables], [t for _, t in tables]
-    for schema, table, partitioned, relation, full, columns in conn.execute(
+    for schema, table, partitioned, relation, columns in conn.execute(
         _IDENTITIES, (schemas, names)
     ):
         if partitioned and not via_root:
@@ -104,9 +119,7 @@ def check_requirements(
                 f"publication {publication} does not publish {schema}.{table} as one table"
                 " (publish_via_partition_root)"
             )
-        identities.setdefault((schema, table), []).append(
-            Identity(relation, full, frozenset(columns))
-        )
+        identities.setdefault((schema, table), []).append(Identity(relation, frozenset(columns)))
     for name, table in tables.items():
         problems += table_problems(name, table, published.get(name), identities.get(name, []))
     if problems:
@@ -148,14 +161,16 @@ def table_problems(
     if hidden:
         problems.append(f"table {shown} is published without the column {', '.join(hidden)}")
     for identity in identities:
-        if not identity.full and not identity.columns.issuperset(table.key):
-            which = (
-                shown
-                if identity.relation == name[1]
-                else f"{shown} (partition {identity.relation})"
-            )
+        part = "" if identity.relation == name[1] else f" (partition {identity.relation})"
+        if not identity.columns.issuperset(table.key):
             problems.append(
-                f"the replica identity of table {which} does not hold the key"
+                f"the replica identity of table {shown}{part} does not hold the key"
                 f" {', '.join(table.key)}: its updates and deletes could not be told"
+            )
+        unpublished = sorted(identity.columns - published.columns)
+        if unpublished:
+            problems.append(
+                f"the replica identity of table {shown}{part} holds the column"
+                f" {', '.join(unpublished)}, which is not published: Postgres refuses its updates"
             )
     return problems

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import psycopg
 
@@ -23,7 +22,7 @@ from stores.errors import StoreUnavailable
 from sync.changes import Event, Progress, Transaction, tracked_columns
 from sync.sources.pgoutput import clock, messages, slot
 from sync.sources.pgoutput.connection import ReplicationConnection, start_replication
-from sync.sources.pgoutput.requirements import check_requirements
+from sync.sources.pgoutput.requirements import DOMAINS, check_requirements
 from sync.sources.pgoutput.transactions import Assembler, TrackedTable
 
 log = logging.getLogger(__name__)
@@ -35,6 +34,10 @@ STATUS_INTERVAL = 1.0
 SAMPLE_ACTIVE = 0.2
 SAMPLE_IDLE = 1.0
 """Seconds between two samples of canonical's clock while positions move, and while they do not."""
+WAL_SENDER_TIMEOUT = """
+SELECT extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8
+"""
+"""In seconds; 0: none."""
 SILENCE = 60.0
 """Seconds without any message, though asked for one, after which the connection counts as lost."""
 
@@ -68,11 +71,9 @@ class PgOutputSource:
         """See ChangeSource. Makes the slot on a first start."""
         await self.close()
         try:
-            start, timeout = await asyncio.to_thread(self._prepare, resume, system)
+            start = await asyncio.to_thread(self._prepare, resume, system)
             self._flushed = start
-            self._assembler = Assembler(self._tables, start)
             self._samples = clock.SampleLog()
-            self._status_interval = min(STATUS_INTERVAL, timeout / 4 or STATUS_INTERVAL)
             self._monitor = await connect_async(self._url, application_name=self._name)
             self._stream = await _in_thread(
                 partial(start_replication, self._url, self._slot, self._publication, start)
@@ -85,27 +86,27 @@ class PgOutputSource:
             raise
         self._failure = None
         self._tasks = [
-            asyncio.create_task(self._guard(self._tell())),
-            asyncio.create_task(self._guard(self._sample())),
+            asyncio.create_task(self._guard(self._tell)),
+            asyncio.create_task(self._guard(self._sample)),
         ]
         return start
 
-    def _prepare(self, resume: int | None, system: str | None) -> tuple[int, float]:
-        """Check canonical and the slot, which a first start makes: where to start, and
-        wal_sender_timeout in seconds."""
+    def _prepare(self, resume: int | None, system: str | None) -> int:
+        """Check canonical and the slot, which a first start makes: where to start."""
         with connect(self._url, application_name=self._name) as conn:
             check_requirements(conn, self._publication, self._tables)
             problem = slot.gap(slot.slot_state(conn, self._slot), resume, system)
             if problem is not None:
                 raise problem
             confirmed, _ = slot.ensure_slot(conn, self._slot)
-            state = slot.wait_released(conn, self._slot)
-            self.system = state.system
-            row = conn.execute(
-                "SELECT extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8"
-            ).fetchone()
-            assert row is not None
-            return (confirmed if resume is None else resume), row[0]
+            self.system = slot.wait_released(conn, self._slot).system
+            start = confirmed if resume is None else resume
+            self._assembler = Assembler(
+                self._tables, start, base_types=dict(conn.execute(DOMAINS).fetchall())
+            )
+            timeout = conn.execute(WAL_SENDER_TIMEOUT).fetchall()[0][0]
+            self._status_interval = min(STATUS_INTERVAL, timeout / 4 or STATUS_INTERVAL)
+            return start
 
     async def events(self) -> AsyncIterator[list[Event]]:
         """See ChangeSource."""
@@ -229,10 +230,10 @@ class PgOutputSource:
                         await self._active.wait()
             before = moved
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Hand a task's failure to the reader of `events`."""
         try:
-            await work
+            await work()
         except psycopg.Error as error:
             log.debug("the clock of canonical is not read any more", exc_info=error)
             self._failure = StoreUnavailable(

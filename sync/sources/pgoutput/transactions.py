@@ -32,13 +32,20 @@ class Assembler:
     """Takes messages by `feed`, gives events by `take`."""
 
     def __init__(
-        self, tables: Mapping[tuple[str, str], TrackedTable], position: int, part: int = PART
+        self,
+        tables: Mapping[tuple[str, str], TrackedTable],
+        position: int,
+        *,
+        base_types: Mapping[int, int] | None = None,
+        part: int = PART,
     ) -> None:
+        """`position`: where the stream begins; `base_types`: OID of a domain → that of its base type."""
         self.position = position
         """Nothing that was committed up to there is still to come."""
         self.reply_requested = False
         """The server wants a status update at once; whoever sends it resets this."""
         self._tables = tables
+        self._base_types = base_types or {}
         self._part = part
         # Tag and OID of a row message → its decoder; None: a table that is not in the contract.
         self._rows: dict[bytes, RowDecoder | None] = {}
@@ -143,7 +150,8 @@ class Assembler:
                 hint="change the contract or the table, then reload the type",
             )
         self._known[relation.oid] = name
-        made = row_decoders(*name, relation.columns, table.tracked)
+        types = [self._base_types.get(oid, oid) for oid in relation.types]
+        made = row_decoders(*name, relation.columns, types, table.tracked)
         self._rows.update(zip(tags, (made.insert, made.update, made.delete), strict=True))
 
     def _truncate(self, truncate: messages.Truncate) -> None:
