@@ -340,7 +340,9 @@ def test_a_hint_names_what_was_meant(text: str, hint: str) -> None:
 
 
 def test_an_extension_without_its_vendor_is_a_warning() -> None:
-    text = order("{name: a, logicalType: string, customProperties: [{property: masking, value: {}}]}")
+    text = order(
+        "{name: a, logicalType: string, customProperties: [{property: masking, value: {}}]}"
+    )
     (finding,) = lint_text(text)
     assert (finding.code, finding.severity) == ("UNKNOWN_EXTENSION", "warning")
 
@@ -355,11 +357,17 @@ def test_embedding_too_deep(tmp_path: Path) -> None:
         return (
             f"  - name: {name}\n    properties:\n"
             f"      - {{name: key, logicalType: integer, primaryKey: true}}\n"
-            + (f"      - {{name: next, logicalType: integer, relationships: [{{to: {to}.key}}]}}\n" if to else "")
+            + (
+                f"      - {{name: next, logicalType: integer, relationships: [{{to: {to}.key}}]}}\n"
+                if to
+                else ""
+            )
         )
 
     chain = link("a", "b") + link("b", "c") + link("c", "d") + link("d", "e") + link("e", "")
-    deep = HEAD + chain.replace("- name: a\n", f"- name: a\n    {extension('embed', '[b.c.d.e]')}\n", 1)
+    deep = HEAD + chain.replace(
+        "- name: a\n", f"- name: a\n    {extension('embed', '[b.c.d.e]')}\n", 1
+    )
     assert [f.code for f in lint_text(deep)] == ["EMBED_TOO_DEEP"]
     assert lint_text(deep.replace("b.c.d.e", "b.c.d")) == []
 
