@@ -191,7 +191,7 @@ async def run_search(
 
 
 def _report(services: Services, standing: Standing, generation: int | None) -> dict[str, Any]:
-    return report(services.search.kind, "full text", standing.position, generation)
+    return report("search", "full text", standing.position, generation)
 
 
 async def run_suggest(

@@ -115,7 +115,7 @@ class Mutations:
             },
         )
         resolve: GraphQLFieldResolver = self.resolver(self.type, operation, payload)
-        return GraphQLField(GraphQLNonNull(payload), args, resolve=resolve)
+        return GraphQLField(payload, args, resolve=resolve)
 
     def _input(self, suffix: str, props: list[Any], *, required: bool) -> GraphQLInputObjectType:
         fields = {}
