@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import psycopg
@@ -10,11 +11,14 @@ from stores.canonical.connect import Connection, connect, transaction_for_ddl
 from stores.canonical.driver_errors import translate
 from stores.errors import SetupError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `versions/`; a test compares. Known here so that a check needs no Alembic."""
 
 LOCK = 0x7265_636F_7264_0001
 """Key of the advisory lock under which one process migrates."""
+
+_ONE_THREAD = threading.Lock()
+"""Alembic's `context` is one for the whole process."""
 
 
 def migrate(where: str | Connection) -> bool:
@@ -54,7 +58,7 @@ def _upgrade(conn: Connection) -> bool:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     known = {s.revision for s in ScriptDirectory.from_config(config).walk_revisions()}
-    with transaction_for_ddl(conn) as bound:
+    with _ONE_THREAD, transaction_for_ddl(conn) as bound:
         conn.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", (LOCK,))
         before = current(conn)  # another process may have been faster
         if before == HEAD:

@@ -29,6 +29,17 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignKey:
+    name: str
+    columns: tuple[str, ...]
+    target: Name
+    target_columns: tuple[str, ...]
+    deferrable: bool
+    action: str
+    """On update and on delete, one letter each: "aa" is no action at all."""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     kind: str
     """relkind: r (table), p (partitioned), v (view), m (materialized view), f (foreign)."""
@@ -36,6 +47,7 @@ class Table:
     key: tuple[str, ...]
     key_name: str | None
     leaves: tuple[Leaf, ...]
+    foreign_keys: tuple[ForeignKey, ...] = ()
 
     @property
     def holds_rows(self) -> bool:
@@ -66,7 +78,16 @@ SELECT n.nspname, c.relname, c.relkind::text,
                  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary))
                  ORDER BY ln.nspname, l.relname)
           FROM pg_class l JOIN pg_namespace ln ON ln.oid = l.relnamespace
-         WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid))))
+         WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))),
+       (SELECT json_agg(json_build_array(f.conname, fn.nspname, ft.relname, f.condeferrable,
+                 f.confupdtype::text || f.confdeltype::text,
+                 (SELECT json_agg(json_build_array(a.attname, b.attname) ORDER BY k.place)
+                    FROM unnest(f.conkey, f.confkey) WITH ORDINALITY AS k(here, there, place)
+                    JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.here
+                    JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = k.there)))
+          FROM pg_constraint f JOIN pg_class ft ON ft.oid = f.confrelid
+          JOIN pg_namespace fn ON fn.oid = ft.relnamespace
+         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0)
   FROM unnest(%s::text[], %s::text[]) AS wanted(schema, name)
   JOIN pg_namespace n ON n.nspname = wanted.schema
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
@@ -79,7 +100,7 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
     wanted = list(names)
     rows = conn.execute(_TABLES, ([s for s, _ in wanted], [t for _, t in wanted])).fetchall()
     found: dict[Name, Table] = {}
-    for schema, name, kind, columns, key, leaves in rows:
+    for schema, name, kind, columns, key, leaves, foreign_keys in rows:
         found[schema, name] = Table(
             kind,
             {
@@ -89,6 +110,17 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
             tuple(key["columns"]) if key else (),
             key["name"] if key else None,
             tuple(Leaf((s, t), identity, has_key) for s, t, identity, has_key in leaves or ()),
+            tuple(
+                ForeignKey(
+                    key_name,
+                    tuple(here for here, _ in pairs),
+                    (s, t),
+                    tuple(there for _, there in pairs),
+                    deferrable,
+                    action,
+                )
+                for key_name, s, t, deferrable, action, pairs in foreign_keys or ()
+            ),
         )
     return found
 

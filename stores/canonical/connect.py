@@ -163,9 +163,8 @@ def transaction_for_ddl(conn: Connection) -> Iterator[Any]:
     )
     try:
         try:
-            with engine.connect() as bound:
+            with engine.begin() as bound:
                 yield bound
-                bound.commit()
         except sa.exc.DBAPIError as error:
             if isinstance(error.orig, psycopg.Error):
                 raise error.orig from None

@@ -1,8 +1,7 @@
 """The difference between a contract and canonical, as steps; nothing is changed here.
 
-Tables, columns, unique, foreign keys, checks and indexes are compared by Alembic's autogenerate API; column
-types by the text that Postgres prints; the primary key, replica identity and publication, which Alembic
-does not look at, by ourselves. A rename cannot be told from a drop and an add, so it is never guessed.
+Tables, columns, unique, checks and indexes are compared by Alembic's autogenerate API; column types by the
+text that Postgres prints; keys, foreign keys, replica identity and publication by ourselves. A rename cannot be told from a drop and an add, so it is never guessed.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from stores.canonical.capture_steps import capture_steps
 from stores.canonical.connect import Connection, transaction_for_ddl
 from stores.canonical.constraint_names import constraint_name, is_check_of_ours
 from stores.canonical.driver_errors import translate
+from stores.canonical.foreign_key_steps import foreign_key_steps
 from stores.canonical.publication import publication_name, published_tables
 from stores.canonical.steps import Phase, Plan, Step, table_text
 from stores.canonical.tables import metadata_for
@@ -30,7 +30,13 @@ from stores.contract.model import Contract, RecordType
 
 __all__ = ["Plan", "Step", "make_plan", "plan_on"]
 
-PLUGINS = ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname")
+PLUGINS = (
+    "alembic.autogenerate.schemas",
+    "alembic.autogenerate.tables",
+    "alembic.autogenerate.constraints",
+    "alembic.ext.checkconstraint_byname",
+)
+"""Not compared: comments and defaults, of which the contract says nothing, and types (column_steps)."""
 SCAN = "scans the table while nobody else may write to it"
 
 
@@ -75,6 +81,7 @@ def _managed_steps(
         table = tables.get((record_type.schema, record_type.table))
         if table is not None:
             yield from _table_steps(conn, record_type, table)
+        yield from foreign_key_steps(contract, record_type, table)
     yield from column_steps.pattern_steps(conn, contract)
     for operation in _differences(bound, contract):
         yield from _flatten(conn, operation)
@@ -135,7 +142,7 @@ def _orphan_steps(
 
 
 def _differences(bound: sa.Connection, contract: Contract) -> list[ops.MigrateOperation]:
-    metadata = metadata_for(contract)
+    metadata = metadata_for(contract, foreign_keys=False)
     wanted = {(t.schema, t.name) for t in metadata.tables.values()}
     schemas = {schema for schema, _ in wanted}
 
@@ -144,7 +151,7 @@ def _differences(bound: sa.Connection, contract: Contract) -> list[ops.MigrateOp
             return name in schemas
         if kind == "table":
             return (parents.get("schema_name"), name) in wanted
-        return True
+        return kind != "foreign_key_constraint"  # foreign_key_steps compares those
 
     def include_object(
         thing: Any, name: str | None, kind: str, reflected: bool, other: Any
@@ -154,7 +161,7 @@ def _differences(bound: sa.Connection, contract: Contract) -> list[ops.MigrateOp
             return True
         if kind == "check_constraint":
             return is_check_of_ours(name or "")
-        suffix = {"index": "idx", "unique_constraint": "key", "foreign_key_constraint": "fkey"}
+        suffix = {"index": "idx", "unique_constraint": "key"}
         if kind not in suffix:
             return True
         columns = [c.name for c in thing.columns]
@@ -181,26 +188,17 @@ def _flatten(conn: Connection, operation: ops.MigrateOperation) -> Iterator[Step
         for part in operation.ops:
             yield from _flatten(conn, part)
     elif isinstance(operation, ops.CreateTableOp):
-        yield from _create_table(operation)
+        name = table_text(operation.schema, operation.table_name)
+        columns = sum(isinstance(c, sa.Column) for c in operation.columns)
+        text = f"create table {name} with {columns} columns"
+        yield Step(Phase.CREATE_TABLES, "create_table", name, text, action=operation)
     elif isinstance(operation, ops.AddColumnOp | ops.DropColumnOp | ops.AlterColumnOp):
         yield from column_steps.column_step(conn, operation)
     else:
         yield _rule_step(operation)
 
 
-def _create_table(operation: ops.CreateTableOp) -> Iterator[Step]:
-    """The table, and its foreign keys apart: two new tables may refer to each other."""
-    name = table_text(operation.schema, operation.table_name)
-    keys = [c for c in operation.columns if isinstance(c, sa.ForeignKeyConstraint)]
-    operation.columns = [c for c in operation.columns if not isinstance(c, sa.ForeignKeyConstraint)]
-    columns = sum(isinstance(c, sa.Column) for c in operation.columns)
-    text = f"create table {name} with {columns} columns"
-    yield Step(Phase.CREATE_TABLES, "create_table", name, text, action=operation)
-    for key in keys:
-        yield _rule_step(ops.CreateForeignKeyOp.from_constraint(key), new=True)
-
-
-def _rule_step(operation: Any, *, new: bool = False) -> Step:
+def _rule_step(operation: Any) -> Step:
     """A constraint or an index that comes or goes. Going loses no data."""
     if isinstance(operation, ops.CreateIndexOp):
         name = table_text(operation.schema, operation.table_name)
@@ -213,20 +211,9 @@ def _rule_step(operation: Any, *, new: bool = False) -> Step:
         return Step(Phase.DROP_RULES, "drop_index", name, text, action=operation)
     if isinstance(operation, ops.DropConstraintOp):
         name = table_text(operation.schema, operation.table_name)
-        foreign = operation.constraint_type == "foreignkey"
-        phase = Phase.DROP_FOREIGN_KEYS if foreign else Phase.DROP_RULES
-        text = f"drop {_word(operation.constraint_type)} {operation.constraint_name} of {name}"
-        return Step(phase, "drop_constraint", name, text, action=operation)
-    if isinstance(operation, ops.CreateForeignKeyOp):
-        name = table_text(operation.kw.get("source_schema"), operation.source_table)
-        target = table_text(operation.kw.get("referent_schema"), operation.referent_table)
-        text = (
-            f"add foreign key ({', '.join(operation.local_cols)}) of {name}"
-            f" to {target} ({', '.join(operation.remote_cols)})"
-        )
-        note = "" if new else SCAN
-        phase = Phase.ADD_FOREIGN_KEYS
-        return Step(phase, "add_foreign_key", name, text, note=note, action=operation)
+        word = "unique constraint" if operation.constraint_type == "unique" else "check"
+        text = f"drop {word} {operation.constraint_name} of {name}"
+        return Step(Phase.DROP_RULES, "drop_constraint", name, text, action=operation)
     if isinstance(operation, ops.CreateUniqueConstraintOp):
         name = table_text(operation.schema, operation.table_name)
         text = f"make ({', '.join(operation.columns)}) of {name} unique"
@@ -236,7 +223,3 @@ def _rule_step(operation: Any, *, new: bool = False) -> Step:
         text = f"add check {operation.constraint_name} to {name}"
         return Step(Phase.ADD_RULES, "add_check", name, text, note=SCAN, action=operation)
     raise AssertionError(f"autogenerate gave {type(operation).__name__}")
-
-
-def _word(kind: str | None) -> str:
-    return {"foreignkey": "foreign key", "unique": "unique constraint"}.get(kind or "", "check")

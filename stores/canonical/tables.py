@@ -38,12 +38,13 @@ def sql_type(prop: Property) -> str:
     return prop.sql_type
 
 
-def metadata_for(contract: Contract) -> sa.MetaData:
-    """The tables of `contract`, each with its schema. Equal contracts give equal names throughout."""
+def metadata_for(contract: Contract, *, foreign_keys: bool = True) -> sa.MetaData:
+    """The tables of `contract`, each with its schema. Equal contracts give equal names throughout.
+    Without `foreign_keys` for tools that cannot bear cycles, or a point in a table's name."""
     metadata = sa.MetaData()
     made = {t.name: _add_table(metadata, t) for t in contract.types.values()}
     for record_type in contract.types.values():
-        for relation in foreign_keys(record_type):
+        for relation in owned_relations(record_type) if foreign_keys else ():
             _add_foreign_key(made[record_type.name], relation, made[relation.target])
     return metadata
 
@@ -67,7 +68,7 @@ def _add_table(metadata: sa.MetaData, record_type: RecordType) -> sa.Table:
             name = check_name(table, prop.column, rule, expression)
             # literal_column: text() would take `:name` inside a pattern for a parameter.
             items.append(sa.CheckConstraint(sa.literal_column(expression), name=name))
-    for relation in foreign_keys(record_type):
+    for relation in owned_relations(record_type):
         if not _has_index(record_type, relation.columns):
             name = constraint_name("idx", table, relation.columns)
             items.append(sa.Index(name, *relation.columns))
@@ -87,7 +88,7 @@ def _add_foreign_key(table: sa.Table, relation: Relation, target: sa.Table) -> N
     )
 
 
-def foreign_keys(record_type: RecordType) -> list[Relation]:
+def owned_relations(record_type: RecordType) -> list[Relation]:
     """The relations whose foreign key this type holds, each set of columns once."""
     found: dict[tuple[str, ...], Relation] = {}
     for relation in record_type.relations:
@@ -123,7 +124,7 @@ def constraint_columns(record_type: RecordType) -> dict[str, tuple[str, ...]]:
     names = {constraint_name("pkey", table, record_type.key): record_type.key}
     for columns in unique_columns(record_type):
         names[constraint_name("key", table, columns)] = columns
-    for relation in foreign_keys(record_type):
+    for relation in owned_relations(record_type):
         names[constraint_name("fkey", table, relation.columns)] = relation.columns
     for prop in record_type.properties:
         for rule, expression in check_expressions(prop):
