@@ -1,0 +1,116 @@
+"""Which column of a file is which property: by name, column name or GraphQL name, or as mapped. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from stores.canonical.importing.options import Mode
+from stores.contract.model import Property, RecordType
+from stores.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """One column that is imported: `index` in the file, its `header` there, the property it fills."""
+
+    index: int
+    header: str
+    property: Property
+
+
+def find_property(record: RecordType, name: str) -> Property | None:
+    """The property called `name`: exactly so, else without regard to case where only one is."""
+    for names in (record.by_name, record.by_column, record.by_graphql):
+        if name in names:
+            return names[name]
+    folded = name.casefold()
+    found = {
+        p.name: p
+        for p in record.properties
+        if folded in (p.name.casefold(), p.column.casefold(), p.graphql.casefold())
+    }
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def match_columns(
+    record: RecordType,
+    headers: Sequence[str],
+    mapping: Mapping[str, str],
+    mode: Mode,
+    defaulted: Collection[str],
+    file: str,
+) -> tuple[Matched, ...]:
+    """The columns to import, in the contract's order. `defaulted`: columns that Postgres fills in by
+    itself. In mode delete the key's columns alone. Raises InputError that names every column at fault."""
+    for header in mapping:
+        if header not in headers:
+            raise InputError(
+                f"{file} has no column {header!r}, which --map names",
+                hint=f"its columns are {_listed(headers)}",
+            )
+    twice = sorted({h for h in headers if headers.count(h) > 1})
+    if twice:
+        raise InputError(f"{file} has two columns of the name {_listed(twice)}")
+    found: dict[str, Matched] = {}
+    unknown: list[str] = []
+    for index, header in enumerate(headers):
+        name = mapping.get(header, header)
+        if header in mapping and not name:
+            continue
+        prop = find_property(record, name)
+        if prop is None or prop.generated:
+            unknown.append(header if prop is None else f"{header} (computed by Postgres)")
+            continue
+        if prop.name in found:
+            raise InputError(
+                f"{file}: the columns {found[prop.name].header!r} and {header!r} "
+                f"are both {record.name}.{prop.name}",
+                hint=f"leave one out: --map {header}=",
+            )
+        found[prop.name] = Matched(index, header, prop)
+    if unknown:
+        raise InputError(
+            f"{file}: {record.name} has no property for {_listed(unknown)}",
+            hint=_unknown_hint(record, unknown[0], found),
+        )
+    _require(record, found, mode, defaulted, file)
+    kept = [found[p.name] for p in record.properties if p.name in found]
+    if mode is Mode.DELETE:
+        kept = [m for m in kept if m.property.column in record.key]
+    return tuple(kept)
+
+
+def _require(
+    record: RecordType,
+    found: Mapping[str, Matched],
+    mode: Mode,
+    defaulted: Collection[str],
+    file: str,
+) -> None:
+    missing = [
+        p.name
+        for p in record.properties
+        if p.name not in found
+        and (p.column in record.key or (p.required and mode is not Mode.DELETE and not p.generated))
+        and (p.column not in defaulted or p.column in record.key)
+    ]
+    if missing:
+        raise InputError(
+            f"{file} lacks {_listed(missing)}, which {record.name} requires",
+            hint="add the column, or name another one for it: --map COLUMN=" + missing[0],
+        )
+
+
+def _unknown_hint(record: RecordType, header: str, found: Mapping[str, Matched]) -> str:
+    free = [p.name for p in record.properties if p.name not in found and not p.generated]
+    close = difflib.get_close_matches(header, free, n=1)
+    guess = f"--map {header}={close[0]}" if close else f"--map {header}=FIELD"
+    choices = f"; the fields left are {_listed(free)}" if free else ""
+    return f"{guess}, or --map {header}= to leave it out{choices}"
+
+
+def _listed(names: Sequence[str], most: int = 30) -> str:
+    shown = ", ".join(n[:80] or "''" for n in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

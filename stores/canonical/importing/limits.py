@@ -1,0 +1,50 @@
+"""Whether a checked batch may go on: limits of rejects and of deletes. Pure."""
+
+from __future__ import annotations
+
+from stores.canonical.importing.options import ImportOptions, Mode
+
+FREE_DELETES = 100
+"""Records that mode replace may delete without being asked, where half of all is fewer."""
+
+
+def problem_of(
+    options: ImportOptions,
+    *,
+    read: int,
+    bad: int,
+    deletes: int,
+    existing: int,
+    replaces_by_nothing: bool,
+) -> tuple[str, str] | None:
+    """(what is wrong, what to do), or None. `bad` and `deletes` are rows; `existing` records there are."""
+    if options.max_rejects is not None:
+        allowed = options.max_rejects.rows(read)
+        if bad > allowed:
+            return (
+                f"{bad:,} of {read:,} rows are bad, more than --max-rejects {options.max_rejects}",
+                "mend the rows (--rejects FILE lists every reason), or raise the limit",
+            )
+    elif bad and bad == read:
+        return (
+            f"every row is bad ({read:,} of {read:,})",
+            "--rejects FILE lists every reason; is it the right file and type?",
+        )
+    if replaces_by_nothing and options.max_deletes is None:
+        return (
+            "the file is empty: mode replace would delete every record",
+            "add --max-deletes 100% where that is meant",
+        )
+    if options.max_deletes is not None:
+        if deletes > options.max_deletes.rows(existing):
+            return (
+                f"{deletes:,} of {existing:,} records would be deleted,"
+                f" more than --max-deletes {options.max_deletes}",
+                "look whether the file is whole, or raise the limit",
+            )
+    elif options.mode is Mode.REPLACE and deletes > max(FREE_DELETES, existing // 2):
+        return (
+            f"{deletes:,} of {existing:,} records would be deleted, more than half",
+            "look whether the file is whole, or allow it with --max-deletes",
+        )
+    return None

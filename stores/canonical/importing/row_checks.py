@@ -1,0 +1,207 @@
+"""The rules that a row keeps by itself, as SQL over the loose rows: every reason of every bad row.
+
+Postgres judges the types (`pg_input_is_valid`, PG 16); the typed rows then join the proven ones in
+the staged table, where a value that has no type's form is NULL.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from psycopg import sql
+
+from stores.canonical.checks import check_expressions
+from stores.canonical.importing.catalog import Table
+from stores.canonical.importing.codes import Reject
+from stores.canonical.importing.connection import Connection
+from stores.canonical.importing.forms import MAX_KEY_BYTES
+from stores.canonical.importing.staging import Staging
+from stores.contract.model import Property, Scalar
+
+SHOWN = 200
+"""Characters of a bad value that are kept in a reason."""
+
+
+def create_reasons(connection: Connection, staging: Staging) -> None:
+    """The table of reasons, empty. `column` as the file calls it; `row` NULL: not a row of the file."""
+    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(staging.reasons))
+    connection.execute(
+        sql.SQL(
+            "CREATE UNLOGGED TABLE {} (id bigint GENERATED ALWAYS AS IDENTITY, row bigint, "
+            "property text, header text, value text, code text NOT NULL, message text NOT NULL) "
+            "WITH (autovacuum_enabled = off)"
+        ).format(staging.reasons)
+    )
+
+
+def check_loose(connection: Connection, staging: Staging, table: Table) -> None:
+    """Judge the loose rows, and move what is typed of them to the staged table. Safe to repeat."""
+    connection.execute(
+        sql.SQL("DELETE FROM {} s USING {} l WHERE s.row = l.row").format(
+            staging.staged, staging.loose
+        )
+    )
+    _known_faults(connection, staging)
+    _types(connection, staging, table)
+    _move(connection, staging, table)
+    connection.execute(sql.SQL("ANALYZE {}").format(staging.loose))
+    _rules(connection, staging, table)
+
+
+def _known_faults(connection: Connection, staging: Staging) -> None:
+    """What the readers found already."""
+    names = [m.property.name for m in staging.columns]
+    headers = [m.header for m in staging.columns]
+    connection.execute(
+        sql.SQL(
+            "INSERT INTO {} (row, property, header, value, code, message) "
+            "SELECT l.row, (%(names)s::text[])[(f.item->>'column')::int + 1],"
+            " (%(headers)s::text[])[(f.item->>'column')::int + 1],"
+            " coalesce(f.item->>'value', left(l.raw, {shown})), f.item->>'code', f.item->>'message'"
+            " FROM {} l CROSS JOIN LATERAL jsonb_array_elements(l.faults) f(item)"
+            " WHERE l.faults IS NOT NULL"
+        ).format(staging.reasons, staging.loose, shown=sql.Literal(SHOWN)),
+        {"names": names, "headers": headers},
+    )
+
+
+def _types(connection: Connection, staging: Staging, table: Table) -> None:
+    branches: list[sql.Composable] = []
+    for i, matched in enumerate(staging.columns):
+        kind = table.types[matched.property.column]
+        if kind in ("text", "bytea"):
+            continue
+        branches.append(
+            sql.SQL(
+                "SELECT {property}, {header}, {value},"
+                " left((pg_input_error_info({value}, {kind})).message, 300)"
+                " WHERE NOT pg_input_is_valid({value}, {kind})"
+            ).format(
+                property=sql.Literal(matched.property.name),
+                header=sql.Literal(matched.header),
+                value=sql.Identifier("l", f"t{i}"),
+                kind=sql.Literal(kind),
+            )
+        )
+    if branches:
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (row, property, header, value, code, message)"
+                " SELECT l.row, f.property, f.header, left(f.value, {}), {}, f.message"
+                " FROM {} l CROSS JOIN LATERAL ({}) f(property, header, value, message)"
+            ).format(
+                staging.reasons,
+                sql.Literal(SHOWN),
+                sql.Literal(Reject.INVALID_TYPE.value),
+                staging.loose,
+                sql.SQL(" UNION ALL ").join(branches),
+            )
+        )
+
+
+def _move(connection: Connection, staging: Staging, table: Table) -> None:
+    values: list[sql.Composable] = []
+    for i, matched in enumerate(staging.columns):
+        kind = table.types[matched.property.column]
+        value = sql.Identifier("l", f"t{i}")
+        if kind == "text":
+            values.append(value)
+        elif kind == "bytea":
+            values.append(
+                sql.SQL(r"CASE WHEN {0} ~ '^\\x([0-9a-fA-F]{{2}})*$' THEN {0}::bytea END").format(
+                    value
+                )
+            )
+        else:
+            # `kind` is what Postgres printed for the column's type: it is SQL, not input.
+            values.append(
+                sql.SQL("CASE WHEN pg_input_is_valid({0}, {1}) THEN {0}::{2} END").format(
+                    value,
+                    sql.Literal(kind),
+                    sql.SQL(kind),
+                )
+            )
+    connection.execute(
+        sql.SQL("INSERT INTO {} SELECT l.row, {} FROM {} l WHERE l.raw IS NULL").format(
+            staging.staged, sql.SQL(", ").join(values), staging.loose
+        )
+    )
+
+
+def _rules(connection: Connection, staging: Staging, table: Table) -> None:
+    """The contract's rules, by the very expressions that the table's checks are made of."""
+    branches: list[sql.Composable] = []
+    share = {c: len(names) for names in (table.key, *table.unique) for c in names}
+    for i, matched in enumerate(staging.columns):
+        prop, text = matched.property, sql.Identifier(f"t{i}")
+        rules = _broken(prop, f"c{i}")
+        if prop.required or prop.column in table.key:
+            missing = sql.SQL("{} IS NULL").format(text)
+            rules.append((missing, Reject.REQUIRED, "a value is required"))
+        if prop.column in share:
+            most = MAX_KEY_BYTES // share[prop.column]
+            long = sql.SQL("octet_length({}) > {}").format(text, sql.Literal(most))
+            rules.append((long, Reject.TOO_LONG, f"longer than the {most} bytes of a key"))
+        for condition, code, message in rules:
+            branches.append(
+                sql.SQL("SELECT {}, {}, {}, {}, {} WHERE {}").format(
+                    sql.Literal(prop.name),
+                    sql.Literal(matched.header),
+                    text,
+                    sql.Literal(code.value),
+                    sql.Literal(message),
+                    condition,
+                )
+            )
+    if branches:
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {} (row, property, header, value, code, message)"
+                " SELECT l.row, f.property, f.header, left(f.value, {}), f.code, f.message"
+                " FROM {} l JOIN {} s ON s.row = l.row"
+                " CROSS JOIN LATERAL ({}) f(property, header, value, code, message)"
+            ).format(
+                staging.reasons,
+                sql.Literal(SHOWN),
+                staging.loose,
+                staging.staged,
+                sql.SQL(" UNION ALL ").join(branches),
+            )
+        )
+
+
+def _broken(prop: Property, column: str) -> list[tuple[sql.Composable, Reject, str]]:
+    """(condition under which a rule is broken, its code, its message), of the typed value or, in an
+    array, of an element."""
+    found: list[tuple[sql.Composable, Reject, str]] = []
+    for rule, expression in check_expressions(dataclasses.replace(prop, column=column)):
+        found.append((sql.SQL("({}) IS FALSE").format(_sql(expression)), *_RULES[rule](prop)))
+    if prop.array and prop.scalar is not Scalar.JSON:
+        element = dataclasses.replace(prop, column="element", array=False, enum=())
+        for rule, expression in check_expressions(element):
+            broken = sql.SQL(
+                "EXISTS (SELECT FROM unnest({}) AS e(element) WHERE ({}) IS FALSE)"
+            ).format(sql.Identifier(column), _sql(expression))
+            code, message = _RULES[rule](prop)
+            found.append((broken, code, f"an element is {message}"))
+    return found
+
+
+def _sql(expression: str) -> sql.SQL:
+    """A check's expression, whose values are quoted already."""
+    return sql.SQL(expression)
+
+
+_RULES: dict[str, Callable[[Property], tuple[Reject, str]]] = {
+    "enum": lambda p: (Reject.NOT_IN_ENUM, ("not one of " + ", ".join(p.enum))[:300]),
+    "min": lambda p: (Reject.TOO_SMALL, f"less than {p.minimum}"),
+    "max": lambda p: (Reject.TOO_LARGE, f"more than {p.maximum}"),
+    "xmin": lambda p: (Reject.TOO_SMALL, f"not more than {p.exclusive_minimum}"),
+    "xmax": lambda p: (Reject.TOO_LARGE, f"not less than {p.exclusive_maximum}"),
+    "multiple": lambda p: (Reject.NOT_MULTIPLE, f"not a multiple of {p.multiple_of}"),
+    "minlen": lambda p: (Reject.TOO_SHORT, f"shorter than {p.min_length}"),
+    "maxlen": lambda p: (Reject.TOO_LONG, f"longer than {p.max_length}"),
+    "pattern": lambda p: (Reject.PATTERN, f"not of the pattern {p.pattern}"[:300]),
+}
+"""Rule of checks.py → the code and the message of a value that breaks it."""

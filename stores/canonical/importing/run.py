@@ -1,0 +1,336 @@
+"""One import from its files to its report: find or begin the batch, stage, check, decide, merge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from stores.canonical.importing import batches, rejects
+from stores.canonical.importing.block import Chunk, Reader, label
+from stores.canonical.importing.catalog import read_table
+from stores.canonical.importing.columns import Matched, match_columns
+from stores.canonical.importing.connection import Connection, connect, translated
+from stores.canonical.importing.limits import problem_of
+from stores.canonical.importing.merge import Merged, MergePlan, forecast, merge
+from stores.canonical.importing.options import (
+    ImportOptions,
+    ImportReport,
+    Mode,
+    Progress,
+    Source,
+)
+from stores.canonical.importing.readers import close_readers, open_readers
+from stores.canonical.importing.row_checks import check_loose, create_reasons
+from stores.canonical.importing.set_checks import check_sets
+from stores.canonical.importing.staging import (
+    Filler,
+    ProofError,
+    Rules,
+    Staging,
+    create,
+    drop,
+    rules_for,
+)
+from stores.contract.model import Contract, RecordType
+from stores.errors import (
+    ConflictError,
+    InputError,
+    RecordgateError,
+    StoreUnavailable,
+)
+
+_ATTEMPTS = 3
+"""How often a merge that other writers disturbed is checked and tried again."""
+
+
+def no_progress(stage: str, done: int, total: int | None) -> None:
+    return None
+
+
+def run_import(
+    url: str,
+    contract: Contract,
+    type_name: str,
+    files: Sequence[Source],
+    options: ImportOptions | None = None,
+    progress: Progress = no_progress,
+) -> ImportReport:
+    """Import `files` into a type; blocks. Raises RecordgateError where the input, the surroundings or
+    another import make it impossible; a batch refused by its limits is a report of state `refused`."""
+    options = options or ImportOptions()
+    record = contract.type(type_name)
+    if record is None:
+        raise InputError(
+            f"the contract has no type {type_name!r}",
+            hint=f"its types are {', '.join(contract.types)}",
+        )
+    started = time.monotonic()
+    with translated(contract), connect(url) as connection:
+        importer = _Import(url, connection, contract, record, list(files), options, progress)
+        report = importer.run()
+    report.seconds = round(time.monotonic() - started, 3)
+    return report
+
+
+class _Import:
+    """The state of one run; `connection` holds the type's lock."""
+
+    def __init__(
+        self,
+        url: str,
+        connection: Connection,
+        contract: Contract,
+        record: RecordType,
+        files: list[Source],
+        options: ImportOptions,
+        progress: Progress,
+    ) -> None:
+        self._url, self._connection = url, connection
+        self._record, self._files = record, files
+        self._options, self._progress = options, progress
+        self._print = batches.fingerprint(record.name, files, options)
+        self._found = batches.find(connection, options.batch, self._print)
+        self._table = read_table(connection, contract, record)
+
+    def run(self) -> ImportReport:
+        self._same_purpose()
+        if self._found is not None and self._found["state"] == "done":
+            return batches.earlier_report(self._found)
+        batches.lock_type(
+            self._connection, self._record.schema, self._record.table, self._options.lock_wait
+        )
+        # The one that held the lock may have been this batch.
+        self._found = batches.find(self._connection, self._options.batch, self._print)
+        if self._found is not None and self._found["state"] == "done":
+            return batches.earlier_report(self._found)
+        resumable = self._resumable()
+        batch = (
+            self._options.batch or (resumable or {}).get("id") or batches.new_id(self._record.name)
+        )
+        batches.sweep(self._connection, self._record.name, keep=batch)
+        try:
+            staging, report = self._staged(batch, resumable)
+            return self._decide(staging, report)
+        except StoreUnavailable:
+            raise
+        except (RecordgateError, psycopg.Error) as error:
+            if not isinstance(error, psycopg.OperationalError) and not self._connection.broken:
+                batches.failed(self._connection, batch, str(error))
+            raise
+
+    def _same_purpose(self) -> None:
+        found = self._found
+        if found is not None and (found["type"], found["mode"]) != (
+            self._record.name,
+            self._options.mode.value,
+        ):
+            raise ConflictError(
+                f"the batch {found['id']} is an import of {found['type']} in mode {found['mode']}",
+                hint="give this one another --batch id",
+            )
+
+    # Staging --------------------------------------------------------------------------------------
+
+    def _resumable(self) -> dict[str, Any] | None:
+        """The batch of these files that a run before this one staged to the end, if it is whole."""
+        found = self._found
+        if found is None or found["state"] not in ("staged", "merging"):
+            return None
+        if found["fingerprint"] != self._print:
+            return None
+        staging = self._staging_of(found)
+        if staging is None:
+            return None
+        if not batches.rows_still_there(self._connection, staging, found["rows"]):
+            return None
+        return found
+
+    def _staging_of(self, found: dict[str, Any]) -> Staging | None:
+        """The staging tables of a recorded batch; None where the contract is another by now."""
+        columns: list[Matched] = []
+        for index, header, name in found["options"]["columns"]:
+            prop = self._record.by_name.get(name)
+            if prop is None:
+                return None
+            columns.append(Matched(index, header, prop))
+        return Staging(found["staging_table"], tuple(columns)) if columns else None
+
+    def _staged(self, batch: str, found: dict[str, Any] | None) -> tuple[Staging, ImportReport]:
+        report = ImportReport(batch, self._record.name, self._options.mode.value)
+        if found is not None:
+            staging = self._staging_of(found)
+            assert staging is not None
+            report.read, report.resumed = found["rows"], True
+            return staging, report
+        try:
+            staging, report.read = self._read(batch, prove=True)
+        except ProofError:
+            if "-" in self._files:
+                raise InputError(
+                    "Postgres refused a value that looked right, and standard input cannot be read"
+                    " twice",
+                    hint="import it from a file",
+                ) from None
+            staging, report.read = self._read(batch, prove=False)
+        return staging, report
+
+    def _read(self, batch: str, *, prove: bool) -> tuple[Staging, int]:
+        """Open the files, match their columns, fill the staging tables."""
+        readers = open_readers(self._files, self._options.format)
+        try:
+            matched = self._match(readers)
+            staging = Staging(batches.table_name(batch), matched[0] if matched else self._all())
+            batches.begin(
+                self._connection, batch, self._record.name, self._files, self._options,
+                self._print, staging.columns,
+            )  # fmt: skip
+            create(self._connection, staging, self._table)
+            filler = Filler(self._url, staging, prove=prove)
+            full = [r for r in readers if not r.empty]
+            progress = _ReadProgress(self._progress, filler, readers)
+            rules = [rules_for(columns, self._table) for columns in matched]
+            filler.fill(_chunks(full, rules), self._options.workers, progress.tick)
+        finally:
+            close_readers(readers)
+        batches.staged(self._connection, batch, filler.rows)
+        return staging, filler.rows
+
+    def _match(self, readers: Sequence[Reader]) -> list[tuple[Matched, ...]]:
+        """Columns of each file that has any; they must be the same properties in all."""
+        found: list[tuple[Matched, ...]] = []
+        for source, reader in zip(self._files, readers, strict=True):
+            if reader.empty:
+                continue
+            matched = match_columns(
+                self._record, reader.columns, self._options.columns, self._options.mode,
+                self._table.defaulted, label(source),
+            )  # fmt: skip
+            if found and [m.property for m in found[0]] != [m.property for m in matched]:
+                raise InputError(
+                    f"{label(source)} has other columns than {label(self._files[0])}",
+                    hint="files imported together fill the same properties",
+                )
+            found.append(matched)
+        return found
+
+    def _all(self) -> tuple[Matched, ...]:
+        """Columns for staging tables that stay empty, since the files are."""
+        writable = [p for p in self._record.properties if not p.generated]
+        return tuple(Matched(i, p.name, p) for i, p in enumerate(writable))
+
+    # Deciding and merging -------------------------------------------------------------------------
+
+    def _decide(self, staging: Staging, report: ImportReport) -> ImportReport:
+        for attempt in range(1, _ATTEMPTS + 1):
+            plan = self._check(staging, report)
+            self._write_rejects(staging)
+            if report.problem:
+                report.state = "refused"
+                batches.finish(self._connection, report)
+                break
+            if self._options.dry_run:
+                self._count(report, forecast(self._connection, plan))
+                report.state = "dry-run"
+                batches.forget(self._connection, report.batch)
+                break
+            try:
+                self._merge(staging, plan, report)
+                break
+            except (
+                psycopg.errors.UniqueViolation,
+                psycopg.errors.ForeignKeyViolation,
+                psycopg.errors.DeadlockDetected,
+                psycopg.errors.SerializationFailure,
+            ):
+                # Another writer changed what the checks had seen.
+                if attempt == _ATTEMPTS:
+                    raise
+        drop(self._connection, staging.table)
+        return report
+
+    def _check(self, staging: Staging, report: ImportReport) -> MergePlan:
+        self._progress("checking", 0, report.read)
+        mode = self._options.mode
+        create_reasons(self._connection, staging)
+        check_loose(self._connection, staging, self._table)
+        existing = self._existing()
+        check_sets(self._connection, staging, self._table, mode, empty=not existing)
+        self._connection.execute(sql.SQL("ANALYZE {}").format(staging.reasons))
+        report.reasons, bad, kept = rejects.count_reasons(self._connection, staging)
+        report.rejected = bad + kept
+        gone = self._count_of(staging.gone)
+        problem = problem_of(
+            self._options, read=report.read, bad=bad, deletes=gone,
+            existing=self._count_of(self._table.identifier) if gone else 0,
+            replaces_by_nothing=mode is Mode.REPLACE and not report.read and existing,
+        )  # fmt: skip
+        report.problem, report.hint = problem or ("", "")
+        self._progress("checking", report.read, report.read)
+        return MergePlan(
+            staging,
+            self._table,
+            mode,
+            report.read - bad,
+            clean=not bad,
+            empty=not existing,
+            gone=gone,
+        )
+
+    def _existing(self) -> bool:
+        found = self._connection.execute(
+            sql.SQL("SELECT EXISTS (SELECT FROM {})").format(self._table.identifier)
+        ).fetchone()
+        return bool(found and found[0])
+
+    def _count_of(self, table: sql.Identifier) -> int:
+        found = self._connection.execute(
+            sql.SQL("SELECT count(*) FROM {}").format(table)
+        ).fetchone()
+        return int(found[0]) if found else 0
+
+    def _write_rejects(self, staging: Staging) -> None:
+        if self._options.rejects is not None:
+            names = [label(f) for f in self._files]
+            rejects.write_rejects(self._connection, staging, self._options.rejects, names)
+
+    def _merge(self, staging: Staging, plan: MergePlan, report: ImportReport) -> None:
+        batches.merging(self._connection, report.batch)
+        self._progress("merging", 0, plan.good_rows)
+
+        def in_the_same_transaction(done: Merged) -> None:
+            self._count(report, done)
+            rejects.to_dead_letters(
+                self._connection, staging, report.type, report.batch, list(self._table.key)
+            )
+            report.state = "done"
+            batches.finish(self._connection, report)
+
+        merge(self._connection, plan, in_the_same_transaction)
+        self._progress("merging", plan.good_rows, plan.good_rows)
+
+    def _count(self, report: ImportReport, done: Merged) -> None:
+        report.inserted, report.updated = done.inserted, done.updated
+        report.unchanged, report.deleted = done.unchanged, done.deleted
+
+
+def _chunks(readers: Sequence[Reader], rules: Sequence[Rules]) -> Iterator[tuple[Chunk, Rules]]:
+    for reader, rule in zip(readers, rules, strict=True):
+        for chunk in reader.chunks():
+            yield chunk, rule
+
+
+class _ReadProgress:
+    """Rows so far, and rows in all as the bytes read so far foretell."""
+
+    def __init__(self, progress: Progress, filler: Filler, readers: Sequence[Reader]) -> None:
+        self._progress, self._filler, self._readers = progress, filler, readers
+
+    def tick(self) -> None:
+        rows = self._filler.rows
+        share = sum(r.done() for r in self._readers) / max(1, len(self._readers))
+        total = int(rows / share) if share > 0 and rows else None
+        self._progress("reading", rows, total)
