@@ -22,14 +22,17 @@ async def fetch_json(services: Services, statement: Statement) -> bytes | None:
     """
     seconds = services.limits.statement_timeout
     try:
-        async with asyncio.timeout(seconds), services.pool.connection(timeout=seconds) as conn:
-            # The driver cancels the statement in the server when the time is up, or the caller gone.
-            async with AsyncRawCursor(conn) as cursor:
-                await cursor.execute(statement.text.encode(), statement.parameters, prepare=True)
-                result = cursor.pgresult
-                if result is None or result.ntuples == 0:
-                    return None
-                return result.get_value(0, 0)
+        # The driver cancels the statement in the server when the time is up, or the caller gone.
+        async with (
+            asyncio.timeout(seconds),
+            services.pool.connection(timeout=seconds) as conn,
+            AsyncRawCursor(conn) as cursor,
+        ):
+            await cursor.execute(statement.text.encode(), statement.parameters, prepare=True)
+            result = cursor.pgresult
+            if result is None or result.ntuples == 0:
+                return None
+            return result.get_value(0, 0)
     except TimeoutError:
         raise TimeoutExceeded(
             f"the query took longer than {seconds:g} s", hint="ask for less, or by an indexed field"

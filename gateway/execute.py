@@ -91,7 +91,8 @@ async def execute(
     if not isinstance(result, ExecutionResult):
         result = await result
     answer: dict[str, Any] = {}
-    if result.data is not None or operation is not None:
+    # Without data and without a path in any error nothing ran: the variables were refused.
+    if result.data is not None or any(e.path for e in result.errors or ()):
         answer["data"] = result.data
     if result.errors:
         answer["errors"] = [graphql_error(e).formatted for e in result.errors]

@@ -68,3 +68,9 @@ def plan(
         ),
         (text,),
     )
+
+
+AGGREGATES = Plan(
+    (Candidate(CANONICAL, "aggregates are canonical's"),),
+    (Rejected(DOCUMENTS, "it cannot aggregate"), Rejected("search", "no text is searched")),
+)

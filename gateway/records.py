@@ -29,7 +29,7 @@ from stores.contract.model import RecordType
 @dataclass(slots=True)
 class RecordRef:
     """A record that an answer mentions. `document`: what a store holds of it, where it was read there.
-    `before`: the record as `read_before` read it, by response name."""
+    `before`: the record as the caller has read it itself, by the response name of the place."""
 
     type: RecordType
     key: str
@@ -58,18 +58,6 @@ async def read_records(
     raw = await fetch_json(context.services, statement)
     found: dict[str, Any] = orjson.loads(raw) if raw else {}
     return found
-
-
-async def read_before(
-    info: GraphQLResolveInfo, payload: GraphQLObjectType, ref: RecordRef, name: str
-) -> RecordRef:
-    """`ref` with the record as it is now under the payload's field `name`: for a delete, before it."""
-    for selected in selected_below(info, payload):
-        if selected.name == name:
-            shape = _shape(info.context, ref.type, selected)
-            found = await read_records(info.context, shape, [ref.key])
-            ref.before[selected.key] = found.get(ref.key)
-    return ref
 
 
 async def answer(
@@ -116,12 +104,12 @@ def _collect(
     elif isinstance(value, Mapping):
         for selected in fields:
             inner = value.get(selected.name)
-            refs = inner if isinstance(inner, list | tuple) else [inner]
-            if refs and all(isinstance(r, RecordRef) for r in refs):
-                missing = [r for r in refs if selected.key not in r.before]
-                if missing:
-                    wanted.setdefault(id(selected), (selected, []))[1].extend(missing)
-            elif selected.fields:
+            items = inner if isinstance(inner, list | tuple) else [inner]
+            refs = [i for i in items if isinstance(i, RecordRef)]
+            missing = [r for r in refs if selected.key not in r.before]
+            if missing:
+                wanted.setdefault(id(selected), (selected, []))[1].extend(missing)
+            if not refs and selected.fields:
                 _collect(inner, selected.fields, wanted)
 
 

@@ -9,12 +9,16 @@ from typing import Any, cast
 import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo
 
+from gateway.aggregates import aggregate_shape
 from gateway.canonical import fetch_json
 from gateway.compiler import Statement
+from gateway.compiler.aggregates import compile_aggregate
 from gateway.documents import read_document
 from gateway.freshness import generation_of, report, usable
-from gateway.planner import CANONICAL, Plan, plan
+from gateway.mutations import resolve_mutation
+from gateway.planner import AGGREGATES, CANONICAL, Plan, plan
 from gateway.records import answer, compiler_of, visibility_of
+from gateway.search_graphql import resolve_search
 from gateway.selection import selected_below
 from gateway.services import RequestContext
 from gateway.shapes import KeyShape
@@ -75,17 +79,19 @@ async def _from_documents(
     store = services.documents
     standing = await usable(services, store, context.freshness)
     if not standing.usable:
-        return None, f"{store.kind}: {standing.reason}"
+        return None, f"documents: {standing.reason}"
     record_type = shape.record.type
     try:
         generation = await generation_of(store, record_type.name)
         found, sent = await read_document(store, shape, encode_key(shape.values))
     except StoreError as error:
-        return None, f"{store.kind}: {error.message}"
+        return None, f"documents: {error.message}"
     path = str(info.path.key)
     reason = planned.candidates[0].reason
-    context.routes[path] = report(store.kind, reason, standing.position, generation)
-    _explain(context, path, planned, store.kind, sent, "")
+    context.routes[path] = report(
+        planned.candidates[0].store, reason, standing.position, generation
+    )
+    _explain(context, path, planned, planned.candidates[0].store, sent, "")
     return found, ""
 
 
@@ -128,10 +134,21 @@ def resolve_list(record_type: RecordType) -> Resolver:
     return resolve
 
 
+def resolve_aggregate(record_type: RecordType) -> Resolver:
+    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+        context: RequestContext = info.context
+        kind = cast(GraphQLObjectType, info.schema.type_map[f"{record_type.graphql}Aggregate"])
+        shape = aggregate_shape(
+            record_type, args, selected_below(info, kind), visibility_of(context)
+        )
+        statement = compile_aggregate(compiler_of(context), shape)
+        return await _from_canonical(context, info, AGGREGATES, statement, "")
+
+    return resolve
+
+
 def search_resolver(record_type: RecordType, kind: GraphQLObjectType) -> Resolver:
     async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
-        from gateway.search_graphql import resolve_search
-
         return await answer(info, kind, await resolve_search(info, record_type, args))
 
     return resolve
@@ -139,8 +156,6 @@ def search_resolver(record_type: RecordType, kind: GraphQLObjectType) -> Resolve
 
 def resolve_write(record_type: RecordType, operation: str, payload: GraphQLObjectType) -> Resolver:
     async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
-        from gateway.mutations import resolve_mutation
-
         value = await resolve_mutation(info, record_type, operation, args)
         return await answer(info, payload, value)
 

@@ -3,16 +3,16 @@ as in the other stores: SQL's third truth value does not leak out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from psycopg import sql
 
-from gateway.compiler.statement import Binder, cast_of, column, comparable, table_of
+from gateway.compiler.statement import Binder, base_type, cast_of, column, comparable, table_of
 from stores.contract.model import Contract, Property, RecordType, Relation
-from stores.query import EVERYTHING, And, Compare, Filter, Not, Op, Or, Related
+from stores.query import EVERYTHING, And, Filter, Not, Op, Or, Related
 from stores.values import to_text
 
 _SIGNS = {
@@ -56,7 +56,7 @@ class Conditions:
         if isinstance(part, Related):
             return self._related(record_type, part, alias, inner=inner)
         prop = record_type.by_name[part.property]
-        return self._compare(prop, part, column(alias, prop.column))
+        return self.compare(prop, part.op, part.value, column(alias, prop.column))
 
     def _related(
         self, record_type: RecordType, part: Related, alias: sql.SQL, *, inner: bool
@@ -73,8 +73,10 @@ class Conditions:
             table_of(target), other, both(conditions)
         )
 
-    def _compare(self, prop: Property, part: Compare, expression: sql.Composable) -> sql.Composable:
-        op, value = part.op, part.value
+    def compare(
+        self, prop: Property, op: Op, value: Any, expression: sql.Composable
+    ) -> sql.Composable:
+        """One comparison of `expression`, whose type is the property's."""
         if op is Op.IS_NULL:
             return sql.SQL("{} IS NULL" if value else "{} IS NOT NULL").format(expression)
         expression = comparable(prop, expression)
@@ -99,8 +101,6 @@ class Conditions:
 
 def _array(prop: Property) -> str:
     """The array type of an array property; its elements' modifiers are left off."""
-    from gateway.compiler.statement import base_type
-
     return f"{base_type(prop.sql_type)}[]"
 
 
@@ -124,14 +124,12 @@ def operand_text(prop: Property, value: Any) -> str:
 
 
 def _element_of(prop: Property) -> Property:
-    from dataclasses import replace
-
     return replace(prop, array=False)
 
 
-def both(parts: list[sql.Composable]) -> sql.Composable:
+def both(parts: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL("(") + sql.SQL(" AND ").join(parts) + sql.SQL(")") if parts else TRUE
 
 
-def either(parts: list[sql.Composable]) -> sql.Composable:
+def either(parts: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL("(") + sql.SQL(" OR ").join(parts) + sql.SQL(")") if parts else FALSE

@@ -67,7 +67,7 @@ class Compiler:
         """The record of a key as a JSON object; no row where there is none."""
         alias = self.binder.alias()
         record_type = shape.record.type
-        where = [
+        where: list[sql.Composable] = [
             sql.SQL("{} = {}").format(
                 comparable(p, column(alias, p.column)), self.binder.bind(text, cast_of(p))
             )
@@ -91,7 +91,7 @@ class Compiler:
             self.binder.bind([k[i] for k in keys], cast_of(p))
             for i, p in enumerate(record_type.key_properties)
         ]
-        where = [
+        where: list[sql.Composable] = [
             sql.SQL("{} = k.{}").format(comparable(p, column(alias, p.column)), name)
             for p, name in zip(record_type.key_properties, names, strict=True)
         ]
@@ -232,7 +232,7 @@ class Compiler:
             where.append(beyond(keys, window.after, self.binder))
         if window.before is not None:
             where.append(beyond(backwards, window.before, self.binder))
-        columns = [
+        columns: list[sql.Composable] = [
             sql.SQL("{} AS {}").format(column(alias, c), place) for c, place in places.items()
         ]
         if wants_cursor:
@@ -245,7 +245,7 @@ class Compiler:
             table=table_of(shape.type),
             alias=alias,
             joins=joins,
-            where=_where_clause(where),
+            where=where_clause(where),
             order=order_by(backwards if window.backward else keys),
             limit=sql.Literal(window.limit + 1),
         )
@@ -274,7 +274,7 @@ class Compiler:
     ) -> sql.Composable:
         alias = self.binder.alias()
         return sql.SQL("(SELECT count(*) FROM {} {}{})").format(
-            table_of(shape.type), alias, _where_clause(self._where(shape, link, alias))
+            table_of(shape.type), alias, where_clause(self._where(shape, link, alias))
         )
 
     def _exists(
@@ -293,7 +293,7 @@ class Compiler:
         where = self._where(shape, link, alias)
         where.append(beyond(keys, values, self.binder, inclusive=True))
         return sql.SQL("EXISTS (SELECT FROM {} {}{}{})").format(
-            table_of(shape.type), alias, joins, _where_clause(where)
+            table_of(shape.type), alias, joins, where_clause(where)
         )
 
     def _page_info(
@@ -311,7 +311,7 @@ class Compiler:
             else:
                 forward = name == "hasNextPage"
                 edge = window.before if forward else window.after
-                ways = [more] if forward is not window.backward else []
+                ways: list[sql.Composable] = [more] if forward is not window.backward else []
                 if edge is not None:
                     ways.append(self._exists(shape, link, edge, backward=not forward))
                 value = sql.SQL(" OR ").join(ways) if ways else sql.SQL("FALSE")
@@ -399,12 +399,14 @@ def _gather(
 def as_object(items: list[tuple[str, sql.Composable]]) -> sql.Composable:
     """A scalar expression: a JSON object with these members in this order."""
     members = [sql.SQL("{} AS {}").format(value, quoted(key)) for key, value in items]
-    return sql.SQL("(SELECT row_to_json(x) FROM (SELECT {}) x)").format(sql.SQL(", ").join(members))
+    return sql.SQL("(SELECT row_to_json(x.*) FROM (SELECT {}) x)").format(
+        sql.SQL(", ").join(members)
+    )
 
 
 def text_literal(text: str) -> sql.Composable:
     return sql.Literal(text) + sql.SQL("::text")
 
 
-def _where_clause(conditions: list[sql.Composable]) -> sql.Composable:
+def where_clause(conditions: list[sql.Composable]) -> sql.Composable:
     return sql.SQL(" WHERE ") + both(conditions) if conditions else sql.SQL("")

@@ -10,6 +10,7 @@ from graphql import (
     GraphQLDirective,
     GraphQLField,
     GraphQLID,
+    GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLSchema,
@@ -18,6 +19,7 @@ from graphql import (
 )
 
 from gateway.resolvers import (
+    resolve_aggregate,
     resolve_get,
     resolve_list,
     resolve_node,
@@ -25,11 +27,13 @@ from gateway.resolvers import (
     search_resolver,
 )
 from gateway.schema import search
+from gateway.schema.aggregates import Aggregates
 from gateway.schema.filters import Inputs
 from gateway.schema.mutations import Mutations, upper
 from gateway.schema.records import NODE, Records
 from gateway.schema.scalars import DURATION
 from stores.contract.model import Contract, RecordType
+from stores.errors import ContractError
 
 FRESHNESS = GraphQLDirective(
     "freshness",
@@ -46,7 +50,7 @@ FRESHNESS = GraphQLDirective(
 
 
 def build_schema(contract: Contract) -> GraphQLSchema:
-    """The executable schema of a contract."""
+    """The executable schema of a contract. Raises ContractError where names of it collide in GraphQL."""
     records = Records(contract, Inputs(contract))
     query: dict[str, GraphQLField] = {
         "node": GraphQLField(
@@ -57,14 +61,27 @@ def build_schema(contract: Contract) -> GraphQLSchema:
     }
     mutation: dict[str, GraphQLField] = {}
     for record_type in contract.types.values():
-        query.update(_queries(record_type, records))
-        mutation.update(Mutations(record_type, records, resolve_write).fields())
-    return GraphQLSchema(
-        GraphQLObjectType("Query", query),
-        GraphQLObjectType("Mutation", mutation) if mutation else None,
-        types=list(records.objects.values()),
-        directives=[*specified_directives, FRESHNESS],
-    )
+        _add(query, _queries(record_type, records))
+        _add(mutation, Mutations(record_type, records, resolve_write).fields())
+    try:
+        return GraphQLSchema(
+            GraphQLObjectType("Query", query),
+            GraphQLObjectType("Mutation", mutation) if mutation else None,
+            types=list(records.objects.values()),
+            directives=[*specified_directives, FRESHNESS],
+        )
+    except TypeError as error:
+        raise ContractError(f"the contract's names make no GraphQL schema: {error}") from None
+
+
+def _add(fields: dict[str, GraphQLField], more: dict[str, GraphQLField]) -> None:
+    for name in more:
+        if name in fields:
+            raise ContractError(
+                f"two types of the contract lead to the GraphQL field {name}",
+                hint="give one of them another name or plural",
+            )
+    fields.update(more)
 
 
 def _queries(record_type: RecordType, records: Records) -> dict[str, Any]:
@@ -78,14 +95,21 @@ def _queries(record_type: RecordType, records: Records) -> dict[str, Any]:
         )
     if "list" in allowed:
         found[record_type.plural] = GraphQLField(
-            GraphQLNonNull(records.connections[record_type.name]),
+            records.connections[record_type.name],
             records.page_arguments(record_type),
             resolve=resolve_list(record_type),
+        )
+    if "aggregate" in allowed:
+        aggregates = Aggregates(record_type, records.inputs)
+        found[f"{record_type.plural}Aggregate"] = GraphQLField(
+            GraphQLList(GraphQLNonNull(aggregates.output())),
+            aggregates.arguments(),
+            resolve=resolve_aggregate(record_type),
         )
     if "search" in allowed and record_type.searchable:
         kind = search.connection(record_type, records)
         found[f"search{upper(record_type.plural)}"] = GraphQLField(
-            GraphQLNonNull(kind),
+            kind,
             search.arguments(record_type, records),
             resolve=search_resolver(record_type, kind),
         )

@@ -30,7 +30,9 @@ def by_key(source: Any, info: GraphQLResolveInfo, **_args: Any) -> Any:
     return source[info.path.key]
 
 
-def field(kind: Any, description: str | None = None, **args: GraphQLArgument) -> GraphQLField:
+def field(
+    kind: Any, description: str | None = None, args: dict[str, GraphQLArgument] | None = None
+) -> GraphQLField:
     return GraphQLField(kind, args, resolve=by_key, description=description)
 
 
@@ -105,7 +107,7 @@ class Records:
         target = self.contract.types[relation.target]
         if relation.many:
             return field(
-                GraphQLNonNull(self.connections[target.name]), **self.page_arguments(target)
+                GraphQLNonNull(self.connections[target.name]), args=self.page_arguments(target)
             )
         return field(self.objects[target.name])
 

@@ -3,6 +3,7 @@ serializing mostly hands them through; input is checked against the property by 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from graphql import (
@@ -33,10 +34,8 @@ def _big_out(value: Any) -> Any:
 
 def _big_in(value: Any) -> int:
     if isinstance(value, str) and len(value) <= 40:
-        try:
+        with suppress(ValueError):
             value = int(value)
-        except ValueError:
-            pass
     if isinstance(value, float) and value.is_integer() and abs(value) <= SAFE:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:

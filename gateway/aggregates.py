@@ -1,0 +1,227 @@
+"""What `citiesAggregate` asks for, resolved against the contract: groups, measures, having, order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from gateway.filters import MAX_LIST, parse_filter
+from gateway.names import property_of
+from gateway.orders import Direction, orderable
+from gateway.selection import Selected
+from gateway.shapes import TypeName
+from gateway.shaping import read_size
+from gateway.visibility import Visibility
+from stores.contract.model import Logical, Property, RecordType, Scalar
+from stores.errors import InputError, LimitError
+from stores.query import Filter, Op
+from stores.values import coerce
+
+MAX_GROUPS = 5
+"""Properties in one groupBy."""
+MAX_CONDITIONS = 50
+FUNCTIONS = ("countDistinct", "sum", "avg", "min", "max")
+
+_NUMBERS = (Scalar.INT, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL)
+_RANGED = (
+    *_NUMBERS, Scalar.STRING, Scalar.DATE, Scalar.TIMESTAMP, Scalar.DATETIME, Scalar.TIME,
+)  # fmt: skip
+_SUMS = {Scalar.INT: (Scalar.BIGINT, "bigint"), Scalar.FLOAT: (Scalar.FLOAT, "double precision")}
+
+_COUNT = Property("count", "count", "count", Logical.INTEGER, Scalar.BIGINT, "bigint")
+
+
+def has_function(function: str, prop: Property) -> bool:
+    """Whether `function` can be taken of the property."""
+    if not orderable(prop):
+        return False
+    if function in ("sum", "avg"):
+        return prop.scalar in _NUMBERS
+    return function == "countDistinct" or prop.scalar in _RANGED
+
+
+def result_of(function: str, prop: Property | None) -> Property:
+    """A property as the result of `function` over `prop` would be one: its scalar and type."""
+    if prop is None or function == "countDistinct":
+        return _COUNT
+    if function in ("min", "max"):
+        return prop
+    if function == "sum":
+        scalar, sql_type = _SUMS.get(prop.scalar, (Scalar.DECIMAL, "numeric"))
+    elif prop.scalar is Scalar.DECIMAL:
+        scalar, sql_type = Scalar.DECIMAL, "numeric"
+    else:
+        scalar, sql_type = Scalar.FLOAT, "double precision"
+    return replace(prop, scalar=scalar, sql_type=sql_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """`function` of `property`; `count` has none."""
+
+    function: str
+    property: Property | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The value that a group's records share."""
+
+    property: Property
+
+
+Term: TypeAlias = "Measure | Group"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A member of the answer: a term, or an object of such (`sum { population }`)."""
+
+    key: str
+    value: Term | TypeName | tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Having:
+    measure: Measure
+    op: Op
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateShape:
+    type: RecordType
+    filter: Filter
+    groups: tuple[Property, ...]
+    having: tuple[Having, ...]
+    order: tuple[tuple[Term, Direction], ...]
+    limit: int
+    parts: tuple[Part, ...]
+
+
+def aggregate_shape(
+    record_type: RecordType,
+    args: Mapping[str, Any],
+    fields: tuple[Selected, ...],
+    visibility: Visibility,
+) -> AggregateShape:
+    """Raises InputError, LimitError, ForbiddenError."""
+    return _Reader(record_type, args, visibility).shape(fields)
+
+
+class _Reader:
+    def __init__(
+        self, record_type: RecordType, args: Mapping[str, Any], visibility: Visibility
+    ) -> None:
+        self.type = record_type
+        self.args = args
+        self.visibility = visibility
+        names = list(dict.fromkeys(args.get("groupBy") or ()))
+        if len(names) > MAX_GROUPS:
+            raise LimitError(f"groupBy has more than {MAX_GROUPS} properties")
+        self.groups = tuple(self._property(n, "group") for n in names)
+
+    def shape(self, fields: tuple[Selected, ...]) -> AggregateShape:
+        most = self.type.expose.page_limit
+        first = read_size("first", self.args.get("first"), most)
+        order = [self._order(entry) for entry in self.args.get("orderBy") or ()]
+        if len(order) > MAX_GROUPS * 2:
+            raise LimitError(f"orderBy has more than {MAX_GROUPS * 2} steps")
+        return AggregateShape(
+            self.type,
+            parse_filter(self.type, self.args.get("filter"), self.visibility),
+            self.groups,
+            self._having(),
+            (*order, *((Group(p), Direction.ASC) for p in self.groups)),
+            most if first is None else first,
+            tuple(self._part(f) for f in fields),
+        )
+
+    def _property(self, name: str, what: str) -> Property:
+        prop = property_of(self.type, name)
+        if prop is None:
+            raise InputError(f"{self.type.graphql} has no property {name}")
+        self.visibility.require_plain(prop, what)
+        return prop
+
+    def _group(self, name: str) -> Group:
+        prop = self._property(name, "group")
+        if prop not in self.groups:
+            raise InputError(f"group.{name} is not in groupBy")
+        return Group(prop)
+
+    def _part(self, field: Selected) -> Part:
+        if field.name == "__typename":
+            return Part(field.key, TypeName(field.key, f"{self.type.graphql}Aggregate"))
+        if field.name == "count":
+            return Part(field.key, Measure("count"))
+        inner: list[Part] = []
+        suffix = field.name[:1].upper() + field.name[1:]
+        for f in field.fields:
+            if f.name == "__typename":
+                inner.append(Part(f.key, TypeName(f.key, f"{self.type.graphql}{suffix}")))
+            elif field.name == "group":
+                inner.append(Part(f.key, self._group(f.name)))
+            else:
+                inner.append(Part(f.key, Measure(field.name, self._property(f.name, "aggregate"))))
+        return Part(field.key, tuple(inner))
+
+    def _order(self, entry: Any) -> tuple[Term, Direction]:
+        one = InputError(
+            "each entry of orderBy must name exactly one field",
+            hint="write [{count: DESC}, {sum: {population: DESC}}]",
+        )
+        if not isinstance(entry, Mapping) or len(entry) != 1:
+            raise one
+        ((name, inner),) = entry.items()
+        term: Term = Measure("count")
+        if name != "count":
+            if not isinstance(inner, Mapping) or len(inner) != 1:
+                raise one
+            ((inside, inner),) = inner.items()
+            if name == "group":
+                term = self._group(inside)
+            else:
+                term = Measure(name, self._property(inside, "aggregate"))
+        if not isinstance(inner, Direction):
+            raise InputError("orderBy must not hold null")
+        return term, inner
+
+    def _having(self) -> tuple[Having, ...]:
+        raw = self.args.get("having")
+        found: list[Having] = []
+        for function, inner in (raw or {}).items():
+            if not isinstance(inner, Mapping):
+                raise InputError(f"having.{function} must not be null")
+            if function == "count":
+                found += _comparisons(Measure("count"), inner, "having.count")
+                continue
+            for name, comparison in inner.items():
+                where = f"having.{function}.{name}"
+                if not isinstance(comparison, Mapping):
+                    raise InputError(f"{where} must not be null")
+                prop = self._property(name, "aggregate")
+                found += _comparisons(Measure(function, prop), comparison, where)
+        if len(found) > MAX_CONDITIONS:
+            raise LimitError(f"having has more than {MAX_CONDITIONS} comparisons")
+        return tuple(found)
+
+
+def _comparisons(measure: Measure, raw: Mapping[str, Any], where: str) -> list[Having]:
+    result = result_of(measure.function, measure.property)
+    found: list[Having] = []
+    for name, operand in raw.items():
+        op = Op(name)
+        if operand is None or (isinstance(operand, list) and None in operand):
+            raise InputError(f"{where}.{name} must not be null")
+        if isinstance(operand, list) and len(operand) > MAX_LIST:
+            raise LimitError(f"{where}.{name} has more than {MAX_LIST} values")
+        if op is Op.IS_NULL:
+            value: Any = operand
+        elif op in (Op.IN, Op.NOT_IN):
+            value = [coerce(result, v) for v in operand]
+        else:
+            value = coerce(result, operand)
+        found.append(Having(measure, op, value))
+    return found

@@ -1,0 +1,110 @@
+"""The types of `citiesAggregate`: groups, measures, and the inputs that choose among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInt,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+)
+
+from gateway.aggregates import FUNCTIONS, has_function, result_of
+from gateway.names import field_of
+from gateway.orders import orderable
+from gateway.schema.filters import DIRECTION, Inputs
+from gateway.schema.records import field
+from gateway.schema.scalars import BIGINT, nullable_output
+from stores.contract.model import Property, RecordType
+
+
+class Aggregates:
+    """The output type and the arguments of one record type's aggregate field."""
+
+    def __init__(self, record_type: RecordType, inputs: Inputs) -> None:
+        self.type = record_type
+        self.inputs = inputs
+        self.groupable = [p for p in record_type.properties if orderable(p)]
+        self.measured = {
+            f: [p for p in record_type.properties if has_function(f, p)] for f in FUNCTIONS
+        }
+
+    def _named(self, props: list[Property]) -> list[tuple[str, Property]]:
+        return [(field_of(self.type, p), p) for p in props]
+
+    def output(self) -> GraphQLObjectType:
+        fields = {"count": field(GraphQLNonNull(BIGINT), "Records in the group.")}
+        name = self.type.graphql
+        group = {n: field(nullable_output(p)) for n, p in self._named(self.groupable)}
+        if group:
+            fields["group"] = field(
+                GraphQLNonNull(GraphQLObjectType(f"{name}Group", group)),
+                "What the group's records share; only what is in groupBy.",
+            )
+        for function, props in self.measured.items():
+            values = {
+                n: field(nullable_output(result_of(function, p))) for n, p in self._named(props)
+            }
+            if values:
+                kind = GraphQLObjectType(f"{name}{_upper(function)}", values)
+                fields[function] = field(GraphQLNonNull(kind))
+        return GraphQLObjectType(f"{name}Aggregate", fields)
+
+    def arguments(self) -> dict[str, GraphQLArgument]:
+        name = self.type.graphql
+        having: dict[str, Any] = {"count": GraphQLInputField(self._comparison("count", None))}
+        order: dict[str, Any] = {"count": GraphQLInputField(DIRECTION)}
+        group = {n: GraphQLInputField(DIRECTION) for n, _ in self._named(self.groupable)}
+        if group:
+            order["group"] = GraphQLInputField(GraphQLInputObjectType(f"{name}GroupOrder", group))
+        for function, props in self.measured.items():
+            named = self._named(props)
+            if not named:
+                continue
+            compared = {n: GraphQLInputField(self._comparison(function, p)) for n, p in named}
+            ordered = {n: GraphQLInputField(DIRECTION) for n, _ in named}
+            at = f"{name}{_upper(function)}"
+            having[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}Having", compared))
+            order[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}Order", ordered))
+        found = {
+            "filter": GraphQLArgument(
+                self.inputs.filters[self.type.name], description="Which records are aggregated."
+            ),
+            "having": GraphQLArgument(
+                GraphQLInputObjectType(f"{name}Having", having),
+                description="Which groups are given. All parts must hold.",
+            ),
+            "orderBy": GraphQLArgument(
+                GraphQLList(
+                    GraphQLNonNull(
+                        GraphQLInputObjectType(
+                            f"{name}AggregateOrder", order, description="Exactly one field."
+                        )
+                    )
+                ),
+                description="By default, and at the end of every order, the group.",
+            ),
+            "first": GraphQLArgument(
+                GraphQLInt,
+                description=f"At most {self.type.expose.page_limit}, which it also is when not given.",
+            ),
+        }
+        # GraphQL keeps three names from being enum values.
+        groups = [n for n, _ in self._named(self.groupable) if n not in ("true", "false", "null")]
+        if groups:
+            kind = GraphQLEnumType(f"{name}GroupBy", {n: n for n in groups})
+            found["groupBy"] = GraphQLArgument(GraphQLList(GraphQLNonNull(kind)))
+        return found
+
+    def _comparison(self, function: str, prop: Property | None) -> GraphQLInputObjectType:
+        return self.inputs.comparison(result_of(function, prop))
+
+
+def _upper(name: str) -> str:
+    return name[:1].upper() + name[1:]
