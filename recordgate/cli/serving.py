@@ -1,0 +1,69 @@
+"""The commands `up`, `serve` and `sync`: gateway and worker in one process, or each alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from recordgate.cli.output import configure_logging, invocation, reported
+
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("up")(up)
+    app.command("serve")(serve)
+    app.command("sync")(sync)
+
+
+def up(ctx: typer.Context, port: Port = None, host: Host = None) -> None:
+    """Gateway and sync worker in one process; sets up a database that is new."""
+    _run(ctx, "up", port=port, host=host)
+
+
+def serve(ctx: typer.Context, port: Port = None, host: Host = None) -> None:
+    """The gateway alone."""
+    _run(ctx, "serve", port=port, host=host)
+
+
+def sync(ctx: typer.Context) -> None:
+    """The sync worker alone."""
+    _run(ctx, "sync")
+
+
+def _run(ctx: typer.Context, role: str, **overrides: Any) -> None:
+    given = invocation(ctx)
+    with reported():
+        settings = given.settings(**overrides)
+        configure_logging(given.verbosity, settings.log_level)
+        contract = given.contract(settings)
+
+        async def main() -> None:
+            from recordgate.runtime import Role, Runtime
+
+            async with Runtime(settings, contract, Role(role)) as runtime:
+                await runtime.run(_announce)
+
+        _looped(main())
+
+
+def _looped(main: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where there is one."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+def _announce(url: str) -> None:
+    typer.echo(f"listening on {url}")
+    sys.stdout.flush()

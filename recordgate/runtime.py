@@ -1,0 +1,206 @@
+"""One process of recordgate: canonical, the stores, the sync worker and the gateway, opened in order,
+run until a signal comes, and closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from gateway.app import make_app
+from gateway.metrics import Metrics
+from gateway.services import Limits, Services
+from recordgate.canonical_access import open_canonical
+from recordgate.http_server import bind, serve
+from recordgate.readiness import make_ready
+from recordgate.secrets_file import token_secret
+from recordgate.settings import Settings
+from recordgate.sync_state import sync_state
+from stores.canonical.connect import make_pool
+from stores.canonical.publication import slot_name
+from stores.contract.model import Contract
+from stores.errors import StoreUnavailable
+from stores.protocols import DocumentStore, SearchStore, Store
+from stores.registry import open_store
+
+log = logging.getLogger("recordgate")
+
+RETRY = 2.0
+"""Seconds between two tries to reach a store that was down at the start."""
+
+
+class Role(StrEnum):
+    UP = "up"
+    SERVE = "serve"
+    SYNC = "sync"
+
+
+class Runtime:
+    """`async with Runtime(settings, contract, role) as runtime: await runtime.run()`."""
+
+    def __init__(self, settings: Settings, contract: Contract, role: Role) -> None:
+        self.settings, self.contract, self.role = settings, contract, role
+        self._exits = contextlib.AsyncExitStack()
+        self._registry = CollectorRegistry()
+        self._stop = asyncio.Event()
+
+    async def __aenter__(self) -> Runtime:
+        try:
+            await self._open()
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._exits.aclose()
+
+    # Opening -----------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        settings = self.settings
+        # Bound before anything else starts: a port in use is the commonest mistake.
+        self._socket = None
+        if self.role is not Role.SYNC:
+            self._socket = bind(settings.host, settings.port)
+            self._exits.callback(self._socket.close)
+        access = await asyncio.to_thread(open_canonical, settings)
+        self._exits.push_async_callback(asyncio.to_thread, access.release)
+        self.url = access.url
+        system, bytewise = await asyncio.to_thread(
+            make_ready, access.url, self.contract, may_apply=self.role is Role.UP
+        )
+        self.documents = cast(DocumentStore, await self._store(settings.documents, "documents"))
+        self.search = cast(SearchStore, await self._store(settings.search, "search"))
+        if self.role is not Role.SERVE:
+            self._open_worker()
+        if self.role is not Role.SYNC:
+            await self._open_gateway(system, bytewise)
+
+    async def _store(self, url: Any, role: str) -> Store:
+        """The store, open; one that is down is tried again in the background."""
+        store = open_store(url.get_secret_value(), self.settings.data_dir, role=role)
+        write = self.role is not Role.SERVE
+        try:
+            await store.open(self.contract, write=write)
+        except StoreUnavailable as error:
+            log.warning("the %s store is not reached, and is tried again: %s", role, error)
+            task = asyncio.ensure_future(self._reopen(store, write))
+            self._exits.push_async_callback(_ended, task)
+        self._exits.push_async_callback(store.close)
+        return store
+
+    async def _reopen(self, store: Store, write: bool) -> None:
+        while True:
+            await asyncio.sleep(RETRY)
+            with contextlib.suppress(StoreUnavailable):
+                await store.open(self.contract, write=write)
+                log.info("the %s store is reached", store.kind)
+                return
+
+    def _open_worker(self) -> None:
+        from sync.metrics import SyncMetrics
+        from sync.sources.registry import open_source
+        from sync.worker import Worker
+
+        settings = self.settings
+        changes = settings.changes.get_secret_value()
+        self.worker = Worker(
+            contract=self.contract,
+            canonical_url=self.url,
+            source=lambda: open_source(changes, self.contract, self.url),
+            sinks={"documents": self.documents, "search": self.search},
+            batch_size=settings.batch_size,
+            backlog_memory_keys=settings.backlog_memory_keys,
+            metrics=SyncMetrics(self._registry),
+        )
+
+    async def _open_gateway(self, system: str, bytewise: bool) -> None:
+        settings = self.settings
+        milliseconds = round(settings.statement_timeout * 1000)
+        pool = make_pool(
+            self.url,
+            settings.pool_size,
+            options=f"-c statement_timeout={milliseconds}",
+            application_name="recordgate gateway",
+        )
+        await pool.open()
+        self._exits.push_async_callback(pool.close)
+        self.services = Services(
+            self.contract,
+            pool,
+            self.documents,
+            self.search,
+            system,
+            token_secret(settings),
+            Limits(
+                settings.statement_timeout,
+                settings.max_body_bytes,
+                settings.max_depth,
+                settings.max_aliases,
+                settings.max_tokens,
+            ),
+            bytewise,
+        )
+        slot = slot_name(self.contract)
+        self.app = make_app(
+            self.services, Metrics(self._registry), more_state=lambda: sync_state(pool, slot)
+        )
+
+    # Running -----------------------------------------------------------------------------------
+
+    async def run(self, announce: Callable[[str], None]) -> None:
+        """Run until SIGINT or SIGTERM; a second one ends at once, without draining. `announce` gets the
+        gateway's URL when it answers."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled, number)
+        parts: list[Awaitable[None]] = []
+        if self._socket is not None:
+            parts.append(serve(self.app, self._socket, self._stop, announce))
+        if self.role is not Role.SERVE:
+            parts.append(self._work())
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            self._stop.set()
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        """The worker, until `stop`; what it has written is published before it ends."""
+        work = asyncio.ensure_future(self.worker.run())
+        stopped = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await self.worker.stop()
+        await work
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set():
+            log.warning("a second signal: ending at once")
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            return
+        log.info("stopping")
+        self._stop.set()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

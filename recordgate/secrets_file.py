@@ -1,0 +1,52 @@
+"""The secret that signs tokens: from the file that the settings name, or made once in data_dir."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from recordgate.settings import Settings
+from stores.errors import SetupError
+
+SHORTEST = 16
+"""Bytes."""
+
+
+def token_secret(settings: Settings) -> bytes:
+    """At least SHORTEST bytes. Two processes that start at once get the same. Raises SetupError."""
+    path = settings.token_secret_file
+    if path is None:
+        path = settings.data_dir / "token.secret"
+        _make(path)
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise SetupError(f"token_secret_file {path} cannot be read: {error.strerror}") from None
+    if len(secret) < SHORTEST:
+        raise SetupError(
+            f"token_secret_file {path} holds less than {SHORTEST} bytes",
+            hint="fill it with random text, the same for every gateway",
+        )
+    return secret
+
+
+def _make(path: Path) -> None:
+    """Create the file whole or not at all, readable by its owner only."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)  # fails where another process was faster
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise SetupError(f"{path} cannot be made: {error.strerror}") from None
