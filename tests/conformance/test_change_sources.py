@@ -343,7 +343,8 @@ def test_keys_are_printed_as_in_canonicals_pinned_sessions(database: str) -> Non
         ):  # fmt: skip
             conn.execute(f"ALTER DATABASE {name} SET {setting}".encode())
         conn.execute(
-            f"CREATE TABLE odd ({columns}, PRIMARY KEY ({', '.join(kinds)}));"
+            "CREATE DOMAIN answer AS boolean; CREATE DOMAIN verdict AS answer;"
+            f" CREATE TABLE odd ({columns}, PRIMARY KEY ({', '.join(kinds)}));"
             " CREATE TABLE other (id int PRIMARY KEY)".encode()
         )
     for source in SOURCES.values():
