@@ -95,7 +95,8 @@ def from_text(prop: Property, text: str) -> Any:
 
 
 def to_text(prop: Property, value: Any) -> str:
-    """The text form of a Python value, as `value::text` prints it under stores' session settings."""
+    """The text form of a Python value, as `value::text` prints it under stores' session settings; of a
+    float, one that reads back as the same (Postgres and Python round the last digit otherwise)."""
     if prop.array:
         return "{" + ",".join(_element(prop, item) for item in value) + "}"
     return _text(prop, value)
@@ -134,12 +135,6 @@ def _float_text(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
-    # Postgres goes over to an exponent at 1e15, Python at 1e16.
-    if 1e15 <= abs(value) < 1e16:
-        digits = str(Decimal(repr(value)).normalize().as_tuple().digits)
-        mantissa = "".join(c for c in digits if c.isdigit())
-        tail = "." + mantissa[1:] if len(mantissa) > 1 else ""
-        return f"{'-' if value < 0 else ''}{mantissa[0]}{tail}e+15"
     return repr(value).removesuffix(".0")
 
 
@@ -150,7 +145,7 @@ def _element(prop: Property, value: Any) -> str:
     if isinstance(value, bool):
         return "t" if value else "f"
     text = _text(prop, value)
-    if text and text.lower() != "null" and not re.search(r'[\s{},"\\]', text):
+    if text and text.lower() != "null" and not re.search(r'[ \t\n\r\v\f{},"\\]', text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

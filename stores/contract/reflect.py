@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "v3.2.0"
 _WRAP = 100
+_SAME = "another column has the same name already, letter case aside"
 
 _LOGICAL = {
     Scalar.STRING: "string", Scalar.UUID: "string", Scalar.BYTES: "string", Scalar.INT: "integer",
@@ -180,9 +181,11 @@ def _name_columns(table: Table) -> dict[str, str]:
     """Column → property name: the column's own where it can be one."""
     taken: set[str] = set()
     found: dict[str, str] = {}
+    columns: set[str] = set()
     for column in table.columns:
-        if _left_out(column):
+        if _left_out(column) or column.name.lower() in columns:
             continue
+        columns.add(column.name.lower())
         stem = _ascii(column.name)
         reserved = names.camel(stem) in names.RESERVED_FIELDS or (
             names.camel(stem) == "id" and table.key != (column.name,)
@@ -217,7 +220,7 @@ def _object(
 ) -> dict[str, Any]:
     table = named.table
     notes += [
-        f"column {table.name}.{column.name!r}: {_left_out(column)}"
+        f"column {table.name}.{column.name!r}: {_left_out(column) or _SAME}"
         for column in table.columns
         if column.name not in named.properties
     ]

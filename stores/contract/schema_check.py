@@ -24,9 +24,23 @@ def _schema() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _validator() -> Any:
-    from jsonschema import Draft201909Validator
+    """The validator of the standard, with a faster `unevaluatedProperties`: jsonschema's own takes 70 % of
+    the time and names known keys beside a wrong one."""
+    from jsonschema import Draft201909Validator, ValidationError, validators
 
-    return Draft201909Validator(_schema())
+    known: dict[int, set[str]] = {}
+
+    def unknown_keys(_: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if allowed is False and isinstance(instance, dict):
+            if id(schema) not in known:
+                known[id(schema)] = _known_keys(schema)
+            if not known[id(schema)].issuperset(instance):
+                yield ValidationError("unknown keys")
+
+    fast = validators.extend(  # type: ignore[no-untyped-call]
+        Draft201909Validator, {"unevaluatedProperties": unknown_keys}
+    )
+    return fast(_schema())
 
 
 def check_schema(source: Source, findings: Findings) -> None:

@@ -1,0 +1,339 @@
+"""`contract init` describes the tables of a real database so that recordgate can attach to them, and says
+what it leaves out and why. Text forms of values are those that this database prints."""
+
+import json
+import re
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stores.canonical.connect import connect
+from stores.contract.lint import lint_text
+from stores.contract.load import load_contract
+from stores.contract.model import Contract, Logical, Property, Scalar
+from stores.contract.reflect import contract_from_database
+from stores.errors import ContractError, SetupError
+from stores.values import coerce, to_text
+
+TABLES = r"""
+CREATE SCHEMA other;
+CREATE TYPE mood AS ENUM ('sad', 'ok', '1e5', 'no');
+CREATE TYPE "Mixed Mood" AS ENUM ('A b', 'c,"d');
+CREATE DOMAIN email AS text CHECK (value LIKE '%@%') NOT NULL;
+CREATE DOMAIN price AS numeric(10,2);
+
+CREATE TABLE users (
+    id bigserial PRIMARY KEY, "userName" text NOT NULL, email email, mood mood DEFAULT 'ok',
+    "Mixed" "Mixed Mood", moods mood[], prices price[], created_at timestamptz NOT NULL, plain timestamp(3),
+    ip inet, doc json, docs jsonb[], blob bytea, tags varchar(20)[], born interval,
+    manager_id bigint REFERENCES users,
+    full_name text GENERATED ALWAYS AS ("userName" || '!') STORED);
+COMMENT ON TABLE users IS E'People: #1 "quoted"\nand more';
+COMMENT ON COLUMN users.ip IS '- last: {seen}';
+CREATE TABLE orders (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id bigint NOT NULL REFERENCES users,
+    buyer_id bigint UNIQUE REFERENCES users, placed date, code char(3) UNIQUE, amount numeric, at time);
+CREATE TABLE "Order Items" (
+    order_id int REFERENCES orders, "line-no" int, cursor text, id int NOT NULL, qty smallint, price price,
+    PRIMARY KEY (order_id, "line-no"), UNIQUE (order_id, qty));
+CREATE TABLE shipments (
+    id uuid PRIMARY KEY, order_id int, line_no int,
+    FOREIGN KEY (order_id, line_no) REFERENCES "Order Items" (order_id, "line-no"));
+CREATE TABLE measurements (ts timestamptz, sensor int, value real, PRIMARY KEY (ts, sensor)) PARTITION BY RANGE (ts);
+CREATE TABLE measurements_2024 PARTITION OF measurements FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE cities (id int PRIMARY KEY, name text);
+CREATE UNIQUE INDEX ON cities (name);
+CREATE TABLE city (id int PRIMARY KEY, name text);
+CREATE UNIQUE INDEX ON city (name) WHERE name <> '';
+CREATE TABLE node (id int PRIMARY KEY, "order" text, "select" int, "and" int);
+CREATE TABLE "a.b" (id int PRIMARY KEY, "Status" text, status text);
+CREATE TABLE "überblick" (id int PRIMARY KEY, "größe" int);
+CREATE TABLE other.far (id int PRIMARY KEY, name text);
+CREATE TABLE near (far_id int PRIMARY KEY REFERENCES other.far, weird interval day to second);
+
+CREATE VIEW a_view AS SELECT 1 AS id;
+CREATE MATERIALIZED VIEW a_matview AS SELECT 1 AS id;
+CREATE TABLE no_key (a int);
+CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
+CREATE TABLE deferred (id int, PRIMARY KEY (id) DEFERRABLE);
+CREATE TABLE float_key (f float8 PRIMARY KEY);
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
+CREATE TABLE "sch""q" (id int PRIMARY KEY);
+"""
+
+
+@pytest.fixture
+def tables(database: str) -> str:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(TABLES)
+    return database
+
+
+def described(url: str, schema: str, folder: Path) -> tuple[str, Contract]:
+    with connect(url) as conn:
+        text = contract_from_database(conn, schema)
+    path = folder / "init.yaml"
+    path.write_text(text, "utf-8")
+    assert [str(f) for f in lint_text(text)] == []
+    return text, load_contract(path)
+
+
+def test_tables_of_every_kind_come_back_as_they_are(tables: str, tmp_path: Path) -> None:
+    _, contract = described(tables, "public", tmp_path)
+    assert not contract.managed
+    assert {t.table: (t.schema, t.key) for t in contract.types.values()} == {
+        "users": ("public", ("id",)),
+        "orders": ("public", ("id",)),
+        "Order Items": ("public", ("order_id", "line-no")),
+        "shipments": ("public", ("id",)),
+        "measurements": ("public", ("ts", "sensor")),
+        "cities": ("public", ("id",)),
+        "city": ("public", ("id",)),
+        "node": ("public", ("id",)),
+        "a.b": ("public", ("id",)),
+        "überblick": ("public", ("id",)),
+        "near": ("public", ("far_id",)),
+        "child": ("public", ("id",)),
+    }
+    users = contract.types["users"]
+    assert (users.single, users.plural, users.graphql) == ("user", "users", "User")
+    assert users.description == 'People: #1 "quoted"\nand more'
+    assert users.by_column["ip"].description == "- last: {seen}"
+    assert {p.column: (p.sql_type, p.scalar, p.array, p.required) for p in users.properties} == {
+        "id": ("bigint", Scalar.BIGINT, False, True),
+        "userName": ("text", Scalar.STRING, False, True),
+        "email": ("text", Scalar.STRING, False, True),
+        "mood": ("public.mood", Scalar.STRING, False, False),
+        "Mixed": ('public."Mixed Mood"', Scalar.STRING, False, False),
+        "moods": ("public.mood[]", Scalar.STRING, True, False),
+        "prices": ("numeric(10,2)[]", Scalar.DECIMAL, True, False),
+        "created_at": ("timestamp with time zone", Scalar.TIMESTAMP, False, True),
+        "plain": ("timestamp(3) without time zone", Scalar.DATETIME, False, False),
+        "ip": ("inet", Scalar.STRING, False, False),
+        "doc": ("json", Scalar.JSON, False, False),
+        "blob": ("bytea", Scalar.BYTES, False, False),
+        "tags": ("character varying(20)[]", Scalar.STRING, True, False),
+        "born": ("interval", Scalar.STRING, False, False),
+        "manager_id": ("bigint", Scalar.BIGINT, False, False),
+        "full_name": ("text", Scalar.STRING, False, False),
+    }
+    assert users.by_column["mood"].enum == ("sad", "ok", "1e5", "no")
+    assert users.by_column["moods"].enum == ("sad", "ok", "1e5", "no")
+    assert users.by_column["Mixed"].enum == ("A b", 'c,"d')
+    orders = contract.types["orders"]
+    generated = {p.column for t in (users, orders) for p in t.properties if p.generated}
+    assert generated == {"full_name", "id"}
+    assert {p.column for p in orders.properties if p.unique} == {"buyer_id", "code"}
+
+
+def test_keys_and_relationships_come_back(tables: str, tmp_path: Path) -> None:
+    _, contract = described(tables, "public", tmp_path)
+    by_table = {t.table: t for t in contract.types.values()}
+    owners = {
+        (t.table, r.columns): (contract.types[r.target].table, r.target_columns, r.many)
+        for t in contract.types.values()
+        for r in t.relations
+        if r.owner
+    }
+    assert owners == {
+        ("users", ("manager_id",)): ("users", ("id",), False),
+        ("orders", ("user_id",)): ("users", ("id",), False),
+        ("orders", ("buyer_id",)): ("users", ("id",), False),
+        ("Order Items", ("order_id",)): ("orders", ("id",), False),
+        ("shipments", ("order_id", "line_no")): ("Order Items", ("order_id", "line-no"), False),
+    }
+    inverse = {r.name: r.many for r in by_table["users"].relations if not r.owner}
+    assert inverse == {"users": True, "ordersByUser": True, "orderByBuyer": False}
+    assert by_table["Order Items"].unique_together == (("order_id", "qty"),)
+    # A unique index counts as well as a constraint; a partial one says nothing about all rows.
+    assert by_table["cities"].by_column["name"].unique
+    assert not by_table["city"].by_column["name"].unique
+
+
+def test_names_that_graphql_cannot_take_get_others(tables: str, tmp_path: Path) -> None:
+    _, contract = described(tables, "public", tmp_path)
+    by_table = {t.table: t for t in contract.types.values()}
+    items = by_table["Order Items"]
+    assert (items.name, items.single, items.plural) == ("Order_Items", "orderItem", "orderItems")
+    assert {p.column: p.graphql for p in items.properties} == {
+        "order_id": "orderId", "line-no": "lineNo", "cursor": "cursorValue", "id": "idValue",
+        "qty": "qty", "price": "price",
+    }  # fmt: skip
+    assert by_table["node"].single != "node"
+    assert by_table["node"].by_column["and"].graphql == "andValue"
+    assert len({by_table["city"].single, by_table["cities"].single}) == 2
+    assert by_table["überblick"].name == "uberblick"
+    # Names differing in case only: both columns are there in the table, one can be in the contract.
+    assert {p.column for p in by_table["a.b"].properties} in ({"id", "Status"}, {"id", "status"})
+
+
+def test_what_is_left_out_says_why(tables: str, tmp_path: Path) -> None:
+    text, _ = described(tables, "public", tmp_path)
+    comment = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    for what, why in {
+        "view 'a_view'": "no changes",
+        "materialized view 'a_matview'": "no changes",
+        "table 'no_key'": "no primary key",
+        "table 'unlogged'": "write-ahead log",
+        "table 'deferred'": "no primary key that is checked at once",
+        "table 'float_key'": "cannot be a key",
+        "table 'parent'": "inherit",
+        "table 'sch\"q'": "quote",
+        "column users.'docs'": "array of jsonb",
+        "column near.'weird'": "interval day to second",
+        "foreign key near(far_id)": "other.far is not in this contract",
+        "column a.b.'status'": "already",
+    }.items():
+        assert re.search(re.escape(what) + ".*" + re.escape(why), comment), what
+    assert "measurements_2024" not in text
+
+
+def test_another_schema_is_attached_to(tables: str, tmp_path: Path) -> None:
+    _, contract = described(tables, "other", tmp_path)
+    assert [(t.schema, t.table) for t in contract.types.values()] == [("other", "far")]
+
+
+def test_the_same_database_gives_the_same_contract(tables: str) -> None:
+    with connect(tables) as conn:
+        assert contract_from_database(conn, "public") == contract_from_database(conn, "public")
+
+
+def test_the_contract_reads_and_writes_nothing_but_the_catalog(tables: str) -> None:
+    with connect(tables, autocommit=False) as conn:
+        conn.read_only = True
+        assert contract_from_database(conn, "public")
+
+
+def test_a_schema_without_tables_is_refused(database: str) -> None:
+    with connect(database) as conn:
+        with pytest.raises(SetupError, match="no schema 'nowhere'"):
+            contract_from_database(conn, "nowhere")
+        with pytest.raises(ContractError, match="nothing in the schema 'public'"):
+            contract_from_database(conn, "public")
+        conn.execute("CREATE TABLE public.no_key (a int)")
+        with pytest.raises(ContractError, match=r"no_key.*no primary key"):
+            contract_from_database(conn, "public")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from recordgate.cli.app import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_commands(tables: str, tmp_path: Path) -> None:
+    made = tmp_path / "made.yaml"
+    first = run("contract", "init", "--from", tables, "--schema", "other", "--output", str(made))
+    assert (first.returncode, first.stdout) == (0, "")
+    printed = run("contract", "init", "--from", tables, "--schema", "other")
+    assert (printed.returncode, printed.stdout) == (0, made.read_text("utf-8"))
+    again = run("contract", "init", "--from", tables, "--schema", "other", "--output", str(made))
+    assert again.returncode == 1
+    assert "SETUP" in again.stderr
+
+    sound = run("contract", "lint", str(made))
+    assert (sound.returncode, sound.stdout) == (0, "1 checked, nothing found\n")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(made.read_text("utf-8").replace("logicalType: string", "logicalType: strng"))
+    line = next(i for i, t in enumerate(broken.read_text().splitlines(), 1) if "strng" in t)
+    refused = run("contract", "lint", str(made), str(broken))
+    assert refused.returncode == 1
+    assert re.search(rf"^{re.escape(str(broken))}:{line}:\d+: UNSUPPORTED_TYPE: ", refused.stdout)
+    assert "hint: did you mean 'string'?" in refused.stdout
+    as_json = json.loads(run("contract", "lint", str(broken), "--json").stdout)
+    assert as_json["errors"] == 1
+    assert (as_json["findings"][0]["line"], as_json["findings"][0]["code"]) == (
+        line,
+        "UNSUPPORTED_TYPE",
+    )
+
+    same = run("contract", "diff", str(made), str(made))
+    assert (same.returncode, same.stdout) == (0, "no differences\n")
+    less = tmp_path / "less.yaml"
+    less.write_text(
+        re.sub(
+            r"  - name: name\n    logicalType: string\n    physicalType: text\n",
+            "",
+            made.read_text(),
+        )
+    )
+    lost = run("contract", "diff", str(made), str(less), "--json")
+    assert lost.returncode == 1
+    assert json.loads(lost.stdout)["breaking"] == [
+        {"where": "far.name", "message": "the property is gone"}
+    ]
+    assert run("contract", "diff", str(less), str(made)).returncode == 0
+    assert run("contract", "diff", str(broken), str(made)).returncode == 1
+
+
+def test_a_database_that_is_not_there_is_a_clear_error() -> None:
+    found = run("contract", "init", "--from", "postgresql://x:topsecret@127.0.0.1:1/none")
+    assert found.returncode == 1
+    assert "error: STORE_UNAVAILABLE" in found.stderr
+    assert "topsecret" not in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
+
+
+VALUES: list[tuple[Scalar, str, st.SearchStrategy[Any]]] = [
+    (Scalar.STRING, "text", st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))),
+    (Scalar.INT, "integer", st.integers(-(2**31), 2**31 - 1)),
+    (Scalar.BIGINT, "bigint", st.integers(-(2**63), 2**63 - 1)),
+    (Scalar.FLOAT, "double precision", st.floats(allow_nan=False, allow_infinity=False)),
+    (Scalar.DECIMAL, "numeric(12,2)", st.decimals(-(10**9), 10**9, places=2).map(str)),
+    (Scalar.DECIMAL, "numeric", st.decimals(-(10**9), 10**9, allow_nan=False).map(str)),
+    (Scalar.BOOLEAN, "boolean", st.booleans()),
+    (Scalar.DATE, "date", st.dates().map(str)),
+    (Scalar.TIMESTAMP, "timestamp with time zone", st.datetimes().map(lambda d: d.isoformat() + "Z")),
+    (Scalar.DATETIME, "timestamp without time zone", st.datetimes().map(lambda d: d.isoformat())),
+    (Scalar.TIME, "time without time zone", st.times().map(lambda t: t.isoformat())),
+    (Scalar.UUID, "uuid", st.uuids().map(str)),
+    (Scalar.BYTES, "bytea", st.sampled_from(["", "AAECAw==", "/w=="])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("array", [False, True], ids=["one", "list"])
+@pytest.mark.parametrize(("scalar", "sql_type", "strategy"), VALUES, ids=[v[1] for v in VALUES])
+def test_the_text_of_a_value_is_what_postgres_prints(
+    postgres: str, scalar: Scalar, sql_type: str, strategy: st.SearchStrategy[Any], array: bool
+) -> None:
+    if array and scalar is Scalar.BYTES:
+        pytest.skip("lists of bytes are no type of a contract")
+    full = sql_type + ("[]" if array else "")
+    prop = Property("x", "x", "x", Logical.STRING, scalar, full, array)
+
+    with connect(postgres) as conn:
+
+        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(st.none() | strategy, max_size=4) if array else strategy)
+        def agrees(value: Any) -> None:
+            coerced = coerce(prop, value)
+            row = conn.execute(f"SELECT %s::{full}::text", (coerced,)).fetchone()  # type: ignore[call-overload]
+            assert row is not None
+            if scalar is Scalar.FLOAT:
+                # The shortest text is not the same one in Python and Postgres; its value is.
+                assert _floats(row[0]) == _floats(to_text(prop, coerced))
+            else:
+                assert row[0] == to_text(prop, coerced)
+
+        agrees()
+
+
+def _floats(text: str) -> list[float | None]:
+    return [None if part == "NULL" else float(part) for part in text.strip("{}").split(",") if part]
+
+
+def test_a_decimal_has_the_digits_of_its_column() -> None:
+    prop = Property("x", "x", "x", Logical.NUMBER, Scalar.DECIMAL, "numeric(5,2)")
+    assert to_text(prop, Decimal(1)) == "1.00"
