@@ -19,7 +19,7 @@ from psycopg import sql
 
 from recordgate.embedded import EmbeddedPostgres
 
-FAST = {"fsync": "off", "full_page_writes": "off", "log_statement": "none"}
+FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")

@@ -27,13 +27,17 @@ SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "jit": "off",
-    "log_min_messages": "warning",
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+    "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] ",
     "logging_collector": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-"""Sized for a laptop. `max_slot_wal_keep_size` bounds what a forgotten slot can hold back."""
+"""Sized for a laptop. `max_slot_wal_keep_size` bounds what a forgotten slot can hold back. The log holds the
+server's own events only: errors of statements carry values of rows, and would make it grow."""
 
 STOP_FAST = 60.0
 STOP_IMMEDIATE = 10.0

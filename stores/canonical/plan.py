@@ -127,14 +127,20 @@ def _orphan_steps(
     contract: Contract, publication: catalog.Publication | None, names: set[catalog.Name]
 ) -> Iterator[Step]:
     """Tables that an earlier version of the contract had: the publication still names them."""
-    for schema, table in sorted((publication.tables if publication else frozenset()) - names):
+    gone = sorted((publication.tables if publication else frozenset()) - names)
+    if gone:
+        listed = ", ".join(table_text(*name) for name in gone)
+        word = "table" if len(gone) == 1 else "tables"
         yield Step(
             Phase.DROP_TABLES,
             "drop_table",
-            table_text(schema, table),
-            f"drop table {table_text(schema, table)} with all its rows",
+            listed,
+            f"drop {word} {listed} with all rows",
             destructive=True,
-            action=sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, table)),
+            # At once: they may refer to each other.
+            action=sql.SQL("DROP TABLE {}").format(
+                sql.SQL(", ").join(sql.Identifier(*name) for name in gone)
+            ),
         )
 
 

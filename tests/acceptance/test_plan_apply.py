@@ -215,7 +215,7 @@ def test_changes_of_the_contract_are_carried_out_and_rows_stay(database: str) ->
     assert {s.text for s in plan.destructive} == {
         "drop column colour of public.item with all its values",
         "drop column group of public.item with all its values",
-        "drop table public.group with all its rows",
+        "drop table public.group with all rows",
     }
     assert planned(database, back) == Plan(())
     assert ask(database, "SELECT count(*), sum(size) FROM item") == [(100, 5050)]
