@@ -50,7 +50,7 @@ class Backlog:
     """Keys that were taken off and came back, with their old numbers."""
     _sweeps: dict[str, int] = field(default_factory=dict)
     _boundaries: deque[Boundary] = field(default_factory=deque)
-    _reached: Boundary | None = None
+    _passed: Boundary | None = None
 
     def mark(self, type_name: str, keys: Iterable[str]) -> None:
         """Mark `keys` dirty."""
@@ -142,6 +142,16 @@ class Backlog:
         lowest += [min(keys.values()) for keys in self._again.values() if keys]
         lowest += [next(iter(keys.values())) for keys in self._waiting.values() if keys]
         limit = min(lowest, default=None)
-        while self._boundaries and (limit is None or self._boundaries[0].number < limit):
-            self._reached = self._boundaries.popleft()
-        return self._reached
+        found = self._passed
+        for boundary in self._boundaries:
+            if limit is not None and boundary.number >= limit:
+                break
+            found = boundary
+        return found
+
+    def passed(self, boundary: Boundary) -> None:
+        """What `reached` gave has been made durable: earlier boundaries are not needed any more."""
+        while self._boundaries and self._boundaries[0].number <= boundary.number:
+            last = self._boundaries.popleft()
+            if self._passed is None or last.lsn > self._passed.lsn:
+                self._passed = last

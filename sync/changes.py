@@ -107,6 +107,11 @@ class ChangeSource(Protocol):
         """Bytes of WAL that the source retains for us; None where it has no such notion."""
         ...
 
+    async def reset(self) -> None:
+        """After a GapError: give up the place that cannot be gone on from, so that `open(None)` starts
+        with what is committed from now on."""
+        ...
+
     async def close(self) -> None: ...
 
 

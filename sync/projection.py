@@ -16,10 +16,10 @@ import psycopg
 from psycopg import sql
 
 from stores.canonical.connect import AsyncConnection, connect_async
-from stores.canonical.document_sql import documents_of_keys, documents_of_page
+from stores.canonical.document_sql import documents_of_keys, documents_of_page, keys_of_page
 from stores.contract.model import Contract
 from stores.keys import decode_key
-from sync.lsn import parse_lsn
+from stores.lsn import parse_lsn
 
 EMIT = b"SELECT pg_catalog.pg_logical_emit_message(false, 'recordgate', '')"
 FEW = 8
@@ -31,10 +31,12 @@ filled have no statistics yet, and a key's index is right whatever they will say
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`documents`: key → document, None where canonical has no such record."""
+    """`documents`: key → document, None where canonical has no such record. `unreadable`: keys of which
+    canonical cannot print the record (a value too large for JSON, say)."""
 
     version: int
     documents: dict[str, bytes | None]
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Page:
     version: int
     documents: dict[str, bytes | None]
     last: str | None
+    unreadable: tuple[str, ...] = ()
 
 
 async def connect_for_reading(url: str, name: str) -> AsyncConnection:
@@ -62,7 +65,26 @@ class Projector:
 
     async def read(self, type_name: str, keys: Sequence[str]) -> Reading:
         """The records of `keys`, distinct text forms, as they are now. A key of which an equal value
-        prints differently leads to both: the form asked is gone, the row's own form is there."""
+        prints differently leads to both: the form asked is gone, the row's own form is there. A record
+        that cannot be printed is found by halving, so that it stops no other."""
+        try:
+            return await self._read(type_name, keys)
+        except psycopg.Error as error:
+            if not _is_about_a_value(error):
+                raise
+        if len(keys) == 1:
+            return Reading(await self.version(), {}, (keys[0],))
+        middle = len(keys) // 2
+        first = await self.read(type_name, keys[:middle])
+        second = await self.read(type_name, keys[middle:])
+        # The smaller version: nothing else was read by this projector in between.
+        return Reading(
+            first.version,
+            first.documents | second.documents,
+            first.unreadable + second.unreadable,
+        )
+
+    async def _read(self, type_name: str, keys: Sequence[str]) -> Reading:
         record_type = self._contract.types[type_name]
         width = len(record_type.key)
         documents: dict[str, bytes | None] = {}
@@ -74,8 +96,8 @@ class Projector:
                 documents[key] = None
                 continue
             asked.append(key)
-            for part, value in zip(parts, values, strict=True):
-                part.append(value)
+            for part, text in zip(parts, values, strict=True):
+                part.append(text)
         parameters: dict[str, Any] = {"keys": asked}
         parameters |= {f"part{i}": part for i, part in enumerate(parts)}
         version, result = await self._execute(type_name, "keys", parameters, len(asked) <= FEW)
@@ -101,13 +123,35 @@ class Projector:
             assert values is not None
             parameters |= {f"part{i}": v for i, v in enumerate(values)}
         which = "first" if after is None else "after"
-        version, result = await self._execute(type_name, which, parameters, False)
+        try:
+            version, result = await self._execute(type_name, which, parameters, False)
+        except psycopg.Error as error:
+            if not _is_about_a_value(error):
+                raise
+            return await self._page_by_keys(type_name, which, parameters, limit)
         value = result.get_value
         documents: dict[str, bytes | None] = {
             _text(value(i, 0)): value(i, 1) for i in range(result.ntuples)
         }
         last = _text(value(result.ntuples - 1, 0)) if result.ntuples == limit else None
         return Page(version, documents, last)
+
+    async def _page_by_keys(
+        self, type_name: str, which: str, parameters: dict[str, Any], limit: int
+    ) -> Page:
+        """A page with a record that cannot be printed: its keys first, then what is there of them."""
+        statement = keys_of_page(self._contract.types[type_name], first=which == "first")
+        rows = await (await self._conn.execute(statement, parameters)).fetchall()
+        keys = [str(row[0]) for row in rows]
+        reading = await self.read(type_name, keys)
+        last = keys[-1] if len(keys) == limit else None
+        return Page(reading.version, reading.documents, last, reading.unreadable)
+
+    async def version(self) -> int:
+        """A version greater than those of all readings so far, and a position of now."""
+        row = await (await self._conn.execute(EMIT, prepare=True)).fetchone()
+        assert row is not None
+        return parse_lsn(row[0])
 
     async def count(self, type_name: str) -> int:
         """How many records canonical has now."""
@@ -131,17 +175,21 @@ class Projector:
         async with self._conn.pipeline():
             emitted = await self._conn.execute(EMIT, prepare=True)
             cursor = await self._conn.execute(statement, parameters, prepare=prepare)
-        lsn = emitted.pgresult and emitted.pgresult.get_value(0, 0)
-        result = cursor.pgresult
+        lsn, result = emitted.pgresult, cursor.pgresult
         assert lsn is not None
         assert result is not None
-        return parse_lsn(lsn.decode()), result
+        return parse_lsn(_text(lsn.get_value(0, 0))), result
 
     def _statement(self, type_name: str, which: str) -> sql.Composed:
         record_type = self._contract.types[type_name]
         if which == "keys":
             return documents_of_keys(self._contract, record_type)
         return documents_of_page(self._contract, record_type, first=which == "first")
+
+
+def _is_about_a_value(error: psycopg.Error) -> bool:
+    """Data exceptions and program limits (classes 22 and 54): one record's fault, not the statement's."""
+    return (error.sqlstate or "")[:2] in ("22", "54")
 
 
 def _text(value: bytes | None) -> str:

@@ -35,6 +35,11 @@ class ReplicationConnection:
         self._gap: GapError | None = None
         pgconn.notice_handler = self._notice
 
+    @property
+    def backend_pid(self) -> int:
+        """The server's process at the other end."""
+        return self._pgconn.backend_pid
+
     def receive(self, feed: Callable[[bytes], None]) -> bool:
         """Give what has arrived to `feed`, message by message; True where there may be more. Raises
         StoreUnavailable when the stream has ended, GapError when the server skipped changes."""

@@ -56,6 +56,7 @@ class PgOutputSource:
         self._publication = publication
         self._tables = tracked_tables(contract)
         self._stream: ReplicationConnection | None = None
+        self._backend_pid = 0
         self._monitor: AsyncConnection | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
@@ -78,6 +79,7 @@ class PgOutputSource:
             self._stream = await _in_thread(
                 partial(start_replication, self._url, self._slot, self._publication, start)
             )
+            self._backend_pid = self._stream.backend_pid
         except psycopg.Error as error:
             await self.close()
             raise translate(error) from None
@@ -99,6 +101,12 @@ class PgOutputSource:
             if problem is not None:
                 raise problem
             confirmed, _ = slot.ensure_slot(conn, self._slot)
+            if (
+                self._backend_pid
+                and slot.slot_state(conn, self._slot).active_pid == self._backend_pid
+            ):
+                # Our last connection, which the server has not seen end: a network that was cut.
+                conn.execute("SELECT pg_terminate_backend(%s)", (self._backend_pid,))
             self.system = slot.wait_released(conn, self._slot).system
             start = confirmed if resume is None else resume
             self._assembler = Assembler(
@@ -177,6 +185,16 @@ class PgOutputSource:
         except psycopg.Error as error:
             raise translate(error) from None
         return None if row is None else row[0]
+
+    async def reset(self) -> None:
+        """Drop the slot where it is lost; one that still works goes on from where it stands."""
+        await self.close()
+        await asyncio.to_thread(self._drop_lost_slot)
+
+    def _drop_lost_slot(self) -> None:
+        with connect(self._url, application_name=self._name) as conn:
+            if slot.slot_state(conn, self._slot).lost:
+                slot.drop_slot(conn, self._slot)
 
     async def close(self) -> None:
         """Tell the server the last acknowledgement and let go of the slot. Safe at any time."""

@@ -1,0 +1,332 @@
+"""The generations of one sink in motion: which are written to, loads under way, activation, rollback.
+
+`sync.generations.plan` decides; this carries it out in the store and in the books, in an order in which a
+crash between any two steps leaves something that `prepare` understands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stores.contract.model import Contract
+from stores.contract.shape import document_shape, search_shape
+from stores.errors import ConflictError, InputError
+from stores.protocols import Position, SearchStore, Store
+from sync import generations, watermarks
+from sync.crash_points import crash_point
+from sync.projection import Projector
+from sync.reload import PATIENCE, Load, problem
+from sync.session import Books
+from sync.watermarks import Watermark
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Asked:
+    """`action`: reload or rollback. `answer`: the number of the generation that is being built, or is
+    active now."""
+
+    action: str
+    type_name: str
+    answer: asyncio.Future[int]
+
+
+class Building:
+    """One sink's. All methods run inside the sink's loop, but `ask`."""
+
+    def __init__(
+        self, name: str, store: Store, contract: Contract, watermark: Watermark, books: Books
+    ) -> None:
+        self.asked: deque[Asked] = deque()
+        self.loads: dict[str, Load] = {}
+        self.active: dict[str, int] = {}
+        self._name = name
+        self._store = store
+        self._contract = contract
+        self._watermark = watermark
+        self._books = books
+        self._targets: dict[str, list[int]] = {}
+
+    def ask(self, action: str, type_name: str) -> asyncio.Future[int]:
+        """Ask the loop for a reload or a rollback; the caller wakes it."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.asked.append(Asked(action, type_name, answer))
+        return answer
+
+    def targets(self, type_name: str) -> list[int]:
+        """The generations that changes are written to."""
+        return self._targets.get(type_name, [])
+
+    def shape(self, type_name: str) -> str:
+        shape = search_shape if isinstance(self._store, SearchStore) else document_shape
+        return shape(self._contract, type_name)
+
+    # Beginning -------------------------------------------------------------------------------------
+
+    async def prepare(self) -> Position | None:
+        """Find out what the store holds and what has to be built. The position that readers may trust."""
+        position = await self._store.position()
+        mark = self._watermark
+        if not mark.required:
+            reason = await self._distrust(position)
+            if reason:
+                await self.require_all(reason)
+        for type_name in self._contract.types:
+            await self._prepare_type(type_name)
+        if mark.required:
+            mark.published = 0
+            return None
+        return position
+
+    async def _distrust(self, position: Position | None) -> str:
+        """Why the store cannot be what we left behind; empty where it can."""
+        mark = self._watermark
+        if position is None:
+            return "the store came up empty"
+        if position.system != mark.system:
+            return "the store's position is of another database"
+        if position.lsn < mark.published:
+            return "the store has gone back behind what was published"
+        cursor = await self._books.conn.execute(
+            "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
+        )
+        row = await cursor.fetchone()
+        if row is not None and position.lsn > row[0]:
+            return "the store is ahead of canonical, which was restored from a backup or is another one"
+        return ""
+
+    async def require_all(self, reason: str) -> None:
+        """From now on nothing that the store says counts, until every type has been loaded anew."""
+        log.warning("%s: %s; every type is loaded anew", self._name, reason)
+        mark = self._watermark
+        async with self._books.lock, mark.lock:
+            mark.required = set(self._contract.types)
+            mark.reason = reason
+            mark.published = 0
+            for type_name in self._contract.types:
+                for entry in await generations.read(self._books.conn, self._name, type_name):
+                    if entry.state == "building":
+                        await generations.forget(
+                            self._books.conn, self._name, type_name, entry.number
+                        )
+            await watermarks.write(self._books.conn, self._name, mark)
+
+    async def _prepare_type(self, type_name: str) -> None:
+        stored = await self._store.generations(type_name)
+        async with self._books.lock:
+            books = await generations.read(self._books.conn, self._name, type_name)
+        active = next((g for g in stored if g.state == "active"), None)
+        entry = next((e for e in books if active and e.number == active.number), None)
+        if active is not None and entry is not None and entry.state != "active":
+            # Activated in the store, and then we died.
+            await self._note_active(type_name, active.number, active.shape)
+        plan = generations.plan(
+            stored,
+            books,
+            self.shape(type_name),
+            required=type_name in self._watermark.required,
+            keep=self._contract.types[type_name].generations,
+        )
+        for number in plan.drop:
+            await self._drop(type_name, number)
+        self._targets[type_name] = plan.write
+        if plan.active is not None:
+            self.active[type_name] = plan.active
+        else:
+            self.active.pop(type_name, None)
+            if type_name not in self._watermark.required:
+                self._watermark.required.add(type_name)
+                self._watermark.reason = "the store does not hold every type yet"
+        if plan.resume is not None:
+            entry = plan.resume
+            self.loads[type_name] = Load(
+                type_name,
+                entry.number,
+                cursor=entry.resume_key,
+                kept=entry.resume_key,
+                kept_rows=entry.rows,
+                kept_version=entry.version or 0,
+                walked=entry.walked,
+                complete=entry.walked,
+            )
+        elif plan.build is not None:
+            await self._begin(type_name, plan.build)
+        else:
+            self.loads.pop(type_name, None)
+
+    async def _begin(self, type_name: str, number: int) -> None:
+        async with self._books.lock:
+            await generations.begin(
+                self._books.conn, self._name, type_name, number, self.shape(type_name)
+            )
+        await self._store.create_generation(type_name, number)
+        # From here on changes go into it; the first page is read later.
+        self._targets.setdefault(type_name, []).append(number)
+        self.loads[type_name] = Load(type_name, number)
+        log.info("%s: building generation %d of %s", self._name, number, type_name)
+
+    # Walking ---------------------------------------------------------------------------------------
+
+    @property
+    def walking(self) -> bool:
+        return any(not load.walked for load in self.loads.values())
+
+    def next_walk(self) -> Load | None:
+        """The load that reads its next page."""
+        return next((load for load in self.loads.values() if not load.walked), None)
+
+    def ready_to_finish(self, applied_lsn: int) -> Load | None:
+        """A load that is whole and has been caught up by the changes."""
+        now = time.monotonic()
+        for load in self.loads.values():
+            if load.complete and load.kept_version <= applied_lsn and load.not_before <= now:
+                return load
+        return None
+
+    def patience(self) -> float:
+        """Seconds until a load may be worth another look."""
+        waits = [
+            load.not_before - time.monotonic() for load in self.loads.values() if load.complete
+        ]
+        return max(0.05, min((w for w in waits if w > 0), default=60.0))
+
+    def restart(self) -> None:
+        for load in self.loads.values():
+            load.restart()
+
+    async def note_published(
+        self, load: Load, documents: Mapping[str, object], version: int, last: str | None
+    ) -> None:
+        """A page is published. The caller holds the books' lock."""
+        load.note_published(len(documents), version, last)
+        await generations.advance(
+            self._books.conn,
+            self._name,
+            load.type_name,
+            load.number,
+            resume_key=load.kept,
+            version=load.kept_version,
+            rows=load.kept_rows,
+            walked=load.complete,
+        )
+        crash_point("load-noted")
+
+    # Finishing -------------------------------------------------------------------------------------
+
+    async def finish(self, load: Load, projector: Projector, slack: int) -> None:
+        """Check the generation, and make it the one that readers see."""
+        type_name = load.type_name
+        wrong = await problem(self._store, projector, load, slack)
+        if wrong:
+            load.attempts += 1
+            load.not_before = time.monotonic() + 1.0
+            log.warning(
+                "%s: generation %d of %s is not right yet: %s",
+                self._name, load.number, type_name, wrong,
+            )  # fmt: skip
+            if load.attempts >= PATIENCE:
+                await self._begin_again(load)
+            return
+        crash_point("before-activate")
+        await self._store.activate(type_name, load.number)
+        crash_point("after-activate")
+        was_required = type_name in self._watermark.required
+        await self._note_active(type_name, load.number, self.shape(type_name))
+        del self.loads[type_name]
+        await self._retire(type_name, keep_any=not was_required)
+        log.info(
+            "%s: generation %d of %s is active, %d records",
+            self._name, load.number, type_name, load.kept_rows,
+        )  # fmt: skip
+
+    async def _begin_again(self, load: Load) -> None:
+        del self.loads[load.type_name]
+        self._targets[load.type_name].remove(load.number)
+        await self._drop(load.type_name, load.number)
+        await self._begin(load.type_name, load.number + 1)
+
+    async def _note_active(self, type_name: str, number: int, shape: str) -> None:
+        """In the books, and that the type is required no more, in one transaction."""
+        mark = self._watermark
+        async with self._books.lock, mark.lock, self._books.conn.transaction():
+            await generations.activate(self._books.conn, self._name, type_name, number, shape)
+            if type_name in mark.required:
+                mark.required.discard(type_name)
+                if not mark.required:
+                    mark.reason = ""
+                await watermarks.write(self._books.conn, self._name, mark)
+        self.active[type_name] = number
+
+    async def _retire(self, type_name: str, *, keep_any: bool) -> None:
+        """Drop the generations beyond what the contract keeps; all old ones where they missed changes."""
+        keep = self._contract.types[type_name].generations if keep_any else 1
+        stored = await self._store.generations(type_name)
+        shape = self.shape(type_name)
+        retired = sorted((g for g in stored if g.state == "retired"), key=lambda g: -g.number)
+        kept = [g for g in retired if g.shape == shape][: max(0, keep - 1)]
+        for generation in retired:
+            if generation not in kept:
+                await self._drop(type_name, generation.number)
+        self._targets[type_name] = [self.active[type_name], *(g.number for g in kept)]
+
+    async def _drop(self, type_name: str, number: int) -> None:
+        await self._store.drop_generation(type_name, number)
+        async with self._books.lock:
+            await generations.forget(self._books.conn, self._name, type_name, number)
+
+    # What people ask for ---------------------------------------------------------------------------
+
+    async def answer(self) -> None:
+        """Begin what was asked. A refusal goes to who asked; a store's failure goes to the loop."""
+        while self.asked:
+            asked = self.asked[0]
+            try:
+                if asked.action == "reload":
+                    number = await self._reload(asked.type_name)
+                else:
+                    number = await self._rollback(asked.type_name)
+            except (InputError, ConflictError) as error:
+                self.asked.popleft()
+                if not asked.answer.done():
+                    asked.answer.set_exception(error)
+                continue
+            self.asked.popleft()
+            if not asked.answer.done():
+                asked.answer.set_result(number)
+
+    async def _reload(self, type_name: str) -> int:
+        load = self.loads.get(type_name)
+        if load is not None:
+            return load.number  # under way already
+        async with self._books.lock:
+            books = await generations.read(self._books.conn, self._name, type_name)
+        stored = await self._store.generations(type_name)
+        number = max([g.number for g in stored] + [e.number for e in books], default=0) + 1
+        await self._begin(type_name, number)
+        return number
+
+    async def _rollback(self, type_name: str) -> int:
+        if type_name in self.loads:
+            raise ConflictError(
+                f"{self._name}: a generation of {type_name} is being built",
+                hint="wait for it, `recordgate status` shows it",
+            )
+        active = self.active.get(type_name)
+        before = [n for n in self.targets(type_name) if active is not None and n < active]
+        if not before:
+            raise InputError(
+                f"{self._name}: there is no generation of {type_name} to go back to",
+                hint="the contract's `generations` says how many are kept; one of another shape, or from"
+                " before a gap, is not",
+            )
+        number = max(before)
+        await self._store.activate(type_name, number)
+        await self._note_active(type_name, number, self.shape(type_name))
+        log.info("%s: generation %d of %s is active again", self._name, number, type_name)
+        return number

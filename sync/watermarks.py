@@ -1,0 +1,66 @@
+"""How far each sink is, in canonical's table recordgate.watermarks: what a restart goes on from.
+
+`lsn`: every change up to there is in the sink, or in its durable backlog. It is written before the source
+is told, so the source never stands beyond it. `published`: what the sink's own position was after its
+last publish; a store that comes back with less has lost data. `required`: types that must be loaded
+before the sink's position may be believed (first load, gap, lost store).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from psycopg.types.json import Jsonb
+
+from stores.canonical.connect import AsyncConnection
+
+
+@dataclass(slots=True)
+class Watermark:
+    system: str
+    lsn: int
+    as_of: float
+    published: int = 0
+    required: set[str] = field(default_factory=set)
+    reason: str = ""
+    """Why a load is required, for people."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """Held while it is written, so that of two writers the later one has the later state."""
+
+
+_READ = """
+SELECT sink, system, (lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM as_of)::float8, detail
+FROM recordgate.watermarks
+"""
+_WRITE = """
+INSERT INTO recordgate.watermarks (sink, system, lsn, as_of, updated_at, detail)
+VALUES (%s, %s, '0/0'::pg_lsn + %s::numeric, to_timestamp(%s), now(), %s)
+ON CONFLICT (sink) DO UPDATE SET system = excluded.system, lsn = excluded.lsn,
+  as_of = excluded.as_of, updated_at = excluded.updated_at, detail = excluded.detail
+"""
+
+
+async def read(conn: AsyncConnection) -> dict[str, Watermark]:
+    """Sink → watermark."""
+    found = {}
+    for sink, system, lsn, as_of, detail in await (await conn.execute(_READ)).fetchall():
+        found[sink] = Watermark(
+            system,
+            lsn,
+            as_of,
+            int(detail.get("published", 0)),
+            set(detail.get("required", ())),
+            str(detail.get("reason", "")),
+        )
+    return found
+
+
+async def write(conn: AsyncConnection, sink: str, mark: Watermark) -> None:
+    """Record a watermark. The caller holds its lock, until the transaction it may be in has ended."""
+    detail = {
+        "published": mark.published,
+        "required": sorted(mark.required),
+        "reason": mark.reason,
+    }
+    await conn.execute(_WRITE, (sink, mark.system, mark.lsn, mark.as_of, Jsonb(detail)))

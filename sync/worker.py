@@ -1,0 +1,369 @@
+"""The worker: follows canonical's changes into every sink, one session after another, until it is stopped.
+
+A session begins with the lock on the slot and ends with the loss of canonical. It has a task that reads
+the source and marks dirty keys, one loop a sink, and one that records watermarks and acknowledges. A
+sink's failure never ends a session; canonical's always does, and the next one goes on from the records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from stores.canonical.driver_errors import translate
+from stores.canonical.publication import slot_name
+from stores.contract.model import Contract
+from stores.errors import GapError, RecordgateError, StoreError
+from stores.lsn import format_lsn
+from stores.protocols import Store
+from sync import selection, watermarks
+from sync.changes import ChangeSource, Event, Progress, Transaction
+from sync.crash_points import crash_point
+from sync.durable_backlog import count as count_durable
+from sync.impact import Impact, Touched
+from sync.metrics import SyncMetrics
+from sync.pace import Backoff
+from sync.requests import Requests
+from sync.session import Session, open_session
+from sync.visibility import Visibility
+from sync.watermarks import Watermark
+from sync.writer import SinkWriter
+
+log = logging.getLogger(__name__)
+
+RECORD = 0.5
+"""Seconds between two records of watermarks while changes come."""
+RECORD_IDLE = 5.0
+"""And while none do: a record is itself WAL, and would never let a quiet database rest."""
+HEARTBEAT = 5.0
+
+
+class Worker:
+    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store.
+    Where `owns_stores`, the worker opens them once it has the lock, and closes them at its end; else
+    somebody else does, and one that is not open yet is waited for."""
+
+    def __init__(
+        self,
+        *,
+        contract: Contract,
+        canonical_url: str,
+        source: Callable[[], ChangeSource],
+        sinks: Mapping[str, Store],
+        batch_size: int = 1000,
+        backlog_memory_keys: int = 200_000,
+        metrics: SyncMetrics | None = None,
+        owns_stores: bool = False,
+    ) -> None:
+        self.metrics = metrics or SyncMetrics()
+        self._contract = contract
+        self._url = canonical_url
+        self._make_source = source
+        self._source: ChangeSource | None = None
+        self._sinks = dict(sinks)
+        self._batch_size = batch_size
+        self._memory_keys = backlog_memory_keys
+        self._owns_stores = owns_stores
+        self._slot = slot_name(contract)
+        self._owner = uuid.uuid4()
+        self._impact = Impact(contract)
+        self._stop = asyncio.Event()
+        self._writers: dict[str, SinkWriter] = {}
+        self._open: set[str] = set()
+        self._problem = "starting"
+        self._marked_lsn = 0
+        self._as_of = 0.0
+        self._busy = False
+        """Changes have been marked since the last record of watermarks."""
+
+    # The outside -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until `stop`. Canonical or a store that is away is waited for, for ever."""
+        backoff = Backoff(first=0.2, most=10.0)
+        try:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                try:
+                    await self._session()
+                except psycopg.Error as error:
+                    self._lost(translate(error))
+                except RecordgateError as error:
+                    self._lost(error)
+                if time.monotonic() - began > 30:
+                    backoff.reset()
+                if not self._stop.is_set():
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stop.wait(), backoff.next())
+        finally:
+            for name in list(self._open):
+                await self._close_store(name)
+
+    async def stop(self) -> None:
+        """Publish what is written, record how far it is, and return from `run`."""
+        self._stop.set()
+
+    def state(self) -> dict[str, Any]:
+        """For the console: what each sink does now."""
+        return {
+            "problem": self._problem,
+            "position": format_lsn(self._marked_lsn),
+            "sinks": {name: writer.state() for name, writer in self._writers.items()},
+        }
+
+    def _lost(self, error: RecordgateError) -> None:
+        if error.message != self._problem:
+            log.warning("%s; trying again", error.message)
+        self._problem = error.message
+
+    # One session -----------------------------------------------------------------------------------
+
+    async def _session(self) -> None:
+        opening = asyncio.create_task(
+            open_session(self._url, self._slot, list(self._sinks), self._owner)
+        )
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                return
+            session = opening.result()
+        finally:
+            for task in (opening, stopping):
+                if not task.done():
+                    task.cancel()
+            await asyncio.gather(opening, stopping, return_exceptions=True)
+        source = self._source = self._make_source()
+        try:
+            marks = await self._open_source(session, source)
+            self._writers = {
+                name: SinkWriter(
+                    name,
+                    store,
+                    self._contract,
+                    marks[name],
+                    session.sinks[name],
+                    self.metrics,
+                    batch_size=self._batch_size,
+                    memory_keys=self._memory_keys,
+                )
+                for name, store in self._sinks.items()
+            }
+            self._problem = ""
+            await self._run_tasks(session, source)
+        finally:
+            self._writers = {}
+            self._source = None
+            with suppress(RecordgateError):
+                await source.close()
+            await session.close()
+
+    async def _run_tasks(self, session: Session, source: ChangeSource) -> None:
+        visibility = Visibility(session.marking)
+        requests = Requests(session.guard, self._writers)
+        loops = [
+            asyncio.create_task(self._sink(writer), name=f"sink {writer.name}")
+            for writer in self._writers.values()
+        ]
+        loops += [
+            asyncio.create_task(self._follow(session, source, visibility), name="changes"),
+            asyncio.create_task(self._record(session, source), name="watermarks"),
+            asyncio.create_task(requests.run(), name="requests"),
+        ]
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait({*loops, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+            if stopping in done:
+                await self._last_words(session, source, loops)
+        finally:
+            stopping.cancel()
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, stopping, return_exceptions=True)
+
+    async def _last_words(
+        self, session: Session, source: ChangeSource, loops: list[asyncio.Task[None]]
+    ) -> None:
+        """On a clean stop: what is written is published and recorded, so that the next start has little
+        to do again. What fails here is done again then."""
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        for writer in self._writers.values():
+            with suppress(StoreError):
+                await writer.finish()
+        await self._record_once(session, source)
+
+    async def _open_source(self, session: Session, source: ChangeSource) -> dict[str, Watermark]:
+        """Open the source where the records say, and the watermark of each sink. A gap, or a first start,
+        makes every type of the sinks concerned a required load."""
+        known = await watermarks.read(session.guard.conn)
+        mine = {name: known[name] for name in self._sinks if name in known}
+        resume = min((m.lsn for m in mine.values()), default=None)
+        gap = ""
+        system = next((m.system for m in mine.values()), None)
+        try:
+            start = await source.open(resume, system=system)
+        except GapError as error:
+            gap = error.message
+            log.warning("changes are missing: %s; every type is loaded anew", error.message)
+            await source.reset()
+            start = await source.open(None)
+        everything = set(self._contract.types)
+        marks: dict[str, Watermark] = {}
+        for name in self._sinks:
+            mark = mine.get(name)
+            if mark is None or gap or mark.system != session.system:
+                reason = gap or ("first load" if mark is None else "canonical is another database")
+                mark = Watermark(session.system, start, 0.0, 0, set(everything), reason)
+                await self._forget_building(session, name)
+            mark.required &= everything
+            marks[name] = mark
+        # Before anything is loaded: from here on the slot holds what the loads do not see.
+        async with session.guard.conn.transaction():
+            for name, mark in marks.items():
+                await watermarks.write(session.guard.conn, name, mark)
+        crash_point("source-opened")
+        self._marked_lsn = start
+        self._as_of = 0.0
+        return marks
+
+    async def _forget_building(self, session: Session, sink: str) -> None:
+        """What was being built before a gap has missed changes."""
+        await session.guard.conn.execute(
+            "DELETE FROM recordgate.generations WHERE sink = %s AND state = 'building'", (sink,)
+        )
+
+    # The sinks -------------------------------------------------------------------------------------
+
+    async def _sink(self, writer: SinkWriter) -> None:
+        """Open the store, however long that takes, then run its loop."""
+        backoff = Backoff()
+        while self._owns_stores and writer.name not in self._open:
+            try:
+                await writer.store.open(self._contract, write=True)
+            except RecordgateError as error:
+                writer.note_failure(error)
+                await asyncio.sleep(backoff.next(getattr(error, "retry_after", None)))
+            else:
+                self._open.add(writer.name)
+        await writer.run()
+
+    async def _close_store(self, name: str) -> None:
+        self._open.discard(name)
+        with suppress(RecordgateError):
+            await self._sinks[name].close()
+
+    # The changes -----------------------------------------------------------------------------------
+
+    async def _follow(self, session: Session, source: ChangeSource, visibility: Visibility) -> None:
+        async for events in source.events():
+            await self._take(session, visibility, events)
+
+    async def _take(self, session: Session, visibility: Visibility, events: list[Event]) -> None:
+        touched = Touched()
+        xids = []
+        lsn = 0
+        for event in events:
+            if isinstance(event, Transaction):
+                self._impact.touch(event.changes, touched)
+                if event.xid is not None:
+                    xids.append(event.xid)
+                lsn = max(lsn, event.lsn)
+            elif isinstance(event, Progress):
+                lsn = max(lsn, event.lsn)
+                self._as_of = max(self._as_of, event.at)
+        if touched:
+            await visibility.wait(xids)
+            await self._mark(session, touched)
+            self._busy = True
+        if lsn > 0:
+            self._marked_lsn = max(self._marked_lsn, lsn)
+            for writer in self._writers.values():
+                writer.boundary(self._marked_lsn, self._as_of)
+        await self._relieve()
+
+    async def _mark(self, session: Session, touched: Touched) -> None:
+        writers = self._writers.values()
+        for type_name in touched.emptied:
+            for writer in writers:
+                writer.mark_all(type_name)
+        for type_name, keys in touched.keys.items():
+            for writer in writers:
+                writer.mark(type_name, keys)
+        for reach, values in touched.reaches.items():
+            async for page in selection.roots(session.marking, self._contract, reach, values):
+                for writer in writers:
+                    writer.mark(reach.root, page)
+                await self._relieve()
+
+    async def _relieve(self) -> None:
+        for writer in self._writers.values():
+            if writer.too_full():
+                await writer.relieve(self._marked_lsn)
+
+    # The records -----------------------------------------------------------------------------------
+
+    async def _record(self, session: Session, source: ChangeSource) -> None:
+        """Record watermarks and acknowledge; heartbeats and gauges beside it."""
+        recorded = heartbeat = time.monotonic()
+        while True:
+            await asyncio.sleep(RECORD)
+            for writer in self._writers.values():
+                await writer.relieve(self._marked_lsn)
+            now = time.monotonic()
+            if self._busy or now - recorded > RECORD_IDLE:
+                self._busy = any(not w.at_rest for w in self._writers.values())
+                recorded = now
+                await self._record_once(session, source)
+            if now - heartbeat > HEARTBEAT:
+                heartbeat = now
+                async with session.guard.lock:
+                    await session.heartbeat()
+                await self._gauges(session, source)
+
+    async def _record_once(self, session: Session, source: ChangeSource) -> None:
+        for name, writer in self._writers.items():
+            boundary = writer.durable()
+            mark = writer.watermark
+            if boundary is not None and boundary.lsn > mark.lsn:
+                mark.lsn = boundary.lsn
+                mark.as_of = max(mark.as_of, boundary.as_of)
+            async with session.guard.lock, mark.lock:
+                await watermarks.write(session.guard.conn, name, mark)
+        crash_point("recorded")
+        source.acknowledge(min(w.watermark.lsn for w in self._writers.values()))
+
+    async def _gauges(self, session: Session, source: ChangeSource) -> None:
+        metrics = self.metrics
+        with suppress(RecordgateError):
+            retained = await source.lag_bytes()
+            if retained is not None:
+                metrics.slot_retained_bytes.set(retained)
+        async with session.guard.lock:
+            row = await (
+                await session.guard.conn.execute(
+                    "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint,"
+                    " extract(epoch FROM clock_timestamp())::float8"
+                )
+            ).fetchone()
+            assert row is not None
+            for name, writer in self._writers.items():
+                durable = await count_durable(session.guard.conn, name)
+                metrics.backlog_keys.labels(name).set(writer.backlog_size + durable)
+                if writer.position is not None:
+                    metrics.lag_bytes.labels(name).set(max(0, row[0] - writer.position.lsn))
+                    metrics.lag_seconds.labels(name).set(max(0.0, row[1] - writer.position.as_of))
+                for type_name in self._contract.types:
+                    metrics.dead_letters.labels(name, type_name).set(
+                        writer.letters.count(type_name)
+                    )

@@ -1,0 +1,572 @@
+"""The sink loop: reads what is dirty from canonical, writes it to one store, publishes, and says how far it is.
+
+One `SinkWriter` per sink and session of the worker; each goes its own pace. While one batch is written
+the next is read. What was taken off the backlog and not published goes back on any failure, so nothing
+here has to be undone: redoing is harmless, because every write carries its version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+
+from stores.contract.model import Contract
+from stores.errors import RecordgateError, StoreLost, StoreUnavailable
+from stores.lsn import format_lsn
+from stores.protocols import Outcome, Position, Store, Write
+from sync import durable_backlog
+from sync.backlog import Backlog, Batch, Boundary
+from sync.building import Building
+from sync.crash_points import crash_point
+from sync.durable_backlog import SWEEP, DurablePage, DurableReader
+from sync.letters import Letters
+from sync.metrics import SyncMetrics
+from sync.pace import Backoff, Pace
+from sync.projection import Projector
+from sync.reload import Load
+from sync.session import SinkConnections
+from sync.watermarks import Watermark
+
+log = logging.getLogger(__name__)
+
+LOAD_PAGE = 2000
+"""Records of a page while a generation is built."""
+RESENDS = 5
+"""Times a write is sent again on the verdict `retry` before the sink counts as failing."""
+SPILL_FAILING = 5.0
+SPILL_SLOW = 60.0
+"""Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
+QUIET = 0.1
+"""Seconds between two publishes that only move the position."""
+POLL = 2.0
+"""Seconds between two looks at the durable backlog, where `verify --repair` and others add keys."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """One round's work. `batch`: keys in memory, or a sweep. `page`: rows of the durable backlog. `load`:
+    a page of a generation being built, up to the key `last`."""
+
+    type_name: str
+    version: int = 0
+    documents: dict[str, bytes | None] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    batch: Batch | None = None
+    page: DurablePage | None = None
+    load: Load | None = None
+    last: str | None = None
+    finishes: bool = False
+    """The load is to be checked and activated."""
+
+    @property
+    def sweeps(self) -> bool:
+        return (self.batch is not None and self.batch.sweep is not None) or (
+            self.page is not None and self.page.type_name == SWEEP
+        )
+
+    @property
+    def alone(self) -> bool:
+        """Nothing may be read ahead of it."""
+        return self.sweeps or self.finishes
+
+
+class SinkWriter:
+    """See the module. `watermark` is the sink's own, written by the worker."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        contract: Contract,
+        watermark: Watermark,
+        connections: SinkConnections,
+        metrics: SyncMetrics,
+        *,
+        batch_size: int,
+        memory_keys: int,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.watermark = watermark
+        self.problem = "starting"
+        self.position: Position | None = None
+        """As published; None while a required load is not done."""
+        self._contract = contract
+        self._metrics = metrics
+        self._batch_size = batch_size
+        self._memory_keys = memory_keys
+        self._books = connections.books
+        self._projector = Projector(connections.reading, contract)
+        self._projector_lock = asyncio.Lock()
+        self.letters = Letters(connections.books.conn, name)
+        self._durable = DurableReader(connections.books.conn, name)
+        self.building = Building(name, store, contract, watermark, connections.books)
+        self._backlog = Backlog()
+        self._wake = asyncio.Event()
+        self._taken: list[Unit] = []
+        """Taken off the backlog, not published."""
+        self._written: list[Unit] = []
+        self._spilling: list[Batch] = []
+        self._durable_pending = True
+        self._durable_looked = 0.0
+        self._spills = 0
+        self._others_turn = False
+        self._idle = False
+        self._pace = Pace()
+        self._backoff = Backoff()
+        self._failing_since: float | None = None
+        self._moved_at = time.monotonic()
+        self._moved_to = 0
+        self.applied_lsn = 0
+        """Every change up to there is in the store, whatever was spilled before."""
+        self.ready = asyncio.Event()
+
+    # What the worker calls -----------------------------------------------------------------------
+
+    def mark(self, type_name: str, keys: Iterable[str]) -> None:
+        self._backlog.mark(type_name, keys)
+        self._wake.set()
+
+    def mark_all(self, type_name: str) -> None:
+        self._backlog.mark_all(type_name)
+        self._wake.set()
+
+    def boundary(self, lsn: int, as_of: float) -> None:
+        """All changes up to `lsn` have been marked."""
+        self._backlog.boundary(lsn, as_of)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the durable backlog and at what was asked."""
+        self._durable_pending = True
+        self._wake.set()
+
+    def durable(self) -> Boundary | None:
+        """Up to there every change is in the store or in the durable backlog: it may be acknowledged."""
+        held = [u.batch.lowest for u in self._taken if u.batch] + [b.lowest for b in self._spilling]
+        boundary = self._backlog.reached(held)
+        if boundary is not None:
+            self._backlog.passed(boundary)
+            if boundary.lsn > self._moved_to:
+                self._moved_to, self._moved_at = boundary.lsn, time.monotonic()
+        return boundary
+
+    @property
+    def backlog_size(self) -> int:
+        return self._backlog.size
+
+    @property
+    def failing(self) -> bool:
+        return self._failing_since is not None
+
+    def too_full(self) -> bool:
+        return self._backlog.size > self._memory_keys
+
+    async def relieve(self, lsn: int) -> None:
+        """Move the dirty keys in memory to the durable backlog where they are too many, or wait too
+        long. `lsn`: up to where changes have been marked."""
+        if self._spilling or self._backlog.empty:
+            return
+        now = time.monotonic()
+        failing = self._failing_since is not None and now - self._failing_since > SPILL_FAILING
+        slow = now - self._moved_at > SPILL_SLOW
+        if not (self.too_full() or failing or slow):
+            return
+        self._spilling = self._backlog.take_all()
+        self._durable_pending = True
+        self._spills += 1
+        size = sum(len(b.keys) for b in self._spilling)
+        async with self._books.lock:
+            await durable_backlog.add_batches(self._books.conn, self.name, self._spilling, lsn)
+        self._spilling = []
+        self._wake.set()
+        log.info("%s: %d dirty keys moved to the durable backlog", self.name, size)
+
+    # The loop --------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled. Raises what canonical raises (psycopg.Error): the session is over."""
+        while True:
+            retry_after: float | None = None
+            try:
+                await self._serve()
+            except psycopg.Error:
+                raise
+            except StoreLost as error:
+                self._failed(error)
+                await self.building.require_all(str(error))
+            except RecordgateError as error:
+                self._failed(error)
+                retry_after = getattr(error, "retry_after", None)
+            except Exception as error:  # an adapter's fault must not take the other sink along
+                log.exception("%s: unexpected failure", self.name)
+                self._failed(error)
+            finally:
+                self._take_back()
+            await asyncio.sleep(self._backoff.next(retry_after))
+
+    async def _serve(self) -> None:
+        self.position = await self.building.prepare()
+        self.opened()
+        async with self._books.lock:
+            await self.letters.load()
+        self._durable.restart()
+        self._durable_pending = True
+        ahead: asyncio.Task[Unit | None] | None = None
+        try:
+            while True:
+                if self.building.asked:
+                    await self._settle(ahead)
+                    ahead = None
+                    await self._publish()
+                    await self.building.answer()
+                if ahead is None:
+                    ahead = asyncio.create_task(self._next())
+                await self._wait(ahead)
+                if ahead.done():
+                    unit, ahead = ahead.result(), None
+                    if unit is not None:
+                        if not unit.alone:
+                            ahead = asyncio.create_task(self._next())
+                        await self._carry_out(unit)
+                if self._publish_due() <= 0:
+                    await self._publish()
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _settle(self, ahead: asyncio.Task[Unit | None] | None) -> None:
+        """Carry out what was read ahead, so that nothing is under way."""
+        if ahead is None:
+            return
+        self._wake.set()
+        unit = await ahead
+        if unit is not None:
+            await self._carry_out(unit)
+
+    async def _wait(self, ahead: asyncio.Task[Unit | None]) -> None:
+        due = self._publish_due()
+        await asyncio.wait({ahead}, timeout=None if due == float("inf") else max(0.0, due))
+
+    def _publish_due(self) -> float:
+        """Seconds until the next publish; infinite where there is nothing to say."""
+        if self._written:
+            if self._idle:
+                return 0.0
+            busy = self._backlog.size > 4 * self._batch_size or self.building.walking
+            return self._pace.left(busy=busy)
+        if self._next_position(()) is not None:
+            return self._pace.left(busy=False, least=QUIET)
+        return float("inf")
+
+    # Reading ---------------------------------------------------------------------------------------
+
+    async def _next(self) -> Unit | None:
+        """The next unit, read; None after a wait in which something may have changed."""
+        self._wake.clear()
+        unit = await self._read()
+        if unit is not None:
+            return unit
+        self._idle = True
+        try:
+            async with asyncio.timeout(min(POLL, self.building.patience())):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._idle = False
+        return None
+
+    async def _read(self) -> Unit | None:
+        """Live keys first, but every other turn goes to what else there is."""
+        live = not self._backlog.empty
+        self._others_turn = not self._others_turn
+        if live and not self._others_turn:
+            return await self._read_live()
+        unit = await self._read_durable()
+        if unit is None:
+            unit = await self._read_load()
+        if unit is None and not self._backlog.empty:
+            unit = await self._read_live()
+        return unit
+
+    async def _read_live(self) -> Unit:
+        batch = self._backlog.take(self._batch_size)
+        assert batch is not None
+        unit = Unit(batch.type_name, batch=batch)
+        self._taken.append(unit)
+        if batch.sweep is None:
+            await self._read_keys(unit, list(batch.keys))
+        return unit
+
+    async def _read_durable(self) -> Unit | None:
+        due = time.monotonic() - self._durable_looked > POLL
+        if self._spilling or not (self._durable_pending or due):
+            return None
+        begins = self._durable.at_start
+        if begins and any(u.page for u in self._taken):
+            return None  # the rows that were taken are still there
+        spills = self._spills
+        self._durable_looked = time.monotonic()
+        async with self._books.lock:
+            page = await self._durable.page(self._batch_size)
+        if page is None:
+            if begins and spills == self._spills:
+                self._durable_pending = False
+            elif not begins:
+                self._wake.set()
+            return None
+        self._durable_pending = True
+        unit = Unit(page.type_name, page=page)
+        self._taken.append(unit)
+        if page.type_name == SWEEP:
+            return unit
+        if page.type_name in self._contract.types:
+            await self._read_keys(unit, list(page.marks))
+        return unit
+
+    async def _read_load(self) -> Unit | None:
+        finished = self.building.ready_to_finish(self.applied_lsn)
+        if finished is not None:
+            return Unit(finished.type_name, load=finished, finishes=True)
+        load = self.building.next_walk()
+        if load is None:
+            return None
+        unit = Unit(load.type_name, load=load)
+        self._taken.append(unit)
+        async with self._projector_lock:
+            page = await self._projector.page(load.type_name, load.cursor, LOAD_PAGE)
+        load.note_read(page)
+        unit.version, unit.documents = page.version, page.documents
+        unit.unreadable, unit.last = page.unreadable, page.last
+        return unit
+
+    async def _read_keys(self, unit: Unit, keys: Sequence[str]) -> None:
+        async with self._projector_lock:
+            reading = await self._projector.read(unit.type_name, keys)
+        unit.version, unit.documents = reading.version, reading.documents
+        unit.unreadable = reading.unreadable
+
+    # Writing ---------------------------------------------------------------------------------------
+
+    async def _carry_out(self, unit: Unit) -> None:
+        if unit.finishes:
+            await self._publish()
+            assert unit.load is not None
+            async with self._projector_lock:
+                await self.building.finish(unit.load, self._projector, self._slack(unit.type_name))
+            return
+        if unit.sweeps:
+            await self._sweep(unit)
+        elif unit.load is not None:
+            await self._write(unit, [unit.load.number])
+            crash_point("load-written")
+        else:
+            await self._write(unit, self.building.targets(unit.type_name))
+        self._written.append(unit)
+        self._pace.wrote()
+        crash_point("written")
+
+    async def _write(self, unit: Unit, targets: Sequence[int]) -> None:
+        """Write the unit's documents to each generation, with every verdict seen to."""
+        writes = [Write(key, unit.version, doc) for key, doc in unit.documents.items()]
+        refused = dict.fromkeys(
+            unit.unreadable, ("UNREADABLE", "canonical cannot print it as JSON")
+        )
+        for number in targets:
+            stale = await self._send(unit.type_name, number, writes, refused)
+            if stale and unit.load is None:
+                # Somebody wrote a newer version: perhaps of an older state. Once more; then the newer
+                # reading has won.
+                async with self._projector_lock:
+                    again = await self._projector.read(unit.type_name, stale)
+                newer = [Write(k, again.version, d) for k, d in again.documents.items()]
+                await self._send(unit.type_name, number, newer, refused)
+        if refused:
+            async with self._books.lock:
+                await self.letters.set_aside(unit.type_name, unit.version, refused)
+            for key in refused:
+                unit.documents.pop(key, None)
+
+    async def _send(
+        self,
+        type_name: str,
+        number: int,
+        writes: list[Write],
+        refused: dict[str, tuple[str, str]],
+    ) -> list[str]:
+        """Send until nothing says `retry`; adds to `refused`, gives the keys that are stale."""
+        stale: list[str] = []
+        backoff = Backoff(first=0.05, most=2.0)
+        for _ in range(RESENDS):
+            if not writes:
+                return stale
+            verdicts = await self.store.write(type_name, number, writes)
+            again: list[Write] = []
+            counts: dict[Outcome, int] = {}
+            for write, verdict in zip(writes, verdicts, strict=True):
+                outcome = verdict.outcome
+                counts[outcome] = counts.get(outcome, 0) + 1
+                if outcome is Outcome.APPLIED:
+                    continue
+                if outcome is Outcome.STALE:
+                    stale.append(write.key)
+                elif outcome is Outcome.RETRY:
+                    again.append(write)
+                else:
+                    refused[write.key] = ("STORE_REFUSED", verdict.reason)
+            for outcome, count in counts.items():
+                self._metrics.documents.labels(self.name, type_name, outcome.value).inc(count)
+            writes = again
+            if writes:
+                await asyncio.sleep(backoff.next())
+        if writes:
+            raise StoreUnavailable(
+                f"{self.name} asks to try {len(writes)} records of {type_name} later",
+                store=self.store.kind,
+            )
+        return stale
+
+    async def _sweep(self, unit: Unit) -> None:
+        """Read again every record of a type that the sink holds, after a truncate."""
+        await self._publish()  # a scan sees what is published
+        names = [unit.type_name] if unit.page is None else list(unit.page.marks)
+        for type_name in (n for n in names if n in self._contract.types):
+            for number in self.building.targets(type_name):
+                after: str | None = None
+                while held := await self.store.scan(type_name, number, after, self._batch_size):
+                    part = Unit(type_name)
+                    await self._read_keys(part, [s.key for s in held])
+                    await self._write(part, [number])
+                    after = held[-1].key
+                    if len(held) < self._batch_size:
+                        break
+
+    # Publishing ------------------------------------------------------------------------------------
+
+    def _next_position(self, written: Sequence[Unit]) -> tuple[Boundary, Position | None] | None:
+        """What a publish of `written` reaches, None where that says nothing new."""
+        held = [u.batch.lowest for u in self._taken if u.batch and u not in written]
+        held += [b.lowest for b in self._spilling]
+        boundary = self._backlog.reached(held)
+        if boundary is None or self._durable_pending:
+            return None
+        if boundary.lsn <= self.applied_lsn and not (
+            self.position is not None and boundary.as_of > self.position.as_of
+        ):
+            return None
+        old = self.position
+        position: Position | None = None
+        if (
+            not self.watermark.required
+            and boundary.as_of > 0
+            and boundary.lsn >= self.watermark.published
+            and (old is None or boundary.lsn > old.lsn or boundary.as_of > old.as_of)
+        ):
+            position = Position(self.watermark.system, boundary.lsn, boundary.as_of)
+        return boundary, position
+
+    async def _publish(self) -> None:
+        written = list(self._written)
+        reached = self._next_position(written)
+        position = reached[1] if reached else None
+        self._pace.begin()
+        await self.store.publish(position)
+        self._pace.end()
+        crash_point("published")
+        async with self._books.lock:
+            for unit in written:
+                if unit.page is not None:
+                    await self._durable.remove(unit.page)
+                await self.letters.applied(unit.type_name, unit.documents)
+                if unit.load is not None:
+                    await self.building.note_published(
+                        unit.load, unit.documents, unit.version, unit.last
+                    )
+        if reached is not None:
+            self._backlog.passed(reached[0])
+        self._written = [u for u in self._written if u not in written]
+        self._taken = [u for u in self._taken if u not in written]
+        if reached is not None:
+            self.applied_lsn = max(self.applied_lsn, reached[0].lsn)
+        if position is not None:
+            self.position = position
+            self.watermark.published = position.lsn
+        if written or not self.problem:
+            self._succeeded()
+
+    # Failing ---------------------------------------------------------------------------------------
+
+    def _slack(self, type_name: str) -> int:
+        return self._backlog.pending(type_name) + self.letters.count(type_name)
+
+    def _take_back(self) -> None:
+        """Whatever was not published is to be done again."""
+        for unit in self._taken:
+            if unit.batch is not None:
+                self._backlog.give_back(unit.batch)
+        self._taken, self._written = [], []
+        self._durable.restart()
+        self._durable_pending = True
+        self.building.restart()
+
+    def _failed(self, error: Exception) -> None:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+        message = error.message if isinstance(error, RecordgateError) else type(error).__name__
+        if message != self.problem:
+            log.warning("%s: %s; trying again", self.name, message)
+        self.problem = message
+
+    def _succeeded(self) -> None:
+        if self._failing_since is not None:
+            log.info("%s: works again", self.name)
+        self._failing_since = None
+        self.problem = ""
+        self._backoff.reset()
+
+    async def finish(self) -> None:
+        """The last publish of a clean stop; the loop has ended."""
+        if self.ready.is_set() and not self.failing:
+            await self._publish()
+
+    def note_failure(self, error: RecordgateError) -> None:
+        """The store cannot be opened."""
+        self._failed(error)
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing waits and nothing is under way."""
+        return self._backlog.empty and not self._taken and not self._spilling
+
+    def state(self) -> dict[str, object]:
+        """For the console."""
+        position = self.position
+        return {
+            "problem": self.problem,
+            "position": format_lsn(position.lsn) if position else None,
+            "asOf": position.as_of if position else None,
+            "backlogInMemory": self._backlog.size,
+            "durableBacklog": self._durable_pending,
+            "loads": {
+                name: {"generation": load.number, "rows": load.kept_rows}
+                for name, load in self.building.loads.items()
+            },
+            "generations": dict(self.building.active),
+        }
+
+    def opened(self) -> None:
+        """The store is open and its generations are known."""
+        self._succeeded()
+        self.ready.set()
+        log.info(
+            "%s: open at %s",
+            self.name,
+            format_lsn(self.position.lsn) if self.position else "no position",
+        )
