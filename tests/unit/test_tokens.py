@@ -1,0 +1,50 @@
+"""A freshness token says one position of one database, and nobody else can make one."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.tokens import read_token, sign_token
+from stores.errors import InputError
+
+SECRET = b"the secret of this test"
+SYSTEM = "7412345678901234567/16384"
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_token_gives_back_its_position(lsn: int) -> None:
+    assert read_token(sign_token(SYSTEM, lsn, SECRET), SYSTEM, SECRET) == lsn
+
+
+@given(st.integers(0, 40), st.integers(1, 255))
+def test_a_token_with_any_byte_changed_is_refused(place: int, flip: int) -> None:
+    raw = bytearray(base64.urlsafe_b64decode(sign_token(SYSTEM, 5, SECRET) + "=="))
+    raw[place] ^= flip
+    forged = base64.urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode()
+    with pytest.raises(InputError):
+        read_token(forged, SYSTEM, SECRET)
+
+
+def test_a_token_of_another_database_or_secret_is_refused() -> None:
+    token = sign_token(SYSTEM, 5, SECRET)
+    with pytest.raises(InputError, match="another database"):
+        read_token(token, "7412345678901234567/16385", SECRET)
+    with pytest.raises(InputError, match="not made here"):
+        read_token(token, SYSTEM, b"another secret altogether")
+
+
+@given(st.text(max_size=80))
+def test_any_other_text_is_refused_with_a_code(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_token(text, SYSTEM, SECRET)
+    assert caught.value.detail_code == "BAD_USER_INPUT"
+
+
+def test_a_token_is_short_and_fits_a_header() -> None:
+    token = sign_token(SYSTEM, 2**63 - 1, SECRET)
+    assert len(token) == 55
+    assert token.replace("-", "").replace("_", "").isalnum()
