@@ -68,7 +68,7 @@ def _bytes(block: Block, index: int, column: Any) -> Any:
         if value is not None and literal is None:
             message = "neither base64 nor \\x and hexadecimal digits"
             block.faults.append(Fault(row, Reject.INVALID_TYPE, message, index, value[:_SHOWN]))
-        values.append(literal)
+        values.append(value if literal is None else literal)
     return pa.array(values, pa.string())
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from psycopg import sql
 
+from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.row_checks import SHOWN
-from stores.canonical.importing.set_checks import LINE_MASK, good
+from stores.canonical.importing.set_checks import LINE_MASK
 from stores.canonical.importing.staging import Staging
 from stores.errors import InputError
 from stores.keys import sql_key
@@ -70,8 +71,8 @@ def to_dead_letters(
 ) -> None:
     """One dead letter a bad row, in the transaction of the merge.
 
-    What an earlier import set aside under a key that this file has again is replaced, so that a dead
-    letter never outlives its cause; `attempts` goes on counting.
+    A dead letter that an earlier import left under a key that this file has again goes: it is either
+    cured or replaced. One that comes again just as it was keeps its id and counts an attempt more.
     """
     texts = [sql.Identifier(f"t{i}") for i in range(len(staging.columns))]
     values = [sql.Identifier(f"c{i}") for i in range(len(staging.columns))]
@@ -80,8 +81,7 @@ def to_dead_letters(
     connection.execute(
         sql.SQL(
             "CREATE TEMPORARY TABLE import_letters ON COMMIT DROP AS"
-            " SELECT r.row, r.reasons, r.code, s.key, coalesce(t.payload, s.payload) AS payload,"
-            " 1 AS attempts"
+            " SELECT r.row, r.reasons, r.code, s.key, coalesce(t.payload, s.payload) AS payload"
             " FROM (SELECT row, (array_agg(code ORDER BY id))[1] AS code, jsonb_agg(jsonb_build_object("
             " 'property', property, 'column', header, 'value', value, 'code', code, 'message', message)"
             " ORDER BY id) AS reasons FROM {reasons} WHERE row IS NOT NULL GROUP BY row) r"
@@ -98,12 +98,12 @@ def to_dead_letters(
             staged=staging.staged,
         )
     )
-    _replace_earlier(connection, staging, type_name, keys)
+    _replace_earlier(connection, staging, type_name, batch, keys)
     connection.execute(
         sql.SQL(
             "INSERT INTO recordgate.dead_letters"
-            " (kind, type, batch, key, line, code, reasons, payload, attempts)"
-            " SELECT 'import', %s, %s, key, row & {}, code, reasons, payload, attempts"
+            " (kind, type, batch, key, line, code, reasons, payload)"
+            " SELECT 'import', %s, %s, key, row & {}, code, reasons, payload"
             " FROM import_letters ORDER BY row"
         ).format(LINE_MASK),
         (type_name, batch),
@@ -111,7 +111,7 @@ def to_dead_letters(
 
 
 def _replace_earlier(
-    connection: Connection, staging: Staging, type_name: str, keys: sql.Composable
+    connection: Connection, staging: Staging, type_name: str, batch: str, keys: sql.Composable
 ) -> None:
     known = connection.execute(
         "SELECT EXISTS (SELECT FROM recordgate.dead_letters WHERE kind = 'import' AND type = %s)",
@@ -119,20 +119,28 @@ def _replace_earlier(
     ).fetchone()
     if not (known and known[0]):
         return
+    given = {"type": type_name, "batch": batch}
     connection.execute(
-        "UPDATE import_letters n SET attempts = d.attempts + 1 FROM (SELECT key, payload,"
-        " max(attempts) AS attempts FROM recordgate.dead_letters WHERE kind = 'import' AND type = %s"
-        " GROUP BY key, payload) d WHERE n.payload = d.payload AND n.key IS NOT DISTINCT FROM d.key",
-        (type_name,),
+        sql.SQL(
+            "WITH old AS (SELECT id, key, payload, row_number() OVER same AS nth"
+            " FROM recordgate.dead_letters WHERE kind = 'import' AND type = %(type)s"
+            " WINDOW same AS (PARTITION BY key, payload ORDER BY id)),"
+            " new AS (SELECT *, row_number() OVER same AS nth FROM import_letters"
+            " WINDOW same AS (PARTITION BY key, payload ORDER BY row)),"
+            " again AS (UPDATE recordgate.dead_letters d SET batch = %(batch)s, line = new.row & {},"
+            " code = new.code, reasons = new.reasons, attempts = d.attempts + 1, updated_at = now()"
+            " FROM old JOIN new ON old.payload = new.payload AND old.nth = new.nth"
+            " AND old.key IS NOT DISTINCT FROM new.key WHERE d.id = old.id RETURNING new.row)"
+            " DELETE FROM import_letters WHERE row IN (SELECT row FROM again)"
+        ).format(LINE_MASK),
+        given,
     )
     connection.execute(
         sql.SQL(
-            "DELETE FROM recordgate.dead_letters d WHERE d.kind = 'import' AND d.type = %s AND ("
-            " d.key IN (SELECT key FROM import_letters)"
-            " OR d.payload IN (SELECT payload FROM import_letters)"
-            " OR d.key IN (SELECT {} FROM {} l WHERE {}))"
-        ).format(keys, staging.staged, good(staging, "l")),
-        (type_name,),
+            "DELETE FROM recordgate.dead_letters d WHERE d.kind = 'import' AND d.type = %(type)s"
+            " AND d.batch IS DISTINCT FROM %(batch)s AND d.key IN (SELECT {} FROM {} l)"
+        ).format(keys, staging.staged),
+        given,
     )
 
 
@@ -159,6 +167,14 @@ def _payload(staging: Staging, columns: list[sql.Identifier]) -> sql.Composable:
 
 
 def _loose_payload(staging: Staging, columns: list[sql.Identifier]) -> sql.Composable:
+    """As `_payload`; the raw text of a row that could not be split; a NUL that was replaced counts as
+    a cut, since the row is no longer what the file said."""
     return sql.SQL(
-        "CASE WHEN l.raw IS NOT NULL THEN jsonb_build_object('raw', l.raw) ELSE {} END"
-    ).format(_payload(staging, columns))
+        "CASE WHEN l.raw IS NOT NULL THEN jsonb_build_object('raw', l.raw)"
+        " WHEN l.faults @> {} THEN {} || {}::jsonb ELSE {} END"
+    ).format(
+        sql.Literal(f'[{{"code": "{Reject.NUL_BYTE.value}"}}]'),
+        _payload(staging, columns),
+        sql.Literal('{"cut": true}'),
+        _payload(staging, columns),
+    )

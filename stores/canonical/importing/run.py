@@ -93,7 +93,7 @@ class _Import:
         self._record, self._files = record, files
         self._options, self._progress = options, progress
         self._print = batches.fingerprint(record.name, files, options)
-        self._found = batches.find(connection, options.batch, self._print)
+        self._found = self._find()
         self._table = read_table(connection, contract, record)
 
     def run(self) -> ImportReport:
@@ -104,7 +104,7 @@ class _Import:
             self._connection, self._record.schema, self._record.table, self._options.lock_wait
         )
         # The one that held the lock may have been this batch.
-        self._found = batches.find(self._connection, self._options.batch, self._print)
+        self._found = self._find()
         if self._found is not None and self._found["state"] == "done":
             return batches.earlier_report(self._found)
         resumable = self._resumable()
@@ -121,6 +121,12 @@ class _Import:
             if not isinstance(error, psycopg.OperationalError) and not self._connection.broken:
                 batches.failed(self._connection, batch, str(error))
             raise
+
+    def _find(self) -> dict[str, Any] | None:
+        """The record of this batch, if there is one; a dry run belongs to none."""
+        if self._options.dry_run:
+            return None
+        return batches.find(self._connection, self._options.batch, self._print)
 
     def _same_purpose(self) -> None:
         found = self._found
