@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, cast
 
 import psycopg
@@ -94,12 +94,17 @@ def publish(conn: psycopg.Connection[Any], name: str, contract: Contract, *more:
     )
 
 
+def stream_of(source: ChangeSource) -> AbstractAsyncContextManager[AsyncIterator[list[Event]]]:
+    """The source's events, given up at the end of the block."""
+    return aclosing(cast("AsyncGenerator[list[Event], None]", source.events()))
+
+
 async def read(
     source: ChangeSource, enough: Callable[[list[Event]], bool], *, patience: float = 20.0
 ) -> list[Event]:
     """The events of an open source until `enough` of them are there; fails after `patience` seconds."""
     found: list[Event] = []
-    async with asyncio.timeout(patience), aclosing(cast(Any, source.events())) as stream:
+    async with asyncio.timeout(patience), stream_of(source) as stream:
         if enough(found):
             return found
         async for events in stream:

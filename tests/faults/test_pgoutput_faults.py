@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import subprocess
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tests.change_tables import (
     publish,
     read,
     read_to,
+    stream_of,
     transactions,
     wal_end,
 )
@@ -147,7 +148,7 @@ def test_the_server_is_told_in_time_while_the_reader_is_busy(stage: Stage) -> No
         await source.open(None)
         stage.conn.execute("INSERT INTO shop SELECT generate_series(1, 100000)")
         seen: list[Event] = []
-        async with asyncio.timeout(60), aclosing(source.events()) as stream:
+        async with asyncio.timeout(60), stream_of(source) as stream:
             async for events in stream:
                 if not transactions(seen):
                     await asyncio.sleep(5)
@@ -223,7 +224,7 @@ def test_idle_progress_lets_the_slot_pass_what_does_not_matter(stage: Stage) -> 
         end = wal_end(stage.conn)
         before = stage.state().retained_bytes
         assert before > 1 << 20
-        async with asyncio.timeout(60), aclosing(source.events()) as stream:
+        async with asyncio.timeout(60), stream_of(source) as stream:
             async for events in stream:
                 source.acknowledge(position(events))
                 stage.conn.execute("SELECT pg_log_standby_snapshot()")
@@ -251,6 +252,12 @@ def test_a_second_reader_is_refused_with_the_first_ones_process(stage: Stage) ->
         await second.close()
 
     asyncio.run(run())
+
+
+def postmaster_of(conn: psycopg.Connection[Any]) -> psutil.Process:
+    parent = psutil.Process(conn.info.backend_pid).parent()
+    assert parent is not None
+    return parent
 
 
 READER = """
@@ -310,7 +317,7 @@ async def _crashes(url: str) -> None:
         conn.execute("INSERT INTO shop VALUES (2)")
         doomed = psycopg.connect(url)
         doomed.execute("INSERT INTO shop VALUES (3)")  # never committed
-        psutil.Process(conn.info.backend_pid).parent().kill()
+        postmaster_of(conn).kill()
         with pytest.raises(StoreUnavailable):
             await read(source, lambda events: False)
         doomed.close()
@@ -327,6 +334,69 @@ async def _crashes(url: str) -> None:
     await source.close()
 
 
+def test_a_clean_stop_of_canonical_does_not_wait_for_a_reader_that_acknowledges(
+    own_server: Callable[..., str],
+) -> None:
+    """Postgres ends only once its log's readers have confirmed all of it, that without changes too."""
+
+    stopped_at = 0.0
+
+    async def consume(url: str, source: PgOutputSource) -> None:
+        nonlocal stopped_at
+        async with asyncio.timeout(60), stream_of(source) as stream:
+            async for events in stream:
+                source.acknowledge(position(events))
+                if not stopped_at and progress(events):
+                    with psycopg.connect(url, autocommit=True) as conn:
+                        conn.execute("CREATE TABLE noise AS SELECT generate_series(1, 10000)")
+                        postmaster_of(conn).send_signal(signal.SIGINT)  # "fast"
+                    stopped_at = time.monotonic()
+
+    async def run(url: str) -> float:
+        source = PgOutputSource(url, CONTRACT, slot="stop", publication=PUBLICATION)
+        await source.open(None)
+        with pytest.raises(StoreUnavailable):
+            await consume(url, source)
+        ended = time.monotonic()
+        await source.close()
+        return ended - stopped_at
+
+    url = own_server()
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(TABLES)
+        publish(conn, PUBLICATION, CONTRACT)
+    assert asyncio.run(run(url)) < 5
+
+
+def test_a_server_that_falls_silent_is_given_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.sources.pgoutput.source.SILENCE", 2.0)
+
+    async def run() -> None:
+        source = stage.source()
+        await source.open(None)
+        pids = stage.conn.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %s",
+            (f"recordgate {stage.slot}",),
+        ).fetchall()
+        assert len(pids) == 2
+        for (pid,) in pids:
+            psutil.Process(pid).suspend()
+        try:
+            with pytest.raises(StoreUnavailable, match="silent"):
+                await read(source, lambda events: False)
+        finally:
+            for (pid,) in pids:
+                psutil.Process(pid).resume()
+        await source.open(None)
+        stage.insert(1)
+        assert ids(await read_to(source, wal_end(stage.conn))) == ["1"]
+        await source.close()
+
+    asyncio.run(run())
+
+
 def test_the_memory_for_a_huge_transaction_is_that_for_a_small_one(stage: Stage) -> None:
     def peak(rows: int) -> int:
         async def run() -> int:
@@ -341,7 +411,7 @@ def test_the_memory_for_a_huge_transaction_is_that_for_a_small_one(stage: Stage)
             end, seen, last = wal_end(stage.conn), 0, 0
             gc.collect()
             tracemalloc.start()
-            async with asyncio.timeout(120), aclosing(source.events()) as stream:
+            async with asyncio.timeout(120), stream_of(source) as stream:
                 async for events in stream:
                     seen += sum(len(e.changes) for e in events if isinstance(e, Transaction))
                     last = max(last, position(events))
