@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 
 from gateway.services import Freshness, Services
 from gateway.tokens import read_token
-from stores.errors import InputError, StaleError, StoreError
-from stores.protocols import Position, Store
+from stores.errors import InputError, StaleError, StoreError, StoreUnavailable
+from stores.protocols import Generation, Position, Store
 
 MAX_WAIT = 30.0
 """Seconds; a caller that asks to wait longer waits this long."""
@@ -117,7 +117,7 @@ def judge(
         return Standing(False, position, "has not applied the token's write", stale * 1000)
     if max_staleness is not None and stale > max_staleness:
         return Standing(
-            False, position, "staler than asked", max(0.0, stale - max_staleness) * 1000
+            False, position, "is staler than asked", max(0.0, stale - max_staleness) * 1000
         )
     return Standing(True, position)
 
@@ -128,7 +128,7 @@ class _Cached:
     def __init__(self) -> None:
         self.position: Position | None = None
         self.position_until = 0.0
-        self.generations: dict[str, tuple[float, int | None]] = {}
+        self.generations: dict[str, tuple[float, Generation | None]] = {}
 
 
 _cache: WeakKeyDictionary[Store, _Cached] = WeakKeyDictionary()
@@ -151,16 +151,22 @@ async def position_of(store: Store) -> Position | None:
     return cached.position
 
 
-async def generation_of(store: Store, type_name: str) -> int | None:
-    """The number of the active generation, at most 100 ms old; None where there is none."""
+async def active_generation(store: Store, type_name: str) -> Generation | None:
+    """The active generation, at most 100 ms old; None where there is none. Raises StoreError."""
     cached = _cached(store)
     now = time.monotonic()
-    until, number = cached.generations.get(type_name, (0.0, None))
+    until, active = cached.generations.get(type_name, (0.0, None))
     if now >= until:
         generations = await store.generations(type_name)
-        number = next((g.number for g in generations if g.state == "active"), None)
-        cached.generations[type_name] = (now + _GENERATION_TTL, number)
-    return number
+        active = next((g for g in generations if g.state == "active"), None)
+        cached.generations[type_name] = (now + _GENERATION_TTL, active)
+    return active
+
+
+async def generation_of(store: Store, type_name: str) -> int | None:
+    """The number of the active generation; None where there is none. Raises StoreError."""
+    active = await active_generation(store, type_name)
+    return active.number if active else None
 
 
 async def usable(services: Services, store: Store, freshness: Freshness) -> Standing:
@@ -184,15 +190,20 @@ async def usable(services: Services, store: Store, freshness: Freshness) -> Stan
 
 
 async def require(services: Services, store: Store, freshness: Freshness) -> Standing:
-    """`usable`, for what no other store can answer. Raises StaleError with by how much."""
+    """`usable`, for what no other store can answer. Raises StaleError with by how
+    much, StoreUnavailable where the store is not reached or holds nothing yet."""
     standing = await usable(services, store, freshness)
-    if standing.usable or standing.reason.startswith("not reached"):
+    if standing.usable:
         return standing
-    if standing.position is None and freshness == Freshness():
-        return standing
+    if standing.position is None:
+        raise StoreUnavailable(
+            f"the {store.kind} store cannot answer: {standing.reason}",
+            store=store.kind,
+            retry_after=1.0,
+        )
     by = "" if standing.behind_ms is None else f", by {standing.behind_ms:.0f} ms"
     raise StaleError(
-        f"the {store.kind} store {standing.reason}{by}",
+        f"the {store.kind} store is too far behind: it {standing.reason}{by}",
         hint="ask for less freshness, or wait longer with waitUpTo",
         behind_ms=standing.behind_ms,
     )

@@ -92,7 +92,9 @@ class Runtime:
     async def _store(self, url: Any, role: str) -> Store:
         """The store, open; one that is down is tried again in the background."""
         store = open_store(url.get_secret_value(), self.settings.data_dir, role=role)
-        write = self.role is not Role.SERVE
+        if self.role is Role.SYNC:
+            return store  # the worker opens it, once no other worker has it
+        write = self.role is Role.UP
         try:
             await store.open(self.contract, write=write)
         except StoreUnavailable as error:
@@ -125,6 +127,7 @@ class Runtime:
             batch_size=settings.batch_size,
             backlog_memory_keys=settings.backlog_memory_keys,
             metrics=SyncMetrics(self._registry),
+            owns_stores=self.role is Role.SYNC,
         )
 
     async def _open_gateway(self, system: str, bytewise: bool) -> None:
