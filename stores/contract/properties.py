@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +10,11 @@ from stores.contract import names
 from stores.contract.extensions import Access, property_extensions
 from stores.contract.model import Logical, Property, Scalar
 from stores.contract.node import Node
+from stores.contract.regexes import regex_problem
 from stores.contract.types import INT_BITS, TypeOf, type_of
 from stores.errors import InputError
 from stores.values import coerce
 
-MAX_PATTERN = 1000
 _NUMERIC = frozenset((Scalar.INT, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL))
 _ORDERED = _NUMERIC | {Scalar.DATE, Scalar.TIMESTAMP, Scalar.DATETIME, Scalar.TIME}
 
@@ -277,45 +276,7 @@ def _pattern_fits(at: Node) -> bool:
     """Whether Python and Postgres take the pattern, and take it to mean the same."""
     pattern: str = at.data
     hint = "use groups, classes, {n,m}, *, +, ?, |, ^, $, \\d, \\w, \\s"
-    if len(pattern) > MAX_PATTERN:
-        at.report("BAD_REGEX", f"a pattern longer than {MAX_PATTERN} characters", hint)
-        return False
     problem = regex_problem(pattern)
     if problem:
         at.report("BAD_REGEX", f"the pattern {problem}", hint)
     return not problem
-
-
-_REFUSED = (
-    (r"\(\?<[=!]", "looks behind"),
-    (r"\(\?P?<[A-Za-z_]|\(\?P[=>]|\\k|\\g", "has a named group"),
-    (r"\(\?[aiLmsux-]+[:)]", "has inline flags"),
-    (r"\(\?>|[*+?}]\+", "is possessive or atomic"),
-    (r"\(\?\(|\(\?#", "has a condition or comment"),
-    (r"\\[bB]", "has \\b, which means a backspace to Postgres"),
-    (r"\\[AZzpPxGKQEmMyYNXRCc0]", "has an escape that Python and Postgres read differently"),
-    (r"\[[.:=]|\[[^\]]*\[[.:=]", "has a POSIX class"),
-)
-
-
-def regex_problem(pattern: str) -> str:
-    """Why the pattern cannot be used by Python's `re` and Postgres' `~` alike, or empty.
-
-    https://www.postgresql.org/docs/current/functions-matching.html#POSIX-SYNTAX-DETAILS
-    """
-    if "\x00" in pattern:
-        return "has a NUL"
-    unescaped = re.sub(r"\\\\", "", pattern)
-    for refused, problem in _REFUSED:
-        if re.search(refused, unescaped):
-            return problem
-    for bounds in re.findall(r"\{(\d+)(?:,(\d*))?\}", unescaped):
-        if any(b and int(b) > 255 for b in bounds):
-            return "repeats more than 255 times, Postgres' limit"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            re.compile(pattern)
-    except (re.error, RecursionError, OverflowError, Warning) as error:
-        return f"does not compile: {error}"
-    return ""

@@ -11,14 +11,19 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
+from recordgate.cli.app import app
 from stores.canonical.connect import connect
+from stores.canonical.tables import metadata_for
 from stores.contract.lint import lint_text
 from stores.contract.load import load_contract
 from stores.contract.model import Contract, Logical, Property, Scalar
 from stores.contract.reflect import contract_from_database
+from stores.contract.regexes import regex_problem
 from stores.errors import ContractError, SetupError
 from stores.values import coerce, to_text
 
@@ -223,33 +228,27 @@ def test_a_schema_without_tables_is_refused(database: str) -> None:
             contract_from_database(conn, "public")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from recordgate.cli.app import main; main()", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
 
 
 def test_the_commands(tables: str, tmp_path: Path) -> None:
     made = tmp_path / "made.yaml"
     first = run("contract", "init", "--from", tables, "--schema", "other", "--output", str(made))
-    assert (first.returncode, first.stdout) == (0, "")
+    assert (first.exit_code, first.stdout) == (0, "")
     printed = run("contract", "init", "--from", tables, "--schema", "other")
-    assert (printed.returncode, printed.stdout) == (0, made.read_text("utf-8"))
+    assert (printed.exit_code, printed.stdout) == (0, made.read_text("utf-8"))
     again = run("contract", "init", "--from", tables, "--schema", "other", "--output", str(made))
-    assert again.returncode == 1
+    assert again.exit_code == 1
     assert "SETUP" in again.stderr
 
     sound = run("contract", "lint", str(made))
-    assert (sound.returncode, sound.stdout) == (0, "1 checked, nothing found\n")
+    assert (sound.exit_code, sound.stdout) == (0, "1 checked, nothing found\n")
     broken = tmp_path / "broken.yaml"
     broken.write_text(made.read_text("utf-8").replace("logicalType: string", "logicalType: strng"))
     line = next(i for i, t in enumerate(broken.read_text().splitlines(), 1) if "strng" in t)
     refused = run("contract", "lint", str(made), str(broken))
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert re.search(rf"^{re.escape(str(broken))}:{line}:\d+: UNSUPPORTED_TYPE: ", refused.stdout)
     assert "hint: did you mean 'string'?" in refused.stdout
     as_json = json.loads(run("contract", "lint", str(broken), "--json").stdout)
@@ -260,7 +259,7 @@ def test_the_commands(tables: str, tmp_path: Path) -> None:
     )
 
     same = run("contract", "diff", str(made), str(made))
-    assert (same.returncode, same.stdout) == (0, "no differences\n")
+    assert (same.exit_code, same.stdout) == (0, "no differences\n")
     less = tmp_path / "less.yaml"
     less.write_text(
         re.sub(
@@ -270,16 +269,31 @@ def test_the_commands(tables: str, tmp_path: Path) -> None:
         )
     )
     lost = run("contract", "diff", str(made), str(less), "--json")
-    assert lost.returncode == 1
+    assert lost.exit_code == 1
     assert json.loads(lost.stdout)["breaking"] == [
         {"where": "far.name", "message": "the property is gone"}
     ]
-    assert run("contract", "diff", str(less), str(made)).returncode == 0
-    assert run("contract", "diff", str(broken), str(made)).returncode == 1
+    assert run("contract", "diff", str(less), str(made)).exit_code == 0
+    assert run("contract", "diff", str(broken), str(made)).exit_code == 1
 
 
 def test_a_database_that_is_not_there_is_a_clear_error() -> None:
-    found = run("contract", "init", "--from", "postgresql://x:topsecret@127.0.0.1:1/none")
+    found = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-c",
+                "from recordgate.cli.app import main; main()",
+                "contract",
+                "init",
+            ),
+            *("--from", "postgresql://x:topsecret@127.0.0.1:1/none"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert found.returncode == 1
     assert "error: STORE_UNAVAILABLE" in found.stderr
     assert "topsecret" not in found.stdout + found.stderr
@@ -337,3 +351,85 @@ def _floats(text: str) -> list[float | None]:
 def test_a_decimal_has_the_digits_of_its_column() -> None:
     prop = Property("x", "x", "x", Logical.NUMBER, Scalar.DECIMAL, "numeric(5,2)")
     assert to_text(prop, Decimal(1)) == "1.00"
+
+
+FRAGMENTS = st.sampled_from(
+    [*"ab.^$|()[]?*+{}-,\\: 1", r"\d", r"\w", r"\s", r"\.", r"\-", "[a-z]", "[^a-z]", "(?:", "(?=", "(?!",
+     "{2}", "{1,3}", "{,3}", "{2,}", "*?", "[]", "[^", r"[\d_]", r"[\w-]", r"[a\]b]", r"\\", r"\t", r"\1",
+     r"\W", "é", "/", "[[", r"\u0041", r"\cA", "***"]
+)  # fmt: skip
+SAMPLES = ["", "a", "b", "ab", "aab", "1", "a1", "-", "a-b", "é", "aé", "[", "]", "]b", "{2}", "a{,3}", "\\", "A", " a", "aaaa"]  # fmt: skip
+
+
+def test_a_pattern_that_the_linter_takes_means_the_same_to_postgres(postgres: str) -> None:
+    query = (
+        "SELECT array(SELECT x ~ %s FROM unnest(%s::text[]) WITH ORDINALITY AS t(x, o) ORDER BY o)"
+    )
+    checked = 0
+    with connect(postgres) as conn:
+
+        @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(FRAGMENTS, min_size=1, max_size=7).map("".join))
+        def agrees(pattern: str) -> None:
+            nonlocal checked
+            if regex_problem(pattern):
+                return
+            row = conn.execute(query, (pattern, SAMPLES)).fetchone()
+            assert row is not None
+            assert row[0] == [bool(re.search(pattern, s)) for s in SAMPLES]
+            checked += 1
+
+        agrees()
+    assert checked > 50
+
+
+SOUND = """\
+apiVersion: v3.2.0
+kind: DataContract
+id: everything
+version: 1.0.0
+schema:
+  - name: everything
+    quality: [{metric: duplicateValues, mustBe: 0, arguments: {properties: [a, b]}}]
+    properties:
+      - {name: a, logicalType: string, primaryKey: true, primaryKeyPosition: 2}
+      - {name: b, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, logicalTypeOptions: {format: u64}}
+      - {name: c, physicalName: größe in m², logicalType: string, enum: [{value: "it's"}, {value: 'a\\b%s:x'}]}
+      - {name: d, logicalType: string, logicalTypeOptions: {pattern: '^[\\w.:%]{2,5}$', minLength: 2, maxLength: 5}}
+      - {name: e, logicalType: integer, logicalTypeOptions: {minimum: -1e3, exclusiveMaximum: 1000, multipleOf: 5}}
+      - {name: f, logicalType: number, physicalType: 'numeric(8,3)', logicalTypeOptions: {minimum: 0.125, multipleOf: 0.125}}
+      - {name: g, logicalType: number, logicalTypeOptions: {minimum: 1e-3, maximum: 1.5e10}}
+      - {name: h, logicalType: date, logicalTypeOptions: {minimum: 2020-01-01}, enum: [{value: 2024-02-29}]}
+      - {name: i, logicalType: timestamp, logicalTypeOptions: {exclusiveMinimum: '2020-01-01T00:00:00Z'}}
+      - {name: j, logicalType: timestamp, logicalTypeOptions: {timezone: false, maximum: '2030-01-01T00:00:00'}}
+      - {name: k, logicalType: time, logicalTypeOptions: {minimum: '08:00'}}
+      - {name: l, logicalType: boolean, enum: [{value: true}]}
+      - {name: m, logicalType: string, logicalTypeOptions: {format: uuid}, unique: true}
+      - {name: n, logicalType: string, logicalTypeOptions: {format: binary}}
+      - {name: o, logicalType: object}
+      - {name: p, logicalType: array, items: {logicalType: string, enum: [{value: x}, {value: 'y,"z'}]}}
+      - {name: q, logicalType: array, items: {logicalType: integer, logicalTypeOptions: {minimum: 0}}}
+      - {name: r, logicalType: array, items: {logicalType: object}}
+      - {name: s, logicalType: integer, physicalType: smallint, enum: [{value: 1}, {value: -2}]}
+      - {name: select, logicalType: number, logicalTypeOptions: {format: f32}}
+      - {name: parentA, logicalType: string}
+      - {name: parentB, logicalType: integer, logicalTypeOptions: {format: u64}}
+    relationships:
+      - {id: parent, from: [everything.parentA, everything.parentB], to: [everything.a, everything.b]}
+"""
+
+
+def test_postgres_takes_what_the_linter_takes(database: str, tmp_path: Path) -> None:
+    path = tmp_path / "sound.yaml"
+    path.write_text(SOUND, "utf-8")
+    contract = load_contract(path)
+    engine = sa.create_engine(database.replace("postgresql://", "postgresql+psycopg://", 1))
+    metadata_for(contract).create_all(engine)
+    engine.dispose()
+    with connect(database) as conn:
+        rows = conn.execute(
+            "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+            " WHERE attrelid = 'public.everything'::regclass AND attnum > 0"
+        ).fetchall()
+    wanted = {p.column: p.sql_type for p in contract.types["everything"].properties}
+    assert {row[0]: row[1] for row in rows} == wanted

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores.contract import names
-from stores.contract.properties import regex_problem
 from stores.contract.quality import select_problem
+from stores.contract.regexes import regex_problem
 from stores.contract.types import FOREIGN_TYPE, parse_physical
 
 
