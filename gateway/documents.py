@@ -135,16 +135,17 @@ async def read_document(
     if raw is None:
         return None, sent
     document = orjson.loads(raw)
-    outside = list(_outside(shape.record))
-    read = await asyncio.gather(*(_children(store, record_type, p, document) for p in outside))
+    beyond = list(outside(shape.record))
+    read = await asyncio.gather(*(_children(store, record_type, p, document) for p in beyond))
     sent += [
-        f"children {p.relation.target} by {', '.join(p.relation.target_columns)}" for p in outside
+        f"children {p.relation.target} by {', '.join(p.relation.target_columns)}" for p in beyond
     ]
-    related = {p.key: found for p, found in zip(outside, read, strict=True)}
+    related = {p.key: found for p, found in zip(beyond, read, strict=True)}
     return from_document(shape.record, document, related), sent
 
 
-def _outside(shape: RecordShape) -> Iterator[Many]:
+def outside(shape: RecordShape) -> Iterator[Many]:
+    """The relations that the store is asked for besides the document."""
     inside = {e.relation for e in shape.type.embeds}
     for part in shape.fields:
         if isinstance(part, Many) and part.relation.name not in inside:

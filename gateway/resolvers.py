@@ -13,14 +13,14 @@ from gateway.aggregates import aggregate_shape
 from gateway.canonical import fetch_json
 from gateway.compiler import Statement
 from gateway.compiler.aggregates import compile_aggregate
-from gateway.documents import read_document
-from gateway.freshness import generation_of, report, usable
+from gateway.documents import outside, read_document
+from gateway.freshness import active_generation, report, usable
 from gateway.mutations import resolve_mutation
 from gateway.planner import AGGREGATES, CANONICAL, Plan, plan
 from gateway.records import answer, compiler_of, visibility_of
 from gateway.search_graphql import resolve_search
 from gateway.selection import selected_below
-from gateway.services import RequestContext
+from gateway.services import RequestContext, Services
 from gateway.shapes import KeyShape
 from gateway.shaping import Shaper, key_shape
 from stores.contract.model import RecordType
@@ -82,17 +82,35 @@ async def _from_documents(
         return None, f"documents: {standing.reason}"
     record_type = shape.record.type
     try:
-        generation = await generation_of(store, record_type.name)
+        why = await _why_not_shaped(services, shape)
+        if why:
+            return None, f"documents: {why}"
+        generation = await active_generation(store, record_type.name)
         found, sent = await read_document(store, shape, encode_key(shape.values))
     except StoreError as error:
         return None, f"documents: {error.message}"
     path = str(info.path.key)
     reason = planned.candidates[0].reason
     context.routes[path] = report(
-        planned.candidates[0].store, reason, standing.position, generation
+        planned.candidates[0].store,
+        reason,
+        standing.position,
+        generation.number if generation else None,
     )
     _explain(context, path, planned, planned.candidates[0].store, sent, "")
     return found, ""
+
+
+async def _why_not_shaped(services: Services, shape: KeyShape) -> str:
+    """Why documents that are read for `shape` are not what the contract says now; else empty. A
+    contract changes at once, its documents with the next reload."""
+    for name in {shape.record.type.name, *(p.page.type.name for p in outside(shape.record))}:
+        active = await active_generation(services.documents, name)
+        if active is None:
+            return f"{name} is not loaded yet"
+        if active.shape != services.document_shape(name):
+            return f"{name} was loaded by another contract, and needs a reload"
+    return ""
 
 
 async def _from_canonical(

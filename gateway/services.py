@@ -14,6 +14,7 @@ from typing import Any
 from psycopg_pool import AsyncConnectionPool
 
 from stores.contract.model import Contract
+from stores.contract.shape import document_shape
 from stores.protocols import DocumentStore, SearchStore
 
 
@@ -42,6 +43,14 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     text_order_is_bytewise: bool = True
     """Whether canonical's default collation orders text by its bytes, as the other stores do."""
+    _shapes: dict[str, str] = field(default_factory=dict)
+
+    def document_shape(self, type_name: str) -> str:
+        """The fingerprint that documents of the type have under this contract."""
+        shape = self._shapes.get(type_name)
+        if shape is None:
+            shape = self._shapes[type_name] = document_shape(self.contract, type_name)
+        return shape
 
     @property
     def mask_salt(self) -> str:

@@ -1,0 +1,84 @@
+"""The schema that a contract becomes: its fields, its types, what it leaves out, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from graphql import build_schema as parse_schema
+from graphql import print_schema, validate_schema
+
+from gateway.schema import build_schema
+from stores.contract.load import load_contract
+from stores.contract.model import Expose, Scalar
+from stores.errors import ContractError
+from tests.library_world import BOOK, LIBRARY, REVIEW, prop
+
+DEMO = Path(__file__).parents[2] / "recordgate/demo/geonames.odcs.yaml"
+
+
+def test_the_schema_is_valid_and_prints_as_it_reads() -> None:
+    for contract in (LIBRARY, load_contract(DEMO)):
+        schema = build_schema(contract)
+        assert validate_schema(schema) == []
+        text = print_schema(schema)
+        assert print_schema(parse_schema(text)) == text
+
+
+def test_the_demo_has_the_fields_that_its_users_hold_on_to() -> None:
+    schema = build_schema(load_contract(DEMO))
+    assert schema.query_type
+    assert schema.mutation_type
+    query, mutation = schema.query_type.fields, schema.mutation_type.fields
+    assert {"node", "city", "cities", "citiesAggregate", "searchCities", "country"} <= set(query)
+    assert list(query["cities"].args) == ["filter", "orderBy", "first", "after", "last", "before"]
+    assert set(query["citiesAggregate"].args) == {"filter", "groupBy", "having", "orderBy", "first"}
+    assert set(query["searchCities"].args) == {
+        "query",
+        "filter",
+        "facets",
+        "sort",
+        "first",
+        "after",
+    }
+    assert {
+        "createCity", "createCities", "upsertCities", "updateCity", "deleteCity", "deleteCities",
+    } <= set(mutation)  # fmt: skip
+    assert set(mutation["deleteCities"].args) == {"filter", "max"}
+    city = print_schema(schema).split("type City implements Node {")[1].split("\n}")[0]
+    assert "  id: ID!" in city
+    assert "  nodeId: ID!" in city
+    assert "  geonameid: Int!" in city
+    assert "  country: Country" in city
+    assert "  latitude: Float\n" in city  # a float may read as missing
+    assert "  alternateNames: [String]" in city
+
+
+def test_only_what_is_exposed_is_there() -> None:
+    closed = replace(REVIEW, expose=Expose(frozenset({"get"})))
+    schema = build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": closed}))
+    assert schema.query_type
+    assert schema.mutation_type
+    assert {f for f in schema.query_type.fields if "eview" in f} == {"review"}
+    assert not [f for f in schema.mutation_type.fields if "eview" in f]
+    reads = Expose(frozenset({"get", "list"}))
+    types = {n: replace(t, expose=reads) for n, t in LIBRARY.types.items()}
+    assert build_schema(replace(LIBRARY, types=types)).mutation_type is None
+
+
+def test_a_key_named_id_is_the_records_id_and_another_property_keeps_its_value() -> None:
+    author = print_schema(build_schema(LIBRARY)).split("type Author implements Node {")[1]
+    assert "  id_" not in author.split("\n}")[0]
+    odd = replace(REVIEW, properties=(*REVIEW.properties, prop("id", Scalar.STRING, "text")))
+    text = print_schema(build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": odd})))
+    assert "  id_: String" in text.split("type Review implements Node {")[1].split("\n}")[0]
+
+
+def test_names_that_collide_are_refused() -> None:
+    twice = replace(BOOK, name="tome", graphql="Tome")
+    with pytest.raises(ContractError, match="book"):
+        build_schema(replace(LIBRARY, types={**LIBRARY.types, "tome": twice}))
+    same = replace(BOOK, name="tome", single="tome", plural="tomes")
+    with pytest.raises(ContractError):
+        build_schema(replace(LIBRARY, types={**LIBRARY.types, "tome": same}))
