@@ -52,7 +52,7 @@ def _is_ours(config: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    from recordgate.embedded import remove_data
+    from recordgate.embedded import EmbeddedPostgres
 
-    remove_data(folder)
+    EmbeddedPostgres(folder).remove()
     shutil.rmtree(folder)
