@@ -67,13 +67,24 @@ class Requests:
         self._writers = writers
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            async with self._guard.lock:
-                rows = await (await self._guard.conn.execute(_OPEN)).fetchall()
-            for row in rows:
-                await self._attend(*row)
-            await asyncio.sleep(POLL)
+        """Until cancelled. Each request has a task of its own: one for a sink that is down holds up none."""
+        under_way: dict[int, asyncio.Task[None]] = {}
+        try:
+            while True:
+                async with self._guard.lock:
+                    rows = await (await self._guard.conn.execute(_OPEN)).fetchall()
+                for row in rows:
+                    if row[0] not in under_way:
+                        under_way[row[0]] = asyncio.create_task(self._attend(*row))
+                await asyncio.sleep(POLL)
+                for request, task in list(under_way.items()):
+                    if task.done():
+                        del under_way[request]
+                        task.result()
+        finally:
+            for task in under_way.values():
+                task.cancel()
+            await asyncio.gather(*under_way.values(), return_exceptions=True)
 
     async def _attend(
         self, request: int, action: str, type_name: str, sink: str | None, state: str, targets: Any

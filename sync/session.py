@@ -87,6 +87,19 @@ async def try_lock(conn: AsyncConnection, slot: str) -> bool:
     return bool(row and row[0])
 
 
+async def worker_runs(conn: AsyncConnection, slot: str) -> bool:
+    """Whether a worker holds the lock now."""
+    key = lock_key(slot) & 0xFFFFFFFFFFFFFFFF
+    cursor = await conn.execute(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND classid::bigint = %s AND objid::bigint = %s)",
+        (key >> 32, key & 0xFFFFFFFF),
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
 async def open_session(url: str, slot: str, sinks: list[str], owner: uuid.UUID) -> Session:
     """Wait for the lock, then open everything. Raises StoreUnavailable, SetupError, psycopg.Error."""
     opened: list[AsyncConnection] = []

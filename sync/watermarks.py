@@ -1,9 +1,10 @@
 """How far each sink is, in canonical's table recordgate.watermarks: what a restart goes on from.
 
-`lsn`: every change up to there is in the sink, or in its durable backlog. It is written before the source
-is told, so the source never stands beyond it. `published`: what the sink's own position was after its
-last publish; a store that comes back with less has lost data. `required`: types that must be loaded
-before the sink's position may be believed (first load, gap, lost store).
+`durable`: every change up to there is in the sink, or in its durable backlog. It is written before the
+source is told, so the source never stands beyond it. `published`: what the sink's own position was after
+its last publish, 0 for none; a store that comes back with less has lost data. `required`: types that must
+be loaded before the sink's position may be believed (first load, gap, lost store). The column `lsn` shows
+`published`; where there is none, where the loads began.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from stores.canonical.connect import AsyncConnection
 @dataclass(slots=True)
 class Watermark:
     system: str
-    lsn: int
+    durable: int
     as_of: float
+    """Of `published`; when the loads began, where there is none."""
     published: int = 0
     required: set[str] = field(default_factory=set)
     reason: str = ""
@@ -47,7 +49,7 @@ async def read(conn: AsyncConnection) -> dict[str, Watermark]:
     for sink, system, lsn, as_of, detail in await (await conn.execute(_READ)).fetchall():
         found[sink] = Watermark(
             system,
-            lsn,
+            int(detail.get("durable", lsn)),
             as_of,
             int(detail.get("published", 0)),
             set(detail.get("required", ())),
@@ -59,8 +61,11 @@ async def read(conn: AsyncConnection) -> dict[str, Watermark]:
 async def write(conn: AsyncConnection, sink: str, mark: Watermark) -> None:
     """Record a watermark. The caller holds its lock, until the transaction it may be in has ended."""
     detail = {
+        "durable": mark.durable,
         "published": mark.published,
         "required": sorted(mark.required),
         "reason": mark.reason,
     }
-    await conn.execute(_WRITE, (sink, mark.system, mark.lsn, mark.as_of, Jsonb(detail)))
+    await conn.execute(
+        _WRITE, (sink, mark.system, mark.published or mark.durable, mark.as_of, Jsonb(detail))
+    )

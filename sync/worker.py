@@ -208,7 +208,7 @@ class Worker:
         makes every type of the sinks concerned a required load."""
         known = await watermarks.read(session.guard.conn)
         mine = {name: known[name] for name in self._sinks if name in known}
-        resume = min((m.lsn for m in mine.values()), default=None)
+        resume = min((m.durable for m in mine.values()), default=None)
         gap = ""
         system = next((m.system for m in mine.values()), None)
         try:
@@ -224,7 +224,7 @@ class Worker:
             mark = mine.get(name)
             if mark is None or gap or mark.system != session.system:
                 reason = gap or ("first load" if mark is None else "canonical is another database")
-                mark = Watermark(session.system, start, 0.0, 0, set(everything), reason)
+                mark = Watermark(session.system, start, time.time(), 0, set(everything), reason)
                 await self._forget_building(session, name)
             mark.required &= everything
             marks[name] = mark
@@ -335,13 +335,14 @@ class Worker:
         for name, writer in self._writers.items():
             boundary = writer.durable()
             mark = writer.watermark
-            if boundary is not None and boundary.lsn > mark.lsn:
-                mark.lsn = boundary.lsn
-                mark.as_of = max(mark.as_of, boundary.as_of)
+            if boundary is not None:
+                mark.durable = max(mark.durable, boundary.lsn)
+            if writer.position is not None:
+                mark.as_of = writer.position.as_of
             async with session.guard.lock, mark.lock:
                 await watermarks.write(session.guard.conn, name, mark)
         crash_point("recorded")
-        source.acknowledge(min(w.watermark.lsn for w in self._writers.values()))
+        source.acknowledge(min(w.watermark.durable for w in self._writers.values()))
 
     async def _gauges(self, session: Session, source: ChangeSource) -> None:
         metrics = self.metrics

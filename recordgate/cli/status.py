@@ -1,0 +1,77 @@
+"""The command `status`: sinks, generations, positions, lag, backlog, dead letters, slot, last imports."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from recordgate.cli.output import emit, invocation, reported
+from recordgate.settings import Settings
+from recordgate.sync_access import sync_access
+from recordgate.sync_status import sync_status
+from stores.contract.model import Contract
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+
+
+def status(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """How far each store is, and what is wrong; works with the worker or a store down."""
+    with reported(as_json=as_json):
+        given = invocation(ctx)
+        settings = given.settings()
+        value = asyncio.run(_status(settings, given.contract(settings)))
+    emit(value, as_json=as_json, text=lambda: as_text(value))
+
+
+async def _status(settings: Settings, contract: Contract) -> dict[str, Any]:
+    async with sync_access(settings, contract) as access:
+        return await sync_status(contract, access)
+
+
+def as_text(value: dict[str, Any]) -> str:
+    worker, slot = value["worker"], value["slot"]
+    lines = [f"canonical  Postgres {value['canonical']['version']} at {value['canonical']['lsn']}"]
+    lines.append(
+        f"worker     running on {worker['host']}, process {worker['pid']}"
+        if worker["running"]
+        else "worker     not running"
+    )
+    if slot["exists"]:
+        lines.append(f"slot       {slot['name']} keeps {slot['retainedBytes']:,} bytes of WAL")
+    for name, sink in value["sinks"].items():
+        if not sink["reached"]:
+            lines.append(f"{name:10} not reached: {sink['problem']}")
+            continue
+        where = (
+            f"at {sink['position']}, {sink['lagBytes']:,} bytes and {sink['lagSeconds']:.1f} s behind"
+            if sink["position"]
+            else "nothing published yet"
+        )
+        lines.append(
+            f"{name:10} {where}; backlog {sink['backlog']:,}, dead letters {sink['deadLetters']:,}"
+        )
+        for type_name, found in sink["types"].items():
+            load = sink["loads"].get(type_name)
+            building = (
+                f"; building generation {load['generation']}, {load['records']:,} records so far"
+                if load
+                else ""
+            )
+            held = (
+                "not loaded"
+                if found["generation"] is None
+                else f"{found['records']:,} records, generation {found['generation']}"
+            )
+            lines.append(f"  {type_name}: {held}{building}")
+    lines += [
+        f"import     {i['id']}: {i['type']} {i['mode']}, {i['state']}, {i['rows']:,} rows,"
+        f" {i['rejected']:,} set aside"
+        for i in value["imports"]
+    ]
+    return "\n".join(lines)

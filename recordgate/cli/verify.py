@@ -1,0 +1,133 @@
+"""The command `verify`: every store against canonical, record by record; `--repair` mends what differs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
+from recordgate.settings import Settings
+from recordgate.sync_access import SyncAccess, chosen_sinks, chosen_types, sync_access, with_worker
+from stores.contract.model import Contract
+from sync import durable_backlog
+from sync.verify import Report
+from sync.verify import verify as compare
+
+REPAIR_PATIENCE = 120.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command("verify")(verify)
+
+
+def verify(
+    ctx: typer.Context,
+    type_name: Annotated[str | None, typer.Argument(metavar="[TYPE]")] = None,
+    sink: Annotated[str | None, typer.Option(metavar="NAME", help="search or documents.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Read again what differs, and compare once more.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare every store with canonical; exit code 4 where they differ."""
+    with reported(as_json=as_json):
+        given = invocation(ctx)
+        settings = given.settings()
+        contract = given.contract(settings)
+        types = chosen_types(contract, type_name)
+        sinks = chosen_sinks(sink)
+        report, repaired = asyncio.run(_run(settings, contract, types, sinks, repair))
+    value = as_value(report, repaired)
+    emit(value, as_json=as_json, text=lambda: as_text(report, repaired))
+    if report.differences:
+        raise typer.Exit(Exit.DIFFERENT)
+
+
+async def _run(
+    settings: Settings, contract: Contract, types: list[str], sinks: tuple[str, ...], repair: bool
+) -> tuple[Report, int]:
+    async with sync_access(settings, contract, sinks) as access:
+        for problem in access.problems.values():
+            raise problem
+        report = await _compare(contract, access, types)
+        if not repair or not report.differences:
+            return report, 0
+        repaired = await _mark(access, report)
+        async with with_worker(settings, contract, access):
+            await _drained(access, sinks)
+            return await _compare(contract, access, types), repaired
+
+
+async def _compare(contract: Contract, access: SyncAccess, types: list[str]) -> Report:
+    with ProgressLine("comparing", unit="records") as line:
+        return await compare(
+            contract,
+            access.url,
+            access.stores,
+            types=types,
+            progress=lambda name, done, total: line.update(done, total, f"comparing {name}"),
+        )
+
+
+async def _mark(access: SyncAccess, report: Report) -> int:
+    marked = 0
+    for type_name, sinks in report.types.items():
+        for sink, found in sinks.items():
+            await durable_backlog.add(access.conn, sink, type_name, found.keys, 0)
+            marked += len(found.keys)
+    return marked
+
+
+async def _drained(access: SyncAccess, sinks: tuple[str, ...]) -> None:
+    """Wait until the worker has taken what was marked."""
+    async with asyncio.timeout(REPAIR_PATIENCE):
+        for sink in sinks:
+            while await durable_backlog.count(access.conn, sink):  # noqa: ASYNC110 - it is elsewhere
+                await asyncio.sleep(0.2)
+
+
+def as_value(report: Report, repaired: int) -> dict[str, Any]:
+    return {
+        "differences": report.differences,
+        "repaired": repaired,
+        "types": {
+            type_name: {
+                sink: {
+                    "generation": d.generation,
+                    "records": d.canonical,
+                    "missing": d.missing,
+                    "extra": d.extra,
+                    "different": d.different,
+                    "unsettled": d.unsettled,
+                    "behind": d.behind,
+                    "examples": d.examples,
+                }
+                for sink, d in sinks.items()
+            }
+            for type_name, sinks in report.types.items()
+        },
+    }
+
+
+def as_text(report: Report, repaired: int) -> str:
+    lines = []
+    for type_name, sinks in report.types.items():
+        for sink, d in sinks.items():
+            what = f"{type_name} in {sink}: {d.canonical:,} records"
+            if not d.total:
+                lines.append(f"{what}, no difference")
+            else:
+                lines.append(
+                    f"{what}, {d.missing:,} missing, {d.extra:,} extra, {d.different:,} different"
+                )
+                lines += [f"  {kind}: {', '.join(keys)}" for kind, keys in d.examples.items()]
+            if d.unsettled:
+                lines.append(f"  {d.unsettled:,} changed at every look")
+            if d.behind and d.total:
+                lines.append("  the sink is behind: is the worker running?")
+    if repaired:
+        lines.append(f"{repaired:,} records were read again")
+    lines.append(f"{report.differences:,} differences")
+    return "\n".join(lines)

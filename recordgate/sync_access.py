@@ -1,0 +1,108 @@
+"""What the commands about sync share: canonical, the stores open for reading, and a worker where none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from recordgate.canonical_access import open_canonical
+from recordgate.settings import Settings
+from stores.canonical.connect import AsyncConnection, connect_async
+from stores.canonical.publication import slot_name
+from stores.contract.model import Contract
+from stores.errors import InputError, RecordgateError
+from stores.protocols import Store
+from stores.registry import open_store
+from sync.session import worker_runs
+from sync.sources.registry import open_source
+from sync.worker import Worker
+
+SINKS = ("search", "documents")
+
+
+@dataclass
+class SyncAccess:
+    """`stores`: sink → store, open for reading. `problems`: sink → why it is not among them."""
+
+    url: str
+    conn: AsyncConnection
+    stores: dict[str, Store]
+    problems: dict[str, RecordgateError]
+
+
+@contextlib.asynccontextmanager
+async def sync_access(
+    settings: Settings, contract: Contract, sinks: tuple[str, ...] = SINKS
+) -> AsyncIterator[SyncAccess]:
+    """Raises StoreUnavailable and SetupError where canonical is not reached."""
+    async with contextlib.AsyncExitStack() as exits:
+        access = await asyncio.to_thread(open_canonical, settings)
+        exits.push_async_callback(asyncio.to_thread, access.release)
+        conn = await connect_async(access.url, application_name="recordgate command")
+        exits.push_async_callback(conn.close)
+        found = SyncAccess(access.url, conn, {}, {})
+        for name in sinks:
+            try:
+                store = make_store(settings, name)
+                await store.open(contract, write=False)
+            except RecordgateError as error:
+                found.problems[name] = error
+            else:
+                exits.push_async_callback(store.close)
+                found.stores[name] = store
+        yield found
+
+
+def make_store(settings: Settings, sink: str) -> Store:
+    """The sink's store, not open."""
+    url = settings.search if sink == "search" else settings.documents
+    return open_store(url.get_secret_value(), settings.data_dir, role=sink)
+
+
+def chosen_sinks(sink: str | None) -> tuple[str, ...]:
+    """The sinks that `--sink` means. Raises InputError."""
+    if sink is None:
+        return SINKS
+    if sink not in SINKS:
+        raise InputError(f"there is no sink {sink!r}", hint=f"one of {', '.join(SINKS)}")
+    return (sink,)
+
+
+def chosen_types(contract: Contract, name: str | None) -> list[str]:
+    """The types that TYPE means. Raises InputError."""
+    if name is None:
+        return list(contract.types)
+    found = contract.type(name)
+    if found is None:
+        raise InputError(
+            f"the contract has no type {name!r}", hint=f"one of {', '.join(contract.types)}"
+        )
+    return [found.name]
+
+
+@contextlib.asynccontextmanager
+async def with_worker(
+    settings: Settings, contract: Contract, access: SyncAccess
+) -> AsyncIterator[None]:
+    """A worker runs inside the block: the one that runs already, else one of this process."""
+    if await worker_runs(access.conn, slot_name(contract)):
+        yield
+        return
+    changes = settings.changes.get_secret_value()
+    worker = Worker(
+        contract=contract,
+        canonical_url=access.url,
+        source=lambda: open_source(changes, contract, access.url),
+        sinks={name: make_store(settings, name) for name in SINKS},
+        batch_size=settings.batch_size,
+        backlog_memory_keys=settings.backlog_memory_keys,
+        owns_stores=True,
+    )
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        await worker.stop()
+        await task

@@ -1,0 +1,146 @@
+"""How everything stands, from canonical's books and from each store itself; says so where one is not reached."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+
+from recordgate.sync_access import SINKS, SyncAccess
+from stores.canonical.connect import AsyncConnection
+from stores.canonical.driver_errors import translate
+from stores.canonical.publication import slot_name
+from stores.contract.model import Contract
+from stores.errors import RecordgateError
+from stores.lsn import format_lsn
+from stores.protocols import Store
+from sync.session import worker_runs
+from sync.verify import active_generation
+
+SECONDS = 5.0
+"""A store that does not answer in this time is reported as not reached."""
+
+_CANONICAL = """
+SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_timestamp())::float8,
+  current_setting('server_version')
+"""
+_SLOT = """
+SELECT active, (pg_current_wal_lsn() - restart_lsn)::bigint, confirmed_flush_lsn::text, wal_status
+FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()
+"""
+_WORKER = """
+SELECT host, pid, extract(epoch FROM now() - heartbeat_at)::float8 FROM recordgate.workers WHERE slot = %s
+"""
+_WATERMARKS = "SELECT sink, detail FROM recordgate.watermarks"
+_BACKLOG = "SELECT sink, count(*) FROM recordgate.backlog GROUP BY sink"
+_LETTERS = """
+SELECT coalesce(sink, ''), count(*) FROM recordgate.dead_letters GROUP BY coalesce(sink, '')
+"""
+_LOADS = """
+SELECT sink, type, number, rows FROM recordgate.generations WHERE state = 'building'
+"""
+_IMPORTS = """
+SELECT id, type, mode, state, rows, inserted, updated, unchanged, deleted, rejected, started_at, finished_at
+FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
+"""
+
+
+async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
+    """`canonical`, `worker`, `slot`, `sinks` by name, `deadLetters` of imports, `imports`. Raises
+    StoreUnavailable where canonical is not reached."""
+    conn, slot = access.conn, slot_name(contract)
+    try:
+        lsn, now, version = (await _rows(conn, _CANONICAL))[0]
+        slots = await _rows(conn, _SLOT, slot)
+        worker = await _rows(conn, _WORKER, slot)
+        runs = await worker_runs(conn, slot)
+        details = dict(await _rows(conn, _WATERMARKS))
+        backlog = dict(await _rows(conn, _BACKLOG))
+        letters = dict(await _rows(conn, _LETTERS))
+        loads = await _rows(conn, _LOADS)
+        imports = await _rows(conn, _IMPORTS)
+    except psycopg.Error as error:
+        raise translate(error) from None
+    sinks = {}
+    for name in SINKS:
+        sink: dict[str, Any] = {
+            "reached": name in access.stores,
+            "problem": str(access.problems[name]) if name in access.problems else "",
+            "position": None,
+            "positionBytes": None,
+            "lagBytes": None,
+            "lagSeconds": None,
+            "ready": False,
+            "required": sorted((details.get(name) or {}).get("required", ())),
+            "backlog": backlog.get(name, 0),
+            "deadLetters": letters.get(name, 0),
+            "loads": {t: {"generation": n, "records": r} for s, t, n, r in loads if s == name},
+            "types": {},
+        }
+        if name in access.stores:
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await _ask(contract, access.stores[name], sink, lsn, now)
+            except (RecordgateError, TimeoutError) as error:
+                sink["reached"] = False
+                sink["problem"] = str(error) or "no answer in time"
+        sink["ready"] = bool(
+            sink["reached"] and name in details and not sink["required"] and not sink["loads"]
+        )
+        sinks[name] = sink
+    return {
+        "canonical": {"version": version, "lsn": format_lsn(lsn), "lsnBytes": lsn},
+        "worker": {
+            "running": runs,
+            "host": worker[0][0] if worker else None,
+            "pid": worker[0][1] if worker else None,
+            "heartbeatSeconds": round(worker[0][2], 1) if worker else None,
+        },
+        "slot": {
+            "name": slot,
+            "exists": bool(slots),
+            "active": slots[0][0] if slots else False,
+            "retainedBytes": slots[0][1] if slots else None,
+            "confirmed": slots[0][2] if slots else None,
+            "walStatus": slots[0][3] if slots else None,
+        },
+        "sinks": sinks,
+        "deadLetters": letters.get("", 0),
+        "imports": [
+            dict(
+                zip(
+                    (
+                        "id", "type", "mode", "state", "rows", "inserted", "updated", "unchanged",
+                        "deleted", "rejected", "startedAt", "finishedAt",
+                    ),
+                    row,
+                    strict=True,
+                )
+            )
+            for row in imports
+        ],
+    }  # fmt: skip
+
+
+async def _ask(
+    contract: Contract, store: Store, sink: dict[str, Any], lsn: int, now: float
+) -> None:
+    """What the store itself says."""
+    position = await store.position()
+    if position is not None:
+        sink["position"] = format_lsn(position.lsn)
+        sink["positionBytes"] = position.lsn
+        sink["lagBytes"] = max(0, lsn - position.lsn)
+        sink["lagSeconds"] = round(max(0.0, now - position.as_of), 3)
+    for type_name in contract.types:
+        active = await active_generation(store, type_name)
+        sink["types"][type_name] = {
+            "generation": active,
+            "records": None if active is None else await store.count(type_name, active),
+            "generations": {g.number: g.state for g in await store.generations(type_name)},
+        }
+
+
+async def _rows(conn: AsyncConnection, query: str, *parameters: object) -> list[Any]:
+    return await (await conn.execute(query.encode(), parameters or None)).fetchall()
