@@ -7,42 +7,50 @@ from typing import Any
 
 import tantivy
 
+from stores.search.tantivy_analyzers import composed
 from stores.search.tantivy_fields import (
     DOCUMENT,
     KEY,
-    MISSING,
+    VALUES,
     VERSION,
     WHOLE_CHARACTERS,
     Level,
-    composed,
-    has_twin,
+    Twin,
+    boolean_term,
+    null_term,
+    text_mark,
     text_twins,
-    twin_converter,
+    value_mark,
+    whole_mark,
     whole_twins,
 )
+from stores.search.tantivy_values import Kind, twin_converter
 
 
 class BadValue(Exception):
     """A property of the document is not of the contract's type; the message names it, not its value."""
 
 
+_MISFITS = (TypeError, ValueError, ArithmeticError, AttributeError)
+"""What the conversions raise for a value of another type."""
 Fields = dict[str, Any]
+Convert = Callable[[Any], Any]
 
 
 class DocumentBuilder:
-    """Builds documents of one record type; made once per generation."""
+    """Builds documents of one record type for an index that has `known` marks; made once for it."""
 
-    def __init__(self, level: Level, schema: tantivy.Schema) -> None:
+    def __init__(self, level: Level, schema: tantivy.Schema, known: frozenset[str]) -> None:
         self._schema = schema
-        self._record = _Record(level)
+        self._record = _Record(level, known)
 
     def build(
         self, key: str, version: int, document: bytes, parsed: dict[str, Any]
     ) -> tantivy.Document:
         """Raises BadValue."""
-        missing: list[str] = []
-        fields: Fields = {KEY: key, VERSION: version, DOCUMENT: document, MISSING: missing}
-        self._record.fill(parsed, fields, missing)
+        terms: list[str] = []
+        fields: Fields = {KEY: key, VERSION: version, DOCUMENT: document, VALUES: terms}
+        self._record.fill(parsed, fields, terms)
         return tantivy.Document.from_dict(fields, self._schema)
 
 
@@ -50,75 +58,110 @@ class _Record:
     """What of a record, or of an embedded record, goes into which field. The properties are sorted
     into kinds beforehand, since this runs for every property of every document."""
 
-    def __init__(self, level: Level) -> None:
-        texts = {t.path for t in text_twins(level)} if not level.path else set()
-        wholes = {t.path for t in whole_twins(level)} if not level.path else set()
-        self._scalars: list[tuple[str, str, str, Callable[[Any], Any]]] = []
-        self._lists: list[tuple[str, str, str, Callable[[Any], Any]]] = []
+    def __init__(self, level: Level, known: frozenset[str]) -> None:
+        texts = [] if level.path else text_twins(level)
+        wholes = [] if level.path else whole_twins(level)
+        self._twins = level.twins
+        self._columns: list[tuple[str, str, Convert]] = []
+        self._terms: list[tuple[str, str, Convert]] = []
+        self._lists: list[tuple[str, str | None, str | None, Convert]] = []
         self._texts: list[tuple[str, bool, str | None, str | None]] = []
-        self._unindexed: list[tuple[str, str]] = []
+        self._nullable: list[tuple[str, str]] = []
         for twin in level.twins:
-            name, path, array = twin.prop.name, twin.path, twin.prop.array
-            if has_twin(twin):
-                plan = self._lists if array else self._scalars
-                plan.append((name, path, twin.value, twin_converter(twin.prop)))
-            else:
-                self._unindexed.append((name, path))
-            text = twin.text if path in texts else None
-            whole = twin.whole if path in wholes else None
+            name = twin.prop.name
+            self._nullable.append((name, null_term(twin.path)))
+            if twin.valued and value_mark(twin) in known:
+                convert = twin_converter(twin.prop)
+                column = twin.value if twin.column else None
+                before = twin.terms[1] if twin.in_values else None
+                if twin.prop.array:
+                    self._lists.append((name, column, before, convert))
+                elif column is not None:
+                    self._columns.append((name, column, convert))
+                if before is not None and not twin.prop.array:
+                    self._terms.append((name, before, _as_term(twin, convert)))
+            text = twin.text if twin in texts and text_mark(twin) in known else None
+            whole = twin.whole if twin in wholes and whole_mark(twin) in known else None
             if text or whole:
-                self._texts.append((name, array, text, whole))
-        self._relations = [(name, sub.path, _Record(sub)) for name, sub in level.relations]
-        self._paths = [path for sub in level.walk() for path in (sub.path, *_paths(sub))]
+                self._texts.append((name, twin.prop.array, text, whole))
+        self._relations = [
+            (name, sub.path, _Record(sub, known), _null_terms(sub)) for name, sub in level.relations
+        ]
 
-    def fill(self, record: dict[str, Any], fields: Fields, missing: list[str]) -> None:
-        """Add the record's fields, and the paths of what is null. Raises BadValue."""
-        path = ""
+    def fill(self, record: dict[str, Any], fields: Fields, terms: list[str]) -> None:
+        """Add the record's fields, and the terms of `_values`. Raises BadValue."""
+        get = record.get
         try:
-            for name, path, field, convert in self._scalars:
-                value = record.get(name)
-                if value is None:
-                    missing.append(path)
-                else:
-                    fields[field] = convert(value)
-            for name, path, field, convert in self._lists:
-                value = record.get(name)
-                if value is None:
-                    missing.append(path)
-                else:
-                    # A Postgres array may hold nulls and lists; neither is found by a value.
-                    fields[field] = [
-                        convert(v) for v in value if v is not None and not isinstance(v, list)
-                    ]
-            for name, path in self._unindexed:
-                if record.get(name) is None:
-                    missing.append(path)
-            for path, array, text, whole in self._texts:
-                value = record.get(path)
+            for name, term in self._nullable:
+                if get(name) is None:
+                    terms.append(term)
+            for name, column, convert in self._columns:
+                value = get(name)
                 if value is not None:
-                    _add_text(value if array else (value,), fields, text, whole)
-        except (TypeError, ValueError, ArithmeticError, AttributeError):
-            raise BadValue(f"{path} is not of the contract's type") from None
-        for name, path, inner in self._relations:
-            related = record.get(name)
+                    fields[column] = convert(value)
+            for name, before, convert in self._terms:
+                value = get(name)
+                if value is not None:
+                    terms.append(before + convert(value))
+            for name, listed, prefix, convert in self._lists:
+                value = get(name)
+                if value is not None:
+                    found = [convert(v) for v in _elements(value)]
+                    if listed is not None:
+                        fields[listed] = found
+                    if prefix is not None:
+                        terms += [
+                            prefix + (boolean_term(v) if isinstance(v, bool) else v) for v in found
+                        ]
+            for name, array, text, whole in self._texts:
+                value = get(name)
+                if value is not None:
+                    _add_text(_elements(value) if array else (value,), fields, text, whole)
+        except _MISFITS:
+            raise BadValue(f"{self._culprit(record)} is not of the contract's type") from None
+        for name, path, inner, absent in self._relations:
+            related = get(name)
             if related is None:
-                missing.extend(inner._paths)
+                terms += absent
             elif isinstance(related, dict):
-                inner.fill(related, fields, missing)
+                inner.fill(related, fields, terms)
             else:
                 raise BadValue(f"{path} is not an object")
 
+    def _culprit(self, record: dict[str, Any]) -> str:
+        """The path of the first property whose value is not of its type."""
+        for twin in self._twins:
+            value = record.get(twin.prop.name)
+            if value is None or twin.kind is None:
+                continue
+            convert = twin_converter(twin.prop)
+            try:
+                for element in _elements(value) if twin.prop.array else [value]:
+                    convert(element)
+            except _MISFITS:
+                return twin.path
+        return "a property"
 
-def _paths(level: Level) -> list[str]:
-    return [t.path for t in level.twins]
+
+def _as_term(twin: Twin, convert: Convert) -> Convert:
+    if twin.kind is not Kind.BOOL:
+        return convert
+    return lambda value: boolean_term(convert(value))
+
+
+def _elements(value: Any) -> list[Any]:
+    """What of a Postgres array is found by its value: neither nulls nor lists inside it."""
+    if not isinstance(value, list):
+        raise TypeError
+    return [v for v in value if v is not None and not isinstance(v, list)]
+
+
+def _null_terms(level: Level) -> list[str]:
+    return [null_term(p) for sub in level.walk() for p in (sub.path, *(t.path for t in sub.twins))]
 
 
 def _add_text(values: Iterable[Any], fields: Fields, text: str | None, whole: str | None) -> None:
-    texts = [
-        v if v.isascii() else composed(v)
-        for v in values
-        if v is not None and not isinstance(v, list)
-    ]
+    texts = [v if v.isascii() else composed(v) for v in values]
     if text is not None:
         fields[text] = texts
     if whole is not None:

@@ -18,14 +18,15 @@ from stores.contract.model import Scalar
 from stores.query import And, Compare, Filter, Not, Op, Or, Related
 from stores.search.tantivy_fields import (
     KEY,
-    MISSING,
-    TWIN_BYTES,
-    Kind,
+    VALUES,
     Level,
     Twin,
-    has_twin,
-    operand,
+    boolean_term,
+    null_mark,
+    null_term,
+    value_mark,
 )
+from stores.search.tantivy_values import TWIN_BYTES, Kind, operand
 
 MAX_BOUND = 200
 """Characters of a text bound: each costs states of an automaton."""
@@ -49,19 +50,17 @@ class All:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """The field holds one of `values`."""
+    """The property has one of `values`."""
 
-    field: str
-    kind: Kind
+    twin: Twin
     values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The field's value is beyond or up to `bound`."""
+    """The property is above or below `bound`."""
 
-    field: str
-    kind: Kind
+    twin: Twin
     bound: Any
     above: bool
     inclusive: bool
@@ -71,7 +70,7 @@ class Range:
 class Pattern:
     """A text with `text` in it, or at its start."""
 
-    field: str
+    twin: Twin
     text: str
     start: bool
 
@@ -140,20 +139,20 @@ _POSITIVE = {Op.NEQ: (Op.EQ, True), Op.NOT_IN: (Op.IN, True)}
 
 def _matching(twin: Twin, op: Op, value: Any) -> Node:
     """Where the comparison holds; it is false for every other value that is not missing."""
-    prop, kind, field = twin.prop, twin.kind, twin.value
+    prop, kind = twin.prop, twin.kind
     if kind is None:
         raise CannotFilter(f"{prop.name} is not indexed: {prop.sql_type} is not compared here")
-    if not has_twin(twin):
+    if not twin.valued:
         raise CannotFilter(f"{prop.name} is a list that is searched by its words only")
     if prop.array and op is not Op.CONTAINS:
         raise CannotFilter(f"{prop.name} is a list: only contains and isNull are answered here")
     if op is Op.IN:
         if not value or len(value) > MAX_VALUES:
             raise CannotFilter(f"a list of 1 to {MAX_VALUES} values is answered here")
-        return OneOf(field, kind, tuple(_operand(twin, v) for v in value))
+        return OneOf(twin, tuple(_operand(twin, v) for v in value))
     bound = _operand(twin, value)
     if op is Op.EQ or prop.array:
-        return OneOf(field, kind, (bound,))
+        return OneOf(twin, (bound,))
     if op in (Op.CONTAINS, Op.STARTS_WITH):
         if prop.scalar is not Scalar.STRING:
             raise CannotFilter(f"{prop.name} is not text")
@@ -162,7 +161,7 @@ def _matching(twin: Twin, op: Op, value: Any) -> Node:
         raise CannotFilter(f"{prop.name} is true or false: it has no order here")
     if kind is Kind.TEXT and len(bound) > MAX_BOUND:
         raise CannotFilter(f"a text bound has at most {MAX_BOUND} characters here")
-    return Range(field, kind, bound, op in (Op.GT, Op.GTE), op in (Op.GTE, Op.LTE))
+    return Range(twin, bound, op in (Op.GT, Op.GTE), op in (Op.GTE, Op.LTE))
 
 
 def _pattern(twin: Twin, text: str, *, start: bool) -> Node:
@@ -173,7 +172,7 @@ def _pattern(twin: Twin, text: str, *, start: bool) -> Node:
         raise CannotFilter(f"{prop.name} may be longer than what is compared here")
     if not text:
         return Without(All(), Missing(twin.path))
-    return Pattern(twin.value, text, start)
+    return Pattern(twin, text, start)
 
 
 def _operand(twin: Twin, value: Any) -> Any:
@@ -183,17 +182,19 @@ def _operand(twin: Twin, value: Any) -> Any:
         raise CannotFilter(f"{twin.prop.name}: {error}") from None
 
 
-def fields_of(node: Node) -> Iterator[tuple[str, str]]:
-    """Each field that a plan looks into, with its path."""
+def marks_of(node: Node) -> Iterator[tuple[str, str]]:
+    """What an index must have to apply the plan, each with the path it is about."""
     match node:
-        case OneOf(field=field) | Range(field=field) | Pattern(field=field):
-            yield field, field.rpartition(":")[0]
+        case OneOf(twin=twin) | Range(twin=twin) | Pattern(twin=twin):
+            yield value_mark(twin), twin.path
+        case Missing(path=path):
+            yield null_mark(path), path
         case Both(parts=parts) | Either(parts=parts):
             for part in parts:
-                yield from fields_of(part)
+                yield from marks_of(part)
         case Without(part=part, excluded=excluded):
-            yield from fields_of(part)
-            yield from fields_of(excluded)
+            yield from marks_of(part)
+            yield from marks_of(excluded)
 
 
 # The query ----------------------------------------------------------------------------------------
@@ -219,21 +220,16 @@ def query(node: Node, schema: tantivy.Schema) -> Query:
                 [(Occur.Must, query(part, schema)), (Occur.MustNot, query(excluded, schema))]
             )
         case Missing(path=path):
-            return term(schema, MISSING, path)
-        case OneOf(field=field, kind=kind, values=values):
-            return one_of(schema, field, kind, values)
-        case Range():
-            return beyond(
-                schema,
-                node.field,
-                node.kind,
-                node.bound,
-                above=node.above,
-                inclusive=node.inclusive,
-            )
-        case Pattern(field=field, text=text, start=start):
+            return missing(schema, path)
+        case OneOf(twin=twin, values=values):
+            return one_of(schema, twin, values)
+        case Range(twin=twin, bound=bound, above=above, inclusive=inclusive):
+            return beyond(schema, twin, bound, above=above, inclusive=inclusive)
+        case Pattern(twin=twin, text=text, start=start):
+            field, prefix = twin.terms
             before = "" if start else "(?s:.*)"
-            return Query.regex_query(schema, field, f"{before}{literal(text)}(?s:.*)")
+            pattern = f"{literal(prefix)}{before}{literal(text)}(?s:.*)"
+            return Query.regex_query(schema, field, pattern)
 
 
 def every(parts: Sequence[Query]) -> Query:
@@ -252,55 +248,62 @@ def without(part: Query, excluded: Query) -> Query:
     return Query.boolean_query([(Occur.Must, part), (Occur.MustNot, excluded)])
 
 
-def term(schema: tantivy.Schema, field: str, value: str) -> Query:
-    return Query.term_query(schema, field, value, "basic")
-
-
 def missing(schema: tantivy.Schema, path: str) -> Query:
-    return term(schema, MISSING, path)
+    return Query.term_query(schema, VALUES, null_term(path), "basic")
 
 
-def one_of(schema: tantivy.Schema, field: str, kind: Kind, values: Sequence[Any]) -> Query:
-    if kind is Kind.TEXT:
-        if len(values) == 1:
-            return term(schema, field, values[0])
-        return Query.term_set_query(schema, field, list(values))
-    if kind is Kind.BOOL:
-        return any_of([Query.term_query(schema, field, v) for v in set(values)])
-    # Numbers have a column and no postings: half the cost of indexing, and as quick to look through.
-    return any_of([Query.range_query(schema, field, _FIELD_TYPES[kind], v, v) for v in set(values)])
+def one_of(schema: tantivy.Schema, twin: Twin, values: Sequence[Any]) -> Query:
+    if twin.kind in _FIELD_TYPES:
+        # Numbers have a column and no postings: half the cost of indexing, and quick to look through.
+        kind = _FIELD_TYPES[twin.kind]
+        return any_of(
+            [Query.range_query(schema, twin.value, kind, v, v) for v in dict.fromkeys(values)]
+        )
+    field, prefix = twin.terms
+    terms = [prefix + (boolean_term(v) if isinstance(v, bool) else v) for v in values]
+    if len(terms) == 1:
+        return Query.term_query(schema, field, terms[0], "basic")
+    return Query.term_set_query(schema, field, terms)
 
 
 def beyond(
-    schema: tantivy.Schema, field: str, kind: Kind, bound: Any, *, above: bool, inclusive: bool
+    schema: tantivy.Schema, twin: Twin, bound: Any, *, above: bool, inclusive: bool
 ) -> Query:
     """Values greater than `bound` (less, where not `above`), in the order of their kind."""
-    if kind in _FIELD_TYPES:
+    if twin.kind in _FIELD_TYPES:
         low, high = (bound, None) if above else (None, bound)
         return Query.range_query(
             schema,
-            field,
-            _FIELD_TYPES[kind],
+            twin.value,
+            _FIELD_TYPES[twin.kind],
             low,
             high,
             include_lower=inclusive or not above,
             include_upper=inclusive or above,
         )
-    if kind is Kind.BOOL:
+    if twin.kind is Kind.BOOL:
         wanted = [v for v in (False, True) if (v > bound if above else v < bound)]
         if inclusive:
             wanted.append(bound)
-        return one_of(schema, field, kind, wanted) if wanted else Query.empty_query()
+        return one_of(schema, twin, wanted) if wanted else Query.empty_query()
+    field, prefix = twin.terms
+    return text_beyond(schema, field, prefix, bound, above=above, inclusive=inclusive)
+
+
+def text_beyond(
+    schema: tantivy.Schema, field: str, prefix: str, bound: str, *, above: bool, inclusive: bool
+) -> Query:
+    """Terms that begin with `prefix` and go on with a text above or below `bound`."""
     patterns = greater_patterns(bound) if above else less_patterns(bound)
     if inclusive:
         patterns = [*patterns, literal(bound)]
     if not patterns:
         return Query.empty_query()
-    return any_of([Query.regex_query(schema, field, p) for p in patterns])
+    return any_of([Query.regex_query(schema, field, literal(prefix) + p) for p in patterns])
 
 
 def after_key(schema: tantivy.Schema, key: str) -> Query:
-    return beyond(schema, KEY, Kind.TEXT, key, above=True, inclusive=False)
+    return text_beyond(schema, KEY, "", key, above=True, inclusive=False)
 
 
 # Text ranges --------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import orjson
 import tantivy
@@ -24,7 +23,7 @@ from stores.local_state import connect
 from stores.protocols import APPLIED, STALE, Verdict, Write
 from stores.search.tantivy_documents import BadValue, DocumentBuilder
 from stores.search.tantivy_errors import KIND, lost, translated
-from stores.search.tantivy_fields import KEY, Level, build_schema, register_analyzers
+from stores.search.tantivy_fields import KEY, Level, build_schema, marks, register_analyzers
 from stores.sqlite_errors import translated as sqlite_translated
 from stores.write_checks import check_key, parse_document, reject
 
@@ -52,12 +51,22 @@ def guard_path(folder: Path) -> Path:
     return folder / "guard.sqlite"
 
 
+def marks_path(folder: Path) -> Path:
+    return folder / "marks.json"
+
+
+def read_marks(folder: Path) -> frozenset[str]:
+    """What the index was made with (see tantivy_fields)."""
+    return frozenset(orjson.loads(marks_path(folder).read_bytes()))
+
+
 def create(folder: Path, level: Level, where: str) -> None:
     """An empty generation; whatever is left of one that was never registered goes first."""
     with translated(where):
         shutil.rmtree(folder, ignore_errors=True)
         index_path(folder).mkdir(parents=True)
         tantivy.Index(build_schema(level), path=str(index_path(folder)))
+        marks_path(folder).write_bytes(orjson.dumps(sorted(marks(level))))
     with sqlite_translated(KIND, guard_path(folder).name):
         guard = connect(guard_path(folder))
         guard.execute(_GUARD)
@@ -79,7 +88,7 @@ class Writing:
             with translated(where):
                 index = tantivy.Index.open(str(index_path(folder)))
                 register_analyzers(index, level)
-                self._builder = DocumentBuilder(level, index.schema)
+                self._builder = DocumentBuilder(level, index.schema, read_marks(folder))
                 self._writer = index.writer(HEAP_BYTES, WRITER_THREADS)
         except BaseException:
             self._guard.close()
@@ -188,9 +197,7 @@ class Reading:
             self._index.reload()
             self._searcher = self._index.searcher()
             self.schema = self._index.schema
-            described: dict[str, Any] = orjson.loads(self._meta.read_bytes())
-        self.fields = frozenset(str(f["name"]) for f in described["schema"])
-        """The fields that the index was made with."""
+            self.marks = read_marks(folder)
 
     def _signature(self) -> tuple[int, int, int]:
         found = os.stat(self._meta)
@@ -209,13 +216,35 @@ class Reading:
             return self._searcher
 
 
-def scan_keys(guard: sqlite3.Connection, after: str | None, limit: int) -> list[str]:
-    """Keys that are not deleted, in bytewise order."""
+def scan(folder: Path, reading: Reading, after: str | None, limit: int) -> list[tantivy.Document]:
+    """Up to `limit` documents of the index in bytewise order of keys. The guard, which knows every
+    key of the index and has them in order, is only asked where to look."""
+    with sqlite_translated(KIND, "guard.sqlite"):
+        if not guard_path(folder).is_file():
+            raise lost(folder.parent.name)
+        guard = connect(guard_path(folder), read_only=True)
+        try:
+            return _scan(guard, reading, after, limit)
+        finally:
+            guard.close()
+
+
+def _scan(
+    guard: sqlite3.Connection, reading: Reading, after: str | None, limit: int
+) -> list[tantivy.Document]:
+    found: list[tantivy.Document] = []
     comparison = ">=" if after is None else ">"
-    return [
-        key
-        for (key,) in guard.execute(
-            f"SELECT key FROM guard WHERE key {comparison} ? AND NOT deleted ORDER BY key LIMIT ?",  # noqa: S608
-            (after or "", limit),
-        )
-    ]
+    place = after or ""
+    while len(found) < limit:
+        statement = f"SELECT key FROM guard WHERE key {comparison} ? ORDER BY key LIMIT ?"  # noqa: S608
+        keys = [k for (k,) in guard.execute(statement, (place, limit - len(found)))]
+        if not keys:
+            break
+        searcher = reading.searcher()
+        hits = searcher.search(
+            tantivy.Query.term_set_query(reading.schema, KEY, keys), limit=len(keys), count=False
+        ).hits
+        documents = [searcher.doc(address) for _, address in hits]
+        found += sorted(documents, key=lambda d: str(d.get_first(KEY)))
+        comparison, place = ">", keys[-1]
+    return found

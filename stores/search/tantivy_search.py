@@ -20,18 +20,20 @@ from stores.errors import InputError, LimitError, StoreRefused
 from stores.query import FacetBucket, Order, SearchHit, SearchQuery, SearchResult
 from stores.search import tantivy_filters as filters
 from stores.search.highlight import highlights
+from stores.search.tantivy_analyzers import composed
 from stores.search.tantivy_errors import KIND
 from stores.search.tantivy_fields import (
     DOCUMENT,
     KEY,
-    Kind,
     Level,
     Twin,
-    composed,
+    text_mark,
     text_twins,
-    twin_converter,
+    value_mark,
+    whole_mark,
 )
 from stores.search.tantivy_text import TextQuery, corrections, matcher, text_query
+from stores.search.tantivy_values import Kind, twin_converter
 
 MAX_FIRST = 1000
 SCORE_WINDOW = 10_000
@@ -72,12 +74,12 @@ class Search:
         self,
         searcher: tantivy.Searcher,
         schema: tantivy.Schema,
-        fields: frozenset[str],
+        known: frozenset[str],
         level: Level,
     ) -> None:
         self._searcher = searcher
         self._schema = schema
-        self._fields = fields
+        self._marks = known
         self._level = level
         self._steps: tuple[Step, ...] = ()
 
@@ -112,8 +114,8 @@ class Search:
 
     # What matches ------------------------------------------------------------------------------
 
-    def _known(self, field: str, path: str) -> None:
-        if field not in self._fields:
+    def _known(self, mark: str, path: str) -> None:
+        if mark not in self._marks:
             raise StoreRefused(
                 f"{KIND}: {path} is not in the index as the contract has it now",
                 store=KIND,
@@ -129,7 +131,9 @@ class Search:
                     raise InputError(f"{name} is not a property that can be searched")
             twins = [by_name[n] for n in dict.fromkeys(query.properties)]
         for twin in twins:
-            self._known(twin.text, twin.path)
+            self._known(text_mark(twin), twin.path)
+            if twin.prop.search.analyzer != "keyword":
+                self._known(whole_mark(twin), twin.path)
         return twins
 
     def _matching(self, text: TextQuery, query: SearchQuery) -> Query:
@@ -141,8 +145,8 @@ class Search:
             raise StoreRefused(
                 f"{KIND}: the filter cannot be applied: {error}", store=KIND
             ) from None
-        for field, path in filters.fields_of(node):
-            self._known(field, path)
+        for mark, path in filters.marks_of(node):
+            self._known(mark, path)
         if node == filters.Both(()):
             return text.query
         restricted = Query.const_score_query(filters.query(node, self._schema), 0.0)
@@ -213,7 +217,7 @@ class Search:
                 store=KIND,
                 hint="mark it `sort` in the contract",
             )
-        self._known(twin.value, twin.path)
+        self._known(value_mark(twin), twin.path)
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
         names = (*order.path, order.property)
         return Step(twin, twin.kind, names, order.descending, nulls_first)
@@ -254,8 +258,7 @@ class Search:
                 parts = parts[parts.index("values") :]
                 beyond = filters.beyond(
                     self._schema,
-                    step.twin.value,
-                    step.kind,
+                    step.twin,
                     value,
                     above=not step.descending,
                     inclusive=False,
@@ -294,7 +297,7 @@ class Search:
         return page[:wanted]
 
     def _equal(self, step: Step, value: Any) -> Query:
-        return filters.one_of(self._schema, step.twin.value, step.kind, [value])
+        return filters.one_of(self._schema, step.twin, [value])
 
     def _ordered(
         self, matching: Query, field: str, descending: bool, limit: int
@@ -350,7 +353,7 @@ class Search:
                 raise InputError(f"{facet.property} is not a facet")
             if not 1 <= facet.size <= MAX_FACET_SIZE:
                 raise LimitError(f"a facet has 1 to {MAX_FACET_SIZE} values")
-            self._known(twin.value, twin.path)
+            self._known(value_mark(twin), twin.path)
             asked[facet.property] = {
                 "terms": {
                     "field": twin.value,

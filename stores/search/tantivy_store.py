@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tantivy
-from tantivy import Query
 
 from stores import local_state
 from stores.contract.model import Contract
@@ -43,8 +42,18 @@ from stores.protocols import (
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
 from stores.search import tantivy_filters, tantivy_index, tantivy_suggest
+from stores.search.tantivy_analyzers import analyzer
 from stores.search.tantivy_errors import KIND, lost, translated
-from stores.search.tantivy_fields import DOCUMENT, KEY, VERSION, Kind, Level, analyzer, levels
+from stores.search.tantivy_fields import (
+    DOCUMENT,
+    KEY,
+    VERSION,
+    Level,
+    levels,
+    suggest_twins,
+    text_twins,
+    whole_mark,
+)
 from stores.search.tantivy_index import Reading, Writing
 from stores.search.tantivy_search import Search
 from stores.sqlite_errors import translated as sqlite_translated
@@ -230,9 +239,8 @@ class TantivyStore:
         level = self._level(type_name)
         contract = self._contract
         assert contract is not None
-        for twin in level.twins:
-            if twin.prop.search.text and twin.kind is Kind.TEXT:
-                _check_analyzer(twin.path, twin.prop.search.analyzer)
+        for twin in text_twins(level):
+            _check_analyzer(twin.path, twin.prop.search.analyzer)
         shape = search_shape(contract, type_name)
 
         def work(state: sqlite3.Connection) -> None:
@@ -387,7 +395,7 @@ class TantivyStore:
         def work(state: sqlite3.Connection) -> SearchResult:
             searcher, reading = self._searched(state, query.type)
             with translated(query.type):
-                return Search(searcher, reading.schema, reading.fields, level).run(query)
+                return Search(searcher, reading.schema, reading.marks, level).run(query)
 
         return await self._read(work)
 
@@ -395,7 +403,7 @@ class TantivyStore:
         self, type_name: str, text: str, first: int, properties: tuple[str, ...] | None = None
     ) -> list[Suggestion]:
         level = self._level(type_name)
-        twins = [t for t in level.twins if t.prop.search.suggest and t.kind is Kind.TEXT]
+        twins = suggest_twins(level)
         if properties is not None:
             unknown = set(properties) - {t.prop.name for t in twins}
             if unknown:
@@ -404,7 +412,7 @@ class TantivyStore:
 
         def work(state: sqlite3.Connection) -> list[Suggestion]:
             searcher, reading = self._searched(state, type_name)
-            known = [t for t in twins if t.whole in reading.fields]
+            known = [t for t in twins if whole_mark(t) in reading.marks]
             with translated(type_name):
                 return tantivy_suggest.suggest(searcher, reading.schema, known, text, first)
 
@@ -427,19 +435,9 @@ class TantivyStore:
         def work(state: sqlite3.Connection) -> list[Stored]:
             local_state.find(state, type_name, generation, KIND)
             reading = self._reading(type_name, generation)
-            searcher = reading.searcher()
             with translated(type_name):
-                query = Query.all_query()
-                if after is not None:
-                    query = tantivy_filters.after_key(reading.schema, after)
-                hits = searcher.search(
-                    query,
-                    limit=max(limit, 1),
-                    count=False,
-                    order_by_field=KEY,
-                    order=tantivy.Order.Asc,
-                ).hits
-                return [_stored(searcher.doc(address)) for _, address in hits[:limit]]
+                folder = self._folder(type_name, generation)
+                return [_stored(d) for d in tantivy_index.scan(folder, reading, after, limit)]
 
         return await self._read(work)
 

@@ -10,7 +10,8 @@ from tantivy import Query
 
 from stores.errors import LimitError
 from stores.query import Suggestion
-from stores.search.tantivy_fields import DOCUMENT, KEY, Twin, fold
+from stores.search.tantivy_analyzers import fold
+from stores.search.tantivy_fields import DOCUMENT, KEY, Twin
 
 MAX_FIRST = 50
 MAX_CHARACTERS = 200

@@ -17,7 +17,8 @@ from tantivy import Occur, Query
 from stores.search.edit_distance import allowed, distance, within
 from stores.search.highlight import Matcher, Span
 from stores.search.query_text import Phrase, parse
-from stores.search.tantivy_fields import Twin, analyzer, composed, cut, fold
+from stores.search.tantivy_analyzers import analyzer, composed, cut, fold
+from stores.search.tantivy_fields import Twin
 from stores.search.tantivy_filters import any_of
 
 FUZZY_WEIGHT = 0.5

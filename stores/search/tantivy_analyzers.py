@@ -1,0 +1,60 @@
+"""How text becomes words: the contract's analyzers, made of Tantivy's tokenizer and filters."""
+
+from __future__ import annotations
+
+import unicodedata
+from contextlib import suppress
+from functools import cache
+
+import tantivy
+
+FOLDED = "recordgate_folded"
+"""The name under which an index knows `fold`."""
+
+
+def analyzer_name(analyzer: str) -> str:
+    """The name under which an index knows an analyzer of the contract."""
+    return "raw" if analyzer == "keyword" else f"recordgate_{analyzer}"
+
+
+@cache
+def analyzer(name: str) -> tantivy.TextAnalyzer:
+    """ "standard", "keyword", or a language. Raises ValueError for a language Tantivy has no stemmer
+    for."""
+    if name == "keyword":
+        return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw()).build()
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.lowercase())
+    if name != "standard":
+        with suppress(ValueError):  # a stemmer without a list of stop words is still a stemmer
+            builder = builder.filter(tantivy.Filter.stopword(name))
+        builder = builder.filter(tantivy.Filter.stemmer(name))
+    return builder.filter(tantivy.Filter.ascii_fold()).build()
+
+
+@cache
+def _cutter() -> tantivy.TextAnalyzer:
+    return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build()
+
+
+def cut(text: str) -> list[tuple[str, int, int]]:
+    """The words of a text, as every analyzer but "keyword" cuts them."""
+    tokens = _cutter().pre_tokenize(text).tokens
+    return [(t.text, t.char_offset_from, t.char_offset_to) for t in tokens]
+
+
+def composed(text: str) -> str:
+    """With each accent that is a character of its own put on its letter (Unicode NFC): the tokenizer
+    would cut the word there."""
+    return unicodedata.normalize("NFC", text)
+
+
+@cache
+def folder() -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw())
+    return builder.filter(tantivy.Filter.lowercase()).filter(tantivy.Filter.ascii_fold()).build()
+
+
+def fold(text: str) -> str:
+    """The whole text in lower case without accents."""
+    return "".join(folder().analyze(composed(text)))

@@ -1,0 +1,209 @@
+"""The *twin* of a property's value: what a Tantivy index compares, sorts and counts in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from stores.contract.model import Property, Scalar
+
+TWIN_BYTES = 960
+"""A text twin longer than this is its first bytes and a hash: equality stays exact, an order beyond
+this length does not."""
+EXACT_DIGITS = 15
+"""A decimal of so many digits has a double of its own, in the same order (DBL_DIG)."""
+
+
+class Kind(StrEnum):
+    """The type of a twin."""
+
+    TEXT = "text"
+    INT = "int"
+    """Integers; dates as days, times as microseconds, since 1970."""
+    FLOAT = "float"
+    BOOL = "bool"
+
+
+_KINDS = {
+    Scalar.STRING: Kind.TEXT,
+    Scalar.UUID: Kind.TEXT,
+    Scalar.INT: Kind.INT,
+    Scalar.BIGINT: Kind.INT,
+    Scalar.FLOAT: Kind.FLOAT,
+    Scalar.BOOLEAN: Kind.BOOL,
+    Scalar.DATE: Kind.INT,
+    Scalar.TIMESTAMP: Kind.INT,
+    Scalar.DATETIME: Kind.INT,
+    Scalar.TIME: Kind.INT,
+}
+
+
+def decimal_scale(prop: Property) -> int | None:
+    """The digits after the point of a numeric that a double holds exactly, else None."""
+    match = re.search(r"numeric\((\d+)(?:,(\d+))?\)", prop.sql_type)
+    if match is None or int(match[1]) > EXACT_DIGITS:
+        return None
+    return int(match[2] or 0)
+
+
+def kind_of(prop: Property) -> Kind | None:
+    """The type of the property's twin; None where it has none."""
+    if prop.scalar is Scalar.DECIMAL:
+        return None if decimal_scale(prop) is None else Kind.FLOAT
+    return _KINDS.get(prop.scalar)
+
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_ISO = re.compile(
+    r"(\d{4,})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:\+00(?::?00)?|Z)?)?( BC)?"
+)
+_INFINITE = 2**62
+
+
+def days_from_civil(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01 in the proleptic Gregorian calendar, for years beyond Python's `date`
+    (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms")."""
+    year -= month <= 2
+    era = year // 400
+    yoe = year - era * 400
+    doy = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
+
+
+def _moment(text: str) -> tuple[int, int]:
+    """(days, microseconds of the day) of an ISO date or time stamp as Postgres prints it."""
+    match = _ISO.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    year, month, day = int(match[1]), int(match[2]), int(match[3])
+    days = days_from_civil(1 - year if match[8] else year, month, day)
+    hours, minutes, seconds = int(match[4] or 0), int(match[5] or 0), int(match[6] or 0)
+    micros = int((match[7] or "0").ljust(6, "0"))
+    return days, ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros
+
+
+def date_number(text: str) -> int:
+    """Days since 1970 of "YYYY-MM-DD"."""
+    if text.endswith("infinity"):
+        return -_INFINITE if text.startswith("-") else _INFINITE
+    try:
+        return date.fromisoformat(text).toordinal() - _EPOCH_DAY
+    except ValueError:
+        return _moment(text)[0]
+
+
+def timestamp_number(text: str) -> int:
+    """Microseconds since 1970 of an ISO time stamp in UTC or without a zone."""
+    if text.endswith("infinity"):
+        return -_INFINITE if text.startswith("-") else _INFINITE
+    days, micros = _moment(text)
+    return days * 86_400_000_000 + micros
+
+
+def time_number(text: str) -> int:
+    """Microseconds since midnight of "HH:MM:SS[.ffffff]"; "24:00:00" is a time to Postgres."""
+    hours, minutes, seconds = text.split(":")
+    whole, _, fraction = seconds.partition(".")
+    return ((int(hours) * 60 + int(minutes)) * 60 + int(whole)) * 1_000_000 + int(
+        fraction.ljust(6, "0") or 0
+    )
+
+
+def text_twin(text: str) -> str:
+    """The twin of a text."""
+    if len(text) <= TWIN_BYTES // 4:
+        return text
+    raw = text.encode()
+    if len(raw) <= TWIN_BYTES:
+        return text
+    return raw[:TWIN_BYTES].decode(errors="ignore") + hashlib.sha256(raw).hexdigest()
+
+
+def _typed(kind: type | tuple[type, ...]) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError
+        return value
+
+    return check
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise TypeError
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    return value if len(value) <= TWIN_BYTES // 4 else text_twin(value)
+
+
+def _decimal(value: Any) -> float:
+    return float(Decimal(value))
+
+
+def twin_converter(prop: Property) -> Callable[[Any], Any]:
+    """From a (non-null) JSON value, an element's for arrays, to the twin's. The function raises
+    TypeError or ValueError for a value that is not of the property's type."""
+    match prop.scalar:
+        case Scalar.INT | Scalar.BIGINT:
+            return _integer
+        case Scalar.FLOAT:
+            return _float
+        case Scalar.DECIMAL:
+            return _decimal
+        case Scalar.BOOLEAN:
+            return _typed(bool)
+        case Scalar.DATE:
+            return date_number
+        case Scalar.TIMESTAMP | Scalar.DATETIME:
+            return timestamp_number
+        case Scalar.TIME:
+            return time_number
+        case _:
+            return _text
+
+
+def operand(prop: Property, value: Any) -> Any:
+    """The twin of a filter's operand (a Python value, see stores.query). Raises ValueError where the
+    twin cannot tell it from a neighbour."""
+    if prop.scalar is Scalar.DECIMAL:
+        number = Decimal(str(value))
+        if not number.is_finite() or len(number.normalize().as_tuple().digits) > EXACT_DIGITS:
+            raise ValueError("the number has more digits than the store compares")
+        return float(number)
+    if isinstance(value, datetime):
+        offset = value.utcoffset()
+        if offset is not None:
+            value = value.replace(tzinfo=None) - offset
+        if prop.scalar is Scalar.DATE:
+            raise ValueError("a time where a date is compared")
+        return timestamp_number(value.isoformat())
+    if isinstance(value, date):
+        return date_number(value.isoformat())
+    if isinstance(value, time):
+        return time_number(value.isoformat())
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
+    if kind_of(prop) is Kind.INT and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    try:
+        return twin_converter(prop)(value)
+    except (TypeError, ValueError, ArithmeticError):
+        raise ValueError("the value is not of the property's type") from None
