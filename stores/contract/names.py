@@ -21,9 +21,16 @@ RESERVED_TYPES = frozenset(
     (
         "Query", "Mutation", "Subscription", "Node", "PageInfo", "String", "Int", "Float",
         "Boolean", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime", "Time",
-        "UUID", "Bytes", "JSON", "Duration",
+        "UUID", "Bytes", "JSON", "Duration", "Direction", "Facet", "FacetBucket", "Highlight",
     )
 )  # fmt: skip
+_MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
+GENERATED_TYPES = (
+    "", "Connection", "Edge", "Filter", "Order", "Input", "Patch", "Facet", "SearchConnection",
+    "SearchEdge", "SearchOrder", "Aggregate", "AggregateOrder", "Group", "GroupBy", "GroupOrder",
+    "Having", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "Order")),
+)  # fmt: skip
+"""What GraphQL makes of a record type: the names of its other types, after its own."""
 SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))
 _HOSTILE = frozenset("\"'`\\%{};")
 
@@ -116,6 +123,15 @@ def single_and_plural(name: str, singular: str, plural: str) -> tuple[str, str]:
     if many == single:
         many = single + "List"
     return single, many
+
+
+def generated_fields(single: str, plural: str) -> tuple[str, ...]:
+    """The fields of Query and Mutation that a record type makes."""
+    one, many = pascal(single), pascal(plural)
+    return (
+        single, plural, plural + "Aggregate", "search" + many, "create" + one, "create" + many,
+        "upsert" + many, "update" + one, "delete" + one, "delete" + many,
+    )  # fmt: skip
 
 
 def physical_problem(name: str) -> str:

@@ -293,8 +293,14 @@ def _names_are_free(drafts: list[Draft]) -> None:
         claims = [
             ("name", draft.name.lower(), "the name"),
             ("table", f"{draft.schema}.{draft.table}".lower(), "the table"),
-            *(("type", draft.graphql + suffix, "the GraphQL type") for suffix in _TYPE_SUFFIXES),
-            *(("field", field, "the GraphQL field") for field in _root_fields(draft)),
+            *(
+                ("type", draft.graphql + suffix, "the GraphQL type")
+                for suffix in names.GENERATED_TYPES
+            ),
+            *(
+                ("field", field, "the GraphQL field")
+                for field in names.generated_fields(draft.single, draft.plural)
+            ),
         ]
         for space, value, what in claims:
             other = seen.setdefault((space, value), draft.name)
@@ -302,17 +308,6 @@ def _names_are_free(drafts: list[Draft]) -> None:
                 at.report("DUPLICATE_NAME", f"{what} {value!r} is that of {other!r} too")
                 drafts.remove(draft)
                 break
-
-
-_TYPE_SUFFIXES = ("", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Aggregate")
-
-
-def _root_fields(draft: Draft) -> tuple[str, ...]:
-    one, many = names.pascal(draft.single), names.pascal(draft.plural)
-    return (
-        draft.single, draft.plural, draft.plural + "Aggregate", "search" + many, "create" + one,
-        "create" + many, "upsert" + many, "update" + one, "delete" + one, "delete" + many,
-    )  # fmt: skip
 
 
 def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordType:

@@ -1,12 +1,17 @@
 """Names derived from the contract are valid in GraphQL and Postgres, and the same every time."""
 
 import re
+from pathlib import Path
 
 import pytest
+from graphql import is_enum_type, is_introspection_type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.schema import build_schema
 from stores.contract import names
+from stores.contract.load import load_contract
+from stores.contract.names import GENERATED_TYPES, generated_fields
 from stores.contract.quality import select_problem
 from stores.contract.regexes import regex_problem
 from stores.contract.types import FOREIGN_TYPE, parse_physical
@@ -161,3 +166,22 @@ def test_anything_else_is_refused(query: str) -> None:
 @settings(max_examples=300)
 def test_no_query_makes_the_check_fail(query: str) -> None:
     assert isinstance(select_problem(query), str)
+
+
+def test_no_type_can_take_a_name_that_graphql_makes_itself() -> None:
+    contract = load_contract(Path(__file__).parents[2] / "recordgate/demo/geonames.odcs.yaml")
+    schema = build_schema(contract)
+    own = {t.graphql + suffix for t in contract.types.values() for suffix in GENERATED_TYPES}
+    made = {
+        name
+        for name, kind in schema.type_map.items()
+        if not is_introspection_type(kind)
+        and not name.endswith(("Payload", "Filter"))
+        and not (is_enum_type(kind) and name not in own)
+    }
+    assert made <= own | names.RESERVED_TYPES
+    assert schema.query_type is not None
+    assert schema.mutation_type is not None
+    fields = {*schema.query_type.fields, *schema.mutation_type.fields}
+    guarded = {f for t in contract.types.values() for f in generated_fields(t.single, t.plural)}
+    assert fields <= guarded | names.RESERVED_ROOTS
