@@ -87,11 +87,15 @@ def _watch(client: Client, process: Any, stop: threading.Event) -> None:
 
 
 def live_line(state: dict[str, Any]) -> str:
-    """Lag of each store, its records, and the last queries, in one line."""
+    """How old each store's answers are, what waits, and the last queries, in one line."""
+    sinks = (state.get("sync") or {}).get("sinks", {})
     parts = []
-    for name, sink in state["sinks"].items():
-        records = sum(t["records"] or 0 for t in sink["types"].values())
-        lag = "?" if sink["lagSeconds"] is None else f"{sink['lagSeconds']:.1f} s"
-        parts.append(f"{name}: {records:,} records, lag {lag}")
-    last = [f"{q['operation']} → {q['store']} {q['ms']:.0f} ms" for q in state["lastQueries"][:3]]
-    return " · ".join(parts + (["last: " + ", ".join(last)] if last else []))
+    for name in ("documents", "search"):
+        store = state["stores"][name]
+        age = store.get("stalenessMs")
+        old = "not loaded yet" if age is None else f"at most {age / 1000:.1f} s old"
+        waiting = sinks.get(name, {}).get("lagBytes")
+        parts.append(f"{name}: {old}" + (f", {waiting / 1e6:.1f} MB behind" if waiting else ""))
+    queries = [r for r in state["requests"] if r["path"] == "/graphql"][:3]
+    last = [f"{', '.join(r['stores']) or '-'} {r['milliseconds']:.0f} ms" for r in queries]
+    return " · ".join(parts + (["last queries: " + "; ".join(last)] if last else []))
