@@ -122,6 +122,13 @@ def find(connection: sqlite3.Connection, type_name: str, number: int, store: str
     return int(row[0])
 
 
+def state(connection: sqlite3.Connection, type_name: str, number: int) -> str | None:
+    row = connection.execute(
+        "SELECT state FROM generations WHERE type = ? AND number = ?", (type_name, number)
+    ).fetchone()
+    return None if row is None else text(row[0])
+
+
 def active(connection: sqlite3.Connection, type_name: str) -> tuple[int, int] | None:
     """(row id, number) of the active generation."""
     row = connection.execute(

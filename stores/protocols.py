@@ -160,12 +160,16 @@ class Store(Protocol):
     ) -> list[Verdict]:
         """Take each write whose version is greater than the one held, deleted or not; a verdict
         for each, in order. Keys are distinct within a call. An applied write is promised neither
-        durable nor visible until `publish` returns, and a reader may see it before."""
+        durable nor visible until `publish` returns, and a reader may see it before. Where the call
+        raises, none of its writes are taken, and others since the last `publish` may be lost; the
+        next `publish` says so by raising."""
         ...
 
     async def publish(self, position: Position | None) -> None:
         """Make all writes so far durable and visible, then record `position` (None: leave it) so
-        that `position()` never says more than a reader can see."""
+        that `position()` never says more than a reader can see. Where it raises StoreUnavailable, all
+        writes since the last `publish` that returned are to be sent again (those that were taken
+        after all are answered STALE)."""
 
     async def position(self) -> Position | None:
         """The last published position; None where there is none. Cheap: asked for every query."""

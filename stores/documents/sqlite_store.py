@@ -76,6 +76,7 @@ class SqliteStore:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._pending_bytes = 0
+        self._lost_writes = False
 
     # Opening -----------------------------------------------------------------------------------
 
@@ -108,6 +109,7 @@ class SqliteStore:
             connection.close()
             self._writer = None
         self._contract = contract
+        self._lost_writes = False
         self._local = threading.local()
         self._read_threads = ThreadPoolExecutor(READERS, "sqlite-read")
         if write:
@@ -184,9 +186,11 @@ class SqliteStore:
         if connection is None:
             raise StoreUnavailable(f"{KIND}: not open", store=KIND)
         with translated(KIND, self.path.name):
+            unpublished = connection.in_transaction
             try:
                 return work(connection)
             except sqlite3.Error:
+                self._lost_writes |= unpublished
                 self._pending_bytes = 0
                 with suppress(sqlite3.Error):
                     connection.rollback()
@@ -299,6 +303,14 @@ class SqliteStore:
 
     async def publish(self, position: Position | None) -> None:
         def work(connection: sqlite3.Connection) -> None:
+            if self._lost_writes:
+                self._lost_writes = False
+                connection.rollback()
+                self._pending_bytes = 0
+                raise StoreUnavailable(
+                    f"{KIND}: writes that were not published are lost and must be sent again",
+                    store=KIND,
+                )
             if position is not None:
                 if not connection.in_transaction:
                     connection.execute("BEGIN IMMEDIATE")

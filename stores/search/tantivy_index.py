@@ -27,8 +27,10 @@ from stores.search.tantivy_fields import KEY, Level, build_schema, marks, regist
 from stores.sqlite_errors import translated as sqlite_translated
 from stores.write_checks import check_key, parse_document, reject
 
-HEAP_BYTES = 50_000_000
-"""Memory for documents that are indexed but not yet flushed, for each open writer."""
+BULK_HEAP_BYTES = 50_000_000
+"""Memory of a writer for documents not yet flushed, while a generation is built."""
+HEAP_BYTES = 15_000_000
+"""The same of an active one: Tantivy's least. Every commit clears tables in proportion to it."""
 WRITER_THREADS = 1
 
 _GUARD = """
@@ -76,7 +78,7 @@ def create(folder: Path, level: Level, where: str) -> None:
 class Writing:
     """The writing side of a generation; used by one thread."""
 
-    def __init__(self, folder: Path, level: Level, where: str) -> None:
+    def __init__(self, folder: Path, level: Level, where: str, heap: int = HEAP_BYTES) -> None:
         self._where = where
         self.dirty = False
         """Holds writes that are not committed."""
@@ -89,7 +91,7 @@ class Writing:
                 index = tantivy.Index.open(str(index_path(folder)))
                 register_analyzers(index, level)
                 self._builder = DocumentBuilder(level, index.schema, read_marks(folder))
-                self._writer = index.writer(HEAP_BYTES, WRITER_THREADS)
+                self._writer = index.writer(heap, WRITER_THREADS)
         except BaseException:
             self._guard.close()
             raise

@@ -256,6 +256,10 @@ class TantivyStore:
         def work(state: sqlite3.Connection) -> None:
             with local_state.transaction(state):
                 local_state.activate(state, type_name, number, KIND)
+            writer = self._writers.get((type_name, number))
+            if writer is not None and not writer.dirty:
+                # The next write opens it with the memory of an active one.
+                self._writers.pop((type_name, number)).close(wait=True)
 
         await self._write(work)
 
@@ -293,11 +297,13 @@ class TantivyStore:
         writer = self._writers.get((name, generation))
         if writer is None:
             local_state.find(state, name, generation, KIND)
+            building = local_state.state(state, name, generation) == "building"
             for place in [p for p, w in self._writers.items() if not w.dirty]:
                 if len(self._writers) < OPEN_WRITERS:
                     break
                 self._writers.pop(place).close(wait=True)
-            writer = Writing(self._folder(name, generation), level, name)
+            heap = tantivy_index.BULK_HEAP_BYTES if building else tantivy_index.HEAP_BYTES
+            writer = Writing(self._folder(name, generation), level, name, heap)
             self._writers[name, generation] = writer
         self._writers.move_to_end((name, generation))
         return writer
