@@ -1,0 +1,248 @@
+"""Mutations: one transaction each, a token that is good for reading the write, errors that name the
+property, caps that hold, and nothing changed where something is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from gateway.tokens import read_token, sign_token
+from tests.acceptance.gateway_rig import SECRET, Rig, gateway
+
+GERMANY = '{iso: "DE", iso3: "DEU", name: "Germany", continent: "EU"}'
+
+
+def code(answer: dict[str, Any]) -> str:
+    found: str = answer["errors"][0]["extensions"]["code"]
+    return found
+
+
+def test_records_are_created_changed_and_deleted(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        made = await rig.graphql(
+            "mutation { createCountry(input: " + GERMANY + ") { token country { x: name "
+            "capital cities { totalCount } } } }"
+        )
+        assert made["data"]["createCountry"]["country"] == {
+            "x": "Germany", "capital": None, "cities": {"totalCount": 0},
+        }  # fmt: skip
+        several = await rig.graphql(
+            "mutation($rows: [CountryInput!]!) { createCountries(input: $rows) { countries { iso languages } } }",
+            {
+                "rows": [
+                    {"iso": "IT", "iso3": "ITA", "name": "Italy", "continent": "EU", "languages": ["it", None]},
+                    {"iso": "ES", "iso3": "ESP", "name": "Spain", "continent": "EU"},
+                ]
+            },
+        )  # fmt: skip
+        assert several["data"]["createCountries"]["countries"] == [
+            {"iso": "IT", "languages": ["it", None]},
+            {"iso": "ES", "languages": None},
+        ]
+        changed = await rig.graphql(
+            'mutation { updateCountry(id: "DE", set: {capital: "Berlin", areaKm2: "357021.50"}) '
+            "{ country { name capital areaKm2 } } }"
+        )
+        assert changed["data"]["updateCountry"]["country"] == {
+            "name": "Germany", "capital": "Berlin", "areaKm2": "357021.50",
+        }  # fmt: skip
+        cleared = await rig.graphql(
+            'mutation { updateCountry(id: "DE", set: {capital: null}) { country { capital areaKm2 } } }'
+        )
+        assert cleared["data"]["updateCountry"]["country"] == {
+            "capital": None,
+            "areaKm2": "357021.50",
+        }
+        gone = await rig.graphql(
+            'mutation { a: deleteCountry(id: "DE") { deleted country { name } } '
+            'b: deleteCountry(id: "DE") { deleted country { name } } }'
+        )
+        assert gone["data"] == {
+            "a": {"deleted": True, "country": {"name": "Germany"}},
+            "b": {"deleted": False, "country": None},
+        }
+        nobody = await rig.graphql(
+            'mutation { updateCountry(id: "XX", set: {capital: "x"}) { country { name } } }'
+        )
+        assert nobody["data"]["updateCountry"] == {"country": None}
+
+    run(database, tmp_path, go)
+
+
+def test_an_unchanged_upsert_touches_nothing(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        upsert = "mutation { upsertCountries(input: [" + GERMANY + "]) { countries { name } } }"
+        await rig.graphql(upsert)
+        before = place(database)
+        again = await rig.graphql(upsert)
+        assert again["data"]["upsertCountries"]["countries"] == [{"name": "Germany"}]
+        assert place(database) == before
+        changed = await rig.graphql(upsert.replace('"Germany"', '"Allemagne"'))
+        assert changed["data"]["upsertCountries"]["countries"] == [{"name": "Allemagne"}]
+        assert place(database) != before
+        twice = await rig.graphql(
+            "mutation { upsertCountries(input: [" + GERMANY + GERMANY + "]) { token } }"
+        )
+        assert code(twice) == "BAD_USER_INPUT"
+
+    run(database, tmp_path, go)
+
+
+def test_a_broken_rule_names_its_property_and_changes_nothing(
+    database: str, tmp_path: Path
+) -> None:
+    cases = [
+        ('createCountry(input: {iso: "FR", iso3: "XXX", name: "x", continent: "EU"}) { token }', "iso"),
+        ('createCountry(input: {iso: "XX", iso3: "FRA", name: "x", continent: "EU"}) { token }', "iso3"),
+        ('createCountry(input: {iso: "xx", iso3: "XXX", name: "x", continent: "EU"}) { token }', "iso"),
+        ('createCountry(input: {iso: "XX", iso3: "XXX", name: "x", continent: "??"}) { token }', "continent"),
+        ('updateCity(id: "2996944", set: {countryCode: "ZZ"}) { token }', "countryCode"),
+        ('updateCity(id: "2996944", set: {population: -1}) { token }', "population"),
+        ('updateCity(id: "2996944", set: {name: ""}) { token }', "name"),
+        ('deleteCountry(id: "FR") { token }', "countryCode"),
+    ]  # fmt: skip
+
+    async def go(rig: Rig) -> None:
+        before = snapshot(database)
+        for text, field in cases:
+            answer = await rig.graphql("mutation { it: " + text + " }")
+            assert answer["data"] == {"it": None}, text
+            assert code(answer) == "CONSTRAINT_VIOLATION", (text, answer)
+            assert answer["errors"][0]["extensions"]["field"] == field, text
+        for text in (
+            'updateCity(id: "2996944", set: {name: null}) { token }',
+            'updateCity(id: "x", set: {name: "x"}) { token }',
+            'deleteCity(id: "9999999999999999999999") { token }',
+        ):
+            answer = await rig.graphql("mutation { it: " + text + " }")
+            assert code(answer) == "BAD_USER_INPUT", text
+        # One bad record of several: none is there.
+        answer = await rig.graphql(
+            "mutation { createCountries(input: ["
+            + GERMANY
+            + ', {iso: "FR", iso3: "XXX", name: "x", '
+            'continent: "EU"}]) { token } }'
+        )
+        assert code(answer) == "CONSTRAINT_VIOLATION"
+        assert snapshot(database) == before
+        # Each field of an operation stands for itself.
+        answer = await rig.graphql(
+            'mutation { good: updateCity(id: "2996944", set: {name: "Lugdunum"}) { city { name } } '
+            'bad: deleteCountry(id: "FR") { token } }'
+        )
+        assert answer["data"] == {"good": {"city": {"name": "Lugdunum"}}, "bad": None}
+
+    run(database, tmp_path, go)
+
+
+def test_delete_by_filter_keeps_to_its_cap(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        before = snapshot(database)
+        for args, expected in (
+            ("filter: {}, max: 10", "BAD_USER_INPUT"),
+            ("filter: {and: []}, max: 10", "BAD_USER_INPUT"),
+            ("filter: {not: {or: []}}, max: 2", "LIMIT_EXCEEDED"),
+            ("filter: {name: {eq: null}}, max: 10", "BAD_USER_INPUT"),
+            ('filter: {name: {eq: "Paris"}}, max: 1', "LIMIT_EXCEEDED"),
+            ('filter: {name: {eq: "Paris"}}, max: 0', "BAD_USER_INPUT"),
+            ('filter: {name: {eq: "Paris"}}, max: 1000000', "LIMIT_EXCEEDED"),
+        ):
+            answer = await rig.graphql(f"mutation {{ deleteCities({args}) {{ count }} }}")
+            assert code(answer) == expected, args
+            assert snapshot(database) == before, args
+        answer = await rig.graphql(
+            'mutation { deleteCities(filter: {country: {iso: {eq: "FR"}}}, max: 2) { count token } }'
+        )
+        assert answer["data"]["deleteCities"]["count"] == 2
+        assert len(snapshot(database)) == len(before) - 2
+
+    run(database, tmp_path, go)
+
+
+READ = '{ city(id: "2996944") { name } }'
+
+
+def test_a_token_reads_the_write_and_staleness_is_told(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        answer = await rig.client.post(
+            "/graphql",
+            json={"query": 'mutation { updateCity(id: "2996944", set: {name: "L"}) { token } }'},
+        )
+        token = answer.headers["recordgate-token"]
+        body = answer.json()
+        assert token == body["data"]["updateCity"]["token"]
+        assert token == body["extensions"]["recordgate"]["token"]
+        # The stores have not seen it: without the token the old is read, with it canonical answers.
+        old = await rig.graphql(READ)
+        assert old["data"]["city"]["name"] == "Lyon"
+        route = old["extensions"]["recordgate"]["fields"]["city"]
+        assert route["store"] == "documents"
+        assert route["generation"] == 1
+        assert route["watermark"]
+        for headers in ({"Recordgate-Token": token}, {"Recordgate-Max-Staleness": "0s"}):
+            new = await rig.graphql(READ, headers=headers)
+            assert new["data"]["city"]["name"] == "L"
+            assert new["extensions"]["recordgate"]["fields"]["city"]["store"] == "canonical"
+        by_directive = await rig.graphql(
+            "query($t: String) @freshness(after: $t) " + READ, {"t": token}
+        )
+        assert by_directive["data"]["city"]["name"] == "L"
+        # Nothing but search can answer a search: it says by how much it is behind.
+        late = await rig.graphql(
+            '{ searchCities(query: "l") { totalCount } }', headers={"Recordgate-Token": token}
+        )
+        assert code(late) == "STALE"
+        assert late["errors"][0]["extensions"]["behindMs"] > 0
+        # Waiting helps, as soon as the store has it.
+        waiting = asyncio.ensure_future(
+            rig.graphql(READ, headers={"Recordgate-Token": token, "Recordgate-Wait-Up-To": "10s"})
+        )
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await rig.publish()
+        seen = await waiting
+        assert seen["data"]["city"]["name"] == "L"
+        assert seen["extensions"]["recordgate"]["fields"]["city"]["store"] == "documents"
+
+    run(database, tmp_path, go)
+
+
+def test_a_token_of_another_database_is_refused(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        good = sign_token(rig.services.system, 1, SECRET)
+        assert read_token(good, rig.services.system, SECRET) == 1
+        for token in (
+            sign_token("1/1", 1, SECRET), sign_token(rig.services.system, 1, b"x" * 32), good[:-1], "é"
+        ):  # fmt: skip
+            answer = await rig.graphql(
+                "query($t: String) @freshness(after: $t) " + READ, {"t": token}
+            )
+            assert code(answer) == "BAD_USER_INPUT"
+            assert "data" not in answer
+
+    run(database, tmp_path, go)
+
+
+def place(database: str) -> Any:
+    """Where the row's version lies and who wrote it: a touched row has another."""
+    with psycopg.connect(database) as conn:
+        return conn.execute("SELECT xmin, ctid FROM countries WHERE iso = 'DE'").fetchone()
+
+
+def snapshot(database: str) -> list[Any]:
+    with psycopg.connect(database) as conn:
+        return conn.execute(
+            "SELECT 'c', iso::text, name FROM countries UNION ALL"
+            " SELECT 'p', geonameid::text, name || population FROM cities ORDER BY 1, 2"
+        ).fetchall()
+
+
+def run(database: str, folder: Path, go: Any) -> None:
+    async def main() -> None:
+        async with gateway(database, folder) as rig:
+            await go(rig)
+
+    asyncio.run(main())
