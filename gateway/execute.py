@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -87,6 +88,7 @@ async def execute(
         context_value=context,
         variable_values=dict(variables or {}),
         operation_name=operation_name,
+        is_awaitable=_is_coroutine,
     )
     if not isinstance(result, ExecutionResult):
         result = await result
@@ -98,6 +100,11 @@ async def execute(
         answer["errors"] = [graphql_error(e).formatted for e in result.errors]
     answer["extensions"] = {"recordgate": _extension(context)}
     return answer
+
+
+def _is_coroutine(value: Any) -> bool:
+    """Root fields alone are awaited; asked for every value, so it is no more than this."""
+    return type(value) is CoroutineType
 
 
 def _apply_freshness(

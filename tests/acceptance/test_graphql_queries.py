@@ -343,3 +343,55 @@ def test_a_query_past_its_time_is_stopped_with_a_code(library: Library) -> None:
         ).fetchone()
     assert running == (0,)
     assert library.codes("{ reviews { totalCount } }", services=library.services) == []
+
+
+def test_response_names_that_the_statement_uses_itself_do_no_harm(library: Library) -> None:
+    names = (
+        "x",
+        "g",
+        "s",
+        "r",
+        "n",
+        "t1",
+        "t2",
+        "t3",
+        "c0",
+        "c1",
+        "a0",
+        "cnt",
+        "cur",
+        "curs",
+        "select",
+    )
+    values = " ".join(f"{n}: title" for n in names)
+    titles = library.column("SELECT title FROM books ORDER BY shelf, no LIMIT 2")
+    for name in names:
+        query = f"{{ books(first: 2) {{ {name}: nodes {{ {values} }} p: pageInfo {{ {name}: endCursor }} }} }}"
+        answer = library.data(query)["books"]
+        for node, title in zip(answer[name], titles, strict=True):
+            assert [node[n] for n in names] == [title] * len(names)
+        assert answer["p"][name]
+
+
+def test_a_selection_of_which_nothing_is_left_is_an_empty_object(library: Library) -> None:
+    data = library.data(
+        """{ a: books(first: 1) { nodes { id @skip(if: true) } }
+             b: books(first: 1) { nodes @skip(if: true) { id } }
+             c: books(first: 1) { edges { cursor @skip(if: true) } pageInfo { endCursor @skip(if: true) } }
+             d: booksAggregate { count @skip(if: true) }
+             e: booksAggregate { sum { pages @skip(if: true) } }
+             f: author(id: "1") { id @skip(if: true) }
+             g: node(id: "Author:1") { id @include(if: false) }
+             h: reviews(first: 1) { nodes { book { id @skip(if: true) } nr @skip(if: true) } } }"""
+    )
+    h = data.pop("h")
+    assert h["nodes"][0]["book"] in ({}, None)
+    assert data == {
+        "a": {"nodes": [{}]},
+        "b": {},
+        "c": {"edges": [{}], "pageInfo": {}},
+        "d": [{}],
+        "e": [{"sum": {}}],
+        "f": {},
+        "g": {},
+    }
