@@ -14,6 +14,7 @@ Name = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Column:
     type: str
+    """As format_type prints it; of a domain, the type that it is made of, which is the contract's."""
     not_null: bool
     generated: bool
 
@@ -66,8 +67,15 @@ class Publication:
 
 _TABLES = """
 SELECT n.nspname, c.relname, c.relkind::text,
-       (SELECT json_agg(json_build_array(a.attname, format_type(a.atttypid, a.atttypmod),
-                                         a.attnotnull, a.attgenerated <> ''))
+       (SELECT json_agg(json_build_array(a.attname,
+                 (WITH RECURSIVE made_of AS (
+                      SELECT a.atttypid AS type, a.atttypmod AS modifier
+                      UNION ALL
+                      SELECT t.typbasetype, t.typtypmod FROM made_of
+                        JOIN pg_type t ON t.oid = made_of.type WHERE t.typtype = 'd')
+                  SELECT format_type(m.type, m.modifier) FROM made_of m
+                    JOIN pg_type t ON t.oid = m.type WHERE t.typtype <> 'd'),
+                 a.attnotnull, a.attgenerated <> ''))
           FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
        (SELECT json_build_object('name', p.conname, 'columns',
                  (SELECT json_agg(a.attname ORDER BY k.place)

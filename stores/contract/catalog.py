@@ -200,8 +200,6 @@ def _add_columns(
     for row, (base, modifier, inner, within, not_null) in zip(rows, resolved, strict=True):
         sql_type = formatted[base, modifier]
         element_type = formatted[inner, within] if inner else ""
-        if inner and inner != types[base].element:
-            sql_type = f"{element_type}[]"  # an array of a domain
         tables[row[0]].columns.append(
             Column(
                 name=row[1],

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from recordgate.cli.app import app
 from stores.canonical.connect import connect
+from stores.canonical.plan import make_plan
 from stores.canonical.tables import metadata_for
 from stores.contract.lint import lint_text
 from stores.contract.load import load_contract
@@ -119,7 +120,7 @@ def test_tables_of_every_kind_come_back_as_they_are(tables: str, tmp_path: Path)
         "mood": ("public.mood", Scalar.STRING, False, False),
         "Mixed": ('public."Mixed Mood"', Scalar.STRING, False, False),
         "moods": ("public.mood[]", Scalar.STRING, True, False),
-        "prices": ("numeric(10,2)[]", Scalar.DECIMAL, True, False),
+        "prices": ("public.price[]", Scalar.DECIMAL, True, False),
         "created_at": ("timestamp with time zone", Scalar.TIMESTAMP, False, True),
         "plain": ("timestamp(3) without time zone", Scalar.DATETIME, False, False),
         "ip": ("inet", Scalar.STRING, False, False),
@@ -199,6 +200,12 @@ def test_what_is_left_out_says_why(tables: str, tmp_path: Path) -> None:
     }.items():
         assert re.search(re.escape(what) + ".*" + re.escape(why), comment), what
     assert "measurements_2024" not in text
+
+
+def test_the_tables_are_as_the_contract_says(tables: str, tmp_path: Path) -> None:
+    _, contract = described(tables, "public", tmp_path)
+    with connect(tables) as conn:
+        assert [step.blocked for step in make_plan(conn, contract).steps if step.blocked] == []
 
 
 def test_another_schema_is_attached_to(tables: str, tmp_path: Path) -> None:
