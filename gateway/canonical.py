@@ -13,6 +13,10 @@ from gateway.services import Services
 from stores.canonical.driver_errors import STORE, translate
 from stores.errors import StoreUnavailable, TimeoutExceeded
 
+_NO_CONNECTION = (PoolTimeout, PoolClosed, TooManyRequests)
+MAX_WAIT = 5.0
+"""Seconds that a query waits for a connection; less where queries themselves are given little time."""
+
 
 async def fetch_json(services: Services, statement: Statement) -> bytes | None:
     """The JSON text that `statement` gives; None where it gives no row.
@@ -22,24 +26,35 @@ async def fetch_json(services: Services, statement: Statement) -> bytes | None:
     """
     seconds = services.limits.statement_timeout
     try:
-        # The driver cancels the statement in the server when the time is up, or the caller gone.
-        async with (
-            asyncio.timeout(seconds),
-            services.pool.connection(timeout=seconds) as conn,
-            AsyncRawCursor(conn) as cursor,
-        ):
-            await cursor.execute(statement.text.encode(), statement.parameters, prepare=True)
-            result = cursor.pgresult
-            if result is None or result.ntuples == 0:
-                return None
-            return result.get_value(0, 0)
+        async with asyncio.timeout(seconds):
+            try:
+                return await _fetch(services, statement)
+            except _NO_CONNECTION:
+                raise
+            except psycopg.OperationalError as error:
+                if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
+                    raise
+                # The connection was lost, as all are when the server restarts: a read may go again.
+                await services.pool.check()
+                return await _fetch(services, statement)
     except TimeoutError:
         raise TimeoutExceeded(
             f"the query took longer than {seconds:g} s", hint="ask for less, or by an indexed field"
         ) from None
-    except (PoolTimeout, PoolClosed, TooManyRequests):
+    except _NO_CONNECTION:
         raise StoreUnavailable("canonical has no connection free", store=STORE) from None
     except psycopg.errors.QueryCanceled:
         raise TimeoutExceeded("canonical stopped the query: it took too long") from None
     except psycopg.Error as error:
         raise translate(error, services.contract) from error
+
+
+async def _fetch(services: Services, statement: Statement) -> bytes | None:
+    # A statement whose task is cancelled is cancelled in the server by the driver.
+    wait = min(MAX_WAIT, services.limits.statement_timeout / 2)
+    async with services.pool.connection(timeout=wait) as conn, AsyncRawCursor(conn) as cursor:
+        await cursor.execute(statement.text.encode(), statement.parameters, prepare=True)
+        result = cursor.pgresult
+        if result is None or result.ntuples == 0:
+            return None
+        return result.get_value(0, 0)

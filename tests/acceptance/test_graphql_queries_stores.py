@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.services import Freshness, Services
+from gateway.services import Freshness, Limits, Services
 from gateway.tokens import sign_token
+from stores.canonical.connect import make_pool
 from stores.errors import StoreUnavailable
 from tests.library_world import LIBRARY, SECRET, SYSTEM, Library, running_library
 
@@ -186,3 +187,32 @@ def test_types_with_hidden_parts_are_not_read_from_documents(library: Library) -
     answer = library.ask('{ person(id: "ann") { code email } }', roles=("clerk",))
     assert answer["data"]["person"] == {"code": "ann", "email": "a***"}
     assert route(answer, "person")["store"] == "canonical"
+
+
+def test_a_lost_connection_is_not_the_callers_trouble(library: Library) -> None:
+    library.data("{ reviews { totalCount } }")
+    killed = library.conn.execute(
+        b"SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+        b" WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        b" AND application_name = 'recordgate'"
+    ).fetchone()
+    assert killed
+    assert killed[0] > 0
+    assert library.data("{ reviews { totalCount } }")["reviews"]["totalCount"] == 500
+
+
+def test_canonical_down_leaves_what_documents_can_answer(library: Library) -> None:
+    async def closed_pool() -> Any:
+        pool = make_pool("postgresql://nobody@127.0.0.1:1/none", 1)
+        await pool.open(wait=False)
+        return pool
+
+    pool = library.run(closed_pool())
+    services = replace(library.services, pool=pool, limits=Limits(statement_timeout=1))
+    try:
+        answer = library.ask('{ author(id: "1") { id } authors { totalCount } }', services=services)
+    finally:
+        library.run(pool.close())
+    assert answer["data"] == {"author": {"id": "1"}, "authors": None}
+    assert [e["extensions"]["code"] for e in answer["errors"]] == ["STORE_UNAVAILABLE"]
+    assert [e["path"] for e in answer["errors"]] == [["authors"]]
