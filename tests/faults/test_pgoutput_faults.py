@@ -447,6 +447,10 @@ def test_a_publication_that_was_missing_for_a_time_is_a_gap(stage: Stage) -> Non
         with pytest.raises(RecordgateError) as caught:
             await read(source, lambda events: False)
         assert caught.value.code == "GAP"
+        await source.reset()
+        await source.open(None)
+        stage.insert(4)
+        assert ids(await read_to(source, wal_end(stage.conn))) == ["4"]
         await source.close()
 
     asyncio.run(run())

@@ -39,6 +39,10 @@ class Stage:
 
         return asyncio.run(run())
 
+    def reset(self) -> None:
+        source = PgOutputSource(self.url, CONTRACT, slot=self.slot, publication=PUBLICATION)
+        asyncio.run(source.reset())
+
 
 @pytest.fixture
 def stage(database: str) -> Iterator[Stage]:
@@ -133,9 +137,25 @@ def test_a_slot_that_lost_its_wal_is_a_gap(own_server: Callable[..., str]) -> No
         with pytest.raises(GapError, match="invalidated") as caught:
             stage.open(start)
         assert "reload" in caught.value.hint
-        # A lost slot can be dropped, and then everything begins again.
-        assert drop_slot(conn, stage.slot)
+        stage.reset()
         assert stage.open(None) > start
+
+
+def test_after_a_reset_everything_begins_anew(stage: Stage) -> None:
+    start = stage.open(None)
+    stage.conn.execute("INSERT INTO shop VALUES (1)")
+    stage.reset()
+    assert not slot_state(stage.conn, stage.slot).exists
+    stage.reset()
+    assert stage.open(None) > start
+
+
+def test_a_reset_leaves_a_slot_that_is_not_ours(stage: Stage) -> None:
+    stage.conn.execute(
+        "SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", (stage.slot,)
+    )
+    stage.reset()
+    assert slot_state(stage.conn, stage.slot).plugin == "test_decoding"
 
 
 def test_no_publication_is_told_before_a_slot_is_made(stage: Stage) -> None:

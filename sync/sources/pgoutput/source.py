@@ -187,13 +187,15 @@ class PgOutputSource:
         return None if row is None else row[0]
 
     async def reset(self) -> None:
-        """Drop the slot where it is lost; one that still works goes on from where it stands."""
+        """Drop the slot, whatever its state: one that still works would tell the same gap again where
+        it was found in the stream. A slot that is not ours stays."""
         await self.close()
-        await asyncio.to_thread(self._drop_lost_slot)
+        await asyncio.to_thread(self._drop_slot)
 
-    def _drop_lost_slot(self) -> None:
+    def _drop_slot(self) -> None:
         with connect(self._url, application_name=self._name) as conn:
-            if slot.slot_state(conn, self._slot).lost:
+            state = slot.slot_state(conn, self._slot)
+            if state.plugin == slot.PLUGIN and state.same_database:
                 slot.drop_slot(conn, self._slot)
 
     async def close(self) -> None:
