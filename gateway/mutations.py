@@ -141,7 +141,7 @@ class Writer:
 
     async def update(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
         key, values = read_key(self.record_type, args.get("id"))
-        patch = read_values(self.record_type, args.get("set"), self.visibility)
+        patch = read_values(self.record_type, args.get("input"), self.visibility)
 
         async def work(conn: Connection) -> Written:
             if not await self._seen(conn, [key]):

@@ -62,7 +62,7 @@ class Aggregates:
         order: dict[str, Any] = {"count": GraphQLInputField(DIRECTION)}
         group = {n: GraphQLInputField(DIRECTION) for n, _ in self._named(self.groupable)}
         if group:
-            order["group"] = GraphQLInputField(GraphQLInputObjectType(f"{name}GroupOrder", group))
+            order["group"] = GraphQLInputField(GraphQLInputObjectType(f"{name}GroupOrderBy", group))
         for function, props in self.measured.items():
             named = self._named(props)
             if not named:
@@ -71,7 +71,7 @@ class Aggregates:
             ordered = {n: GraphQLInputField(DIRECTION) for n, _ in named}
             at = f"{name}{_upper(function)}"
             having[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}Having", compared))
-            order[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}Order", ordered))
+            order[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}OrderBy", ordered))
         found = {
             "filter": GraphQLArgument(
                 self.inputs.filters[self.type.name], description="Which records are aggregated."
@@ -84,7 +84,7 @@ class Aggregates:
                 GraphQLList(
                     GraphQLNonNull(
                         GraphQLInputObjectType(
-                            f"{name}AggregateOrder", order, description="Exactly one field."
+                            f"{name}AggregateOrderBy", order, description="Exactly one field."
                         )
                     )
                 ),

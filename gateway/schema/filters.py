@@ -21,7 +21,7 @@ from stores.contract.model import Contract, Property, RecordType
 from stores.query import Op
 
 DIRECTION = GraphQLEnumType(
-    "Order",
+    "Direction",
     {d.name: d for d in Direction},
     description="Missing values come last when ascending, first when descending, unless it says else.",
 )
@@ -89,5 +89,5 @@ class Inputs:
             return found
 
         return GraphQLInputObjectType(
-            f"{record_type.graphql}Order", fields, description="Exactly one field."
+            f"{record_type.graphql}OrderBy", fields, description="Exactly one field."
         )

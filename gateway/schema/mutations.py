@@ -67,7 +67,7 @@ class Mutations:
             found[f"update{self.one}"] = self._field(
                 f"Update{self.one}",
                 record,
-                {"id": key, "set": GraphQLArgument(GraphQLNonNull(patch))},
+                {"id": key, "input": GraphQLArgument(GraphQLNonNull(patch))},
                 "update",
             )
         if "delete" in allowed:

@@ -16,6 +16,8 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLString,
+    StringValueNode,
+    ValueNode,
 )
 
 from gateway.names import field_of
@@ -45,6 +47,15 @@ FACET = GraphQLObjectType(
         "buckets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(BUCKET)))),
     },
 )
+
+
+class FacetNames(GraphQLEnumType):
+    """An enum whose values may also be written as strings, as they are in `GET /search`."""
+
+    def parse_literal(self, value_node: ValueNode, *rest: Any, **more: Any) -> Any:
+        if isinstance(value_node, StringValueNode):
+            return self.parse_value(value_node.value)
+        return super().parse_literal(value_node, *rest, **more)
 
 
 def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
@@ -85,12 +96,12 @@ def arguments(record_type: RecordType, records: Records) -> dict[str, GraphQLArg
     }
     facets = _names(record_type, [p for p in record_type.properties if p.search.facet])
     if facets:
-        kind = GraphQLEnumType(f"{record_type.graphql}Facet", facets)
+        kind = FacetNames(f"{record_type.graphql}Facet", facets)
         found["facets"] = GraphQLArgument(GraphQLList(GraphQLNonNull(kind)))
     sorts = [p for p in record_type.properties if p.search.sort]
     if sorts:
         order = GraphQLInputObjectType(
-            f"{record_type.graphql}SearchOrder",
+            f"{record_type.graphql}SearchOrderBy",
             {field_of(record_type, p): GraphQLInputField(DIRECTION) for p in sorts},
             description="Exactly one field.",
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recordgate.cli.output import Exit, emit, reported, stderr
+
+if TYPE_CHECKING:
+    from recordgate.demo.tour import Step
 
 
 class Stack(StrEnum):
@@ -35,7 +38,7 @@ def demo(
     from recordgate.demo.live import show_live
     from recordgate.demo.processes import Commands
     from recordgate.demo.stage import set_stage
-    from recordgate.demo.tour import Step, Tour
+    from recordgate.demo.tour import Tour
     from stores.errors import SetupError
 
     with reported(as_json=as_json):
@@ -71,17 +74,14 @@ def demo(
             raise typer.Exit(Exit.FAILED)
 
 
-def _table(steps: list[object], passed: bool) -> str:
+def _table(steps: list[Step], passed: bool) -> str:
     from rich.console import Console
     from rich.table import Table
-
-    from recordgate.demo.tour import Step
 
     table = Table(title="recordgate demo --check", show_lines=False)
     for column in ("step", "saw", "s", ""):
         table.add_column(column, justify="right" if column == "s" else "left", overflow="fold")
     for step in steps:
-        assert isinstance(step, Step)
         table.add_row(step.name, step.saw, f"{step.seconds:.1f}", "ok" if step.ok else "FAILED")
     console = Console(width=120, record=True, file=None)
     with console.capture() as capture:

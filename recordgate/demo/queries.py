@@ -15,7 +15,7 @@ PARIS = 2988507
 SAMPLES = {
     "by key, with its country (documents)": "{ city(id: 2988507) { name population country { name currency } } }",
     "full text, the typo forgiven (search)": (
-        '{ searchCities(query: "pariz", facets: ["countryCode"], first: 3) '
+        '{ searchCities(query: "pariz", facets: [countryCode], first: 3) '
         "{ edges { score node { name countryCode population } highlights { field fragments } } "
         "facets { field buckets { value count } } } }"
     ),
@@ -24,7 +24,7 @@ SAMPLES = {
         "{latitude: ASC}], first: 3) { totalCount edges { node { name country { name } } } } }"
     ),
     "a change, with the token of the write": (
-        "mutation { updateCity(id: 2988507, patch: {population: 2200000}) "
+        "mutation { updateCity(id: 2988507, input: {population: 2200000}) "
         "{ city { name population } token } }"
     ),
 }

@@ -180,7 +180,7 @@ class Tour:
 
     def update_one(self) -> str:
         answer = self.client.query(
-            "mutation($id: ID!) { updateCity(id: $id, patch: {population: 2138552}) "
+            "mutation($id: ID!) { updateCity(id: $id, input: {population: 2138552}) "
             "{ city { population } token } }",
             {"id": str(PARIS)},
         )
@@ -315,7 +315,7 @@ class Tour:
         search = self.client.query(SEARCH, {"q": "Paris Lutetia"}, token=self.token)
         must(not search.errors, f"{search.errors}")
         nodes = [e["node"] for e in search.data["searchCities"]["edges"]]
-        found = next((n for n in nodes if n["geonameid"] == PARIS), {})
+        found: dict[str, Any] = next((n for n in nodes if n["geonameid"] == PARIS), {})
         seen[search.store("searchCities")] = found.get("population")
         canonical = self.client.query(CANONICAL, {"id": PARIS})
         must(not canonical.errors, f"{canonical.errors}")

@@ -70,8 +70,9 @@ def _add_table(metadata: sa.MetaData, record_type: RecordType) -> sa.Table:
             items.append(sa.CheckConstraint(sa.literal_column(expression), name=name))
     for relation in owned_relations(record_type):
         if not _has_index(record_type, relation.columns):
+            # With the key behind it, so that a parent's records come in key order from the index.
             name = constraint_name("idx", table, relation.columns)
-            items.append(sa.Index(name, *relation.columns))
+            items.append(sa.Index(name, *dict.fromkeys((*relation.columns, *record_type.key))))
     return sa.Table(table, metadata, *items, schema=record_type.schema)
 
 

@@ -26,9 +26,9 @@ RESERVED_TYPES = frozenset(
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
 GENERATED_TYPES = (
-    "", "Connection", "Edge", "Filter", "Order", "Input", "Patch", "Facet", "SearchConnection",
-    "SearchEdge", "SearchOrder", "Aggregate", "AggregateOrder", "Group", "GroupBy", "GroupOrder",
-    "Having", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "Order")),
+    "", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet", "SearchConnection",
+    "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy", "GroupOrderBy",
+    "Having", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "OrderBy")),
 )  # fmt: skip
 """What GraphQL makes of a record type: the names of its other types, after its own."""
 SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))

@@ -43,14 +43,14 @@ def test_records_are_created_changed_and_deleted(database: str, tmp_path: Path) 
             {"iso": "ES", "languages": None},
         ]
         changed = await rig.graphql(
-            'mutation { updateCountry(id: "DE", set: {capital: "Berlin", areaKm2: "357021.50"}) '
+            'mutation { updateCountry(id: "DE", input: {capital: "Berlin", areaKm2: "357021.50"}) '
             "{ country { name capital areaKm2 } } }"
         )
         assert changed["data"]["updateCountry"]["country"] == {
             "name": "Germany", "capital": "Berlin", "areaKm2": "357021.50",
         }  # fmt: skip
         cleared = await rig.graphql(
-            'mutation { updateCountry(id: "DE", set: {capital: null}) { country { capital areaKm2 } } }'
+            'mutation { updateCountry(id: "DE", input: {capital: null}) { country { capital areaKm2 } } }'
         )
         assert cleared["data"]["updateCountry"]["country"] == {
             "capital": None,
@@ -65,7 +65,7 @@ def test_records_are_created_changed_and_deleted(database: str, tmp_path: Path) 
             "b": {"deleted": False, "country": None},
         }
         nobody = await rig.graphql(
-            'mutation { updateCountry(id: "XX", set: {capital: "x"}) { country { name } } }'
+            'mutation { updateCountry(id: "XX", input: {capital: "x"}) { country { name } } }'
         )
         assert nobody["data"]["updateCountry"] == {"country": None}
 
@@ -99,9 +99,9 @@ def test_a_broken_rule_names_its_property_and_changes_nothing(
         ('createCountry(input: {iso: "XX", iso3: "FRA", name: "x", continent: "EU"}) { token }', "iso3"),
         ('createCountry(input: {iso: "xx", iso3: "XXX", name: "x", continent: "EU"}) { token }', "iso"),
         ('createCountry(input: {iso: "XX", iso3: "XXX", name: "x", continent: "??"}) { token }', "continent"),
-        ('updateCity(id: "2996944", set: {countryCode: "ZZ"}) { token }', "countryCode"),
-        ('updateCity(id: "2996944", set: {population: -1}) { token }', "population"),
-        ('updateCity(id: "2996944", set: {name: ""}) { token }', "name"),
+        ('updateCity(id: "2996944", input: {countryCode: "ZZ"}) { token }', "countryCode"),
+        ('updateCity(id: "2996944", input: {population: -1}) { token }', "population"),
+        ('updateCity(id: "2996944", input: {name: ""}) { token }', "name"),
         ('deleteCountry(id: "FR") { token }', "countryCode"),
     ]  # fmt: skip
 
@@ -113,8 +113,8 @@ def test_a_broken_rule_names_its_property_and_changes_nothing(
             assert code(answer) == "CONSTRAINT_VIOLATION", (text, answer)
             assert answer["errors"][0]["extensions"]["field"] == field, text
         for text in (
-            'updateCity(id: "2996944", set: {name: null}) { token }',
-            'updateCity(id: "x", set: {name: "x"}) { token }',
+            'updateCity(id: "2996944", input: {name: null}) { token }',
+            'updateCity(id: "x", input: {name: "x"}) { token }',
             'deleteCity(id: "9999999999999999999999") { token }',
         ):
             answer = await rig.graphql("mutation { it: " + text + " }")
@@ -130,7 +130,7 @@ def test_a_broken_rule_names_its_property_and_changes_nothing(
         assert snapshot(database) == before
         # Each field of an operation stands for itself.
         answer = await rig.graphql(
-            'mutation { good: updateCity(id: "2996944", set: {name: "Lugdunum"}) { city { name } } '
+            'mutation { good: updateCity(id: "2996944", input: {name: "Lugdunum"}) { city { name } } '
             'bad: deleteCountry(id: "FR") { token } }'
         )
         assert answer["data"] == {"good": {"city": {"name": "Lugdunum"}}, "bad": None}
@@ -169,7 +169,7 @@ def test_a_token_reads_the_write_and_staleness_is_told(database: str, tmp_path: 
     async def go(rig: Rig) -> None:
         answer = await rig.client.post(
             "/graphql",
-            json={"query": 'mutation { updateCity(id: "2996944", set: {name: "L"}) { token } }'},
+            json={"query": 'mutation { updateCity(id: "2996944", input: {name: "L"}) { token } }'},
         )
         token = answer.headers["recordgate-token"]
         body = answer.json()
