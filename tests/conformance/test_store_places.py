@@ -1,0 +1,147 @@
+"""A place that is not ours, is damaged, or cannot be used is told so, by our errors alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stores.errors import RecordgateError, StoreLost, StoreUnavailable
+from stores.protocols import Capability, Store
+from tests.conformance.store_backends import Place, held, load, run
+from tests.conformance.store_contract import OTHER_CONTRACT, put
+
+
+def test_the_data_of_another_contract_is_not_touched(place: Place) -> None:
+    async def story() -> None:
+        async with place.ready("author") as store:
+            await load(store, "author", [put("a", 1)])
+        for write in (True, False):
+            with pytest.raises(StoreLost) as lost:
+                async with place.open(write=write, contract=OTHER_CONTRACT):
+                    pass
+            assert lost.value.hint
+        async with place.open() as store:
+            assert await held(store) == {"a": 1}
+
+    run(story())
+
+
+def test_a_reader_may_come_before_the_writer(place: Place) -> None:
+    async def story() -> None:
+        async with place.open(write=False) as early:
+            assert await early.position() is None
+            assert await early.generations("author") == []
+            async with place.ready("author") as store:
+                await load(store, "author", [put("a", 1)])
+                assert await held(early) == {"a": 1}
+
+    run(story())
+
+
+def test_health_says_ok_with_a_version(place: Place) -> None:
+    async def story() -> None:
+        async with place.ready("author") as store:
+            health = await store.health()
+            assert (health.ok, health.problem) == (True, "")
+            assert health.version
+
+    run(story())
+
+
+def test_health_after_close_is_not_ok_and_does_not_raise(place: Place) -> None:
+    async def story() -> None:
+        async with place.ready("author") as store:
+            pass
+        health = await store.health()
+        assert not health.ok
+        assert health.problem
+
+    run(story())
+
+
+def test_a_closed_store_can_be_closed_and_opened_again(place: Place) -> None:
+    async def story() -> None:
+        async with place.ready("author") as store:
+            await load(store, "author", [put("a", 1)])
+            await store.close()
+        async with place.open() as store:
+            assert await held(store) == {"a": 1}
+
+    run(story())
+
+
+def test_capabilities_are_known_names(place: Place) -> None:
+    async def story() -> None:
+        async with place.open() as store:
+            assert store.kind == place.backend.name
+            assert store.capabilities <= set(Capability)
+
+    run(story())
+
+
+def _files(place: Place) -> list[Path]:
+    if not place.backend.local:
+        pytest.skip("its files are on a server")
+    return [p for p in sorted(place.folder.rglob("*")) if p.is_file()]
+
+
+async def _use(store: Store) -> None:
+    for number in (1, 1):
+        await store.generations("author")
+        await held(store, generation=number)
+        await load(store, "author", [put("new", 99)])
+
+
+def test_each_damaged_file_is_our_error_or_no_harm(place: Place) -> None:
+    """Whatever file is overwritten: a clear error with a hint, or the data as it was; never a driver's
+    traceback, never other data."""
+
+    async def fill() -> None:
+        async with place.ready("author") as store:
+            await load(store, "author", [put(f"{n:03}", 1) for n in range(200)])
+
+    async def look() -> None:
+        try:
+            async with place.open() as store:
+                await _use(store)
+                assert set(await held(store)) - {"new"} == {f"{n:03}" for n in range(200)}
+        except (StoreLost, StoreUnavailable) as error:
+            assert error.hint, error.message
+
+    run(fill())
+    good = place.folder.with_name(place.folder.name + ".good")
+    shutil.copytree(place.folder, good)
+    names = [p.relative_to(place.folder) for p in _files(place)]
+    for name in names:
+        for damage in ("garbage", "empty", "gone"):
+            shutil.rmtree(place.folder)
+            shutil.copytree(good, place.folder)
+            file = place.folder / name
+            if damage == "garbage":
+                file.write_bytes(b"\xfe garbage \x00" * 400)
+            elif damage == "empty":
+                file.write_bytes(b"")
+            else:
+                file.unlink()
+            run(look())
+    shutil.rmtree(good)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_unavailable(place: Place) -> None:
+    _files(place)
+    place.folder.chmod(0o500)
+
+    async def story() -> None:
+        with pytest.raises(RecordgateError) as refused:
+            async with place.open():
+                pass
+        assert isinstance(refused.value, StoreUnavailable)
+
+    try:
+        run(story())
+    finally:
+        place.folder.chmod(0o700)
