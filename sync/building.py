@@ -307,7 +307,7 @@ class Building:
         async with self._books.lock:
             books = await generations.read(self._books.conn, self._name, type_name)
         stored = await self._store.generations(type_name)
-        number = max([g.number for g in stored] + [e.number for e in books], default=0) + 1
+        number = generations.next_number(stored, books)
         await self._begin(type_name, number)
         return number
 

@@ -72,8 +72,7 @@ def plan(
         found.build = goes_on.number
         found.resume = by_number[goes_on.number]
     elif active is None or active.shape != shape or required:
-        numbers = [g.number for g in stored] + list(by_number)
-        found.build = max(numbers, default=0) + 1
+        found.build = next_number(stored, books)
     found.drop = [g.number for g in building if g.number != found.build]
     retired = sorted((g for g in stored if g.state == "retired"), key=lambda g: -g.number)
     warm = [g for g in retired if g.shape == shape and not required][: max(0, keep - 1)]
@@ -82,6 +81,13 @@ def plan(
     if found.resume is not None and found.build is not None:
         found.write.append(found.build)
     return found
+
+
+def next_number(stored: Sequence[Generation], books: Sequence[Entry]) -> int:
+    """A number that the store has never shown. One that is only in the books, as building, was not made:
+    the worker died in between."""
+    numbers = [g.number for g in stored] + [e.number for e in books if e.state != "building"]
+    return max(numbers, default=0) + 1
 
 
 # The books -----------------------------------------------------------------------------------------
