@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import sql
 from psycopg.rows import tuple_row
 
 from stores.canonical.importing.connection import Connection
+from stores.canonical.tables import constraint_columns
 from stores.contract.model import Contract, RecordType
 from stores.errors import SetupError
+
+MAX_KEY_BYTES = 2600
+"""An entry of a Postgres index cannot be larger than about 2,700 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,18 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """`expression` as Postgres prints it, over the names of `columns`."""
+
+    name: str
+    expression: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """`types`: column → format_type's name. `defaulted`: columns that may be left out of an INSERT.
-    `unique`: column sets of unique constraints beside the key. `references`: foreign keys of this
+    `not_null`: columns without NULL. `checks`: those that the contract does not make. `unique`: column sets of unique constraints beside the key. `references`: foreign keys of this
     table; `referenced`: those of any table that keep a record of this one from being deleted."""
 
     schema: str
@@ -33,9 +47,20 @@ class Table:
     key: tuple[str, ...]
     types: dict[str, str]
     defaulted: frozenset[str]
+    not_null: frozenset[str]
+    checks: tuple[Check, ...]
     unique: tuple[tuple[str, ...], ...]
     references: tuple[ForeignKey, ...]
     referenced: tuple[ForeignKey, ...]
+
+    @property
+    def index_bytes(self) -> dict[str, int]:
+        """Column → bytes that its value may take, for columns of the key or of a unique index."""
+        shares: dict[str, int] = {}
+        for names in (self.key, *self.unique):
+            for name in names:
+                shares[name] = max(len(names), shares.get(name, 1))
+        return {name: MAX_KEY_BYTES // share for name, share in shares.items()}
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -44,11 +69,21 @@ class Table:
 
 _COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod),
-       a.atthasdef OR a.attidentity <> '' OR NOT a.attnotnull
+       a.atthasdef OR a.attidentity <> '' OR NOT a.attnotnull, a.attnotnull
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')
    AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum
+"""
+
+_CHECKS = """
+SELECT k.conname::text, pg_get_expr(k.conbin, k.conrelid),
+       ARRAY(SELECT a.attname::text FROM pg_attribute a
+              WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey))
+  FROM pg_constraint k
+  JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relname = %s AND k.contype = 'c'
+ ORDER BY 1
 """
 
 _UNIQUE = """
@@ -87,7 +122,7 @@ def read_table(connection: Connection, contract: Contract, record: RecordType) -
             f"the table {record.schema}.{record.table} of {record.name} is not there",
             hint="run `recordgate apply`",
         )
-    types = {name: kind for name, kind, _ in columns}
+    types = {name: kind for name, kind, _, _ in columns}
     lacking = [p.column for p in record.properties if p.column not in types]
     if lacking:
         raise SetupError(
@@ -121,8 +156,17 @@ def read_table(connection: Connection, contract: Contract, record: RecordType) -
         name=record.table,
         key=record.key,
         types=types,
-        defaulted=frozenset(name for name, _, defaulted in columns if defaulted),
+        defaulted=frozenset(name for name, _, defaulted, _ in columns if defaulted),
+        not_null=frozenset(name for name, _, _, not_null in columns if not_null),
+        checks=_unknown_checks(cursor.execute(_CHECKS, where).fetchall(), record),
         unique=tuple(sorted({u for u in unique if set(u) != set(record.key)})),
         references=tuple(references),
         referenced=tuple(referenced),
+    )
+
+
+def _unknown_checks(rows: list[tuple[Any, ...]], record: RecordType) -> tuple[Check, ...]:
+    known = constraint_columns(record)
+    return tuple(
+        Check(name, text, tuple(columns)) for name, text, columns in rows if name not in known
     )

@@ -24,6 +24,8 @@ class Reject(StrEnum):
     TOO_SMALL = "TOO_SMALL"
     TOO_LARGE = "TOO_LARGE"
     NOT_MULTIPLE = "NOT_MULTIPLE"
+    CHECK = "CHECK"
+    """A check of the table that the contract does not know."""
     DUPLICATE_KEY = "DUPLICATE_KEY"
     """An earlier row of the file has the same key."""
     DUPLICATE_VALUE = "DUPLICATE_VALUE"

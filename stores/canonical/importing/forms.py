@@ -25,8 +25,6 @@ _encoder = msgspec.json.Encoder()
 _HEX = re.compile(r"\\x(?:[0-9a-fA-F]{2})*")
 _SPACE = re.compile(r"\s+")
 _SHOWN = 200
-MAX_KEY_BYTES = 2600
-"""An entry of a Postgres index cannot be larger than about 2,700 bytes."""
 
 
 def bring_into_form(block: Block, properties: Sequence[Property]) -> None:

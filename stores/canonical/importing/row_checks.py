@@ -7,6 +7,7 @@ the staged table, where a value that has no type's form is NULL.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from psycopg import sql
@@ -15,7 +16,6 @@ from stores.canonical.checks import check_expressions
 from stores.canonical.importing.catalog import Table
 from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
-from stores.canonical.importing.forms import MAX_KEY_BYTES
 from stores.canonical.importing.staging import Staging
 from stores.contract.model import Property, Scalar
 
@@ -72,16 +72,14 @@ def _types(connection: Connection, staging: Staging, table: Table) -> None:
         kind = table.types[matched.property.column]
         if kind in ("text", "bytea"):
             continue
+        text = sql.Identifier("l", f"t{i}")
         branches.append(
-            sql.SQL(
-                "SELECT {property}, {header}, {value},"
-                " left((pg_input_error_info({value}, {kind})).message, 300)"
-                " WHERE NOT pg_input_is_valid({value}, {kind})"
-            ).format(
-                property=sql.Literal(matched.property.name),
-                header=sql.Literal(matched.header),
-                value=sql.Identifier("l", f"t{i}"),
-                kind=sql.Literal(kind),
+            sql.SQL("SELECT {}, {}, {}, {} WHERE NOT ({})").format(
+                sql.Literal(matched.property.name),
+                sql.Literal(matched.header),
+                text,
+                _first_error(text, kind),
+                _valid(text, kind),
             )
         )
     if branches:
@@ -100,28 +98,47 @@ def _types(connection: Connection, staging: Staging, table: Table) -> None:
         )
 
 
+def _kinds(kind: str) -> list[str]:
+    """The type, and the same without precision: a cast goes through that one, and 1e-40000 is a
+    numeric(6,2) but no numeric."""
+    return list(dict.fromkeys([kind, re.sub(r"\(\d[\d,-]*\)", "", kind)]))
+
+
+def _valid(text: sql.Composable, kind: str) -> sql.Composable:
+    return sql.SQL(" AND ").join(
+        sql.SQL("pg_input_is_valid({}, {})").format(text, sql.Literal(k)) for k in _kinds(kind)
+    )
+
+
+def _first_error(text: sql.Composable, kind: str) -> sql.Composable:
+    messages = sql.SQL(", ").join(
+        sql.SQL("(pg_input_error_info({}, {})).message").format(text, sql.Literal(k))
+        for k in _kinds(kind)
+    )
+    return sql.SQL("left(coalesce({}), 300)").format(messages)
+
+
 def _move(connection: Connection, staging: Staging, table: Table) -> None:
     values: list[sql.Composable] = []
+    most = table.index_bytes
     for i, matched in enumerate(staging.columns):
         kind = table.types[matched.property.column]
-        value = sql.Identifier("l", f"t{i}")
-        if kind == "text":
-            values.append(value)
-        elif kind == "bytea":
-            values.append(
-                sql.SQL(r"CASE WHEN {0} ~ '^\\x([0-9a-fA-F]{{2}})*$' THEN {0}::bytea END").format(
-                    value
-                )
-            )
-        else:
+        text = sql.Identifier("l", f"t{i}")
+        typed: sql.Composable = text
+        if kind == "bytea":
+            typed = sql.SQL(
+                r"CASE WHEN {0} ~ '^\\x([0-9a-fA-F]{{2}})*$' THEN {0}::bytea END"
+            ).format(text)
+        elif kind != "text":
             # `kind` is what Postgres printed for the column's type: it is SQL, not input.
-            values.append(
-                sql.SQL("CASE WHEN pg_input_is_valid({0}, {1}) THEN {0}::{2} END").format(
-                    value,
-                    sql.Literal(kind),
-                    sql.SQL(kind),
-                )
+            typed = sql.SQL("CASE WHEN {1} THEN {0}::{2} END").format(
+                text, _valid(text, kind), sql.SQL(kind)
             )
+        if matched.property.column in most:
+            typed = sql.SQL("CASE WHEN octet_length({}) <= {} THEN {} END").format(
+                text, sql.Literal(most[matched.property.column]), typed
+            )
+        values.append(typed)
     connection.execute(
         sql.SQL("INSERT INTO {} SELECT l.row, {} FROM {} l WHERE l.raw IS NULL").format(
             staging.staged, sql.SQL(", ").join(values), staging.loose
@@ -132,15 +149,15 @@ def _move(connection: Connection, staging: Staging, table: Table) -> None:
 def _rules(connection: Connection, staging: Staging, table: Table) -> None:
     """The contract's rules, by the very expressions that the table's checks are made of."""
     branches: list[sql.Composable] = []
-    share = {c: len(names) for names in (table.key, *table.unique) for c in names}
+    limits = table.index_bytes
     for i, matched in enumerate(staging.columns):
         prop, text = matched.property, sql.Identifier(f"t{i}")
         rules = _broken(prop, f"c{i}")
         if prop.required or prop.column in table.key:
             missing = sql.SQL("{} IS NULL").format(text)
             rules.append((missing, Reject.REQUIRED, "a value is required"))
-        if prop.column in share:
-            most = MAX_KEY_BYTES // share[prop.column]
+        if prop.column in limits:
+            most = limits[prop.column]
             long = sql.SQL("octet_length({}) > {}").format(text, sql.Literal(most))
             rules.append((long, Reject.TOO_LONG, f"longer than the {most} bytes of a key"))
         for condition, code, message in rules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -162,7 +163,7 @@ class _Import:
             prop = self._record.by_name.get(name)
             if prop is None:
                 return None
-            columns.append(Matched(index, header, prop))
+            columns.append(self._held_to_not_null(Matched(index, header, prop)))
         return Staging(found["staging_table"], tuple(columns)) if columns else None
 
     def _staged(self, batch: str, found: dict[str, Any] | None) -> tuple[Staging, ImportReport]:
@@ -215,13 +216,20 @@ class _Import:
                 self._record, reader.columns, self._options.columns, self._options.mode,
                 self._table.defaulted, label(source),
             )  # fmt: skip
-            if found and [m.property for m in found[0]] != [m.property for m in matched]:
+            if found and [m.property.name for m in found[0]] != [m.property.name for m in matched]:
                 raise InputError(
                     f"{label(source)} has other columns than {label(self._files[0])}",
                     hint="files imported together fill the same properties",
                 )
-            found.append(matched)
+            found.append(tuple(self._held_to_not_null(m) for m in matched))
         return found
+
+    def _held_to_not_null(self, matched: Matched) -> Matched:
+        """What the table requires is required, though an attached contract may not say so."""
+        prop = matched.property
+        if prop.required or prop.column not in self._table.not_null:
+            return matched
+        return dataclasses.replace(matched, property=dataclasses.replace(prop, required=True))
 
     def _all(self) -> tuple[Matched, ...]:
         """Columns for staging tables that stay empty, since the files are."""

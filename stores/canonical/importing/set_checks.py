@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
-from stores.canonical.importing.catalog import ForeignKey, Table
+from stores.canonical.importing.catalog import Check, ForeignKey, Table
 from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.options import Mode
@@ -32,6 +32,8 @@ def check_sets(
     _gone(connection, staging, table, mode, empty=empty)
     if mode is Mode.DELETE:
         return
+    for check in table.checks:
+        _broken(connection, staging, check)
     for columns in table.unique:
         if staging.all(columns) is not None:
             _duplicates(connection, staging, columns, Reject.DUPLICATE_VALUE, report=True)
@@ -143,6 +145,24 @@ def _duplicates(
     ).format(columns=listed, staged=staging.staged, present=_present("d", staged))
     message = sql.SQL("format('the same as on line %s', s.earlier & {})").format(LINE_MASK)
     _add(connection, staging, columns, code, rest, message)
+
+
+def _broken(connection: Connection, staging: Staging, check: Check) -> None:
+    """Rows that break a check of the table, asked by its own expression over the columns' own names."""
+    staged = staging.all(check.columns)
+    if not staged:
+        return
+    named = sql.SQL(", ").join(
+        sql.SQL("c.{} AS {}").format(place, sql.Identifier(column))
+        for place, column in zip(staged, check.columns, strict=True)
+    )
+    # The expression is Postgres's own print of the constraint: it is SQL, not input.
+    rest = sql.SQL(
+        "FROM (SELECT *, (SELECT ({expression}) IS FALSE FROM (SELECT {named}) AS of_row) AS is_broken"
+        " FROM {staged} c) s WHERE s.is_broken"
+    ).format(expression=sql.SQL(check.expression), named=named, staged=staging.staged)
+    message = sql.Literal(f"breaks the rule {check.name} of the table")
+    _add(connection, staging, check.columns, Reject.CHECK, rest, message)
 
 
 def _taken(connection: Connection, staging: Staging, table: Table, columns: Sequence[str]) -> None:

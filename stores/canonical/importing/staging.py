@@ -25,7 +25,7 @@ from stores.canonical.importing.block import Block, Chunk, Fault
 from stores.canonical.importing.catalog import Table
 from stores.canonical.importing.columns import Matched
 from stores.canonical.importing.connection import Connection, connect, translated
-from stores.canonical.importing.forms import MAX_KEY_BYTES, bring_into_form
+from stores.canonical.importing.forms import bring_into_form
 from stores.canonical.importing.proof import proven
 
 SCHEMA = "recordgate"
@@ -115,19 +115,12 @@ class Rules:
 
 
 def rules_for(columns: Sequence[Matched], table: Table) -> Rules:
-    """Values in an index are held to a size, shared evenly by the columns of that index."""
-    indexed: dict[str, int] = {}
-    for names in (table.key, *table.unique):
-        for name in names:
-            indexed[name] = max(indexed.get(name, 1), len(names))
+    limits = table.index_bytes
     return Rules(
         wanted=tuple(m.index for m in columns),
         columns=tuple(columns),
         types=tuple(table.types[m.property.column] for m in columns),
-        index_bytes=tuple(
-            MAX_KEY_BYTES // indexed[m.property.column] if m.property.column in indexed else None
-            for m in columns
-        ),
+        index_bytes=tuple(limits.get(m.property.column) for m in columns),
     )
 
 
