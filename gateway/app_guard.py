@@ -27,6 +27,8 @@ _ALWAYS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
+STALL = 60.0
+"""Seconds in which a streamed answer must move: a reader that stops holds a snapshot of canonical."""
 _UNCOUNTED = ("/health/", "/metrics", "/console")
 
 
@@ -57,8 +59,8 @@ class Recent:
 
 
 class Guard:
-    """ASGI middleware. `seconds`: the most a request may take (streamed exports are exempt once they
-    have begun); `most`: requests that run at once, health and metrics aside."""
+    """ASGI middleware. `seconds`: the most a request may take; a streamed export, once it has
+    begun, must only move on; `most`: requests that run at once, health and metrics aside."""
 
     def __init__(
         self, app: ASGIApp, *, metrics: Metrics, recent: Recent, seconds: float, most: int
@@ -113,8 +115,9 @@ class Guard:
         deadline = time.monotonic() + self.seconds
         try:
             while not work.done():
-                left = None if answer.streaming else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                until = answer.moved + STALL if answer.streaming else deadline
+                left = until - time.monotonic()
+                if left <= 0:
                     break
                 await asyncio.wait((work, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done() and not work.done():
@@ -162,6 +165,8 @@ class _Answer:
         self._send, self._id = send, request_id
         self.status = 0
         self.streaming = False
+        self.moved = 0.0
+        """When a part of the body was last taken."""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -175,3 +180,4 @@ class _Answer:
         elif message.get("more_body"):
             self.streaming = True
         await self._send(message)
+        self.moved = time.monotonic()

@@ -3,7 +3,7 @@ the key, in a stream whose memory does not grow with the data."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -117,8 +117,8 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
 
 async def stream(
     conn: AsyncConnection[Any], contract: Contract, export: Export
-) -> AsyncIterator[bytes]:
-    """The blocks of the export. Closing the iterator early cancels the COPY. Raises what
+) -> AsyncGenerator[bytes, None]:
+    """The blocks of the export. Closing the generator early cancels the COPY. Raises what
     `driver_errors` makes of the driver's errors."""
     try:
         async with conn.transaction(), conn.cursor() as cursor:

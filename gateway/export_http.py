@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gateway.bodies import json_parameter
 from gateway.export import MEDIA_TYPES, Export, Format, fields_of, stream
@@ -63,25 +66,42 @@ async def export_endpoint(request: Request) -> Response:
         await blocks.aclose()
         raise
 
-    async def body() -> AsyncIterator[bytes]:
-        try:
-            yield first
-            async for block in blocks:
-                yield block
-        finally:
-            await asyncio.shield(blocks.aclose())
-
     name = f"{export.record_type.plural}.{export.format.value}"
-    return StreamingResponse(
-        body(),
+    return _ExportResponse(
+        first,
+        blocks,
         media_type=MEDIA_TYPES[export.format],
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
+class _ExportResponse(StreamingResponse):
+    """Closes its blocks however it ends: an iterator that is only forgotten would hold its connection
+    until it is collected."""
+
+    def __init__(self, first: bytes, blocks: AsyncGenerator[bytes, None], **more: Any) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield first
+            async for block in blocks:
+                yield block
+
+        super().__init__(body(), **more)
+        self._blocks = blocks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._blocks.aclose()
+
+
 async def _blocks(
     services: Services, export: Export, places: asyncio.Semaphore
 ) -> AsyncGenerator[bytes, None]:
-    async with places, services.pool.connection() as conn:
-        async for block in stream(conn, services.contract, export):
+    async with (
+        places,
+        services.pool.connection() as conn,
+        aclosing(stream(conn, services.contract, export)) as blocks,
+    ):
+        async for block in blocks:
             yield block

@@ -67,11 +67,12 @@ async def _write(url: str, contract: Contract, asked: Export, out: IO[bytes]) ->
     conn = await connect_async(url, application_name="recordgate export")
     done = 0
     try:
-        with ProgressLine(f"export {asked.record_type.name}", unit="bytes") as progress:
-            async for block in stream(conn, contract, asked):
-                out.write(block)
-                done += len(block)
-                progress.update(done)
+        async with contextlib.aclosing(stream(conn, contract, asked)) as blocks:
+            with ProgressLine(f"export {asked.record_type.name}", unit="bytes") as progress:
+                async for block in blocks:
+                    out.write(block)
+                    done += len(block)
+                    progress.update(done)
         out.flush()
     except BrokenPipeError:
         raise SetupError("the reader of the output went away") from None
