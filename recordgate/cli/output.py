@@ -82,7 +82,7 @@ def configure_logging(verbosity: int, level: str = "info") -> None:
 def emit(value: Any, *, as_json: bool, text: Callable[[], str] | str) -> None:
     """Write one result to stdout: as JSON where `--json` was given, else `text`."""
     if as_json:
-        typer.echo(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     else:
         typer.echo(text if isinstance(text, str) else text())
 
