@@ -10,7 +10,8 @@ import typer
 
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
-from stores.canonical.importing import ImportOptions, ImportReport, Limit, Mode, run_import
+from stores.canonical import importing
+from stores.canonical.importing import ImportOptions, ImportReport, Limit, Mode
 from stores.errors import InputError
 
 
@@ -77,7 +78,9 @@ def import_(
             def progress(stage: str, done: int, total: int | None) -> None:
                 line.update(done, total, f"{type_name}: {stage}")
 
-            report = run_import(canonical.url, contract, type_name, sources, options, progress)
+            report = importing.run_import(
+                canonical.url, contract, type_name, sources, options, progress
+            )
     emit(as_value(report), as_json=as_json, text=lambda: as_text(report))
     raise typer.Exit(exit_code(report))
 

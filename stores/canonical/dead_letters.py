@@ -17,9 +17,10 @@ import msgspec
 import psycopg
 from psycopg.rows import class_row
 
+from stores.canonical import importing
 from stores.canonical.connect import Connection, connect
 from stores.canonical.driver_errors import translate
-from stores.canonical.importing import ImportOptions, Limit, Mode, run_import
+from stores.canonical.importing import ImportOptions, Limit, Mode
 from stores.contract.model import Contract
 from stores.errors import InputError
 
@@ -198,7 +199,7 @@ def _import_again(
         encoder = msgspec.json.Encoder()
         file.write_bytes(b"".join(encoder.encode(d.payload["values"]) + b"\n" for d in letters))
         options = ImportOptions(mode=mode, max_rejects=Limit.parse("100%"))
-        report = run_import(url, contract, type_name, [file], options)
+        report = importing.run_import(url, contract, type_name, [file], options)
     ids = [d.id for d in letters]
     connection.execute(
         "DELETE FROM recordgate.dead_letters WHERE id = ANY(%s) AND batch IS DISTINCT FROM %s",

@@ -1,0 +1,103 @@
+"""The command `import`: exit codes, what it prints, standard input, and what a killed reader of it sees."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from recordgate.cli.app import app
+from tests.import_target import Target, new_target
+
+
+@pytest.fixture(scope="module")
+def module_target(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with new_target(postgres, tmp_path_factory.mktemp("import")) as target:
+        yield target
+
+
+@pytest.fixture
+def target(module_target: Target) -> Target:
+    module_target.clean()
+    return module_target
+
+
+def run(target: Target, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """The command, in this process: what it wrote and its exit code."""
+    with contextlib.chdir(target.folder):
+        done = CliRunner().invoke(
+            app, ["--config", str(target.settings()), *arguments], input=stdin
+        )
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return subprocess.CompletedProcess(
+        arguments, done.exit_code, done.stdout_bytes, done.stderr_bytes
+    )
+
+
+def test_exit_codes_and_json(target: Target) -> None:
+    target.file("makers.csv", "code,name\nAB,x\nCD,\n")
+    done = run(
+        target, "import", "maker", "makers.csv", "--json", "--rejects", "out.csv", "--batch", "b"
+    )
+    assert done.returncode == 3, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["inserted"], report["rejected"], report["reasons"]) == (1, 1, {"REQUIRED": 1})
+    assert (target.folder / "out.csv").read_text().splitlines()[1].startswith("3,name,,REQUIRED")
+    again = run(target, "import", "maker", "makers.csv", "--batch", "b")
+    assert again.returncode == 0
+    assert b"done before" in again.stdout
+    refused = run(target, "import", "maker", "makers.csv", "--max-rejects", "0", "--json")
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["error"]["code"] == "LIMIT_EXCEEDED"
+
+
+def test_standard_input_and_map(target: Target) -> None:
+    done = run(
+        target, "import", "maker", "-", "--format", "csv", "--map", "c=code", "--map", "junk=",
+        stdin=b"c,name,junk\nAB,x,1\n",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert target.rows("SELECT code FROM makers") == [("AB",)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["import", "maker", "none.csv"], 1, b"none.csv"),
+        (["import", "nobody", "makers.csv"], 1, b"its types are maker, item, visit"),
+        (["import", "maker", "makers.csv", "--map", "x"], 1, b"COLUMN=FIELD"),
+        (["import", "maker", "makers.csv", "--max-deletes", "many"], 1, b"not a limit"),
+        (["import", "maker", "makers.csv", "--mode", "merge"], 2, b"merge"),
+        (["import", "maker", "-"], 1, b"--format"),
+    ],
+)
+def test_a_wrong_call_is_a_clear_error(
+    target: Target, arguments: list[str], code: int, says: bytes
+) -> None:
+    target.file("makers.csv", "code,name\nAB,x\n")
+    done = run(target, *arguments)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert target.rows("SELECT count(*) FROM makers") == [(0,)]
+
+
+def test_the_secrets_of_the_url_are_not_shown(target: Target, tmp_path: Path) -> None:
+    (tmp_path / "imports.odcs.yaml").write_bytes((target.folder / "imports.odcs.yaml").read_bytes())
+    (tmp_path / "recordgate.toml").write_text(
+        'contract = "imports.odcs.yaml"\npostgres = "postgresql://u:hunter2@127.0.0.1:1/db"\n'
+    )
+    (tmp_path / "m.csv").write_text("code,name\nAB,x\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "recordgate", "import", "maker", "m.csv"],
+        cwd=tmp_path, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert b"STORE_UNAVAILABLE" in done.stderr
+    assert b"hunter2" not in done.stderr + done.stdout
