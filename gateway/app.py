@@ -79,6 +79,9 @@ def make_app(
             except RecordgateError as error:
                 code = error.detail_code
                 raise
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
             finally:
                 metrics.count(
                     getattr(request.state, "operation", request.url.path.split("/")[1]),

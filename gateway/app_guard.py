@@ -131,6 +131,8 @@ class Guard:
                     log.error("request %s broke off", request_id, exc_info=error)
                     raise error
                 return
+            code = "TIMEOUT" if isinstance(error, TimeoutError) else "INTERNAL"
+            self.metrics.count("http", (), code)
             await problem_response(error, request_id)(scope, receive, answer.send)
         finally:
             for task in (work, gone):

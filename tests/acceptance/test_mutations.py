@@ -246,3 +246,74 @@ def run(database: str, folder: Path, go: Any) -> None:
             await go(rig)
 
     asyncio.run(main())
+
+
+EVERY_TYPE = Path(__file__).parent / "every_type.odcs.yaml"
+PERSON = {
+    "teamId": 1,
+    "id": "0f8fad5b-d9cb-469f-a165-70867728950e", "plain": "ünï 'x' \"y\" \\ %s $1", "short": "ab", "fixed": "abc",
+    "coloned": "it's", "picture": "AAECAw==", "small": -32768, "medium": 95, "large": "9223372036854775807",
+    "unsigned": "18446744073709551615", "float4": 0.5, "float8": 1.5, "price": "12345678.95",
+    "exact": "123456789012345678901234567890.123456789", "flag": False, "born": "1999-12-31",
+    "seen": "2024-05-01T12:00:00+02:00", "seenMillis": "2024-05-01T10:00:00.123Z",
+    "local": "2024-05-01T12:00:00", "opens": "08:30:00", "extra": {"a": [1, None, {"b": "c"}]},
+    "tags": ["red", "it's"], "scores": [3, 1, 2], "anything": [{"x": 1}, {"y": [2]}], "rank": "50%",
+}  # fmt: skip
+
+
+def test_every_type_of_value_goes_in_and_comes_back(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        fields = " ".join(PERSON)
+        made = await rig.graphql(
+            f"mutation($row: PersonInput!) {{ createPerson(input: $row) {{ person {{ {fields} }} }} }}",
+            {"row": PERSON},
+        )
+        assert "errors" not in made, made
+        expected = PERSON | {
+            "seen": "2024-05-01T10:00:00+00:00", "seenMillis": "2024-05-01T10:00:00.123+00:00",
+        }  # fmt: skip
+        assert made["data"]["createPerson"]["person"] == expected
+        empty = {name: None for name in PERSON if name not in ("id", "teamId")}
+        cleared = await rig.graphql(
+            f"mutation($id: ID!, $row: PersonPatch!) {{ updatePerson(id: $id, input: $row) {{ person {{ {fields} }} }} }}",
+            {"id": PERSON["id"], "row": empty},
+        )
+        assert "errors" not in cleared, cleared
+        assert cleared["data"]["updatePerson"]["person"] == empty | {
+            "id": PERSON["id"],
+            "teamId": 1,
+        }
+        people = [PERSON, {**PERSON, "id": "0f8fad5b-d9cb-469f-a165-70867728950f", "tags": []}]
+        put = await rig.graphql(
+            f"mutation($rows: [PersonInput!]!) {{ upsertPeople(input: $rows) {{ people {{ {fields} }} }} }}",
+            {"rows": people},
+        )
+        assert "errors" not in put, put
+        assert put["data"]["upsertPeople"]["people"] == [
+            expected,
+            {**expected, **{k: people[1][k] for k in ("id", "tags")}},
+        ]
+        # A key of several columns.
+        line = await rig.graphql(
+            "mutation { createOrderLine(input: {orderNumber: 7, line: 2}) { orderLine { id } } "
+            'updateOrderLine(id: "7,2", input: {replacesOrder: 7, replacesLine: 2}) { orderLine { id replacesLine } } '
+            'a: deleteOrderLine(id: "7,2") { id deleted } b: deleteOrderLine(id: "7") { id } }'
+        )
+        assert line["data"] == {
+            "createOrderLine": {"orderLine": {"id": "7,2"}},
+            "updateOrderLine": {"orderLine": {"id": "7,2", "replacesLine": 2}},
+            "a": {"id": "7,2", "deleted": True},
+            "b": None,
+        }
+
+    async def main() -> None:
+        async with gateway(
+            database,
+            tmp_path,
+            contract=EVERY_TYPE,
+            rows="INSERT INTO teams (id, code) VALUES (1, 'a')",
+            published=False,
+        ) as rig:
+            await go(rig)
+
+    asyncio.run(main())
