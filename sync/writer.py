@@ -62,6 +62,8 @@ class Unit:
     last: str | None = None
     finishes: bool = False
     """The load is to be checked and activated."""
+    spilled: bool = False
+    """The batch's keys are in the durable backlog too."""
 
     @property
     def sweeps(self) -> bool:
@@ -148,7 +150,8 @@ class SinkWriter:
 
     def durable(self) -> Boundary | None:
         """Up to there every change is in the store or in the durable backlog: it may be acknowledged."""
-        held = [u.batch.lowest for u in self._taken if u.batch] + [b.lowest for b in self._spilling]
+        held = [u.batch.lowest for u in self._taken if u.batch and not u.spilled]
+        held += [b.lowest for b in self._spilling]
         boundary = self._backlog.reached(held)
         if boundary is not None:
             self._backlog.passed(boundary)
@@ -169,8 +172,10 @@ class SinkWriter:
 
     async def relieve(self, lsn: int) -> None:
         """Move the dirty keys in memory to the durable backlog where they are too many, or wait too
-        long. `lsn`: up to where changes have been marked."""
-        if self._spilling or self._backlog.empty:
+        long; of those under way, which a store that hangs may never give back, a copy. `lsn`: up to
+        where changes have been marked."""
+        under_way = [u for u in self._taken if u.batch and not u.spilled]
+        if self._spilling or (self._backlog.empty and not under_way):
             return
         now = time.monotonic()
         failing = self._failing_since is not None and now - self._failing_since > SPILL_FAILING
@@ -180,11 +185,14 @@ class SinkWriter:
         self._spilling = self._backlog.take_all()
         self._durable_pending = True
         self._spills += 1
-        size = sum(len(b.keys) for b in self._spilling)
+        batches = [*self._spilling, *(u.batch for u in under_way if u.batch)]
         async with self._books.lock:
-            await durable_backlog.add_batches(self._books.conn, self.name, self._spilling, lsn)
+            await durable_backlog.add_batches(self._books.conn, self.name, batches, lsn)
+        for unit in under_way:
+            unit.spilled = True
         self._spilling = []
         self._wake.set()
+        size = sum(len(b.keys) for b in batches)
         log.info("%s: %d dirty keys moved to the durable backlog", self.name, size)
 
     # The loop --------------------------------------------------------------------------------------
@@ -498,7 +506,7 @@ class SinkWriter:
         if position is not None:
             self.position = position
             self.watermark.published = position.lsn
-        if written or not self.problem:
+        if written or position is not None:
             self._succeeded()
 
     # Failing ---------------------------------------------------------------------------------------
@@ -509,7 +517,7 @@ class SinkWriter:
     def _take_back(self) -> None:
         """Whatever was not published is to be done again."""
         for unit in self._taken:
-            if unit.batch is not None:
+            if unit.batch is not None and not unit.spilled:
                 self._backlog.give_back(unit.batch)
         self._taken, self._written = [], []
         self._durable.restart()
@@ -562,8 +570,9 @@ class SinkWriter:
         }
 
     def opened(self) -> None:
-        """The store is open and its generations are known."""
-        self._succeeded()
+        """The store answers, and its generations are known. Only a publish shows that it can be written."""
+        if not self.failing:
+            self.problem = ""
         self.ready.set()
         log.info(
             "%s: open at %s",
