@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from stores.errors import StoreError, StoreLost, StoreRefused, StoreUnavailable
 
-_LOST = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_LOST = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+"""SQLITE_ERROR is "no such table": every statement is ours, so the file is not what we left."""
 _DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 _ACCESS = {
     sqlite3.SQLITE_CANTOPEN,

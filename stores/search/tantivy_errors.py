@@ -10,6 +10,7 @@ from stores.errors import RecordgateError, StoreError, StoreLost, StoreUnavailab
 
 KIND = "tantivy"
 
+_RELOAD = f"load it anew from canonical: recordgate reload {{where}} --sink {KIND}"
 _DISK = ("No space left", "os error 28", "StorageFull", "QuotaExceeded", "os error 122")
 _ACCESS = ("Permission denied", "os error 13", "Read-only file system", "os error 30")
 _DAMAGED = (
@@ -22,7 +23,7 @@ def lost(where: str) -> StoreLost:
     return StoreLost(
         f"{KIND}: the index of {where} is damaged or gone",
         store=KIND,
-        hint=f"load it anew from canonical: recordgate reload {where} --sink {KIND}",
+        hint=_RELOAD.format(where=where),
     )
 
 
@@ -42,7 +43,11 @@ def translate(text: str, where: str) -> StoreError:
         )
     if any(mark in text for mark in _DAMAGED):
         return lost(where)
-    return StoreUnavailable(f"{KIND}: the index of {where} failed", store=KIND)
+    return StoreUnavailable(
+        f"{KIND}: the index of {where} failed",
+        store=KIND,
+        hint=f"it is tried again; where that does not help, {_RELOAD.format(where=where)}",
+    )
 
 
 @contextmanager

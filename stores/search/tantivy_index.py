@@ -1,30 +1,34 @@
 """One generation of one type on the disk: its Tantivy index and its guard, as writer and as reader.
 
-Tantivy has no versions, so beside each index stands a *guard*, a SQLite file with the newest version
-of every key, deleted or not. Both are written in open transactions and committed by `commit`, the
-guard first: a process that dies between the two leaves a guard that knows more than the index, so an
-older write is refused and the newest one, which was never published, is written again.
+Beside each index stands its guard (tantivy_guard), which keeps older writes out.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import tantivy
 
-from stores.local_state import connect
-from stores.protocols import APPLIED, STALE, Verdict, Write
+from stores.protocols import APPLIED, STALE, Stored, Verdict, Write
+from stores.search import tantivy_guard
 from stores.search.tantivy_documents import BadValue, DocumentBuilder
 from stores.search.tantivy_errors import KIND, lost, translated
-from stores.search.tantivy_fields import KEY, Level, build_schema, marks, register_analyzers
-from stores.sqlite_errors import translated as sqlite_translated
+from stores.search.tantivy_fields import (
+    DOCUMENT,
+    KEY,
+    VERSION,
+    Level,
+    build_schema,
+    marks,
+    register_analyzers,
+)
+from stores.search.tantivy_guard import Guard
 from stores.write_checks import check_key, parse_document, reject
 
 BULK_HEAP_BYTES = 50_000_000
@@ -33,16 +37,8 @@ HEAP_BYTES = 15_000_000
 """The same of an active one: Tantivy's least. Every commit clears tables in proportion to it."""
 WRITER_THREADS = 1
 
-_GUARD = """
-CREATE TABLE IF NOT EXISTS guard (
-  key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, deleted INTEGER NOT NULL) WITHOUT ROWID
-"""
-_INSERT_NEW = "INSERT OR IGNORE INTO guard VALUES (?, ?, ?)"
-_UPSERT = (
-    "INSERT INTO guard VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE"
-    " SET version = excluded.version, deleted = excluded.deleted"
-)
-_HELD = "SELECT g.key, g.version FROM json_each(?) AS j JOIN guard AS g ON g.key = j.value"
+_PAGE = 1000
+"""Keys that are looked up in the index at once."""
 
 
 def index_path(folder: Path) -> Path:
@@ -69,10 +65,7 @@ def create(folder: Path, level: Level, where: str) -> None:
         index_path(folder).mkdir(parents=True)
         tantivy.Index(build_schema(level), path=str(index_path(folder)))
         marks_path(folder).write_bytes(orjson.dumps(sorted(marks(level))))
-    with sqlite_translated(KIND, guard_path(folder).name):
-        guard = connect(guard_path(folder))
-        guard.execute(_GUARD)
-        guard.close()
+    tantivy_guard.create(guard_path(folder), KIND)
 
 
 class Writing:
@@ -84,19 +77,33 @@ class Writing:
         """Holds writes that are not committed."""
         if not guard_path(folder).is_file():
             raise lost(where)
-        with sqlite_translated(KIND, guard_path(folder).name):
-            self._guard = connect(guard_path(folder))
+        self._guard = Guard(guard_path(folder), KIND)
         try:
             with translated(where):
                 index = tantivy.Index.open(str(index_path(folder)))
                 register_analyzers(index, level)
                 self._builder = DocumentBuilder(level, index.schema, read_marks(folder))
                 self._writer = index.writer(heap, WRITER_THREADS)
+                if self._guard.behind:
+                    self._catch_up(index)
         except BaseException:
             self._guard.close()
             raise
-        self._fresh = True
-        """Whether the last batch held new keys only: then the next one is tried as such first."""
+
+    def _catch_up(self, index: tantivy.Index) -> None:
+        """Take back from the guard what a crash kept from the index."""
+        searcher = index.searcher()
+        for rows in self._guard.doubtful(_PAGE):
+            keys = [key for key, _, _ in rows]
+            shown = {s.key: s.version for s in lookup(searcher, index.schema, keys)}
+            unseen = {
+                key: version - 1
+                for key, version, deleted in rows
+                if (key in shown if deleted else shown.get(key) != version)
+            }
+            if unseen:
+                self._guard.correct(unseen)
+        self._guard.followed()
 
     def write(self, writes: Sequence[Write]) -> list[Verdict]:
         """A verdict for each. Where it raises, everything since the last commit is lost."""
@@ -123,8 +130,7 @@ class Writing:
         if not taken:
             return verdicts
         self.dirty = True
-        with sqlite_translated(KIND, "guard.sqlite"):
-            stale, known = self._pass_guard([write for _, write, _ in taken])
+        stale, known = self._guard.pass_([write for _, write, _ in taken])
         with translated(self._where):
             for place, write, document in taken:
                 if write.key in stale:
@@ -136,41 +142,19 @@ class Writing:
                     self._writer.add_document(document)
         return verdicts
 
-    def _pass_guard(self, writes: list[Write]) -> tuple[set[str], set[str]]:
-        """Record the writes that are new enough; (keys that are stale, keys that were known)."""
-        if not self._guard.in_transaction:
-            self._guard.execute("BEGIN IMMEDIATE")
-        rows = [(w.key, w.version, w.document is None) for w in writes]
-        if self._fresh:
-            self._guard.execute("SAVEPOINT fresh")
-            inserted = self._guard.executemany(_INSERT_NEW, rows).rowcount
-            if inserted == len(rows):
-                self._guard.execute("RELEASE fresh")
-                return set(), set()
-            self._guard.execute("ROLLBACK TO fresh")
-            self._guard.execute("RELEASE fresh")
-        keys = orjson.dumps([w.key for w in writes]).decode()
-        held: dict[str, int] = dict(self._guard.execute(_HELD, (keys,)))
-        stale = {w.key for w in writes if w.version <= held.get(w.key, 0)}
-        self._guard.executemany(_UPSERT, [r for r in rows if r[0] not in stale])
-        self._fresh = not held
-        return stale, set(held)
-
     def commit(self) -> None:
         """Durable and visible. Where it raises, everything since the last commit may be lost."""
         if not self.dirty:
             return
-        with sqlite_translated(KIND, "guard.sqlite"):
-            if self._guard.in_transaction:
-                self._guard.execute("COMMIT")
+        self._guard.commit()
         with translated(self._where):
             self._writer.commit()
+        self._guard.followed()
         self.dirty = False
 
     def close(self, *, wait: bool) -> None:
         """Drops what is not committed. `wait` lets running merges end, so that their work is kept."""
-        with suppress(sqlite3.Error):
-            self._guard.close()
+        self._guard.close()
         try:
             if wait:
                 with translated(self._where):
@@ -218,35 +202,28 @@ class Reading:
             return self._searcher
 
 
-def scan(folder: Path, reading: Reading, after: str | None, limit: int) -> list[tantivy.Document]:
-    """Up to `limit` documents of the index in bytewise order of keys. The guard, which knows every
-    key of the index and has them in order, is only asked where to look."""
-    with sqlite_translated(KIND, "guard.sqlite"):
-        if not guard_path(folder).is_file():
-            raise lost(folder.parent.name)
-        guard = connect(guard_path(folder), read_only=True)
-        try:
-            return _scan(guard, reading, after, limit)
-        finally:
-            guard.close()
+def lookup(searcher: tantivy.Searcher, schema: tantivy.Schema, keys: Sequence[str]) -> list[Stored]:
+    """The records of those keys that the index shows, in bytewise order of keys."""
+    query = tantivy.Query.term_set_query(schema, KEY, list(keys))
+    hits = searcher.search(query, limit=max(len(keys), 1), count=False).hits
+    found = [_stored(searcher.doc(address)) for _, address in hits]
+    return sorted(found, key=lambda s: s.key)
 
 
-def _scan(
-    guard: sqlite3.Connection, reading: Reading, after: str | None, limit: int
-) -> list[tantivy.Document]:
-    found: list[tantivy.Document] = []
-    comparison = ">=" if after is None else ">"
-    place = after or ""
-    while len(found) < limit:
-        statement = f"SELECT key FROM guard WHERE key {comparison} ? ORDER BY key LIMIT ?"  # noqa: S608
-        keys = [k for (k,) in guard.execute(statement, (place, limit - len(found)))]
-        if not keys:
+def _stored(found: tantivy.Document) -> Stored:
+    version: Any = found.get_first(VERSION)
+    return Stored(str(found.get_first(KEY)), int(version), bytes(found.get_first(DOCUMENT) or b""))
+
+
+def scan(folder: Path, reading: Reading, after: str | None, limit: int) -> list[Stored]:
+    """Up to `limit` records of the index in bytewise order of keys, all of one state of it. The guard,
+    which knows every key of the index and has them in order, is only asked where to look."""
+    searcher = reading.searcher()
+    found: list[Stored] = []
+    if not guard_path(folder).is_file():
+        raise lost(folder.parent.name)
+    for keys in tantivy_guard.keys_after(guard_path(folder), KIND, after, min(limit, _PAGE)):
+        found += lookup(searcher, reading.schema, keys)
+        if len(found) >= limit:
             break
-        searcher = reading.searcher()
-        hits = searcher.search(
-            tantivy.Query.term_set_query(reading.schema, KEY, keys), limit=len(keys), count=False
-        ).hits
-        documents = [searcher.doc(address) for _, address in hits]
-        found += sorted(documents, key=lambda d: str(d.get_first(KEY)))
-        comparison, place = ">", keys[-1]
-    return found
+    return found[:limit]

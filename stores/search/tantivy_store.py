@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tantivy
 
@@ -45,9 +45,6 @@ from stores.search import tantivy_filters, tantivy_index, tantivy_suggest
 from stores.search.tantivy_analyzers import analyzer
 from stores.search.tantivy_errors import KIND, lost, translated
 from stores.search.tantivy_fields import (
-    DOCUMENT,
-    KEY,
-    VERSION,
     Level,
     levels,
     suggest_twins,
@@ -443,7 +440,7 @@ class TantivyStore:
             reading = self._reading(type_name, generation)
             with translated(type_name):
                 folder = self._folder(type_name, generation)
-                return [_stored(d) for d in tantivy_index.scan(folder, reading, after, limit)]
+                return tantivy_index.scan(folder, reading, after, limit)
 
         return await self._read(work)
 
@@ -454,11 +451,6 @@ class TantivyStore:
                 return self._reading(type_name, generation).searcher().num_docs
 
         return await self._read(work)
-
-
-def _stored(found: tantivy.Document) -> Stored:
-    version: Any = found.get_first(VERSION)
-    return Stored(str(found.get_first(KEY)), int(version), bytes(found.get_first(DOCUMENT) or b""))
 
 
 def folder_name(type_name: str) -> str:
