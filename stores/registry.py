@@ -25,7 +25,13 @@ class Row:
 
 REGISTRY: dict[str, Row] = {
     "tantivy": Row("search", "stores.search.tantivy_store:from_url"),
+    "elasticsearch": Row("search", "stores.search.elasticsearch_store:from_url", "elasticsearch"),
+    "elasticsearch+https": Row(
+        "search", "stores.search.elasticsearch_store:from_url", "elasticsearch"
+    ),
     "sqlite": Row("documents", "stores.documents.sqlite_store:from_url"),
+    "mongodb": Row("documents", "stores.documents.mongodb_store:from_url", "mongodb"),
+    "mongodb+srv": Row("documents", "stores.documents.mongodb_store:from_url", "mongodb"),
 }
 
 

@@ -1,0 +1,145 @@
+"""MongoDB's errors in our terms, by code: servers that speak its protocol word their texts differently.
+
+Codes: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pymongo import errors
+
+from stores.errors import SetupError, StoreError, StoreRefused, StoreUnavailable
+from stores.protocols import STALE, Outcome, Verdict
+from stores.write_checks import reject
+
+KIND = "mongodb"
+
+DUPLICATE_KEY = 11000
+BAD_VALUE = 2
+NAMESPACE_EXISTS = 48
+WRITE_CONCERN_IMPOSSIBLE = 100
+TRANSIENT = frozenset(
+    (
+        6, 7, 24, 46, 50, 63, 64, 82, 89, 91, 112, 117, 133, 134, 146, 150, 175, 189, 202, 225, 234,
+        246, 262, 290, 317, 334, 358, 365, 384, 402, 406, 462, 9001, 10058, 10107, 11600, 11601,
+        11602, 13388, 13435, 13436, 14031,
+    )
+)  # fmt: skip
+"""The server, its primary or its disk is not able to now: elections, shutdowns, locks, limits of time and
+memory, conflicts of writes, interrupted operations, disk full."""
+ACCESS = frozenset((13, 18, 31, 33, 8000))
+"""The account or its password, or what the account may do."""
+_MISSING = frozenset((59, 115, 40324, 72, 9))
+"""A command, stage or option that the server does not know."""
+
+
+def item_verdict(error: Mapping[str, Any]) -> Verdict:
+    """The verdict on one entry of `writeErrors`. A guarded upsert that finds a version at least as new
+    tries to insert the key a second time: a duplicate key is a stale write."""
+    code = error.get("code")
+    if code == DUPLICATE_KEY:
+        return STALE
+    if code in TRANSIENT:
+        return Verdict(Outcome.RETRY, f"MongoDB did not take it now (code {code})")
+    return reject(f"MongoDB refuses the document (code {code})")
+
+
+def refuses_all(error: Mapping[str, Any]) -> bool:
+    """An entry of `writeErrors` that is about us and not about the document."""
+    return error.get("code") in ACCESS
+
+
+def translate(error: errors.PyMongoError, where: str) -> StoreError | SetupError:
+    """One of our errors for the driver's. Carries neither texts of the server nor parts of the URL but
+    `where`."""
+    if isinstance(error, errors.OperationFailure):
+        return _failure(error.code, where)
+    if isinstance(error, errors.ConnectionFailure):
+        if (problem := _certificate(error)) is not None:
+            return problem
+        late = isinstance(error, errors.NetworkTimeout)
+        return StoreUnavailable(
+            f"{KIND}: {where} {'did not answer in time' if late else 'is not reached'}",
+            store=KIND,
+            hint="" if late else "is the server running, and are host, port and TLS right?",
+        )
+    if isinstance(error, errors.ConfigurationError):
+        return StoreRefused(
+            f"{KIND}: the driver cannot talk to {where} as it is configured",
+            store=KIND,
+            hint="MongoDB 5.0 or newer is needed; else one of the URL's options is wrong",
+        )
+    if isinstance(error, errors.InvalidOperation):
+        return StoreUnavailable(f"{KIND}: not open", store=KIND)
+    return StoreRefused(f"{KIND}: {where} failed ({type(error).__name__})", store=KIND)
+
+
+def _failure(code: int | None, where: str) -> StoreError:
+    if code in TRANSIENT:
+        return StoreUnavailable(f"{KIND}: {where} cannot answer now (code {code})", store=KIND)
+    if code in ACCESS:
+        return StoreRefused(
+            f"{KIND}: {where} refuses the account (code {code})",
+            store=KIND,
+            hint="check user, password and authSource of the URL; the role readWrite on the database"
+            " is needed",
+        )
+    if code == WRITE_CONCERN_IMPOSSIBLE:
+        return StoreUnavailable(
+            f"{KIND}: {where} has too few members to make a write safe", store=KIND
+        )
+    if code in _MISSING:
+        return StoreRefused(
+            f"{KIND}: {where} lacks what is needed (code {code})",
+            store=KIND,
+            hint="use MongoDB 5.0 or newer",
+        )
+    return StoreRefused(f"{KIND}: {where} refused (code {code})", store=KIND)
+
+
+def _certificate(error: BaseException) -> StoreRefused | None:
+    """Where a certificate was not accepted: that is not mended by waiting."""
+    if not any(isinstance(e, ssl.SSLCertVerificationError) for e in _causes(error)):
+        return None
+    return StoreRefused(
+        f"{KIND}: the server's certificate is not accepted",
+        store=KIND,
+        hint="it may be expired, of another host, or of an authority that tlsCAFile does not name",
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    pending: list[BaseException] = [error]
+    seen: set[int] = set()
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        pending += [e for e in (one.__cause__, one.__context__) if e is not None]
+        if isinstance(one, errors.AutoReconnect):
+            pending += [e for e in _listed(one.errors) if isinstance(e, BaseException)]
+        if isinstance(one, errors.ServerSelectionTimeoutError):
+            topology = one.details.get("topology") if isinstance(one.details, dict) else None
+            topology = topology or getattr(one, "timeout_topology", None)
+            if topology is not None:
+                found = [s.error for s in topology.server_descriptions().values()]
+                pending += [e for e in found if e is not None]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, Mapping) else list(value or ())
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Raise `translate`'s error for any error of the driver inside the block."""
+    try:
+        yield
+    except errors.PyMongoError as error:
+        raise translate(error, where) from error
