@@ -12,7 +12,7 @@ from typing import Any
 from rich.live import Live
 from rich.text import Text
 
-from recordgate.cli.output import stderr
+from recordgate.cli.output import ProgressLine, stderr
 from recordgate.demo.processes import Commands
 from recordgate.demo.queries import SAMPLES, Client
 from recordgate.demo.stage import Stage
@@ -35,14 +35,15 @@ def show_live(stage: Stage, port: int | None) -> None:
         if port is None:
             port = free_port(load_settings(stage.config).port)
         commands.run("apply", "--yes")
-        process, url = commands.start_gateway("up", "--port", str(port), log=stage.log("up"))
-        client = Client(url)
         for type_name, file in (("country", stage.data.countries), ("city", stage.data.cities)):
             report = commands.run("import", type_name, str(file)).output
             stderr.print(
                 f"imported {type_name}: {report['inserted']:,} new, {report['updated']:,} changed, "
                 f"{report['unchanged']:,} unchanged in {report['seconds']:.1f} s"
             )
+        process, url = commands.start_gateway("up", "--port", str(port), log=stage.log("up"))
+        client = Client(url)
+        _wait_until_loaded(client, stop)
         first = client.query(SAMPLES["by key, with its country (documents)"])
         if first.errors:
             raise SetupError(f"the first query failed: {first.errors[0].get('message')}")
@@ -54,6 +55,17 @@ def show_live(stage: Stage, port: int | None) -> None:
         _watch(client, process, stop)
     finally:
         commands.stop_all()
+
+
+def _wait_until_loaded(client: Client, stop: threading.Event) -> None:
+    """Wait for the first load; on existing data there is nothing to wait for."""
+    with ProgressLine("loading the stores", unit="of 2 stores") as progress:
+        while not stop.wait(0.1):
+            stores = client.get("/console/state")["stores"]
+            loaded = [n for n in ("documents", "search") if stores[n].get("watermark")]
+            progress.update(len(loaded), 2)
+            if len(loaded) == 2:
+                return
 
 
 def free_port(preferred: int) -> int:
