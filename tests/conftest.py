@@ -18,6 +18,7 @@ import pytest
 from psycopg import sql
 
 from recordgate.embedded import EmbeddedPostgres
+from tests.servers import elasticsearch_server, elasticsearch_url, mongodb_url  # noqa: F401
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 

@@ -15,11 +15,16 @@ def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     reason = backend.lacks.get(marker.args[0]) if marker else None
     if reason:
         pytest.skip(f"{backend.name} lacks this: {reason}")
-    return Place(backend, tmp_path)
+    server = request.getfixturevalue(backend.server) if backend.server else ""
+    return Place(backend, tmp_path, server)
 
 
 def _rows(role: str | None) -> list[object]:
-    return [pytest.param(b, id=b.name) for b in BACKENDS if role in (None, b.role)]
+    return [
+        pytest.param(b, id=b.name, marks=[pytest.mark.servers] if b.server else [])
+        for b in BACKENDS
+        if role in (None, b.role)
+    ]
 
 
 @pytest.fixture(params=_rows(None))

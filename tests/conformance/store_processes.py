@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(place: Place, what: str) -> subprocess.Popen[str]:
-    url = place.backend.url.format(dir=place.folder)
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.conformance.store_peer", what, url, str(place.folder)],
+        [sys.executable, "-m", "tests.conformance.store_peer", what, place.url, str(place.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

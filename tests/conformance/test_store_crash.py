@@ -91,6 +91,7 @@ def test_the_next_writer_goes_on_after_a_kill(place: Place) -> None:
     run(story())
 
 
+@pytest.mark.promise("one writer")
 def test_two_writers_are_refused(place: Place) -> None:
     if not place.backend.local:
         pytest.skip("a server takes any number of connections")
@@ -112,6 +113,7 @@ def test_two_writers_are_refused(place: Place) -> None:
     run(story())
 
 
+@pytest.mark.promise("one writer")
 def test_a_writer_in_another_process_is_refused_until_it_is_dead(place: Place) -> None:
     if not place.backend.local:
         pytest.skip("a server takes any number of connections")
@@ -140,6 +142,7 @@ def test_a_writer_in_another_process_is_refused_until_it_is_dead(place: Place) -
     run(free())
 
 
+@pytest.mark.promise("a batch at once")
 def test_readers_go_on_while_a_thousand_writes_are_made(place: Place) -> None:
     """Every scan is one state of the store: all records of a round or all of the next, never torn."""
 

@@ -1,0 +1,153 @@
+"""From a JSON document to the bytes of an index document, by the plan that elasticsearch_fields makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from stores.protocols import Verdict, Write
+from stores.search.elasticsearch_fields import (
+    DOCUMENT,
+    KEY,
+    NULLS,
+    TOMBSTONE,
+    WHOLE_CHARACTERS,
+    Field,
+    Level,
+    text_fields,
+    text_mark,
+    value_mark,
+    whole_fields,
+    whole_mark,
+)
+from stores.search.elasticsearch_folding import composed, fold, spaced
+from stores.search.tantivy_values import Kind, text_twin, twin_converter
+from stores.write_checks import check_key, parse_document, reject
+
+NOT_A_NUMBER = 1.7976931348623157e308
+"""A numeric's NaN, which Postgres orders after every number; no numeric that has a twin reaches it."""
+
+Convert = Callable[[Any], Any]
+
+
+class BadValue(Exception):
+    """A property of the document is not of the contract's type; the message names it, not its value."""
+
+
+class DocumentBuilder:
+    """Builds index documents of one record type for an index that has `known` marks."""
+
+    def __init__(self, level: Level, known: frozenset[str]) -> None:
+        self._record = _Record(level, known)
+
+    def build(self, write: Write) -> tuple[bytes, Verdict | None]:
+        """The index document of a write or of a delete, or the verdict on what no index takes."""
+        refused = check_key(write)
+        if refused is not None:
+            return b"", refused
+        if write.document is None:
+            return orjson.dumps({KEY: write.key, TOMBSTONE: int(time.time())}), None
+        parsed, refused = parse_document(write.document)
+        if parsed is None:
+            return b"", refused
+        nulls: list[str] = []
+        fields: dict[str, Any] = {KEY: write.key, NULLS: nulls}
+        try:
+            self._record.fill(parsed, fields, nulls)
+            fields[DOCUMENT] = write.document.decode()
+            return orjson.dumps(fields), None
+        except BadValue as error:
+            return b"", reject(str(error))
+        except (ValueError, TypeError):
+            return b"", reject("the document cannot be indexed")
+
+
+class _Record:
+    """What of a record, or of an embedded record, goes into which field; sorted out beforehand, since
+    this runs for every property of every document."""
+
+    def __init__(self, level: Level, known: frozenset[str]) -> None:
+        texts = [] if level.path else text_fields(level)
+        wholes = [] if level.path else whole_fields(level)
+        self._where = f"{level.path}/" if level.path else ""
+        self._paths = [(f.prop.name, f.path) for f in level.fields]
+        self._values: list[tuple[str, str, Convert, bool]] = []
+        self._texts: list[tuple[str, bool, bool, str | None, str | None]] = []
+        for field in level.fields:
+            name, array = field.prop.name, field.prop.array
+            if field.valued and value_mark(field) in known:
+                self._values.append((name, field.value, converter(field), array))
+            text = field.text if field in texts and text_mark(field) in known else None
+            whole = field.whole if field in wholes and whole_mark(field) in known else None
+            if text or whole:
+                self._texts.append((name, array, field.whole_text, text, whole))
+        self._relations = [
+            (name, sub.path, _Record(sub, known), _null_paths(sub)) for name, sub in level.relations
+        ]
+
+    def fill(self, record: dict[str, Any], fields: dict[str, Any], nulls: list[str]) -> None:
+        """Add the record's fields, and the paths of what is null. Raises BadValue."""
+        get = record.get
+        name = ""
+        for name, path in self._paths:
+            if get(name) is None:
+                nulls.append(path)
+        try:
+            for name, column, convert, array in self._values:
+                value = get(name)
+                if value is not None:
+                    fields[column] = (
+                        [convert(v) for v in _elements(value)] if array else convert(value)
+                    )
+            for name, array, whole_text, text, whole in self._texts:
+                value = get(name)
+                if value is not None:
+                    texts = _elements(value) if array else [value]
+                    if text is not None:
+                        make = _keyword if whole_text else spaced
+                        fields[text] = [make(v) for v in texts]
+                    if whole is not None:
+                        fields[whole] = [
+                            fold(composed(v)) for v in texts if len(v) <= WHOLE_CHARACTERS
+                        ]
+        except (TypeError, ValueError, ArithmeticError, AttributeError):
+            raise BadValue(f"{self._where}{name} is not of the contract's type") from None
+        for name, path, inner, absent in self._relations:
+            related = get(name)
+            if related is None:
+                nulls += absent
+            elif isinstance(related, dict):
+                inner.fill(related, fields, nulls)
+            else:
+                raise BadValue(f"{path} is not an object")
+
+
+def converter(field: Field) -> Convert:
+    """From a JSON value to its twin as Elasticsearch orders it: it tells -0.0 from 0.0 and has no NaN."""
+    convert = twin_converter(field.prop)
+    if field.kind is not Kind.FLOAT:
+        return convert
+
+    def number(value: Any) -> float:
+        found: float = convert(value) + 0.0
+        return found if found == found else NOT_A_NUMBER
+
+    return number
+
+
+def _keyword(text: str) -> str:
+    return text_twin(composed(text))
+
+
+def _elements(value: Any) -> list[Any]:
+    """What of a Postgres array is found by its value: neither nulls nor lists inside it."""
+    if not isinstance(value, list):
+        raise TypeError
+    return [v for v in value if v is not None and not isinstance(v, list)]
+
+
+def _null_paths(level: Level) -> list[str]:
+    return [p for sub in level.walk() for p in (sub.path, *(f.path for f in sub.fields))]

@@ -1,0 +1,410 @@
+"""One search of one generation: page, order, facets, highlights, corrections, in one request.
+
+Order by properties is exact and a cursor of it holds while the index changes: it is a place among values, with
+the key for ties. Scores change with the index, so a cursor by score is exact only while nothing is published.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from stores.contract.model import Property, Scalar
+from stores.errors import InputError, LimitError
+from stores.query import FacetBucket, Order, SearchHit, SearchQuery, SearchResult
+from stores.search.elasticsearch_documents import converter
+from stores.search.elasticsearch_errors import refused
+from stores.search.elasticsearch_fields import (
+    DOCUMENT,
+    KEY,
+    TOMBSTONE,
+    Field,
+    Level,
+    text_fields,
+    text_mark,
+    value_mark,
+    whole_mark,
+)
+from stores.search.elasticsearch_filters import CannotFilter, Compiled, Query, any_of
+from stores.search.elasticsearch_folding import composed, spaced
+from stores.search.elasticsearch_text import (
+    Silent,
+    TextQuery,
+    corrected,
+    correction_fields,
+    highlight_request,
+    marked_spans,
+    phrases_of,
+    text_query,
+)
+from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
+from stores.search.tantivy_values import Kind, decimal_scale
+
+MAX_FIRST = 1000
+MAX_FACETS = 20
+MAX_FACET_SIZE = 1000
+_SHARD_FACET_TERMS = 10_000
+"""Values per facet and shard that are counted exactly."""
+_LONGEST = 2**63 - 1
+NOT_TOMBSTONE: Query = {"exists": {"field": TOMBSTONE}}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One property of an order."""
+
+    field: Field
+    names: tuple[str, ...]
+    descending: bool
+    nulls_first: bool
+
+    def sort(self) -> dict[str, Any]:
+        return {
+            self.field.value: {
+                "order": "desc" if self.descending else "asc",
+                "missing": "_first" if self.nulls_first else "_last",
+            }
+        }
+
+    def value(self, record: Any) -> Any:
+        for name in self.names:
+            if not isinstance(record, dict):
+                return None
+            record = record.get(name)
+        return None if record is None else converter(self.field)(record)
+
+    def after(self, value: Any) -> Any:
+        """The value as `search_after` takes it: a missing number is the least or the greatest there is."""
+        if value is not None:
+            return value
+        greatest = self.nulls_first == self.descending
+        match self.field.kind:
+            case Kind.TEXT:
+                return None
+            case Kind.FLOAT:
+                return "Infinity" if greatest else "-Infinity"
+            case _:
+                return _LONGEST if greatest else -_LONGEST - 1
+
+    def fits(self, value: Any) -> bool:
+        match self.field.kind:
+            case Kind.TEXT:
+                return isinstance(value, str)
+            case Kind.BOOL:
+                return isinstance(value, bool)
+            case Kind.INT:
+                return type(value) is int and -_LONGEST - 1 <= value <= _LONGEST
+            case _:
+                return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Search:
+    """Checked when it is made; `body` is the request, `result` reads the answer."""
+
+    def __init__(self, level: Level, query: SearchQuery) -> None:
+        """Raises InputError, LimitError, StoreRefused."""
+        if not 0 <= query.first <= MAX_FIRST:
+            raise LimitError(f"first is at most {MAX_FIRST} in a search")
+        self._level = level
+        self._query = query
+        self.marks: dict[str, str] = {}
+        self.phrases = phrases_of(query.text)
+        self.fields = self._searched()
+        self._filter = self._filtered()
+        self._by_score = bool(query.text.strip()) and not query.sort
+        self._steps = tuple(self._step(order) for order in query.sort)
+        self._facets = self._asked_facets()
+        self._after = self._cursor()
+        self._marker = secrets.token_hex(12)
+        self._text = TextQuery(None, None, ())
+
+    # Checks ------------------------------------------------------------------------------------
+
+    def _searched(self) -> list[Field]:
+        fields = text_fields(self._level)
+        if self._query.properties is not None:
+            by_name = {f.prop.name: f for f in fields}
+            for name in self._query.properties:
+                if name not in by_name:
+                    raise InputError(f"{name} is not a property that can be searched")
+            fields = [by_name[n] for n in dict.fromkeys(self._query.properties)]
+        for found in fields:
+            self.marks[text_mark(found)] = found.path
+            if not found.whole_text:
+                self.marks[whole_mark(found)] = found.path
+        return fields
+
+    def _filtered(self) -> Query:
+        try:
+            compiled = Compiled(self._level, self._query.filter)
+        except CannotFilter as error:
+            raise refused(f"the filter cannot be applied: {error}") from None
+        self.marks |= compiled.marks
+        return compiled.query
+
+    def _step(self, order: Order) -> Step:
+        level = self._level.find(order.path)
+        found = level.field(order.property) if level else None
+        if found is None or not found.column or found.prop.array or not found.prop.search.sort:
+            path = "/".join((*order.path, order.property))
+            raise refused(
+                f"{path} is not a property that a search sorts by",
+                hint="mark it `sort` in the contract",
+            )
+        self.marks[value_mark(found)] = found.path
+        nulls_first = order.descending if order.nulls_first is None else order.nulls_first
+        return Step(found, (*order.path, order.property), order.descending, nulls_first)
+
+    def _asked_facets(self) -> list[tuple[Field, int]]:
+        if len(self._query.facets) > MAX_FACETS:
+            raise LimitError(f"a search has at most {MAX_FACETS} facets")
+        asked = []
+        for facet in self._query.facets:
+            found = self._level.field(facet.property)
+            if found is None or not found.column or not found.prop.search.facet:
+                raise InputError(f"{facet.property} is not a facet")
+            if not 1 <= facet.size <= MAX_FACET_SIZE:
+                raise LimitError(f"a facet has 1 to {MAX_FACET_SIZE} values")
+            self.marks[value_mark(found)] = found.path
+            asked.append((found, facet.size))
+        return asked
+
+    def _cursor(self) -> list[Any] | None:
+        after = self._query.after
+        if after is None:
+            return None
+        wrong = InputError("the cursor is not one of this search")
+        if self._by_score:
+            if (
+                len(after) != 2
+                or not isinstance(after[0], int | float)
+                or isinstance(after[0], bool)
+                or not isinstance(after[1], str)
+            ):
+                raise wrong
+            return list(after)
+        if len(after) != len(self._steps) + 1 or not isinstance(after[-1], str):
+            raise wrong
+        for step, value in zip(self._steps, after, strict=False):
+            if value is not None and not step.fits(value):
+                raise wrong
+        return [
+            *(s.after(v) for s, v in zip(self._steps, after, strict=False)),
+            after[-1],
+        ]
+
+    # The request -------------------------------------------------------------------------------
+
+    def analyzers(self) -> list[Field]:
+        """A field for each analyzer that may leave nothing of a word."""
+        plain = ("standard", "keyword")
+        found = {f.prop.search.analyzer: f for f in self.fields}
+        return [f for name, f in found.items() if name not in plain]
+
+    def body(self, silent: Silent, shards: int, seconds: float) -> dict[str, Any] | None:
+        """None where the text has no word that could match anything."""
+        query = self._query
+        matching: dict[str, Any] = {"must_not": [NOT_TOMBSTONE], "filter": [self._filter]}
+        if query.text.strip():
+            self._text = text_query(self.fields, query.text, self.phrases, query.fuzzy, silent)
+            if self._text.query is None:
+                return None
+            matching["must"] = [self._text.query]
+        found: dict[str, Any] = {
+            "query": {"bool": matching},
+            "size": query.first + 1 if query.first else 0,
+            "sort": [
+                *([{"_score": "desc"}] if self._by_score else (s.sort() for s in self._steps)),
+                {KEY: "asc"},
+            ],
+            "track_total_hits": True,
+            "_source": [DOCUMENT],
+            "timeout": f"{int(seconds * 1000)}ms",
+        }
+        if self._after is not None:
+            found["search_after"] = self._after
+        words = [f for f in self.fields if f.prop.name in query.highlight and not f.whole_text]
+        if words and self._text.words is not None and query.first:
+            found["highlight"] = highlight_request(
+                self._text.words, words, self._marker, MAX_LOOKED_AT
+            )
+        aggregations = {
+            f"f{place}": {"terms": self._facet(facet, size, shards)}
+            for place, (facet, size) in enumerate(self._facets)
+        }
+        if query.suggestions:
+            aggregations |= self._known_words()
+            suggest = self._near_words()
+            if suggest:
+                found["suggest"] = suggest
+        if aggregations:
+            found["aggs"] = aggregations
+        return found
+
+    def _facet(self, facet: Field, size: int, shards: int) -> dict[str, Any]:
+        return {
+            "field": facet.value,
+            "size": size,
+            "shard_size": size if shards == 1 else max(size, _SHARD_FACET_TERMS),
+            "order": [{"_count": "desc"}, {"_key": "asc"}],
+        }
+
+    def _single_words(self) -> list[str]:
+        return list(dict.fromkeys(p.words[0] for p in self.phrases if len(p.words) == 1))
+
+    def _known_words(self) -> dict[str, Any]:
+        """Of which words there are records, whatever the filter says."""
+        fields = [f.text for f in self.fields if not f.whole_text]
+        filters = {
+            str(place): any_of([{"match": {f: {"query": word, "operator": "and"}}} for f in fields])
+            for place, word in enumerate(self._single_words())
+        }
+        if not filters or not fields:
+            return {}
+        return {"known": {"global": {}, "aggs": {"words": {"filters": {"filters": filters}}}}}
+
+    def _near_words(self) -> dict[str, Any]:
+        return {
+            f"{place}:{word}": {
+                "text": self._single_words()[word],
+                "term": {
+                    "field": found.text,
+                    "suggest_mode": "always",
+                    "max_edits": 2,
+                    "prefix_length": 1,
+                    "min_word_length": 3,
+                    "size": 20,
+                },
+            }
+            for place, found in enumerate(correction_fields(self.fields))
+            for word in range(len(self._single_words()))
+        }
+
+    # The answer --------------------------------------------------------------------------------
+
+    def result(self, answer: dict[str, Any]) -> SearchResult:
+        hits = answer["hits"]["hits"]
+        first = self._query.first
+        return SearchResult(
+            hits=[self._hit(hit) for hit in hits[:first]],
+            total=int(answer["hits"]["total"]["value"]),
+            facets=self._counted(answer.get("aggregations", {})),
+            suggestions=self._corrected(answer) if self._query.suggestions else [],
+            has_next=len(hits) > first,
+        )
+
+    def nothing(self) -> SearchResult:
+        return SearchResult([], 0, {f.prop.name: [] for f, _ in self._facets})
+
+    def _hit(self, hit: dict[str, Any]) -> SearchHit:
+        text: str = hit["_source"][DOCUMENT]
+        key = str(hit["sort"][-1])
+        record: Any = None
+        if self._steps or (self._query.highlight and self.phrases):
+            record = orjson.loads(text)
+        if self._by_score:
+            score: float | None = float(hit["sort"][0])
+            order: tuple[Any, ...] = (score,)
+        else:
+            score, order = None, tuple(s.value(record) for s in self._steps)
+        marked = self._marked(hit.get("highlight", {}), record) if record else {}
+        return SearchHit(key, score, text.encode(), marked, (*order, key))
+
+    def _marked(self, found: dict[str, list[str]], record: Any) -> dict[str, list[str]]:
+        marked: dict[str, list[str]] = {}
+        for searched in self.fields:
+            name = searched.prop.name
+            if name not in self._query.highlight:
+                continue
+            matcher = _Matcher(searched, found.get(searched.text, ()), self._marker, self._query)
+            fragments = highlights(_composed(record.get(name)), matcher.spans)
+            if fragments:
+                marked[name] = fragments
+        return marked
+
+    def _counted(self, answer: dict[str, Any]) -> dict[str, list[FacetBucket]]:
+        return {
+            facet.prop.name: [
+                FacetBucket(facet_value(facet.prop, b["key"]), int(b["doc_count"]))
+                for b in answer[f"f{place}"]["buckets"]
+            ]
+            for place, (facet, _) in enumerate(self._facets)
+        }
+
+    def _corrected(self, answer: dict[str, Any]) -> list[str]:
+        words = self._single_words()
+        counts = answer.get("aggregations", {}).get("known", {}).get("words", {})
+        held = counts.get("buckets", {})
+        known = {words[int(place)] for place, b in held.items() if b["doc_count"]}
+        near: dict[str, list[tuple[str, int]]] = {}
+        for name, entries in answer.get("suggest", {}).items():
+            word = words[int(name.partition(":")[2])]
+            if len(entries) == 1:
+                near.setdefault(word, []).extend(
+                    (str(o["text"]), int(o["freq"])) for o in entries[0]["options"]
+                )
+        return corrected(self.fields, self.phrases, self._query.text, known, near)
+
+
+@dataclass(slots=True)
+class _Matcher:
+    """Finds the matches in a value: those that the server marked in the same text."""
+
+    searched: Field
+    snippets: Sequence[str]
+    marker: str
+    query: SearchQuery
+    _found: list[tuple[str, list[Span]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._found = [marked_spans(s, self.marker) for s in self.snippets]
+
+    def spans(self, value: str) -> list[Span]:
+        if self.searched.whole_text:
+            wanted = composed(self.query.text).strip()
+            return [(0, len(value))] if value and value == wanted else []
+        text = spaced(value)
+        for marked, spans in self._found:
+            if marked.startswith(text):
+                return [s for s in spans if s[1] <= len(text)]
+        return []
+
+
+def _composed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [composed(v) for v in value if isinstance(v, str)]
+    return composed(value) if isinstance(value, str) else value
+
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+def facet_value(prop: Property, key: Any) -> Any:
+    """A facet's value out of its twin, as `stores.query` has values; the twin where Python has none."""
+    try:
+        match prop.scalar:
+            case Scalar.BOOLEAN:
+                return bool(key)
+            case Scalar.INT | Scalar.BIGINT:
+                return int(key)
+            case Scalar.DATE:
+                return date(1970, 1, 1) + timedelta(days=int(key))
+            case Scalar.TIMESTAMP:
+                return (_EPOCH + timedelta(microseconds=int(key))).replace(tzinfo=UTC)
+            case Scalar.DATETIME:
+                return _EPOCH + timedelta(microseconds=int(key))
+            case Scalar.TIME:
+                seconds, micros = divmod(int(key), 1_000_000)
+                return time(seconds // 3600, seconds // 60 % 60, seconds % 60, micros)
+            case Scalar.DECIMAL:
+                return Decimal(str(key)).quantize(Decimal(1).scaleb(-(decimal_scale(prop) or 0)))
+            case _:
+                return key
+    except (OverflowError, ValueError, ArithmeticError):
+        return key

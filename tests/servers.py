@@ -1,0 +1,105 @@
+"""Real servers for tests, one of each kind for the whole test run, however many workers it has.
+
+The first worker that needs one starts it; all hold a shared lock on a file of the run, and the last one to let
+go stops it. Where a server cannot be had here, its tests are skipped with the reason; under CI they fail.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from compose.local import servers
+from compose.local.process import Process, ServerProblem
+
+Start = Callable[[Path], tuple[Process, str]]
+
+
+def for_run(name: str, start: Start) -> Iterator[str]:
+    """The URL of the run's server `name`."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    base = Path(tempfile.gettempdir()) / f"recordgate-{name}-{run}"
+    base.mkdir(mode=0o755, exist_ok=True)
+    told = base / "server.json"
+    with (base / "users").open("w") as users:
+        with (base / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if not told.exists():
+                told.write_text(json.dumps(_started(base / "data", start)))
+        found = json.loads(told.read_text())
+        if "problem" in found:
+            if os.environ.get("CI"):
+                pytest.fail(found["problem"])
+            pytest.skip(found["problem"])
+        try:
+            yield str(found["url"])
+        finally:
+            with (base / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                fcntl.flock(users, fcntl.LOCK_UN)
+                _stop_if_last(base, found)
+
+
+def _started(folder: Path, start: Start) -> dict[str, object]:
+    try:
+        process, url = start(folder)
+    except ServerProblem as problem:
+        return {"problem": str(problem)}
+    return {"url": url, "pid": process.pid, "name": process.name}
+
+
+def _stop_if_last(base: Path, found: dict[str, object]) -> None:
+    with (base / "users").open("w") as users:
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        told = base / "server.json"
+        if told.exists():
+            told.unlink()
+            Process(str(found["name"]), base / "data", int(str(found["pid"]))).stop()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_server() -> Iterator[str]:
+    """The server's http URL; RECORDGATE_TEST_ELASTICSEARCH_URL names one that is there already."""
+    named = os.environ.get("RECORDGATE_TEST_ELASTICSEARCH_URL")
+    if named:
+        yield named
+    else:
+        yield from for_run("elasticsearch", servers.start_elasticsearch)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(elasticsearch_server: str) -> str:
+    """As a store's URL, without a prefix."""
+    return elasticsearch_server.replace("http", "elasticsearch", 1).replace(
+        "elasticsearchs:", "elasticsearch+https:"
+    )
+
+
+@pytest.fixture(scope="session")
+def mongodb_url() -> Iterator[str]:
+    """The server's URL without a database; RECORDGATE_TEST_MONGODB_URL names one that is there already, whose
+    databases of tests are dropped afterwards."""
+    named = os.environ.get("RECORDGATE_TEST_MONGODB_URL")
+    if not named:
+        yield from for_run("mongodb", servers.start_mongodb)
+        return
+    before: set[str] = set()
+    with MongoClient[dict[str, object]](named) as client:
+        before |= set(client.list_database_names())
+    yield named.rstrip("/")
+    with MongoClient[dict[str, object]](named) as client:
+        for name in set(client.list_database_names()) - before:
+            if re.fullmatch("t[0-9a-f]{16}", name):
+                client.drop_database(name)
