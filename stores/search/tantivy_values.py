@@ -137,7 +137,7 @@ def _typed(kind: type | tuple[type, ...]) -> Callable[[Any], Any]:
 def _float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError
-    return float(value)
+    return float(value) + 0.0  # minus zero equals zero
 
 
 def _integer(value: Any) -> int:
@@ -153,7 +153,7 @@ def _text(value: Any) -> str:
 
 
 def _decimal(value: Any) -> float:
-    return float(Decimal(value))
+    return float(Decimal(value)) + 0.0
 
 
 def twin_converter(prop: Property) -> Callable[[Any], Any]:
@@ -185,7 +185,7 @@ def operand(prop: Property, value: Any) -> Any:
         number = Decimal(str(value))
         if not number.is_finite() or len(number.normalize().as_tuple().digits) > EXACT_DIGITS:
             raise ValueError("the number has more digits than the store compares")
-        return float(number)
+        return float(number) + 0.0
     if isinstance(value, datetime):
         offset = value.utcoffset()
         if offset is not None:

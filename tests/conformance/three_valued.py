@@ -1,0 +1,86 @@
+"""What a filter means, in plain Python: SQL's three values, None for unknown."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from stores.contract.model import Property, RecordType, Scalar
+from stores.query import And, Compare, Filter, Not, Op, Or, Related
+from tests.conformance.store_contract import CONTRACT
+
+
+def holds(filter: Filter, record: dict[str, Any], record_type: RecordType) -> bool | None:
+    """True, False, or None where SQL says unknown."""
+    match filter:
+        case And(parts=parts):
+            found = [holds(p, record, record_type) for p in parts]
+            return False if False in found else None if None in found else True
+        case Or(parts=parts):
+            found = [holds(p, record, record_type) for p in parts]
+            return True if True in found else None if None in found else False
+        case Not(part=part):
+            inner = holds(part, record, record_type)
+            return None if inner is None else not inner
+        case Related(relation=name, filter=part):
+            relation = record_type.relation_by_name[name]
+            related = record.get(name)
+            target = CONTRACT.types[relation.target]
+            return related is not None and holds(part, related, target) is True
+        case Compare(property=name, op=op, value=value):
+            return _compare(record_type.by_name[name], op, record.get(name), value)
+
+
+def python(prop: Property, value: Any) -> Any:
+    """A JSON value as the Python value that compares as canonical compares it."""
+    match prop.scalar:
+        case Scalar.DECIMAL:
+            return Decimal(value)
+        case Scalar.DATE:
+            return date.fromisoformat(value)
+        case Scalar.TIMESTAMP | Scalar.DATETIME:
+            return datetime.fromisoformat(value)
+        case Scalar.TIME:
+            return time.fromisoformat(value)
+        case Scalar.UUID:
+            return str(value)
+        case _:
+            return value
+
+
+def _compare(prop: Property, op: Op, stored: Any, value: Any) -> bool | None:
+    if op is Op.IS_NULL:
+        return (stored is None) == value
+    if stored is None:
+        return None
+    if prop.array:
+        assert op is Op.CONTAINS
+        return value in [python(prop, v) for v in stored if v is not None]
+    held = python(prop, stored)
+    if prop.scalar is Scalar.UUID:
+        value = [str(v) for v in value] if isinstance(value, list) else str(value)
+    if prop.scalar is Scalar.STRING and isinstance(value, str) and op in (Op.GT, Op.GTE, Op.LT, Op.LTE):
+        held, value = held.encode(), value.encode()
+    match op:
+        case Op.EQ:
+            return bool(held == value)
+        case Op.NEQ:
+            return bool(held != value)
+        case Op.IN:
+            return held in value
+        case Op.NOT_IN:
+            return held not in value
+        case Op.GT:
+            return bool(held > value)
+        case Op.GTE:
+            return bool(held >= value)
+        case Op.LT:
+            return bool(held < value)
+        case Op.LTE:
+            return bool(held <= value)
+        case Op.CONTAINS:
+            return value in held
+        case Op.STARTS_WITH:
+            return bool(held.startswith(value))
+    raise AssertionError(op)
