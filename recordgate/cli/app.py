@@ -1,8 +1,13 @@
-"""The command `recordgate`: options before the command, and the list of modules that bring commands."""
+"""The command `recordgate`: options before the command, and which module brings which command.
+
+Only the module of the command that is asked for is imported: a command starts in the time that its own
+libraries need.
+"""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,31 +15,26 @@ import typer
 
 from recordgate.cli.output import Invocation, configure_logging
 
-MODULES = (
-    "demo",
-    "doctor",
-    "serving",
-    "contract",
-    "schema",
-    "importing",
-    "generations",
-    "verify",
-    "status",
-    "deadletters",
-    "export",
-)
-"""Modules of recordgate.cli; each has `register(app)`."""
-
-app = typer.Typer(
-    name="recordgate",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Exposes the records of a data product through several databases and keeps them true.",
-)
+COMMANDS = {
+    "demo": "demo",
+    "doctor": "doctor",
+    "up": "serving",
+    "serve": "serving",
+    "sync": "serving",
+    "contract": "contract",
+    "plan": "schema",
+    "apply": "schema",
+    "import": "importing",
+    "reload": "generations",
+    "rollback": "generations",
+    "verify": "verify",
+    "status": "status",
+    "deadletters": "deadletters",
+    "export": "export",
+}
+"""Command → module of recordgate.cli; each module has `register(app)`."""
 
 
-@app.callback()
 def options(
     ctx: typer.Context,
     config: Annotated[
@@ -48,12 +48,32 @@ def options(
     ctx.obj = Invocation(config=config, verbosity=verbosity)
 
 
-for _name in MODULES:
-    try:
-        importlib.import_module(f"recordgate.cli.{_name}").register(app)
-    except ModuleNotFoundError:  # while the commands are being written
-        continue
+def build(command: str | None = None) -> typer.Typer:
+    """The command line with the module of `command`; with all where it names none."""
+    app = typer.Typer(
+        name="recordgate",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        callback=options,
+        help="Exposes the records of a data product through several databases and keeps them true.",
+    )
+    known = COMMANDS.get(command or "")
+    for name in [known] if known else dict.fromkeys(COMMANDS.values()):
+        importlib.import_module(f"recordgate.cli.{name}").register(app)
+    return app
+
+
+def command_of(arguments: list[str]) -> str | None:
+    """The first argument that is neither an option nor the value of --config."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def main() -> None:
-    app()
+    build(command_of(sys.argv[1:]))()

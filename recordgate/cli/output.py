@@ -24,7 +24,6 @@ from rich.progress import (
 )
 
 from recordgate.settings import Settings, load_settings
-from stores.contract.load import load_contract
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, SetupError
 
@@ -53,6 +52,8 @@ class Invocation:
         return load_settings(self.config, **overrides)
 
     def contract(self, settings: Settings) -> Contract:
+        from stores.contract.load import load_contract
+
         if settings.contract is None:
             raise SetupError(
                 "no contract is named",
@@ -82,7 +83,11 @@ def configure_logging(verbosity: int, level: str = "info") -> None:
 def emit(value: Any, *, as_json: bool, text: Callable[[], str] | str) -> None:
     """Write one result to stdout: as JSON where `--json` was given, else `text`."""
     if as_json:
-        typer.echo(orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        typer.echo(
+            orjson.dumps(
+                value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+            ).decode()
+        )
     else:
         typer.echo(text if isinstance(text, str) else text())
 

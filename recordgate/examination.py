@@ -1,0 +1,165 @@
+"""What `doctor` looks at: canonical, what capture needs of it, and each store. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from migrations.run import HEAD, current
+from recordgate.canonical_access import open_canonical
+from recordgate.settings import Settings
+from recordgate.sync_access import SINKS, make_store
+from stores.canonical.connect import Connection, connect
+from stores.canonical.plan import make_plan
+from stores.canonical.publication import publication_name, slot_name
+from stores.contract.model import Contract
+from stores.errors import RecordgateError
+from sync.sources.pgoutput.slot import slot_state
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `hint` says how to mend it, where it is not `ok`."""
+
+    name: str
+    ok: bool
+    saw: str
+    hint: str = ""
+
+    def as_text(self) -> str:
+        mark = "ok     " if self.ok else "PROBLEM"
+        return f"{mark} {self.name}: {self.saw}" + (f"\n        {self.hint}" if self.hint else "")
+
+
+async def examine(settings: Settings, contract: Contract) -> list[Finding]:
+    """Every finding, canonical's first; what cannot be looked at for another's fault is left out."""
+    findings = [Finding("contract", True, f"{contract.name} {contract.version}")]
+    findings += await asyncio.to_thread(_canonical, settings, contract)
+    for sink in SINKS:
+        findings.append(await _store(settings, contract, sink))
+    return findings
+
+
+def _canonical(settings: Settings, contract: Contract) -> list[Finding]:
+    try:
+        access = open_canonical(settings)
+    except RecordgateError as error:
+        return [Finding("canonical", False, error.message, error.hint)]
+    try:
+        with connect(access.url) as conn:
+            looks: tuple[Callable[[Connection, Contract], Finding], ...] = (
+                _server,
+                _decoding,
+                _own_tables,
+                _tables,
+                _publication,
+                _slot,
+            )
+            return [_guarded(look, conn, contract) for look in looks]
+    except RecordgateError as error:
+        return [Finding("canonical", False, error.message, error.hint)]
+    finally:
+        access.release()
+
+
+def _guarded(
+    look: Callable[[Connection, Contract], Finding], conn: Connection, contract: Contract
+) -> Finding:
+    try:
+        return look(conn, contract)
+    except RecordgateError as error:
+        return Finding(look.__name__.strip("_"), False, error.message, error.hint)
+
+
+def _server(conn: Connection, _: Contract) -> Finding:
+    version = conn.info.server_version
+    return Finding("canonical", True, f"Postgres {version // 10000}.{version % 10000}")
+
+
+def _decoding(conn: Connection, _: Contract) -> Finding:
+    row = conn.execute(
+        "SELECT current_setting('wal_level'), r.rolreplication OR r.rolsuper "
+        "FROM pg_roles r WHERE r.rolname = current_user"
+    ).fetchone()
+    assert row is not None
+    level, may = row
+    if level != "logical":
+        return Finding(
+            "logical decoding",
+            False,
+            f"wal_level is {level}",
+            "set wal_level = logical and restart",
+        )
+    if not may:
+        return Finding(
+            "logical decoding",
+            False,
+            "the account may not replicate",
+            "ALTER ROLE … REPLICATION for the account of the setting `postgres`",
+        )
+    return Finding("logical decoding", True, "wal_level is logical, the account may replicate")
+
+
+def _own_tables(conn: Connection, _: Contract) -> Finding:
+    found = current(conn)
+    if found == HEAD:
+        return Finding("recordgate's tables", True, f"version {found}")
+    saw = "not there" if found is None else f"version {found}, this program has {HEAD}"
+    return Finding("recordgate's tables", False, saw, "run `recordgate apply`")
+
+
+def _tables(conn: Connection, contract: Contract) -> Finding:
+    steps = make_plan(conn, contract).steps
+    if not steps:
+        return Finding("tables", True, f"{len(contract.types)} as the contract says")
+    return Finding(
+        "tables",
+        False,
+        f"{len(steps)} differences from the contract, first: {steps[0].text}",
+        "look at `recordgate plan`, then run `recordgate apply`",
+    )
+
+
+def _publication(conn: Connection, contract: Contract) -> Finding:
+    name = publication_name(contract)
+    found = conn.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", (name,)).fetchone()
+    if found:
+        return Finding("publication", True, name)
+    return Finding("publication", False, f"{name} is not there", "run `recordgate apply`")
+
+
+def _slot(conn: Connection, contract: Contract) -> Finding:
+    state = slot_state(conn, slot_name(contract))
+    if not state.exists:
+        return Finding("slot", True, f"{state.name} is not there yet; the worker makes it")
+    if state.wal_status == "lost":
+        return Finding(
+            "slot",
+            False,
+            f"{state.name} has lost changes: {state.invalidation_reason or 'its WAL is gone'}",
+            "start the worker: it makes a new one and loads every store anew",
+        )
+    reader = f"read by process {state.active_pid}" if state.active else "read by nobody"
+    return Finding(
+        "slot", True, f"{state.name}, {reader}, keeps {state.retained_bytes:,} bytes of WAL"
+    )
+
+
+async def _store(settings: Settings, contract: Contract, sink: str) -> Finding:
+    try:
+        store = make_store(settings, sink)
+        await store.open(contract, write=False)
+    except RecordgateError as error:
+        return Finding(sink, False, error.message, error.hint)
+    try:
+        health = await store.health()
+        if not health.ok:
+            return Finding(sink, False, f"{store.kind}: {health.problem}", health.hint)
+        lacking = [name for name in contract.types if not await store.generations(name)]
+        saw = f"{store.kind} {health.version}"
+        return Finding(sink, True, f"{saw}, not loaded: {', '.join(lacking)}" if lacking else saw)
+    except RecordgateError as error:
+        return Finding(sink, False, f"{store.kind}: {error.message}", error.hint)
+    finally:
+        await store.close()
