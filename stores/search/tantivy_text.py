@@ -2,7 +2,8 @@
 
 A word matches where it stands, or within the edits that `edit_distance.allowed` forgives. A match as
 typed outranks a forgiven one, and a value that is the whole query text outranks one that holds it. Of
-one or two words all must match, of more three quarters.
+one or two words all must match, of more three quarters; the stop words of a searched property's language
+need not.
 """
 
 from __future__ import annotations
@@ -47,10 +48,14 @@ def text_query(
     phrases = parse(text, cut)
     scale = _Scale(searcher, schema, twins)
     clauses: list[Query] = []
+    stop_words: list[Query] = []
     for phrase in phrases:
         ways = [q for twin in twins for q in scale.matches(twin, phrase, fuzzy)]
         if ways:
-            clauses.append(Query.disjunction_max_query(ways, TIE_BREAKER))
+            kind = stop_words if is_stop_word(twins, phrase) else clauses
+            kind.append(Query.disjunction_max_query(ways, TIE_BREAKER))
+    if not clauses:
+        clauses, stop_words = stop_words, []
     whole = [q for twin in twins for q in scale.whole(twin, text)]
     if len(whole) > 1:
         whole = [Query.disjunction_max_query(whole)]
@@ -59,6 +64,9 @@ def text_query(
         words = Query.boolean_query(
             [(Occur.Should, c) for c in clauses], minimum_number_should_match=needed
         )
+        if stop_words:
+            occurs = [(Occur.Must, words), *((Occur.Should, q) for q in stop_words)]
+            words = Query.boolean_query(occurs)
         whole.append(words)
     return TextQuery(any_of(whole) if whole else None, tuple(phrases))
 
@@ -130,6 +138,10 @@ class _Scale:
 def analyzed(twin: Twin, phrase: Phrase) -> list[str]:
     """The tokens of a phrase as the property's index knows them; stop words are gone."""
     return [t for word in phrase.words for t in analyzer(twin.prop.search.analyzer).analyze(word)]
+
+
+def is_stop_word(twins: Sequence[Twin], phrase: Phrase) -> bool:
+    return any(t.prop.search.analyzer != "keyword" and not analyzed(t, phrase) for t in twins)
 
 
 def matcher(twin: Twin, phrases: Sequence[Phrase], text: str, fuzzy: bool) -> Matcher:
