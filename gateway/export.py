@@ -13,9 +13,8 @@ from psycopg import AsyncConnection, sql
 
 from gateway.compiler.conditions import Conditions
 from gateway.compiler.keysets import Key, beyond
-from gateway.compiler.selects import as_object
 from gateway.compiler.statement import Binder, cast_of, column, comparable, table_of
-from gateway.compiler.values import value_as_json
+from gateway.compiler.values import as_object, value_as_json
 from gateway.filters import row_filter
 from gateway.names import field_of, property_of
 from gateway.visibility import Form, Visibility

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-import orjson
 import psycopg
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
 from psycopg import AsyncConnection, AsyncRawCursor
@@ -19,6 +18,7 @@ from psycopg import AsyncConnection, AsyncRawCursor
 from gateway import mutation_sql
 from gateway.compiler import Compiler, Statement
 from gateway.compiler.conditions import TRUE
+from gateway.compiler.json_text import decode
 from gateway.filters import parse_filter, row_filter
 from gateway.freshness import report
 from gateway.mutation_input import read_key, read_many, read_max, read_values, require_keys
@@ -227,7 +227,7 @@ class Writer:
         compiler = (
             Compiler(self.services.contract, lambda _: EVERYTHING) if all_rows else self._compiler()
         )
-        found: dict[str, Any] = orjson.loads(await _value(conn, compiler.several(shape, keys)))
+        found: dict[str, Any] = decode(await _value(conn, compiler.several(shape, keys)))
         return found
 
     async def _visible(self, conn: Connection, keys: Sequence[Key]) -> Written:

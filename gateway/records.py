@@ -16,6 +16,7 @@ from graphql import GraphQLObjectType, GraphQLResolveInfo
 
 from gateway.canonical import fetch_json
 from gateway.compiler import Compiler
+from gateway.compiler.json_text import decode
 from gateway.documents import from_document, why_not_document
 from gateway.filters import row_filter
 from gateway.selection import Selected, selected_below
@@ -56,7 +57,7 @@ async def read_records(
         return {}
     statement = compiler_of(context).several(shape, [key_values(shape.type, k) for k in keys])
     raw = await fetch_json(context.services, statement)
-    found: dict[str, Any] = orjson.loads(raw) if raw else {}
+    found: dict[str, Any] = decode(raw) if raw else {}
     return found
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo
 
 from gateway.aggregates import aggregate_shape
 from gateway.canonical import fetch_json
 from gateway.compiler import Statement
 from gateway.compiler.aggregates import compile_aggregate
+from gateway.compiler.json_text import decode
 from gateway.documents import outside, read_document
 from gateway.freshness import active_generation, report, usable
 from gateway.mutations import resolve_mutation
@@ -120,7 +120,7 @@ async def _from_canonical(
     context.routes[path] = report(CANONICAL, why or planned.candidates[-1].reason)
     _explain(context, path, planned, CANONICAL, [statement.text], why)
     raw = await fetch_json(context.services, statement)
-    return None if raw is None else orjson.loads(raw)
+    return None if raw is None else decode(raw)
 
 
 def _explain(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from stores.contract.model import Contract, Masking, Property, RecordType, Relation
+from stores.contract.model import Contract, Masking, Property, RecordType, Relation, Scalar
 from stores.errors import ForbiddenError
 
 
@@ -35,6 +35,12 @@ _FORMS = {
     Masking.PARTIAL: Form.PARTIAL,
     Masking.DROP: Form.NULL,
 }
+
+
+def non_null(prop: Property) -> bool:
+    """Whether the property's field is non-null: a required one is, unless it can be hidden from a viewer
+    or read as missing (NaN and the infinities of a float)."""
+    return prop.required and not prop.restricted and prop.scalar is not Scalar.FLOAT
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from psycopg import sql
 
 from gateway.aggregates import AggregateShape, Group, Measure, Part, Term, result_of
 from gateway.compiler.conditions import both
+from gateway.compiler.json_text import Json, as_sql, object_text, value_text
 from gateway.compiler.keysets import Key, order_by
-from gateway.compiler.selects import Compiler, as_object, text_literal, where_clause
+from gateway.compiler.selects import Compiler, where_clause
 from gateway.compiler.statement import Statement, cast_of, column, comparable, table_of
-from gateway.compiler.values import value_as_json
 from gateway.shapes import TypeName
 from gateway.visibility import Form
 
@@ -29,7 +29,7 @@ class _Aggregate:
 
     def statement(self) -> Statement:
         shape, conditions = self.shape, self.compiler.conditions
-        members = as_object([(p.key, self._member(p)) for p in shape.parts])
+        members = as_sql(object_text([(p.key, self._member(p)) for p in shape.parts]))
         where = conditions.visible(shape.type, self.table)
         where += conditions.filter(shape.type, shape.filter, self.table)
         having = [
@@ -46,7 +46,7 @@ class _Aggregate:
             sql.SQL("{} AS {}").format(self._term(t), name) for t, name in self.columns.items()
         ]
         text = sql.SQL(
-            "SELECT coalesce(json_agg({members} ORDER BY r.n), '[]'::json) FROM"
+            "SELECT '[' || coalesce(string_agg({members}, ',' ORDER BY r.n), '') || ']' FROM"
             " (SELECT row_number() OVER () AS n, s.* FROM (SELECT {columns} FROM {table} {alias}"
             "{where}{group}{having}{order} LIMIT {limit}) s) r"
         ).format(
@@ -68,16 +68,18 @@ class _Aggregate:
         columns = [self._term(Group(p)) for p in self.shape.groups]
         return sql.SQL(" GROUP BY ") + sql.SQL(", ").join(columns)
 
-    def _member(self, part: Part) -> sql.Composable:
+    def _member(self, part: Part) -> Json:
         if isinstance(part.value, TypeName):
-            return text_literal(part.value.name)
+            return f'"{part.value.name}"'
         if isinstance(part.value, tuple):
-            return as_object([(p.key, self._member(p)) for p in part.value])
+            return object_text([(p.key, self._member(p)) for p in part.value])
         term = part.value
         name = self.columns.setdefault(term, sql.SQL(f"c{len(self.columns)}"))
         prop = term.property if isinstance(term, Group) else result_of(term.function, term.property)
         assert prop is not None
-        return value_as_json(prop, sql.SQL("r.") + name, Form.PLAIN, lambda: sql.SQL(""))
+        return value_text(
+            prop, sql.SQL("r.") + name, Form.PLAIN, lambda: sql.SQL(""), required=False
+        )
 
     def _term(self, term: Term) -> sql.Composable:
         if term.property is None:

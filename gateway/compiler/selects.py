@@ -12,17 +12,19 @@ from typing import TypeAlias
 from psycopg import sql
 
 from gateway.compiler.conditions import Conditions, both, linked
-from gateway.compiler.keysets import Key, beyond, order_by
-from gateway.compiler.statement import (
-    Binder,
-    Statement,
-    cast_of,
-    column,
-    comparable,
-    quoted,
-    table_of,
+from gateway.compiler.joins import Joins
+from gateway.compiler.json_text import (
+    Json,
+    as_sql,
+    constant,
+    joined,
+    object_text,
+    or_null,
+    quoted_text,
+    value_text,
 )
-from gateway.compiler.values import value_as_json
+from gateway.compiler.keysets import Key, beyond, order_by
+from gateway.compiler.statement import Binder, Statement, cast_of, column, comparable, table_of
 from gateway.orders import nulls_first, order_property, signature
 from gateway.shapes import (
     EdgeCursor,
@@ -41,12 +43,16 @@ from gateway.shapes import (
     Value,
     records_in,
 )
-from stores.contract.model import Contract, Property, RecordType, Relation
+from gateway.visibility import non_null
+from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.keys import sql_key
 from stores.query import Filter, Order
 
 Row: TypeAlias = "Callable[[str], sql.Composable]"
 """Gives the expression of a column of the record at hand."""
+
+PLAIN_KEYS = (Scalar.INT, Scalar.BIGINT, Scalar.DECIMAL, Scalar.UUID)
+"""Scalars of keys whose text needs no escape in JSON."""
 
 
 class Compiler:
@@ -74,11 +80,10 @@ class Compiler:
             for p, text in zip(record_type.key_properties, shape.values, strict=True)
         ]
         where += self.conditions.visible(record_type, alias)
-        body = sql.SQL("SELECT {} FROM {} {} WHERE {}").format(
-            self._record(shape.record, lambda c: column(alias, c)),
-            table_of(record_type),
-            alias,
-            both(where),
+        joins = Joins()
+        record = self._record(shape.record, lambda c: column(alias, c), joins)
+        body = sql.SQL("SELECT {} FROM {} {}{} WHERE {}").format(
+            as_sql(record), table_of(record_type), alias, joins.text(), both(where)
         )
         return self.binder.statement(body)
 
@@ -96,17 +101,20 @@ class Compiler:
             for p, name in zip(record_type.key_properties, names, strict=True)
         ]
         where += self.conditions.visible(record_type, alias)
+        joins = Joins()
+        key = quoted_text(self._key_text(record_type, lambda c: column(alias, c)))
+        record = self._record(shape, lambda c: column(alias, c), joins)
         body = sql.SQL(
-            "SELECT coalesce(json_object_agg({key}, {record}), '{{}}'::json)"
-            " FROM unnest({bound}) AS k({names}) JOIN {table} {alias} ON {where}"
+            "SELECT '{{' || coalesce(string_agg({member}, ','), '') || '}}'"
+            " FROM unnest({bound}) AS k({names}) JOIN {table} {alias} ON {where}{joins}"
         ).format(
-            key=self._key_text(record_type, lambda c: column(alias, c)),
-            record=self._record(shape, lambda c: column(alias, c)),
+            member=as_sql(joined([key, ":", record])),
             bound=sql.SQL(", ").join(bound),
             names=sql.SQL(", ").join(names),
             table=table_of(record_type),
             alias=alias,
             where=both(where),
+            joins=joins.text(),
         )
         return self.binder.statement(body)
 
@@ -116,38 +124,56 @@ class Compiler:
 
     # Records -----------------------------------------------------------------------------------
 
-    def _record(self, shape: RecordShape, row: Row) -> sql.Composable:
-        """A scalar expression: the record's JSON object."""
-        items: list[tuple[str, sql.Composable]] = []
+    def _record(self, shape: RecordShape, row: Row, joins: Joins) -> Json:
+        """The record's JSON object. `joins` are added to where `row` comes from."""
+        items: list[tuple[str, Json]] = []
         for part in shape.fields:
+            value: Json
             if isinstance(part, TypeName):
-                items.append((part.key, text_literal(part.name)))
+                value = f'"{part.name}"'
             elif isinstance(part, Id):
-                key = self._key_text(shape.type, row)
-                if part.glob:
-                    key = sql.SQL("({} || {})").format(text_literal(f"{shape.type.graphql}:"), key)
-                items.append((part.key, key))
+                value = self._id(part, shape.type, row)
             elif isinstance(part, Value):
-                expression = row(part.property.column)
-                value = value_as_json(part.property, expression, part.form, self._salt)
-                items.append((part.key, value))
+                prop = part.property
+                value = value_text(
+                    prop, row(prop.column), part.form, self._salt, required=non_null(prop)
+                )
             elif isinstance(part, One):
-                items.append((part.key, self._one(part, row)))
+                value = self._one(part, row, joins)
             else:
                 relation = part.relation
                 page = self._page(part.page, lambda t, r=relation: linked(r, row, t))  # type: ignore[misc]
-                items.append((part.key, sql.SQL("(") + page + sql.SQL(")")))
-        return as_object(items)
+                value = sql.SQL("(") + page + sql.SQL(")")
+            items.append((part.key, value))
+        return object_text(items)
 
-    def _one(self, part: One, row: Row) -> sql.Composable:
+    def _id(self, part: Id, record_type: RecordType, row: Row) -> Json:
+        key = self._key_text(record_type, row)
+        start = f"{record_type.graphql}:" if part.glob else ""
+        if all(p.scalar in PLAIN_KEYS for p in record_type.key_properties):
+            return joined([f'"{start}', key, '"'])
+        if start:
+            key = sql.SQL("({} || {})").format(constant(start), key)
+        return quoted_text(key)
+
+    def _one(self, part: One, row: Row, joins: Joins) -> Json:
+        """Joined where the target's key says that there is one at most."""
         alias = self.binder.alias()
         target = part.record.type
         where = linked(part.relation, row, alias) + self.conditions.visible(target, alias)
-        return sql.SQL("(SELECT {} FROM {} {} WHERE {})").format(
-            self._record(part.record, lambda c: column(alias, c)),
-            table_of(target),
-            alias,
-            both(where),
+        unique = set(part.relation.target_columns) == set(target.key)
+        inside = joins if unique else Joins()
+        if unique:
+            joins.add(target, alias, where)
+        record = as_sql(self._record(part.record, lambda c: column(alias, c), inside))
+        if unique:
+            return sql.SQL("CASE WHEN {} IS NULL THEN 'null' ELSE {} END").format(
+                column(alias, target.key[0]), record
+            )
+        return or_null(
+            sql.SQL("(SELECT {} FROM {} {}{} WHERE {})").format(
+                record, table_of(target), alias, inside.text(), both(where)
+            )
         )
 
     def _key_text(self, record_type: RecordType, row: Row) -> sql.Composable:
@@ -162,67 +188,112 @@ class Compiler:
         self, shape: PageShape, link: Callable[[sql.SQL], list[sql.Composable]]
     ) -> sql.Composable:
         """A SELECT of one JSON object. `link` ties the page's records to the record around them."""
-        items: list[tuple[str, sql.Composable]] = []
+        lists = [p for p in shape.fields if isinstance(p, Nodes | Edges)]
+        if any(isinstance(p, PageInfo) for p in shape.fields) or len(lists) > 1:
+            return self._gathered(shape, link)
+        items: list[tuple[str, Json]] = []
+        for part in shape.fields:
+            if isinstance(part, TypeName):
+                items.append((part.key, f'"{part.name}"'))
+            elif isinstance(part, TotalCount):
+                items.append((part.key, self._count(shape, link)))
+            elif isinstance(part, Nodes | Edges):
+                items.append((part.key, self._list(part, shape, link)))
+        return sql.SQL("SELECT {}").format(as_sql(object_text(items)))
+
+    def _list(
+        self, part: Nodes | Edges, shape: PageShape, link: Callable[[sql.SQL], list[sql.Composable]]
+    ) -> Json:
+        """The page's one list. Its rows come in their order already, unless joins or the direction of
+        reading change that."""
+        page, joins, row = self._place(shape)
+        each = self._each(part, page, row, joins)
+        ordered = bool(joins) or shape.window.backward
+        rows = self._rows(shape, link, wants_cursor=_wants_cursor(part), more=0, numbered=ordered)
+        way = " DESC" if shape.window.backward else ""
+        items = sql.SQL("array_to_string(ARRAY(SELECT {} FROM ({}) {}{}{}), ',')").format(
+            as_sql(each),
+            rows,
+            page,
+            joins.text(),
+            sql.SQL(f" ORDER BY {page.as_string(None)}.n{way}" if ordered else ""),
+        )
+        return joined(["[", items, "]"])
+
+    def _gathered(
+        self, shape: PageShape, link: Callable[[sql.SQL], list[sql.Composable]]
+    ) -> sql.Composable:
+        """A connection of which more than one thing is made: the rows of its page are gathered once."""
+        items: list[tuple[str, Json]] = []
         gathered: list[sql.Composable] = []
-        page = self.binder.alias()
-        places = {c: sql.SQL(f"c{i}") for i, c in enumerate(_columns(shape))}
-
-        def row(name: str) -> sql.Composable:
-            return page + sql.SQL(".") + places[name]
-
+        page, joins, row = self._place(shape)
         wants_cursor = False
         for part in shape.fields:
             if isinstance(part, TypeName):
-                items.append((part.key, text_literal(part.name)))
+                items.append((part.key, f'"{part.name}"'))
             elif isinstance(part, TotalCount):
                 items.append((part.key, self._count(shape, link)))
             elif isinstance(part, PageInfo):
                 wants_cursor |= any(name.endswith("Cursor") for _, name in part.fields)
                 items.append((part.key, self._page_info(part, shape, link)))
             else:
-                if isinstance(part, Nodes):
-                    each = self._record(part.record, row)
-                else:
-                    wants_cursor |= any(isinstance(f, EdgeCursor) for f in part.fields)
-                    each = self._edge(part, page, row)
+                wants_cursor |= _wants_cursor(part)
+                each = as_sql(self._each(part, page, row, joins))
                 place = sql.SQL(f"a{len(gathered)}")
                 gathered.append(
-                    _gather(each, page, shape, sql.SQL("json_agg"), "'[]'::json", place)
+                    _gather(f"string_agg({{}}, ','{GATHERED}", "''", each, page, shape, place)
                 )
-                items.append((part.key, sql.SQL("g.") + place))
-        if not gathered and not any(isinstance(p, PageInfo) for p in shape.fields):
-            return sql.SQL("SELECT {}").format(as_object(items))
+                items.append((part.key, joined(["[", sql.SQL("g.") + place, "]"])))
         if wants_cursor:
             cursor = page + sql.SQL(".cur")
             gathered.append(
-                _gather(cursor, page, shape, sql.SQL("array_agg"), "'{}'::text[]", sql.SQL("curs"))
+                _gather(
+                    f"array_agg({{}}{GATHERED}",
+                    "'{{}}'::text[]",
+                    cursor,
+                    page,
+                    shape,
+                    sql.SQL("curs"),
+                )
             )
-        return sql.SQL("SELECT {} FROM (SELECT {}, count(*) AS cnt FROM ({}) {}) g").format(
-            as_object(items),
+        rows = self._rows(shape, link, wants_cursor=wants_cursor, more=1, numbered=True)
+        return sql.SQL("SELECT {} FROM (SELECT {}, count(*) AS cnt FROM ({}) {}{}) g").format(
+            as_sql(object_text(items)),
             sql.SQL(", ").join(gathered) if gathered else sql.SQL("NULL AS none"),
-            self._rows(shape, link, places, wants_cursor),
+            rows,
             page,
+            joins.text(),
         )
 
-    def _edge(self, edges: Edges, page: sql.SQL, row: Row) -> sql.Composable:
-        items: list[tuple[str, sql.Composable]] = []
-        for part in edges.fields:
-            if isinstance(part, EdgeNode):
-                items.append((part.key, self._record(part.record, row)))
-            elif isinstance(part, EdgeCursor):
-                items.append((part.key, page + sql.SQL(".cur")))
+    def _place(self, shape: PageShape) -> tuple[sql.SQL, Joins, Row]:
+        """The alias of the page's rows, what is joined to them, and where their columns are."""
+        page = self.binder.alias()
+        places = _places(shape)
+        return page, Joins(), lambda name: page + sql.SQL(".") + places[name]
+
+    def _each(self, part: Nodes | Edges, page: sql.SQL, row: Row, joins: Joins) -> Json:
+        if isinstance(part, Nodes):
+            return self._record(part.record, row, joins)
+        items: list[tuple[str, Json]] = []
+        for inner in part.fields:
+            if isinstance(inner, EdgeNode):
+                items.append((inner.key, self._record(inner.record, row, joins)))
+            elif isinstance(inner, EdgeCursor):
+                items.append((inner.key, joined(['"', page + sql.SQL(".cur"), '"'])))
             else:
-                items.append((part.key, text_literal(part.name)))
-        return as_object(items)
+                items.append((inner.key, f'"{inner.name}"'))
+        return object_text(items)
 
     def _rows(
         self,
         shape: PageShape,
         link: Callable[[sql.SQL], list[sql.Composable]],
-        places: dict[str, sql.SQL],
+        *,
         wants_cursor: bool,
+        more: int,
+        numbered: bool,
     ) -> sql.Composable:
-        """The rows of the page and one more, numbered in the direction that is read."""
+        """The rows of the page and `more` beyond it, in the direction that is read, which `n` numbers."""
         alias = self.binder.alias()
         keys, joins = self._keys(shape.type, shape.order, alias)
         where = self._where(shape, link, alias)
@@ -233,13 +304,14 @@ class Compiler:
         if window.before is not None:
             where.append(beyond(backwards, window.before, self.binder))
         columns: list[sql.Composable] = [
-            sql.SQL("{} AS {}").format(column(alias, c), place) for c, place in places.items()
+            sql.SQL("{} AS {}").format(column(alias, c), place)
+            for c, place in _places(shape).items()
         ]
         if wants_cursor:
             columns.append(self._cursor(shape, keys))
-        return sql.SQL(
-            "SELECT row_number() OVER () AS n, s.* FROM"
-            " (SELECT {columns} FROM {table} {alias}{joins}{where}{order} LIMIT {limit}) s"
+        number = "SELECT row_number() OVER () AS n, s.* FROM ({}) s" if numbered else "{}"
+        rows = sql.SQL(
+            "SELECT {columns} FROM {table} {alias}{joins}{where}{order} LIMIT {limit}"
         ).format(
             columns=sql.SQL(", ").join(columns),
             table=table_of(shape.type),
@@ -247,8 +319,9 @@ class Compiler:
             joins=joins,
             where=where_clause(where),
             order=order_by(backwards if window.backward else keys),
-            limit=sql.Literal(window.limit + 1),
+            limit=sql.Literal(window.limit + more),
         )
+        return sql.SQL(number).format(rows)
 
     def _cursor(self, shape: PageShape, keys: list[Key]) -> sql.Composable:
         """`gateway.cursors.encode`, in SQL."""
@@ -256,7 +329,7 @@ class Compiler:
             "translate(encode(convert_to(json_build_array({}, {})::text, 'UTF8'), 'base64'),"
             " E'+/=\\n', '-_') AS cur"
         ).format(
-            text_literal(signature(shape.type, shape.order)),
+            constant(signature(shape.type, shape.order)),
             sql.SQL(", ").join([sql.SQL("{}::text").format(k.expression) for k in keys]),
         )
 
@@ -273,7 +346,7 @@ class Compiler:
         self, shape: PageShape, link: Callable[[sql.SQL], list[sql.Composable]]
     ) -> sql.Composable:
         alias = self.binder.alias()
-        return sql.SQL("(SELECT count(*) FROM {} {}{})").format(
+        return sql.SQL("(SELECT count(*)::text FROM {} {}{})").format(
             table_of(shape.type), alias, where_clause(self._where(shape, link, alias))
         )
 
@@ -298,25 +371,29 @@ class Compiler:
 
     def _page_info(
         self, part: PageInfo, shape: PageShape, link: Callable[[sql.SQL], list[sql.Composable]]
-    ) -> sql.Composable:
+    ) -> Json:
         window = shape.window
         more = sql.SQL("(g.cnt > {})").format(sql.Literal(window.limit))
         first, last = sql.SQL("g.curs[1]"), sql.SQL("g.curs[cardinality(g.curs)]")
-        items: list[tuple[str, sql.Composable]] = []
+        items: list[tuple[str, Json]] = []
         for key, name in part.fields:
+            value: Json
             if name == "__typename":
-                value: sql.Composable = text_literal("PageInfo")
+                value = '"PageInfo"'
             elif name.endswith("Cursor"):
-                value = first if name == "startCursor" else last
+                cursor = first if name == "startCursor" else last
+                value = or_null(sql.SQL("('\"' || {} || '\"')").format(cursor))
             else:
                 forward = name == "hasNextPage"
                 edge = window.before if forward else window.after
                 ways: list[sql.Composable] = [more] if forward is not window.backward else []
                 if edge is not None:
                     ways.append(self._exists(shape, link, edge, backward=not forward))
-                value = sql.SQL(" OR ").join(ways) if ways else sql.SQL("FALSE")
+                value = "false"
+                if ways:
+                    value = sql.SQL("({})::text").format(sql.SQL(" OR ").join(ways))
             items.append((key, value))
-        return as_object(items)
+        return object_text(items)
 
     def _keys(
         self, record_type: RecordType, order: Iterable[Order], alias: sql.SQL
@@ -360,8 +437,8 @@ def _never_null(record_type: RecordType, prop: Property) -> bool:
     return prop.required or prop.column in record_type.key
 
 
-def _columns(shape: PageShape) -> list[str]:
-    """The columns of the page's records that what is made of them needs."""
+def _places(shape: PageShape) -> dict[str, sql.SQL]:
+    """The columns of the page's records that what is made of them needs, and their names there."""
     found: dict[str, None] = {}
     for record in records_in(shape):
         for part in record.fields:
@@ -371,41 +448,32 @@ def _columns(shape: PageShape) -> list[str]:
                 found.update(dict.fromkeys(record.type.key))
             elif isinstance(part, One | Many):
                 found.update(dict.fromkeys(part.relation.columns))
-    return list(found)
+    return {name: sql.SQL(f"c{i}") for i, name in enumerate(found)}
+
+
+def _wants_cursor(part: Nodes | Edges) -> bool:
+    return isinstance(part, Edges) and any(isinstance(f, EdgeCursor) for f in part.fields)
+
+
+GATHERED = " ORDER BY {page}.n{way}) FILTER (WHERE {page}.n <= {limit})"
 
 
 def _gather(
+    aggregate: str,
+    empty: str,
     each: sql.Composable,
     page: sql.SQL,
     shape: PageShape,
-    function: sql.SQL,
-    empty: str,
     name: sql.SQL,
 ) -> sql.Composable:
     """An aggregate of the page's rows without the one beyond it, in the order of the answer."""
-    return sql.SQL(
-        "coalesce({function}({each} ORDER BY {page}.n{way}) FILTER (WHERE {page}.n <= {limit}), {empty}) AS {name}"
-    ).format(
-        function=function,
-        each=each,
+    return sql.SQL(f"coalesce({aggregate}, {empty}) AS {{name}}").format(
+        each,
         page=page,
         way=sql.SQL(" DESC" if shape.window.backward else ""),
         limit=sql.Literal(shape.window.limit),
-        empty=sql.SQL(empty),
         name=name,
     )
-
-
-def as_object(items: list[tuple[str, sql.Composable]]) -> sql.Composable:
-    """A scalar expression: a JSON object with these members in this order."""
-    members = [sql.SQL("{} AS {}").format(value, quoted(key)) for key, value in items]
-    return sql.SQL("(SELECT row_to_json(x.*) FROM (SELECT {}) x)").format(
-        sql.SQL(", ").join(members)
-    )
-
-
-def text_literal(text: str) -> sql.Composable:
-    return sql.Literal(text) + sql.SQL("::text")
 
 
 def where_clause(conditions: list[sql.Composable]) -> sql.Composable:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from psycopg import sql
 
+from gateway.compiler.statement import quoted
 from gateway.visibility import Form
 from stores.canonical.json_form import json_value
 from stores.contract.model import Property, Scalar
@@ -37,3 +38,11 @@ def value_as_json(
             " WHEN {0} IS NOT NULL THEN '***' END"
         ).format(column)
     return sql.SQL("NULL::text")
+
+
+def as_object(items: Sequence[tuple[str, sql.Composable]]) -> sql.Composable:
+    """A scalar expression: a JSON object with these members in this order."""
+    members = [sql.SQL("{} AS {}").format(value, quoted(key)) for key, value in items]
+    return sql.SQL("(SELECT row_to_json(x.*) FROM (SELECT {}) x)").format(
+        sql.SQL(", ").join(members)
+    )

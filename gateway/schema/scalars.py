@@ -22,6 +22,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
+from gateway.visibility import non_null
 from stores.contract.model import Property, Scalar
 
 SAFE = 2**53 - 1
@@ -132,12 +133,9 @@ def nullable_output(prop: Property) -> Any:
 
 
 def output(prop: Property) -> Any:
-    """The type of the property's value. A required one is non-null, unless it can be hidden from a
-    viewer or read as missing (NaN and the infinities of a float)."""
+    """The type of the property's value."""
     kind = nullable_output(prop)
-    if prop.required and not prop.restricted and prop.scalar is not Scalar.FLOAT:
-        return GraphQLNonNull(kind)
-    return kind
+    return GraphQLNonNull(kind) if non_null(prop) else kind
 
 
 def input_type(prop: Property) -> Any:

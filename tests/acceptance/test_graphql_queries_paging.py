@@ -48,11 +48,11 @@ DIRECTIONS = {
 }
 JOINS = """FROM books b LEFT JOIN "Au""thors" a ON a.id = b.author_id
            LEFT JOIN "Au""thors" m ON m.id = a.mentor_id"""
-FORWARD = """query ($order: [BookOrder!], $n: Int, $at: String, $f: BookFilter) {
+FORWARD = """query ($order: [BookOrderBy!], $n: Int, $at: String, $f: BookFilter) {
   books(orderBy: $order, first: $n, after: $at, filter: $f) {
     edges { cursor node { number } } totalCount
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
-BACKWARD = """query ($order: [BookOrder!], $n: Int, $at: String, $f: BookFilter) {
+BACKWARD = """query ($order: [BookOrderBy!], $n: Int, $at: String, $f: BookFilter) {
   books(orderBy: $order, last: $n, before: $at, filter: $f) {
     edges { cursor node { number } } totalCount
     pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }"""
@@ -143,7 +143,7 @@ def test_a_page_between_two_cursors(library: Library) -> None:
     order: list[tuple[str, str]] = [("pages", "DESC"), ("title", "ASC")]
     expected = by_hand(library, order)
     edges = library.data(FORWARD, {"order": order_by(order), "n": 300})["books"]["edges"]
-    query = """query ($order: [BookOrder!], $a: String, $b: String, $first: Int, $last: Int) {
+    query = """query ($order: [BookOrderBy!], $a: String, $b: String, $first: Int, $last: Int) {
       books(orderBy: $order, after: $a, before: $b, first: $first, last: $last) {
         nodes { number } pageInfo { hasNextPage hasPreviousPage } } }"""
     variables = {
