@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import psycopg
-from psycopg import AsyncRawCursor
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from gateway.compiler import Statement
@@ -50,11 +49,7 @@ async def fetch_json(services: Services, statement: Statement) -> bytes | None:
 
 
 async def _fetch(services: Services, statement: Statement) -> bytes | None:
-    # A statement whose task is cancelled is cancelled in the server by the driver.
     wait = min(MAX_WAIT, services.limits.statement_timeout / 2)
-    async with services.pool.connection(timeout=wait) as conn, AsyncRawCursor(conn) as cursor:
-        await cursor.execute(statement.text.encode(), statement.parameters, prepare=True)
-        result = cursor.pgresult
-        if result is None or result.ntuples == 0:
-            return None
-        return result.get_value(0, 0)
+    return await services.pool.readers.read(
+        statement.text, statement.parameters, prepare=True, wait=wait
+    )

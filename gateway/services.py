@@ -11,8 +11,7 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg_pool import AsyncConnectionPool
-
+from stores.canonical.connect import Pool
 from stores.contract.model import Contract
 from stores.contract.shape import document_shape
 from stores.protocols import DocumentStore, SearchStore
@@ -35,7 +34,7 @@ class Services:
     identifier with its database's OID ("7412…/16384"), which tokens and positions carry."""
 
     contract: Contract
-    pool: AsyncConnectionPool[Any]
+    pool: Pool
     documents: DocumentStore
     search: SearchStore
     system: str

@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from stores.canonical.driver_errors import translate
 from stores.canonical.json_form import session_options
+from stores.canonical.readers import Readers
 from stores.errors import SetupError
 
 MINIMUM_VERSION = 160000
@@ -21,7 +22,6 @@ STORE = "postgres"
 
 Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 AsyncConnection: TypeAlias = "psycopg.AsyncConnection[TupleRow]"
-Pool: TypeAlias = "AsyncConnectionPool[AsyncConnection]"
 
 
 def conninfo(url: str, **parameters: Any) -> str:
@@ -85,6 +85,26 @@ async def connect_async(
     return conn
 
 
+class Pool(AsyncConnectionPool["AsyncConnection"]):
+    """A pool, and as many connections again for `readers`: reads and everything else cannot starve each
+    other."""
+
+    def __init__(self, conninfo: str, *, max_size: int, **options: Any) -> None:
+        super().__init__(conninfo, max_size=max_size, **options)
+        self.readers = Readers(self._reader, max_size)
+
+    async def _reader(self) -> AsyncConnection:
+        return await psycopg.AsyncConnection.connect(str(self.conninfo), autocommit=True)
+
+    async def check(self) -> None:
+        self.readers.drop_idle()
+        await super().check()
+
+    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 (as the base class has it)
+        await self.readers.close()
+        await super().close(timeout)
+
+
 def make_pool(url: str, size: int, **parameters: Any) -> Pool:
     """A pool of up to `size` autocommit connections, not yet open: `await pool.open()`. A connection
     that is returned broken is replaced in the background."""
@@ -92,7 +112,7 @@ def make_pool(url: str, size: int, **parameters: Any) -> Pool:
     async def configure(conn: AsyncConnection) -> None:
         check_version(conn)
 
-    return AsyncConnectionPool(
+    return Pool(
         conninfo(url, **parameters),
         kwargs={"autocommit": True},
         min_size=min(2, size),
