@@ -212,7 +212,9 @@ class World:
                     f" extra {sorted(held.keys() - want.keys())[:5]}"
                 )
                 wrong = [key for key in want if held[key] != want[key]]
-                assert not wrong, f"{sink}/{type_name}/{wrong[0]}: {held[wrong[0]]} {want[wrong[0]]}"
+                assert not wrong, (
+                    f"{sink}/{type_name}/{wrong[0]}: {held[wrong[0]]} {want[wrong[0]]}"
+                )
 
     def oracle(self) -> dict[str, dict[str, Any]]:
         """type → key → document, put together by hand from plain rows."""
@@ -235,7 +237,9 @@ class World:
         }
         lines = {
             r["id"]: r
-            for r in self.rows("SELECT id, shop, number, sku, quantity FROM public.lines ORDER BY id")
+            for r in self.rows(
+                "SELECT id, shop, number, sku, quantity FROM public.lines ORDER BY id"
+            )
         }
         orders = self.rows("SELECT shop, number, city_id, note FROM public.orders")
         return {

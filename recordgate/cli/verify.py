@@ -10,11 +10,15 @@ import typer
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from recordgate.settings import Settings
 from recordgate.sync_access import SyncAccess, chosen_sinks, chosen_types, sync_access, with_worker
+from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from sync import durable_backlog
+from sync.session import worker_runs
 from sync.verify import Report
 from sync.verify import verify as compare
 
+PATIENCE = 15.0
+"""Seconds that a sink's position may stand still while a worker runs."""
 REPAIR_PATIENCE = 120.0
 
 
@@ -62,11 +66,13 @@ async def _run(
 
 async def _compare(contract: Contract, access: SyncAccess, types: list[str]) -> Report:
     with ProgressLine("comparing", unit="records") as line:
+        running = await worker_runs(access.conn, slot_name(contract))
         return await compare(
             contract,
             access.url,
             access.stores,
             types=types,
+            patience=PATIENCE if running else 0.0,
             progress=lambda name, done, total: line.update(done, total, f"comparing {name}"),
         )
 

@@ -151,7 +151,7 @@ def test_concurrent_writers_converge(world: World) -> None:
             threads = [threading.Thread(target=write, args=(seed,)) for seed in range(4)]
             for thread in threads:
                 thread.start()
-            while any(t.is_alive() for t in threads):
+            while any(t.is_alive() for t in threads):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await world.synced()
             await world.assert_equal()
@@ -175,7 +175,9 @@ def test_what_was_changed_while_no_worker_ran_is_caught_up(world: World) -> None
             await world.assert_equal()
             state = worker.state()
             generations = [s["generations"] for s in state["sinks"].values()]
-            assert generations == [dict.fromkeys(world.contract.types, 1)] * 2, "nothing was reloaded"
+            assert generations == [dict.fromkeys(world.contract.types, 1)] * 2, (
+                "nothing was reloaded"
+            )
 
     asyncio.run(main())
 
