@@ -17,8 +17,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from compose.local.process import free_port
 from recordgate.embedded import EmbeddedPostgres
-from tests.servers import elasticsearch_server, elasticsearch_url, mongodb_url  # noqa: F401
+from tests.servers import (  # noqa: F401
+    connect,
+    elasticsearch_server,
+    elasticsearch_url,
+    kafka,
+    mongodb_url,
+)
 
 FAST = {"fsync": "off", "full_page_writes": "off"}
 
@@ -28,9 +35,11 @@ def postgres() -> Iterator[str]:
     # Not under tmp_path: root's is closed to the account that the server runs as.
     folder = Path(tempfile.mkdtemp(prefix="recordgate-test-"))
     folder.chmod(0o711)
-    server = EmbeddedPostgres(folder, FAST)
+    # On the network too, for Kafka Connect.
+    port = free_port()
+    server = EmbeddedPostgres(folder, {**FAST, "listen_addresses": "127.0.0.1", "port": str(port)})
     try:
-        yield server.start()
+        yield f"{server.start()}&port={port}"
     finally:
         server.release()
         server.wait_stopped()

@@ -10,7 +10,9 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,7 +28,7 @@ Start = Callable[[Path], tuple[Process, str]]
 def for_run(name: str, start: Start) -> Iterator[str]:
     """The URL of the run's server `name`."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    base = Path(tempfile.gettempdir()) / f"recordgate-{name}-{run}"
+    base = _fast_folder() / f"recordgate-{name}-{run}"
     base.mkdir(mode=0o755, exist_ok=True)
     told = base / "server.json"
     with (base / "users").open("w") as users:
@@ -36,17 +38,25 @@ def for_run(name: str, start: Start) -> Iterator[str]:
             if not told.exists():
                 told.write_text(json.dumps(_started(base / "data", start)))
         found = json.loads(told.read_text())
-        if "problem" in found:
-            if os.environ.get("CI"):
-                pytest.fail(found["problem"])
-            pytest.skip(found["problem"])
         try:
+            if "problem" in found:
+                if os.environ.get("CI"):
+                    pytest.fail(found["problem"])
+                pytest.skip(found["problem"])
             yield str(found["url"])
         finally:
             with (base / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 fcntl.flock(users, fcntl.LOCK_UN)
                 _stop_if_last(base, found)
+
+
+def _fast_folder() -> Path:
+    """In memory where there is such a folder: a server flushes its files at every step of an index's life."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK):
+        return memory
+    return Path(tempfile.gettempdir())
 
 
 def _started(folder: Path, start: Start) -> dict[str, object]:
@@ -66,7 +76,9 @@ def _stop_if_last(base: Path, found: dict[str, object]) -> None:
         told = base / "server.json"
         if told.exists():
             told.unlink()
-            Process(str(found["name"]), base / "data", int(str(found["pid"]))).stop()
+            if "pid" in found:
+                Process(str(found["name"]), base / "data", int(str(found["pid"]))).stop()
+            shutil.rmtree(base / "data", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +115,25 @@ def mongodb_url() -> Iterator[str]:
         for name in set(client.list_database_names()) - before:
             if re.fullmatch("t[0-9a-f]{16}", name):
                 client.drop_database(name)
+
+
+def remove_elasticsearch_indexes(url: str) -> None:
+    """Every index of a store's URL with a prefix: a server holds a thousand."""
+    server, _, prefix = url.replace("elasticsearch", "http", 1).rpartition("/")
+    with urllib.request.urlopen(f"{server}/_cat/indices/{prefix}-*?format=json&h=index") as answer:
+        names = [i["index"] for i in json.load(answer)]
+    for name in names:
+        request = urllib.request.Request(f"{server}/{name}", method="DELETE")
+        urllib.request.urlopen(request).close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """host:port of the broker."""
+    yield from for_run("kafka", servers.start_kafka)
+
+
+@pytest.fixture(scope="session")
+def connect(kafka: str) -> Iterator[str]:
+    """The URL of Kafka Connect, which has Debezium's connector."""
+    yield from for_run("connect", lambda folder: servers.start_connect(folder, kafka))

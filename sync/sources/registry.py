@@ -23,7 +23,22 @@ def _pgoutput(url: str, contract: Contract, canonical_url: str) -> ChangeSource:
     )
 
 
-SOURCES: dict[str, Callable[[str, Contract, str], ChangeSource]] = {"pgoutput": _pgoutput}
+def _kafka(url: str, contract: Contract, canonical_url: str) -> ChangeSource:
+    try:
+        import kafka  # type: ignore[import-untyped]  # noqa: F401
+
+        from sync.sources.debezium import DebeziumSource
+    except ImportError:
+        raise SetupError(
+            "changes from Kafka need the extra kafka", hint="pip install 'recordgate[kafka]'"
+        ) from None
+    return DebeziumSource(url, contract, canonical_url)
+
+
+SOURCES: dict[str, Callable[[str, Contract, str], ChangeSource]] = {
+    "pgoutput": _pgoutput,
+    "kafka": _kafka,
+}
 """Scheme → what opens it, from (URL, contract, canonical's URL)."""
 
 

@@ -28,23 +28,40 @@ from tests.change_tables import (
     transactions,
     wal_end,
 )
+from tests.debezium_stage import connector
 
 INS, UPD, DEL, TRUNC = ChangeOp.INSERT, ChangeOp.UPDATE, ChangeOp.DELETE, ChangeOp.TRUNCATE
 
 
 @contextmanager
-def pgoutput(url: str, contract: Contract) -> Iterator[Callable[[], ChangeSource]]:
+def pgoutput(
+    url: str, contract: Contract, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], ChangeSource]]:
     with psycopg.connect(url, autocommit=True) as conn:
         publish(conn, "conformance", contract, "other")
     slot = f"c_{psycopg.conninfo.conninfo_to_dict(url)['dbname']}"
     yield lambda: PgOutputSource(url, contract, slot=slot, publication="conformance")
 
 
+@contextmanager
+def debezium(
+    url: str, contract: Contract, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], ChangeSource]]:
+    broker, connect = request.getfixturevalue("kafka"), request.getfixturevalue("connect")
+    with connector(url, contract, broker, connect, "other") as make:
+        yield make
+
+
 SOURCES: dict[
-    str, Callable[[str, Contract], AbstractContextManager[Callable[[], ChangeSource]]]
-] = {"pgoutput": pgoutput}
+    str,
+    Callable[
+        [str, Contract, pytest.FixtureRequest],
+        AbstractContextManager[Callable[[], ChangeSource]],
+    ],
+] = {"pgoutput": pgoutput, "debezium": debezium}
 """Name → from canonical's URL and a contract, whose tables and `other` are there: makes what the source
 needs, gives a maker of sources that all continue one position, and cleans up."""
+NAMES = ["pgoutput", pytest.param("debezium", marks=pytest.mark.servers)]
 
 
 @dataclass
@@ -74,11 +91,11 @@ class Stage:
             await source.close()
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(params=NAMES)
 def stage(request: pytest.FixtureRequest, database: str) -> Iterator[Stage]:
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute(TABLES)
-        with SOURCES[request.param](database, CONTRACT) as make:
+        with SOURCES[request.param](database, CONTRACT, request) as make:
             yield Stage(database, conn, make)
 
 
@@ -299,22 +316,25 @@ def test_tables_may_change_while_they_are_read(stage: Stage) -> None:
     assert inserted == [*with_city, {"id": "7"}]
 
 
-@pytest.mark.parametrize(
-    "value", ["", " ", "a,b\\c", "it's", '"', "line\nbreak\ttab", "żółć 🐘", "\\N", "NULL", "{1}"]
-)
-def test_text_comes_as_it_is(stage: Stage, value: str) -> None:
+def test_text_comes_as_it_is(stage: Stage) -> None:
+    values = ["", " ", "a,b\\c", "it's", '"', "line\nbreak\ttab", "żółć 🐘", "\\N", "NULL", "{1}"]
+
     async def run() -> list[Event]:
         source = stage.make()
         await source.open(None)
-        stage.conn.execute("INSERT INTO country VALUES (%s)", (value,))
+        for value in values:
+            stage.conn.execute("INSERT INTO country VALUES (%s)", (value,))
         seen = await read_to(source, wal_end(stage.conn))
         await source.close()
         return seen
 
-    assert [c.new["iso"] for c in changes(asyncio.run(run()))] == [value]
+    assert [c.new["iso"] for c in changes(asyncio.run(run()))] == values
 
 
-def test_keys_are_printed_as_in_canonicals_pinned_sessions(database: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_are_printed_as_in_canonicals_pinned_sessions(
+    name: str, database: str, request: pytest.FixtureRequest
+) -> None:
     from stores.canonical.connect import connect
 
     kinds = {
@@ -332,28 +352,27 @@ def test_keys_are_printed_as_in_canonicals_pinned_sessions(database: str) -> Non
         "cost": ("numeric", "1.500"),
         "uid": ("uuid", "'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'"),
     }
-    columns = ", ".join(f"{name} {sql_type}" for name, (sql_type, _) in kinds.items())
+    columns = ", ".join(f"{column} {sql_type}" for column, (sql_type, _) in kinds.items())
     values = ", ".join(value for _, value in kinds.values())
     contract = Contract("k", "k", "1", {"odd": record_type("odd", list(kinds), [])})
     with psycopg.connect(database, autocommit=True) as conn:
-        name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+        dbname = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
         for setting in (
             "DateStyle = 'SQL, DMY'", "TimeZone = 'Asia/Kolkata'", "bytea_output = 'escape'",
             "extra_float_digits = 0", "IntervalStyle = 'sql_standard'",
         ):  # fmt: skip
-            conn.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+            conn.execute(f"ALTER DATABASE {dbname} SET {setting}".encode())
         conn.execute(
             "CREATE DOMAIN answer AS boolean; CREATE DOMAIN verdict AS answer;"
             f" CREATE TABLE odd ({columns}, PRIMARY KEY ({', '.join(kinds)}));"
             " CREATE TABLE other (id int PRIMARY KEY)".encode()
         )
-    for source in SOURCES.values():
-        with source(database, contract) as make, connect(database) as conn:
-            stage = Stage(database, conn, make)
-            seen = stage.see(f"INSERT INTO public.odd VALUES ({values})")
-            texts = ", ".join(f"{name}::text" for name in kinds)
-            row = conn.execute(f"SELECT {texts} FROM public.odd".encode()).fetchone()
-            assert [tuple(c.new[name] for name in kinds) for c in changes(seen)] == [row]
+    with SOURCES[name](database, contract, request) as make, connect(database) as conn:
+        stage = Stage(database, conn, make)
+        seen = stage.see(f"INSERT INTO public.odd VALUES ({values})")
+        texts = ", ".join(f"{column}::text" for column in kinds)
+        row = conn.execute(f"SELECT {texts} FROM public.odd".encode()).fetchone()
+        assert [tuple(c.new[column] for column in kinds) for c in changes(seen)] == [row]
 
 
 def test_positions_move_past_what_does_not_matter(stage: Stage) -> None:

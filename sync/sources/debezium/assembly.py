@@ -1,0 +1,232 @@
+"""Puts the records of several topics together to transactions, in the order of their commits. Pure.
+
+Each partition is in the order of the log, but between partitions there is no order: the END of a transaction
+may be read before its changes. An END says how many changes of each table there were, and where the commit
+record ends, so a transaction is handed out when all of them have come and all before it are out. Repeated
+records (Connect was killed) are counted once, by their place in the transaction.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from sync.changes import Change, ChangeOp, Event, Transaction
+from sync.sources.debezium.envelope import End, Read
+
+Partition: TypeAlias = Hashable
+"""A topic's partition; only compared."""
+PART = 5000
+"""Most changes of one transaction that are held."""
+HELD = 20_000
+"""Most changes that are held of all."""
+REMEMBERED = 20_000
+"""How many finished transactions are remembered, for records that come again."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A transaction whose END has not been met. `furthest`: partition → the last place counted;
+    `behind`: partition → the offset behind its last record."""
+
+    changes: list[Change] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    moves: dict[int, str] = field(default_factory=dict)
+    count: int = 0
+    split: bool = False
+    commit_time: float = 0.0
+    furthest: dict[Partition, int] = field(default_factory=dict)
+    behind: dict[Partition, int] = field(default_factory=dict)
+
+
+class Assembly:
+    """Takes records by `change` and `end`, gives events by `take`."""
+
+    def __init__(self, tables: Collection[str], position: int, *, part: int = PART) -> None:
+        """`tables`: "schema.table" of those whose changes are fed; `position`: where the events begin,
+        transactions up to there are left out."""
+        self.position = position
+        """Everything that was committed up to there has been handed out."""
+        self.done: dict[Partition, int] = {}
+        """Partition → offset before which every record belongs to what has been handed out."""
+        self._tables = frozenset(tables)
+        self._start = position
+        self._part = part
+        self._open: dict[str, _Open] = {}
+        self._ends: deque[tuple[End, Partition, int]] = deque()
+        self._finished: dict[str, int] = {}
+        self._loose: list[Change] = []
+        self._loose_xid: int | None = None
+        self._loose_time = 0.0
+        self._held = 0
+        self._events: list[Event] = []
+
+    def change(self, read: Read, partition: Partition, offset: int) -> None:
+        """Take a change."""
+        part = read.part
+        if part is None:
+            self._let_loose(read)
+            return
+        xid = part.id.partition(":")[0]
+        found = self._open.get(xid)
+        if found is None:
+            if xid in self._finished:
+                self._let_loose(read)
+                return
+            found = self._open[xid] = _Open()
+        place = part.total_order
+        if place <= found.furthest.get(partition, 0):
+            return  # it came again
+        found.furthest[partition] = place
+        found.behind[partition] = offset + 1
+        found.count += 1
+        found.commit_time = read.source.ts_ms / 1000
+        if read.moved:
+            found.moves[place] = read.moved
+        found.changes.append(read.change)
+        found.places.append(place)
+        self._held += 1
+        if len(found.changes) >= self._part or self._held >= HELD:
+            self._hand_out_parts()
+
+    def begin(self, lsn: int) -> None:
+        """Leave out what has been assembled of transactions up to `lsn`."""
+        self._start = self.position = max(self.position, lsn)
+        self._events = [e for e in self._events if not 0 < e.lsn <= lsn]
+
+    def end(self, end: End, partition: Partition, offset: int) -> None:
+        """Take the END of a transaction."""
+        self._ends.append((end, partition, offset + 1))
+        self._advance()
+
+    def take(self) -> list[Event]:
+        """The events since the last call."""
+        self._advance()
+        self._flush_loose()
+        events, self._events = self._events, []
+        return events
+
+    def settled(self, read_up_to: Mapping[Partition, int]) -> bool:
+        """Nothing is open: everything read so far has been handed out, and may be taken as done."""
+        if self._open or self._ends:
+            return False
+        self.done.update(read_up_to)
+        return True
+
+    def end_of(self, xid: str) -> int | None:
+        """Where the commit record of a transaction ends that has been handed out; None: not yet."""
+        return self._finished.get(xid)
+
+    @property
+    def waiting(self) -> bool:
+        """The END of a transaction is there, and not all of its changes are."""
+        return bool(self._ends)
+
+    def passed(self, lsn: int, upto: Mapping[Partition, int]) -> None:
+        """It is certain that every record of what was committed up to `lsn` stood before the offsets
+        `upto`, and all of these have been read: whatever has been counted, that is all there is."""
+        while self._ends and self._ends[0][0].lsn <= lsn:
+            self._finish(*self._ends.popleft())
+        for xid, found in list(self._open.items()):
+            # No END was met: it was before our start, or there is no transaction topic.
+            if all(offset <= upto.get(p, 0) for p, offset in found.behind.items()) and not any(
+                end.xid == xid for end, _, _ in self._ends
+            ):
+                self._emit(xid, found, 0)
+                self._forget(xid, 0)
+        self.position = max(self.position, lsn)
+        self._advance()
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        while self._ends:
+            end, partition, behind = self._ends[0]
+            if end.lsn > self.position:
+                expected = sum(n for name, n in end.counts.items() if name in self._tables)
+                found = self._open.get(end.xid)
+                if (found.count if found else 0) < expected:
+                    return
+            self._ends.popleft()
+            self._finish(end, partition, behind)
+
+    def _finish(self, end: End, partition: Partition, behind: int) -> None:
+        found = self._open.get(end.xid)
+        if found is not None:
+            found.commit_time = end.commit_time
+            self._emit(end.xid, found, end.lsn)
+            for p, offset in found.behind.items():
+                self.done[p] = max(self.done.get(p, 0), offset)
+        self.done[partition] = max(self.done.get(partition, 0), behind)
+        self._forget(end.xid, end.lsn)
+        self.position = max(self.position, end.lsn)
+
+    def _forget(self, xid: str, lsn: int) -> None:
+        self._open.pop(xid, None)
+        finished = self._finished
+        finished[xid] = lsn
+        if len(finished) > REMEMBERED:
+            for old in list(finished)[: REMEMBERED // 2]:
+                del finished[old]
+
+    def _emit(self, xid: str, found: _Open, lsn: int) -> None:
+        if lsn and lsn <= self._start:
+            self._held -= len(found.changes)
+            return
+        if found.changes or (found.split and lsn):
+            self._flush_loose()
+            self._held -= len(found.changes)
+            self._events.append(Transaction(lsn, found.commit_time, _short(xid), _in_order(found)))
+            found.changes, found.places, found.moves = [], [], {}
+
+    def _hand_out_parts(self) -> None:
+        """Memory is bounded by handing out what has come, in the order in which it came: a record's changes
+        are all in one partition, so their order is kept."""
+        for xid, found in self._open.items():
+            if found.changes:
+                self._emit(xid, found, 0)
+                found.split = True
+
+    def _let_loose(self, read: Read) -> None:
+        """A change whose transaction is not told (a snapshot, a connector without transaction metadata), or
+        that comes again."""
+        xid = read.source.txId
+        short = None if xid is None or read.snapshot else xid % (1 << 32)
+        if self._loose and (short != self._loose_xid or len(self._loose) >= self._part):
+            self._flush_loose()
+        self._loose_xid = short
+        self._loose_time = read.source.ts_ms / 1000
+        self._loose.append(read.change)
+
+    def _flush_loose(self) -> None:
+        if self._loose:
+            self._events.append(Transaction(0, self._loose_time, self._loose_xid, self._loose))
+            self._loose = []
+
+
+def _short(xid: str) -> int:
+    return int(xid) % (1 << 32)
+
+
+def _in_order(found: _Open) -> list[Change]:
+    """The changes as they were made. A changed key comes as two: the old one's delete, the new one's
+    create; together they are an update that knows both."""
+    changes, places = found.changes, found.places
+    if len(found.furthest) > 1:
+        order = sorted(range(len(places)), key=places.__getitem__)
+        changes = [changes[i] for i in order]
+        places = [places[i] for i in order]
+    if not found.moves:
+        return changes
+    merged: list[Change] = []
+    before: tuple[int, str] = (0, "")
+    for change, place in zip(changes, places, strict=True):
+        moved = found.moves.get(place, "")
+        if moved == "to" and before == (place - 1, "from"):
+            old = merged.pop().old
+            change = Change(change.schema, change.table, ChangeOp.UPDATE, change.new, old)
+        merged.append(change)
+        before = (place, moved)
+    return merged

@@ -1,0 +1,194 @@
+"""The configuration of Debezium's Postgres connector for a contract, and its registration with Connect.
+
+Its settings are those of Debezium's documentation, "Debezium connector for PostgreSQL". Why each is as it
+is: docs/decisions/change-source-debezium.md.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from stores.canonical.publication import publication_name, published_tables, slot_name
+from stores.contract.model import Contract
+from stores.errors import SetupError, StoreUnavailable
+from sync.changes import tracked_columns
+from sync.sources.debezium.connect_api import PATIENCE, STORE, ConnectApi
+from sync.sources.debezium.location import KafkaLocation
+
+JSON = "org.apache.kafka.connect.json.JsonConverter"
+MARKER = "recordgate"
+"""Prefix of our own messages in the log."""
+HEARTBEAT_MS = 10_000
+RESTART = 5.0
+"""Seconds in which a connector that was started again shows whether it works."""
+SECRETS = frozenset(("database.password",))
+
+
+class Outcome(StrEnum):
+    """What `register` did."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+def debezium_slot(contract: Contract) -> str:
+    """The slot of the connector; never that of the pgoutput source."""
+    return f"{slot_name(contract)[:57]}_kafka"
+
+
+def connector_name(contract: Contract) -> str:
+    return f"recordgate-{contract.slug}"
+
+
+def connector_config(
+    contract: Contract,
+    canonical_url: str,
+    location: KafkaLocation,
+    *,
+    publication: str = "",
+    partitions: int = 1,
+    replication: int = -1,
+) -> dict[str, str]:
+    """The configuration as Connect takes it. It holds the password of canonical. `replication`: -1 is the
+    brokers' default. Raises SetupError where canonical has no address that Connect can use."""
+    at = _address(canonical_url)
+    tables = published_tables(contract)
+    columns = sorted(
+        {
+            "[.]".join(_pattern(name) for name in (t.schema, t.table, column))
+            for t in contract.types.values()
+            for column in tracked_columns(contract, t)
+        }
+    )
+    return {
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "tasks.max": "1",
+        **at,
+        "topic.prefix": location.topic_prefix,
+        "plugin.name": "pgoutput",
+        "publication.name": publication or publication_name(contract),
+        "publication.autocreate.mode": "disabled",
+        "slot.name": location.slot or debezium_slot(contract),
+        "slot.drop.on.stop": "false",
+        "snapshot.mode": "no_data",
+        "table.include.list": ",".join("[.]".join(map(_pattern, name)) for name in tables),
+        "column.include.list": ",".join(columns),
+        "message.prefix.include.list": re.escape(MARKER),
+        "provide.transaction.metadata": "true",
+        "skipped.operations": "none",
+        "skip.messages.without.change": "false",
+        "tombstones.on.delete": "true",
+        "decimal.handling.mode": "string",
+        "time.precision.mode": "microseconds",
+        "interval.handling.mode": "string",
+        "binary.handling.mode": "hex",
+        "key.converter": JSON,
+        "key.converter.schemas.enable": "false",
+        "key.converter.replace.null.with.default": "false",
+        "value.converter": JSON,
+        "value.converter.schemas.enable": "false",
+        "value.converter.replace.null.with.default": "false",
+        "extended.headers.enabled": "false",
+        "driver.options": "-c IntervalStyle=postgres -c bytea_output=hex -c extra_float_digits=3",
+        "poll.interval.ms": "10",
+        "status.update.interval.ms": "500",
+        "heartbeat.interval.ms": str(HEARTBEAT_MS),
+        "heartbeat.action.query": f"SELECT pg_logical_emit_message(true, '{MARKER}', 'heartbeat')",
+        "errors.max.retries": "-1",
+        "retriable.restart.connector.wait.ms": "1000",
+        "topic.creation.default.replication.factor": str(replication),
+        "topic.creation.default.partitions": str(partitions),
+        "topic.creation.default.cleanup.policy": "delete",
+    }
+
+
+def shown(config: Mapping[str, str]) -> dict[str, str]:
+    """The configuration for others to deploy: what is secret is left for them to fill in."""
+    return {
+        name: "${file:/run/secrets/recordgate.properties:password}" if name in SECRETS else value
+        for name, value in config.items()
+    }
+
+
+def register(connect_url: str, config: Mapping[str, str], name: str) -> Outcome:
+    """Make Connect run the connector as configured, and wait until it runs. Calling it again changes
+    nothing. Raises SetupError where Connect refuses it or the connector fails, StoreUnavailable where
+    Connect is not reached or the connector does not start in time."""
+    api = ConnectApi(connect_url, name)
+    there = api.config()
+    outcome = Outcome.UNCHANGED
+    if there is None:
+        outcome = Outcome.CREATED
+    elif there.get("connector.class") != config["connector.class"] or (
+        there.get("topic.prefix") != config["topic.prefix"]
+    ):
+        raise SetupError(
+            f"Kafka Connect has a connector {name} that is not ours",
+            hint="name another one in the setting changes: connector=NAME",
+        )
+    elif {k: v for k, v in there.items() if k != "name"} != dict(config):
+        outcome = Outcome.CHANGED
+    if outcome is not Outcome.UNCHANGED:
+        api.put_config(config)
+    wait_running(api)
+    return outcome
+
+
+def wait_running(api: ConnectApi, patience: float = PATIENCE) -> None:
+    """Wait until the connector runs; one that has failed is started again once."""
+    deadline = time.monotonic() + patience
+    restarted: float | None = None
+    while (status := api.status()).state != "RUNNING":
+        now = time.monotonic()
+        if status.state == "FAILED" and restarted is None:
+            api.restart()
+            restarted = now
+        elif status.state == "FAILED" and restarted is not None and now > restarted + RESTART:
+            raise SetupError(
+                f"connector {api.connector} has failed: {status.trace}",
+                hint="mend what it names, then run `recordgate apply` again",
+            )
+        if now > deadline:
+            raise StoreUnavailable(
+                f"connector {api.connector} does not run after {patience:.0f} s: {status.state}",
+                store=STORE,
+                hint="see the log of Kafka Connect",
+            )
+        time.sleep(0.05)
+
+
+def _pattern(name: str) -> str:
+    """A regular expression of Java that matches `name`, inside of a list with commas."""
+    return re.escape(name).replace(",", "\\,")
+
+
+def _address(canonical_url: str) -> dict[str, str]:
+    """Where the connector finds canonical: over TCP, with a password."""
+    try:
+        given = conninfo_to_dict(canonical_url)
+    except psycopg.ProgrammingError:
+        raise SetupError("the URL of canonical is not one that Postgres understands") from None
+    host = str(given.get("host") or "")
+    if not host or host.startswith(("/", "@")) or "," in host:
+        raise SetupError(
+            "the connector needs an address of canonical on the network, not a socket",
+            hint="set `postgres` to postgresql://user@host:5432/database",
+        )
+    found = {
+        "database.hostname": host,
+        "database.port": str(given.get("port") or 5432),
+        "database.user": str(given.get("user") or ""),
+        "database.password": str(given.get("password") or ""),
+        "database.dbname": str(given.get("dbname") or ""),
+    }
+    for name, ours in (("sslmode", "database.sslmode"), ("sslrootcert", "database.sslrootcert")):
+        if given.get(name):
+            found[ours] = str(given[name])
+    return found

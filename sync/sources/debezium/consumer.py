@@ -1,0 +1,451 @@
+"""Reads the topics with kafka-python in a thread of its own: decodes, assembles, hands batches to the loop.
+
+Every partition is assigned by hand; the group holds the offsets only. The thread waits when the loop does not
+keep up, and goes on committing meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from stores.errors import GapError, RecordgateError, SetupError, StoreRefused, StoreUnavailable
+from sync.changes import Event
+from sync.sources.debezium.assembly import Assembly
+from sync.sources.debezium.envelope import Poison, TableReader, payload_text, read_transaction
+from sync.sources.debezium.location import KafkaLocation
+
+log = logging.getLogger(__name__)
+
+STORE = "kafka"
+RECORDS = 2000
+"""Most records taken at once."""
+BATCHES = 4
+"""Most batches that wait for the loop."""
+POLL_MS = 100
+COMMIT_INTERVAL = 0.5
+CHECKPOINTS = 1000
+DISCOVER_WAITING, DISCOVER = 0.1, 1.0
+"""Seconds between two looks for topics that are not there yet, while changes of theirs are missing, and
+otherwise."""
+RELOAD = "the types have to be reloaded: recordgate reload"
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A message that is no change of ours."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    text: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """`position`: where the stream is once the events have been taken."""
+
+    events: list[Event]
+    position: int
+    poison: list[SetAside] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is stored with a committed offset: which topic it belongs to, whatever its name, and which
+    database."""
+
+    topic: str
+    system: str
+    lsn: int
+
+    def text(self) -> str:
+        return json.dumps({"topic": self.topic, "system": self.system, "lsn": self.lsn})
+
+    @classmethod
+    def parse(cls, text: str | None) -> Place | None:
+        try:
+            found = json.loads(text or "")
+            return cls(str(found["topic"]), str(found["system"]), int(found["lsn"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class TopicReader:
+    """One reading, from `start` to `close`. `deliver` and `fail` are called in the thread."""
+
+    def __init__(
+        self,
+        location: KafkaLocation,
+        readers: Mapping[str, TableReader],
+        transactions: str,
+        system: str,
+        resume: int | None,
+        now: Callable[[], int],
+        deliver: Callable[[Batch], None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        """`readers`: topic → its table's; `transactions`: the topic of transaction metadata; `now`: where
+        canonical's log ends."""
+        self._location = location
+        self._readers = dict(readers)
+        self._transactions = transactions
+        self._system = system
+        self._resume = resume
+        self._now = now
+        self._deliver = deliver
+        self._fail = fail
+        self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
+        self._opened: Future[None] = Future()
+        self._stop = threading.Event()
+        self._room = threading.Semaphore(BATCHES)
+        self._lock = threading.Lock()
+        """Held while records are assembled."""
+        self._books = threading.Lock()
+        """Held while checkpoints are looked at: never for long, the loop waits for it."""
+        self._checkpoints: deque[tuple[int, dict[Any, int]]] = deque()
+        self._to_commit: tuple[int, dict[Any, int]] | None = None
+        self._committed_at = 0.0
+        self._barrier: tuple[int, dict[Any, int] | None] | None = None
+        self._streaming = resume is not None
+        self._assembly = Assembly((), 0)
+        self._consumer: Any = None
+        self._first: dict[Any, int] = {}
+        """Partition → where its reading began."""
+        self._ids: dict[str, str] = {}
+        self._missing: set[str] = set()
+        self._looked = 0.0
+        self.position = 0
+        self.received_at = time.monotonic()
+        """When a record last came (monotonic seconds)."""
+        self.ignored: dict[str, int] = {}
+        """Topic → records that were of no table of the contract."""
+
+    # The outside, called from other threads ----------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect, find the places to go on from, and read. Raises as ChangeSource.open does."""
+        self._thread.start()
+        self._opened.result()
+
+    def end_of(self, xid: str) -> int | None:
+        """See Assembly.end_of."""
+        return self._assembly.end_of(xid)
+
+    def begin(self, lsn: int) -> None:
+        """After a first start: the events begin at `lsn`; what was read of before is not delivered."""
+        with self._lock:
+            self._assembly.begin(lsn)
+            with self._books:
+                self._to_commit = (lsn, dict(self._first))
+            self._streaming = True
+
+    def taken(self) -> None:
+        """The loop has taken a batch."""
+        self._room.release()
+
+    def acknowledge(self, lsn: int) -> None:
+        """Offsets up to `lsn` may be committed."""
+        with self._books:
+            while self._checkpoints and self._checkpoints[0][0] <= lsn:
+                self._to_commit = self._checkpoints.popleft()
+
+    def everything_is_there(self, lsn: int) -> None:
+        """Every record of what was committed up to `lsn` is in Kafka by now."""
+        if self._barrier is None:
+            self._barrier = (lsn, None)
+
+    @property
+    def has_transactions(self) -> bool:
+        """Whether there is a topic of transaction metadata."""
+        return self._transactions not in self._missing
+
+    def close(self) -> None:
+        """Commit what is acknowledged, and end. Safe at any time; blocks for a moment."""
+        self._stop.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(20)
+
+    # The thread --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            try:
+                self._open()
+            except BaseException as error:
+                self._opened.set_exception(translated(error))
+                return
+            self._opened.set_result(None)
+            while not self._stop.is_set():
+                self._step()
+            self._commit()
+        except BaseException as error:
+            log.debug("the reading of the topics ended", exc_info=error)
+            self._fail(translated(error))
+        finally:
+            if self._consumer is not None:
+                with suppress(Exception):
+                    self._consumer.close(autocommit=False)
+
+    def _open(self) -> None:
+        from kafka import KafkaConsumer  # type: ignore[import-untyped]
+
+        self._consumer = KafkaConsumer(
+            **self._location.client_options(),
+            group_id=self._location.group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            exclude_internal_topics=False,
+            max_poll_records=RECORDS,
+            max_partition_fetch_bytes=4 << 20,
+            metadata_max_age_ms=30_000,
+            bootstrap_timeout_ms=5000,
+            request_timeout_ms=10_000,
+        )
+        topics = self._existing()
+        partitions = self._partitions(topics)
+        self._consumer.assign(partitions)
+        if self._resume is None:
+            places = dict(self._consumer.end_offsets(partitions)) if partitions else {}
+            for partition, offset in places.items():
+                self._consumer.seek(partition, offset)
+            self._first = places
+            begin = self._now()
+        else:
+            begin = self._resume
+            self._go_on(partitions)
+        tables = {f"{r.form.schema}.{r.form.table}" for r in self._readers.values()}
+        self._assembly = Assembly(tables, begin)
+        self.position = begin
+
+    def _existing(self) -> list[str]:
+        """Those of our topics that are there; their ids are read too, which tell a topic made again."""
+        from kafka import KafkaAdminClient
+
+        wanted = {*self._readers, self._transactions}
+        there = wanted & set(self._consumer.topics())
+        self._missing = wanted - there
+        new = [topic for topic in there if topic not in self._ids]
+        if new:
+            admin = KafkaAdminClient(**self._location.client_options())
+            try:
+                for found in admin.describe_topics(new):
+                    name = found.get("name") or found.get("topic")
+                    self._ids[name] = str(found.get("topic_id", ""))
+            finally:
+                admin.close()
+        self._looked = time.monotonic()
+        return sorted(there)
+
+    def _partitions(self, topics: list[str]) -> list[Any]:
+        from kafka import TopicPartition
+
+        return [
+            TopicPartition(topic, number)
+            for topic in topics
+            for number in sorted(self._consumer.partitions_for_topic(topic) or ())
+        ]
+
+    def _go_on(self, partitions: list[Any]) -> None:
+        """Seek each partition to where the group is. Raises GapError where records are missing."""
+        consumer = self._consumer
+        ends = consumer.end_offsets(partitions)
+        starts = consumer.beginning_offsets(partitions)
+        known = {p: consumer.committed(p, metadata=True) for p in partitions}
+        if not any(known.values()):
+            raise GapError(
+                f"the consumer group {self._location.group} has no offsets: they have expired, it is"
+                " another group, or the topics were made again",
+                hint=RELOAD,
+            )
+        for partition in partitions:
+            found = known[partition]
+            if not found:  # made after our last commit
+                consumer.seek(partition, starts[partition])
+                continue
+            place = Place.parse(found.metadata)
+            if place is not None and place.topic != self._ids.get(partition.topic, ""):
+                raise GapError(f"topic {partition.topic} was made again", hint=RELOAD)
+            if place is not None and place.system != self._system:
+                raise GapError(
+                    f"the offsets of group {self._location.group} belong to another database",
+                    hint=RELOAD,
+                )
+            if not starts[partition] <= found.offset <= ends[partition]:
+                raise GapError(
+                    f"topic {partition.topic} no longer has the records from offset {found.offset} on:"
+                    f" it holds {starts[partition]} to {ends[partition]}",
+                    hint=f"keep its records longer (retention.ms); {RELOAD}",
+                )
+            consumer.seek(partition, found.offset)
+
+    def _step(self) -> None:
+        self._discover()
+        found = self._consumer.poll(timeout_ms=POLL_MS)
+        poison: list[SetAside] = []
+        if found:
+            self.received_at = time.monotonic()
+        with self._lock:
+            for partition, records in found.items():
+                self._feed(partition, records, poison)
+            self._pass_barrier()
+            if self._streaming:
+                self._hand_over(poison)
+        self._commit()
+
+    def _feed(self, partition: Any, records: list[Any], poison: list[SetAside]) -> None:
+        assembly = self._assembly
+        topic = partition.topic
+        reader = self._readers.get(topic)
+        for record in records:
+            value = record.value
+            if value is None:
+                continue  # a tombstone: its delete came before it
+            try:
+                if reader is not None:
+                    read = reader.read(value, record.headers)
+                    if read.whole_snapshot and (read.source.lsn or 0) > assembly.position:
+                        raise GapError(
+                            "the connector has read the tables anew: it had lost its place",
+                            hint=f"set its snapshot.mode to no_data; {RELOAD}",
+                        )
+                    assembly.change(read, partition, record.offset)
+                else:
+                    end = read_transaction(value)
+                    if end is not None:
+                        assembly.end(end, partition, record.offset)
+            except Poison as reason:
+                poison.append(
+                    SetAside(
+                        topic, partition.partition, record.offset, str(reason), payload_text(value)
+                    )
+                )
+
+    def _hand_over(self, poison: list[SetAside]) -> None:
+        """Give the loop what there is. Waits until it has room; commits meanwhile."""
+        assembly = self._assembly
+        events = assembly.take()
+        moved = assembly.position > self.position
+        if moved:
+            self.position = assembly.position
+            assembly.settled({p: self._consumer.position(p) for p in self._consumer.assignment()})
+            with self._books:
+                if len(self._checkpoints) >= CHECKPOINTS:
+                    self._checkpoints = deque(list(self._checkpoints)[1::2])
+                self._checkpoints.append((self.position, dict(assembly.done)))
+        if not (events or poison or moved):
+            return
+        batch = Batch(events, self.position, poison)
+        self._lock.release()
+        try:
+            while not self._room.acquire(timeout=POLL_MS / 1000):
+                if self._stop.is_set():
+                    return
+                self._commit()
+        finally:
+            self._lock.acquire()
+        self._deliver(batch)
+
+    def _pass_barrier(self) -> None:
+        if self._barrier is None:
+            return
+        lsn, ends = self._barrier
+        consumer = self._consumer
+        if ends is None:
+            if self._missing:
+                self._discover(now=True)
+            ends = dict(consumer.end_offsets(list(consumer.assignment())))
+            self._barrier = (lsn, ends)
+        if all(consumer.position(p) >= offset for p, offset in ends.items()):
+            self._barrier = None
+            self._assembly.passed(lsn, ends)
+
+    def _discover(self, *, now: bool = False) -> None:
+        """Take up topics that were not there before."""
+        if not self._missing:
+            return
+        hurry = self._assembly.waiting or not self._streaming
+        patience = DISCOVER_WAITING if hurry else DISCOVER
+        if not now and time.monotonic() - self._looked < patience:
+            return
+        before = self._missing
+        topics = self._existing()
+        if self._missing == before:
+            return
+        consumer = self._consumer
+        known = {p: consumer.position(p) for p in consumer.assignment()}
+        partitions = self._partitions(topics)
+        consumer.assign(partitions)
+        fresh = [p for p in partitions if p not in known]
+        begun = consumer.beginning_offsets(fresh) if fresh else {}
+        self._first.update(begun)
+        places = {**begun, **known}
+        for partition, offset in places.items():
+            consumer.seek(partition, offset)
+
+    def _commit(self) -> None:
+        """Commit what was acknowledged, at most each COMMIT_INTERVAL."""
+        now = time.monotonic()
+        if not self._stop.is_set() and now - self._committed_at < COMMIT_INTERVAL:
+            return
+        with self._books:
+            due, self._to_commit = self._to_commit, None
+        if due is None or not due[1]:
+            return
+        from kafka import OffsetAndMetadata
+
+        lsn, offsets = due
+        self._committed_at = now
+        self._consumer.commit(
+            {
+                partition: OffsetAndMetadata(
+                    offset, Place(self._ids.get(partition.topic, ""), self._system, lsn).text(), -1
+                )
+                for partition, offset in offsets.items()
+            }
+        )
+
+
+def translated(error: BaseException) -> BaseException:
+    """kafka-python's error as one of ours."""
+    from kafka import errors
+
+    if isinstance(error, RecordgateError) or not isinstance(error, Exception):
+        return error
+    if isinstance(error, errors.OffsetOutOfRangeError | errors.NoOffsetForPartitionError):
+        return GapError(
+            "records that were not read yet have been removed from a topic", hint=RELOAD
+        )
+    if isinstance(error, errors.UnknownTopicOrPartitionError | errors.UnknownTopicIdError):
+        return GapError("a topic was removed while it was read", hint=RELOAD)
+    if isinstance(
+        error,
+        errors.AuthorizationError
+        | errors.SaslAuthenticationFailedError
+        | errors.UnsupportedSaslMechanismError
+        | errors.KafkaConfigurationError,
+    ):
+        return SetupError(
+            f"Kafka refuses us: {type(error).__name__}",
+            hint="check user, password and rights: read on the topics and the group",
+        )
+    if isinstance(error, errors.KafkaError | OSError | TimeoutError):
+        return StoreUnavailable(
+            f"Kafka is not reached: {type(error).__name__}",
+            store=STORE,
+            hint="are the brokers running, at the address that the setting changes names?",
+        )
+    refused = StoreRefused(f"reading from Kafka failed: {type(error).__name__}", store=STORE)
+    refused.__cause__ = error
+    return refused

@@ -1,0 +1,362 @@
+"""Decodes Debezium's messages, as the JSON converter writes them with or without a schema. Pure.
+
+A reader is made for each table: it decodes into structs that have the tracked columns only, so the rest of a
+message is skipped and never becomes an object. Formats: Debezium's documentation, "Data change events" and
+"Transaction metadata" of the Postgres connector.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import UNSET
+
+from sync.changes import NOTHING, Change, ChangeOp
+from sync.sources.debezium import texts
+from sync.sources.debezium.tables import TableForm
+from sync.sources.debezium.texts import UNAVAILABLE, ColumnType, Modes, Text, text_of
+
+CONNECTOR = "postgresql"
+OLD_KEY, NEW_KEY = "__debezium.oldkey", "__debezium.newkey"
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+
+class Poison(ValueError):
+    """A message that is no change of ours, with the reason; it is set aside."""
+
+
+class Source(msgspec.Struct, gc=False):
+    connector: str
+    schema: str = ""
+    table: str = ""
+    ts_ms: int = 0
+    txId: int | None = None
+    lsn: int | None = None
+    snapshot: Any = None
+
+
+class TransactionPart(msgspec.Struct, gc=False):
+    """`id` is "xid:lsn"; the part behind the colon differs from change to change."""
+
+    id: str
+    total_order: int
+
+
+class Count(msgspec.Struct, gc=False):
+    data_collection: str
+    event_count: int
+
+
+class TransactionMark(msgspec.Struct, gc=False):
+    """A message of the transaction topic. Of an END, `id` ends with the end of the commit record."""
+
+    status: str
+    id: str
+    ts_ms: int = 0
+    data_collections: list[Count] | None = None
+
+
+class _WithSchema(msgspec.Struct, gc=False):
+    payload: msgspec.Raw
+    schema: msgspec.Raw | None = None
+
+
+class Read(msgspec.Struct, gc=False):
+    """What a message says. `part`: of which transaction, None where the connector does not tell.
+    `moved`: "from" or "to" where it is one half of a changed key."""
+
+    change: Change
+    source: Source
+    part: TransactionPart | None
+    moved: str = ""
+
+    @property
+    def snapshot(self) -> bool:
+        """It was read from the table, not from the log."""
+        return self.source.snapshot not in (None, False, "false")
+
+    @property
+    def whole_snapshot(self) -> bool:
+        """And it is part of a reading of all tables, as the connector does it where it has lost its place."""
+        return self.snapshot and self.source.snapshot != "incremental"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A transaction is complete once `counts` changes of the tables have come."""
+
+    xid: str
+    lsn: int
+    commit_time: float
+    counts: Mapping[str, int]
+
+
+_decode_mark = msgspec.json.Decoder(TransactionMark).decode
+_decode_wrapped = msgspec.json.Decoder(_WithSchema).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+def read_transaction(value: bytes) -> End | None:
+    """A message of the transaction topic; None for a BEGIN. Raises Poison."""
+    try:
+        mark = _decode_mark(unwrapped(value)[0])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Poison(f"not transaction metadata: {error}") from None
+    if mark.status != "END":
+        return None
+    xid, colon, lsn = mark.id.partition(":")
+    if not colon or not xid.isdigit() or not lsn.isdigit():
+        raise Poison("the id of a transaction is not of the Postgres connector")
+    counts = {c.data_collection: c.event_count for c in mark.data_collections or ()}
+    return End(xid, int(lsn), mark.ts_ms / 1000, counts)
+
+
+_HEAD = re.compile(rb'\s*\{\s*"(?:schema|payload)"\s*:')
+
+
+def unwrapped(value: bytes) -> tuple[bytes | msgspec.Raw, bytes]:
+    """The payload of a message, and its schema as it stands there, empty where it has none."""
+    if value.startswith((b'{"before":', b'{"status":', b'{"after":')) or not _HEAD.match(value):
+        return value, b""
+    found = _decode_wrapped(value)
+    return found.payload, bytes(found.schema or b"")
+
+
+class TableReader:
+    """Reads the messages of one table's topic."""
+
+    def __init__(self, form: TableForm, modes: Modes) -> None:
+        self.form = form
+        self._modes = modes
+        self._columns = [c for c in form.tracked if c in form.types]
+        self._make()
+
+    def _make(self) -> None:
+        row: Any = msgspec.defstruct(
+            "Row",
+            [(f"f{i}", Any, UNSET) for i in range(len(self._columns))],
+            rename={f"f{i}": column for i, column in enumerate(self._columns)},
+            gc=False,
+        )
+        envelope: Any = msgspec.defstruct(
+            "Envelope",
+            [
+                ("op", str),
+                ("source", Source),
+                ("before", row | None, None),
+                ("after", row | None, None),
+                ("transaction", TransactionPart | None, None),
+            ],
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(envelope).decode
+        self._decode_key = msgspec.json.Decoder(row).decode
+        self._row = row_function(self._columns, self.form.types, self._modes)
+        # Types as a schema that came with a message says them; the last schema is the usual one.
+        self._schema = b""
+        self._schema_row = self._row
+
+    def read(self, value: bytes, headers: Headers) -> Read:
+        """Raises Poison."""
+        try:
+            payload, schema = unwrapped(value)
+            found = self._decode(payload)
+            row = self._row if not schema else self._row_of(schema)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Poison(_reason(value, error)) from None
+        source = found.source
+        if source.connector != CONNECTOR:
+            raise Poison(f"an envelope of the connector {source.connector[:40]!r}")
+        form = self.form
+        if source.table != form.table or source.schema != form.schema:
+            raise Poison("a change of another table than the topic's")
+        try:
+            return self._change(found, source, row, headers)
+        except Poison:
+            raise
+        except (ValueError, TypeError, KeyError, OverflowError, ArithmeticError) as error:
+            raise Poison(f"a value that is not of its column's type: {error}") from None
+
+    def _change(
+        self,
+        found: Any,
+        source: Source,
+        row: Callable[[Any], dict[str, str | None]],
+        headers: Headers,
+    ) -> Read:
+        op, form = found.op, self.form
+        if op == "t":
+            return Read(
+                Change(form.schema, form.table, ChangeOp.TRUNCATE), source, found.transaction
+            )
+        if op == "d":
+            if found.before is None:
+                raise Poison("a delete without the row before")
+            change = Change(
+                form.schema, form.table, ChangeOp.DELETE, NOTHING, self._believed(row(found.before))
+            )
+            moved = "from" if headers and _header(headers, NEW_KEY) is not None else ""
+            return Read(change, source, found.transaction, moved)
+        if found.after is None or op not in ("c", "u", "r"):
+            raise Poison(f"an operation {op[:20]!r} that is not known, or has no row")
+        new = row(found.after)
+        old: Mapping[str, str | None] = NOTHING
+        kind = ChangeOp.UPDATE if op == "u" else ChangeOp.INSERT
+        if found.before is not None:
+            before = row(found.before)
+            if len(new) < len(self._columns):
+                # What was not sent did not change: it is what it was.
+                sent = new
+                new = {**before}
+                new.update(sent)
+                new = {k: v for k, v in new.items() if v is not None or k in sent}
+            old = self._believed(before)
+        moved = ""
+        if headers and op == "c":
+            key = _header(headers, OLD_KEY)
+            if key is not None:
+                moved, kind = "to", ChangeOp.UPDATE
+                old = self._key(key, row)
+        return Read(
+            Change(form.schema, form.table, kind, new, old), source, found.transaction, moved
+        )
+
+    def _key(
+        self, header: bytes, row: Callable[[Any], dict[str, str | None]]
+    ) -> dict[str, str | None]:
+        try:
+            found = row(self._decode_key(unwrapped(header)[0]))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Poison(f"the header {OLD_KEY} is no key") from None
+        return {name: value for name, value in found.items() if name in self.form.key}
+
+    def _believed(self, before: dict[str, str | None]) -> dict[str, str | None]:
+        """Without the columns that were not in the log: the connector pads them."""
+        old = self.form.old
+        if old is None:
+            return before
+        return {name: value for name, value in before.items() if name in old}
+
+    def _row_of(self, schema: bytes) -> Callable[[Any], dict[str, str | None]]:
+        if schema != self._schema:
+            forms = schema_texts(_decode_any(schema), self._columns, self.form.types, self._modes)
+            self._schema_row = row_function(self._columns, self.form.types, self._modes, forms)
+            self._schema = schema
+        return self._schema_row
+
+
+def row_function(
+    columns: Sequence[str],
+    types: Mapping[str, ColumnType],
+    modes: Modes,
+    forms: Mapping[str, Text] | None = None,
+) -> Callable[[Any], dict[str, str | None]]:
+    """A generated function from a row's struct to the texts of its columns; what was not sent is left out.
+    Nothing of the table gets into its source but the `repr` of column names. `forms` are used instead of
+    what the type asks for."""
+    forms = forms or {}
+    scope: dict[str, Any] = {"UNSET": UNSET, "UNAVAILABLE": UNAVAILABLE}
+    lines = ["def row(r):", " d = {}"]
+    for i, column in enumerate(columns):
+        kind = types[column]
+        text = forms.get(column) or text_of(kind, modes)
+        scope[f"t{i}"] = text
+        lines.append(f" v = r.f{i}")
+        if text is texts.plain:
+            lines += [
+                " c = v.__class__",
+                f" if c is int: d[{column!r}] = int_text(v)",
+                " elif c is str:",
+                f"  if v not in UNAVAILABLE: d[{column!r}] = v",
+                f" elif v is None: d[{column!r}] = None",
+                f" elif v is not UNSET: d[{column!r}] = t{i}(v)",
+            ]
+        else:
+            lines += [
+                f" if v is None: d[{column!r}] = None",
+                " elif v is not UNSET and not (v.__class__ is str and v in UNAVAILABLE):",
+                f"  d[{column!r}] = t{i}(v)",
+            ]
+    scope["int_text"] = int.__repr__
+    exec(
+        compile("\n".join([*lines, " return d"]), f"<row of {len(columns)} columns>", "exec"), scope
+    )
+    return scope["row"]  # type: ignore[no-any-return]
+
+
+_TIME_UNITS = {
+    "io.debezium.time.Timestamp": "connect",
+    "org.apache.kafka.connect.data.Timestamp": "connect",
+    "io.debezium.time.MicroTimestamp": "microseconds",
+    "io.debezium.time.NanoTimestamp": "nanoseconds",
+    "io.debezium.time.Time": "connect",
+    "org.apache.kafka.connect.data.Time": "connect",
+    "io.debezium.time.MicroTime": "microseconds",
+    "io.debezium.time.NanoTime": "nanoseconds",
+}
+_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+
+
+def schema_texts(
+    schema: Any, columns: Iterable[str], types: Mapping[str, ColumnType], modes: Modes
+) -> dict[str, Text]:
+    """The text functions of the columns whose type a message's own schema tells more exactly."""
+    try:
+        fields = {f["field"]: f for f in schema["fields"]}
+        row = fields.get("after") or fields["before"]
+        described = {f["field"]: f for f in row["fields"]}
+    except (KeyError, TypeError):
+        raise Poison("the schema of a message is not of an envelope") from None
+    found: dict[str, Text] = {}
+    for column in columns:
+        field, kind = described.get(column), types[column]
+        if field is None:
+            continue
+        name = field.get("name") or ""
+        if name in _TIME_UNITS:
+            found[column] = text_of(kind, replace(modes, time=_TIME_UNITS[name]))
+        elif name == _DECIMAL:
+            scale = int(field.get("parameters", {}).get("scale", 0))
+            numeric = ColumnType(kind.oid, ((1000 << 16) | (scale & 0x7FF)) + 4)
+            found[column] = text_of(numeric, replace(modes, decimal="precise"))
+        elif kind.oid == texts.NUMERIC and field.get("type") in ("string", "double"):
+            decimal = "string" if field["type"] == "string" else "double"
+            found[column] = text_of(kind, replace(modes, decimal=decimal))
+        elif kind.oid == texts.BYTEA and field.get("type") == "bytes":
+            found[column] = text_of(kind, replace(modes, binary="bytes"))
+    return found
+
+
+def _header(headers: Headers, name: str) -> bytes | None:
+    for header, value in headers:
+        if header == name:
+            return value
+    return None
+
+
+def _reason(value: bytes, error: Exception) -> str:
+    try:
+        found = _decode_any(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "not JSON"
+    if isinstance(found, dict):
+        found = found.get("payload", found)
+    if isinstance(found, dict) and "source" in found and "op" in found:
+        connector = found["source"].get("connector") if isinstance(found["source"], dict) else None
+        if connector not in (None, CONNECTOR):
+            return f"an envelope of the connector {str(connector)[:40]!r}"
+        return f"not an envelope as the connector writes it: {error}"
+    return "JSON, but no envelope of a change"
+
+
+def payload_text(value: bytes, limit: int = 2000) -> str:
+    """A message that is set aside, for people: its beginning as text, or in base64."""
+    try:
+        return value[:limit].decode("utf-8", errors="strict")
+    except UnicodeDecodeError:
+        return "base64:" + base64.b64encode(value[:limit]).decode()
