@@ -21,6 +21,7 @@ CITIES = 234_908
 COUNTRIES = 252
 LEFT_OUT = 1_000
 CHANGED = 500
+MANY = 50_000
 
 DOCUMENT = "query($id: ID!) { city(id: $id) { geonameid name population country { name } } }"
 SEARCH = (
@@ -206,7 +207,7 @@ class Tour:
 
     def replace(self) -> str:
         changed = self.stage.folder / "data" / "cities-changed.csv"
-        write_changed(self.stage.data.cities, changed)
+        write_changed(self.stage.data.cities, changed, left_out=LEFT_OUT, changed=CHANGED)
         refused = self.commands.run(
             "import", "city", str(changed), "--mode", "replace", "--max-deletes", "10", expect=(1,)
         )
@@ -256,17 +257,23 @@ class Tour:
         return f"generation {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
 
     def kill_worker(self) -> str:
-        halfway = threading.Timer(0.7, lambda: self.commands.kill(self.worker))
-        halfway.start()
-        report = self._import("city", self.stage.data.cities, "--mode", "replace")
-        halfway.join()
+        many = self.stage.folder / "data" / "cities-many-changed.csv"
+        write_changed(self.stage.data.cities, many, left_out=0, changed=MANY)
+        report = self._import("city", many)
+        target = self._committed()
+        self.commands.kill(self.worker)
+        seen = self._watermarks()
+        must(any(lsn < target for lsn in seen.values()), "the worker was done before it was killed")
         answer = self.client.query(CANONICAL, {"id": PARIS})
         must(answer.store("cities") == "canonical" and not answer.errors, f"{answer.errors}")
         self.worker = self._start_worker()
         self._wait_for_sync()
         self._all_there(CITIES)
-        touched = report["inserted"] + report["updated"] + report["deleted"]
-        return f"{touched:,} changes under way; back with all {CITIES:,} in both stores"
+        touched = report["inserted"] + report["updated"]
+        behind = ", ".join(f"{name} {max(0, target - lsn):,} B" for name, lsn in seen.items())
+        return (
+            f"killed with {touched:,} changes under way ({behind} behind); all {CITIES:,} in both"
+        )
 
     def verify(self) -> str:
         report = self.commands.run("verify").output
@@ -292,19 +299,24 @@ class Tour:
     def _start_worker(self) -> Any:
         return self.commands.start("sync", log=self.stage.log("worker"))
 
+    def _committed(self) -> int:
+        """Canonical's position now."""
+        return int(self.commands.run("status").output["canonical"]["lsnBytes"])
+
+    def _watermarks(self) -> dict[str, int]:
+        """How far readers of each store see; -1 before the first load."""
+        stores = self.client.get("/console/state")["stores"]
+        return {
+            name: parse_lsn(stores[name]["watermark"]) if stores[name].get("watermark") else -1
+            for name in ("documents", "search")
+        }
+
     def _wait_for_sync(self, timeout: float = 240) -> None:
         """Wait until each store's readers see what is committed now."""
-        target = self.commands.run("status").output["canonical"]["lsnBytes"]
+        target = self._committed()
         deadline = time.monotonic() + timeout
-        while True:
-            state = self.client.get("/console/state")["stores"]
-            seen = {name: state[name] for name in ("documents", "search")}
-            if all(
-                s.get("watermark") and s["generations"] and parse_lsn(s["watermark"]) >= target
-                for s in seen.values()
-            ):
-                return
-            must(time.monotonic() < deadline, f"stores lag after {timeout:.0f} s: {seen}")
+        while min((seen := self._watermarks()).values()) < target:
+            must(time.monotonic() < deadline, f"{seen} of {target} after {timeout:.0f} s")
             time.sleep(0.1)
 
     def _paris_everywhere(self) -> dict[str, int | None]:
@@ -338,8 +350,9 @@ class Tour:
         must(set(counts.values()) == {cities}, f"{counts}, expected {cities}")
 
 
-def write_changed(source: Path, target: Path) -> None:
-    """`source` without its first LEFT_OUT cities but Paris, and CHANGED others with one inhabitant more."""
+def write_changed(source: Path, target: Path, *, left_out: int, changed: int) -> None:
+    """`source` without its first `left_out` cities, and the `changed` next ones with one inhabitant more;
+    Paris stays as it is."""
     with (
         source.open(newline="", encoding="utf-8") as file,
         target.open("w", newline="", encoding="utf-8") as out,
@@ -348,13 +361,12 @@ def write_changed(source: Path, target: Path) -> None:
         header = next(reader)
         writer.writerow(header)
         population, key = header.index("population"), header.index("geonameid")
-        left_out = changed = 0
+        seen = 0
         for row in reader:
             if row[key] != str(PARIS):
-                if left_out < LEFT_OUT:
-                    left_out += 1
+                seen += 1
+                if seen <= left_out:
                     continue
-                if changed < CHANGED:
+                if seen <= left_out + changed:
                     row[population] = str(int(row[population]) + 1)
-                    changed += 1
             writer.writerow(row)
