@@ -5,6 +5,7 @@ books, an index with the position.
     PREFIX-CONTRACT-TYPE               alias of the active generation, without tombstones
     PREFIX-CONTRACT-TYPE-NUMBER        the index of a generation
     PREFIX-CONTRACT-TYPE-NUMBER-write  its alias for writes: a bulk that requires an alias never makes an index
+    PREFIX-CONTRACT-TYPE-NUMBER-used   an alias that says that it has been active
 
 `_meta.recordgate` in each mapping says whose the index is. What does not say so is somebody else's: it is
 never written to and never deleted.
@@ -67,6 +68,10 @@ class Index:
 
 def write_alias(index: str) -> str:
     return f"{index}-write"
+
+
+def used_alias(index: str) -> str:
+    return f"{index}-used"
 
 
 class Generations:
@@ -201,7 +206,7 @@ class Generations:
             str(meta["shape"]),
             frozenset(meta["marks"]),
             int(body["settings"]["index"]["number_of_shards"]),
-            bool(meta.get("was_active")),
+            used_alias(name) in body.get("aliases", {}),
             self.alias(type_name) in body.get("aliases", {}),
         )
 
@@ -274,7 +279,7 @@ class Generations:
             raise refused(f"the index {name} is not taken ({kind})")
 
     async def activate(self, type_name: str, number: int) -> None:
-        """Settings of an index that is read, then the alias in one step, then the note of it."""
+        """Settings of an index that is read, then the aliases in one step."""
         everything = await self.all(type_name)
         new = next((i for i in everything if i.number == number), None)
         if new is None:
@@ -293,37 +298,27 @@ class Generations:
         holders = await self._holders(alias)
         if holders - {i.name for i in everything}:
             raise self._foreign(alias)
-        for old in everything:
-            if old.active and not old.was_active:  # we died before the note of it
-                await self._note_active(old)
-        if holders != {new.name}:
-            actions: list[dict[str, Any]] = [
-                {"remove": {"index": name, "alias": alias, "must_exist": True}}
-                for name in sorted(holders - {new.name})
-            ]
-            actions.append({"add": {"index": new.name, "alias": alias, "filter": LIVE}})
-            answer = await self._http.send(
-                "POST", "/_aliases", {"actions": actions}, seconds=ADMIN_SECONDS, allow=(400, 404)
-            )
-            if answer.status == 400:
-                raise self._foreign(alias)
-            if answer.status == 404:
-                raise unavailable("the alias changed at the same moment", retry_after=1.0)
-        if not new.was_active:
-            await self._note_active(new)
+        if holders == {new.name}:
+            return
+        actions: list[dict[str, Any]] = [
+            {"remove": {"index": name, "alias": alias, "must_exist": True}}
+            for name in sorted(holders)
+        ]
+        actions += [
+            {"add": {"index": new.name, "alias": alias, "filter": LIVE}},
+            {"add": {"index": new.name, "alias": used_alias(new.name)}},
+        ]
+        answer = await self._http.send(
+            "POST", "/_aliases", {"actions": actions}, seconds=ADMIN_SECONDS, allow=(400, 404)
+        )
+        if answer.status == 400:
+            raise self._foreign(alias)
+        if answer.status == 404:
+            raise unavailable("the alias changed at the same moment", retry_after=1.0)
 
     async def _holders(self, alias: str) -> set[str]:
         answer = await self._http.send("GET", path("_alias", alias), allow=(404,))
         return set(answer.body) if answer.status == 200 else set()
-
-    async def _note_active(self, index: Index) -> None:
-        """`_meta` is replaced as a whole, so what it holds is read and written back."""
-        answer = await self._http.send("GET", path(index.name, "_mapping"))
-        meta = answer.body[index.name]["mappings"]["_meta"]
-        meta["recordgate"]["was_active"] = True
-        await self._http.send(
-            "PUT", path(index.name, "_mapping"), {"_meta": meta}, seconds=ADMIN_SECONDS
-        )
 
     async def drop(self, type_name: str, number: int) -> None:
         index = next((i for i in await self.all(type_name) if i.number == number), None)

@@ -2,7 +2,8 @@
 
 A word matches where it stands, or within the edits that `edit_distance.allowed` forgives (Elasticsearch's
 AUTO:3,8 is the same). A match as typed outranks a forgiven one, and a value that is the whole query text
-outranks one that holds it. Of one or two words all must match, of more three quarters.
+outranks one that holds it. Of one or two words all must match, of more three quarters; the stop words of a
+searched property's language need not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ TIE_BREAKER = 0.2
 """What the other properties that match add to the best one's score."""
 WHOLE_WEIGHT = 25.0
 """More than any match of one word: 1 and BM25's rarity, which is below 22 for a billion of records."""
+LONGEST_MISSPELLED = 60
+"""Characters of a word: the automata of longer ones trip the server's circuit breakers."""
 
 Silent = Mapping[str, Collection[str]]
 """For each analyzer, the words of which it leaves nothing: stop words."""
@@ -51,17 +54,25 @@ def text_query(
     boosts = [f.prop.search.boost for f in fields if f.prop.search.boost > 0] or [1.0]
     low, high = min(boosts), max(boosts)
     clauses: list[Query] = []
+    stop_words: list[Query] = []
     for phrase in phrases:
         ways: list[Query] = []
+        stopped = False
         for field in fields:
-            if field.whole_text or _silent(field, phrase, silent):
+            if field.whole_text:
+                continue
+            if _silent(field, phrase, silent):
+                stopped = True
                 continue
             boost = max(field.prop.search.boost / low, 1.0)
             ways.append(_exact(field, phrase, boost))
-            if fuzzy and len(phrase.words) == 1 and allowed(phrase.words[0]):
+            if fuzzy and len(phrase.words) == 1 and _may_be_misspelled(phrase.words[0]):
                 ways.append(_forgiven(field, phrase, FUZZY_WEIGHT * boost * low / high))
         if ways:
-            clauses.append({"dis_max": {"queries": ways, "tie_breaker": TIE_BREAKER}})
+            kind = stop_words if stopped else clauses
+            kind.append({"dis_max": {"queries": ways, "tie_breaker": TIE_BREAKER}})
+    if not clauses:
+        clauses, stop_words = stop_words, []
     wholes = [q for f in fields for q in _whole(f, text, low, high, len(phrases))]
     if len(wholes) > 1:
         wholes = [{"dis_max": {"queries": wholes}}]
@@ -69,14 +80,21 @@ def text_query(
     if clauses:
         needed = len(clauses) if len(clauses) <= 2 else math.ceil(len(clauses) * 0.75)
         words = {"bool": {"should": clauses, "minimum_should_match": needed}}
+        if stop_words:
+            words = {"bool": {"must": [words], "should": stop_words}}
     parts = [*wholes, *([words] if words else [])]
-    marking = {"bool": {"should": clauses, "minimum_should_match": 1}} if clauses else None
+    marks = [*clauses, *stop_words]
+    marking = {"bool": {"should": marks, "minimum_should_match": 1}} if marks else None
     return TextQuery(any_of(parts) if parts else None, marking, phrases)
 
 
 def _silent(field: Field, phrase: Phrase, silent: Silent) -> bool:
     stopped = silent.get(field.prop.search.analyzer, ())
     return all(word in stopped for word in phrase.words)
+
+
+def _may_be_misspelled(word: str) -> bool:
+    return bool(allowed(word)) and len(word) <= LONGEST_MISSPELLED
 
 
 def _exact(field: Field, phrase: Phrase, boost: float) -> Query:

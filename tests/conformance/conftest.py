@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ def _place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if reason:
         pytest.skip(f"{backend.name} lacks this: {reason}")
     server = request.getfixturevalue(backend.server) if backend.server else ""
-    return Place(backend, tmp_path, server)
+    place = Place(backend, tmp_path, server)
+    if backend.remove is not None:
+        request.addfinalizer(partial(backend.remove, place.url))
+    return place
 
 
 def _rows(role: str | None) -> list[object]:

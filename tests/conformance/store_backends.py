@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from stores.contract.model import Contract
 from stores.protocols import DocumentStore, Outcome, Position, SearchStore, Store, Write
 from stores.registry import open_store
 from tests.conformance.store_contract import CONTRACT
+from tests.servers import remove_elasticsearch_indexes
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ class Backend:
     """Its data is a folder of this machine: one writing process, files that can be damaged."""
     lacks: dict[str, str] = field(default_factory=dict)
     server: str = ""
+    remove: Callable[[str], None] | None = None
+    """Removes what a test has left at a URL."""
 
 
 _MONGODB_LACKS = {
@@ -58,6 +61,7 @@ BACKENDS = (
             "one writer": "versions alone decide; two writers do no harm",
         },
         server="elasticsearch_url",
+        remove=remove_elasticsearch_indexes,
     ),
     Backend(
         "mongodb",
