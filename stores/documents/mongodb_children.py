@@ -3,14 +3,17 @@
 One round trip: an aggregate with a `$lookup` for each parent, each served by the index of the foreign key
 followed by the key, so it stops at its limit. It starts at the collection's marker: no row at all
 means that readers may no longer read there. A server that plans no queries (it cannot even explain
-one) would pass over the collection for each parent; it is asked for one pass for all of them.
+one) would pass over the collection for each parent; it is asked for one pass for all of them, which
+gives the keys, and then for the documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from bson.decimal128 import Decimal128
 from pymongo.asynchronous.collection import AsyncCollection
 
 from stores.contract.model import RecordType
@@ -83,11 +86,39 @@ def matching(names: Sequence[str], parents: Sequence[Values]) -> dict[str, Any]:
 
 def totals(names: Sequence[str], parents: Sequence[Values]) -> Pipeline:
     """Rows {_id: {f0: …}, n}: how many children each parent has; none for one without."""
-    group = {f"f{n}": f"${path(name)}" for n, name in enumerate(names)}
-    return [{"$match": matching(names, parents)}, {"$group": {"_id": group, "n": {"$sum": 1}}}]
+    return [
+        {"$match": matching(names, parents)},
+        {"$group": {"_id": _own(names), "n": {"$sum": 1}}},
+    ]
+
+
+def by_pass(
+    record_type: RecordType, names: Sequence[str], parents: Sequence[Values], limit: int
+) -> Pipeline:
+    """Rows {_id: {f0: …}, n, keys}: `totals`, and the first children's keys in order."""
+    return [
+        {"$match": matching(names, parents)},
+        {"$sort": dict(key_order(record_type))},
+        {"$group": {"_id": _own(names), "n": {"$sum": 1}, "keys": {"$push": "$_id"}}},
+        {"$project": {"n": 1, "keys": {"$slice": ["$keys", limit]}}},
+    ]
+
+
+def _own(names: Sequence[str]) -> dict[str, str]:
+    return {f"f{n}": f"${path(name)}" for n, name in enumerate(names)}
 
 
 # Reading -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Page:
+    """What is read of one parent."""
+
+    values: Values
+    """As they stand in documents."""
+    documents: list[bytes] = field(default_factory=list)
+    total: int = 0
 
 
 async def read_children(
@@ -100,71 +131,80 @@ async def read_children(
 ) -> dict[Values, Children]:
     """The answer to `query`. `bound`: each of its values → the same as it stands in documents. Raises
     Moved."""
-    names = query.properties
     # Nothing equals a missing value.
-    parents = list(dict.fromkeys(v for v in bound.values() if None not in v))
-    pages: dict[Values, list[bytes]] = {p: [] for p in parents}
-    if parents and query.limit > 0:
-        if uses_indexes:
-            await _look_up(collection, record_type, names, parents, query.limit, pages)
-        else:
-            await _pass_over(collection, record_type, names, parents, query.limit, pages)
-    counts: dict[Values, int] = {}
-    if query.count:
-        full = [p for p in parents if len(pages[p]) >= query.limit]
-        counts = {p: len(pages[p]) for p in parents} | dict.fromkeys(full, 0)
-        if full:
-            async for row in await collection.aggregate(totals(names, full)):
-                counts[_values(row["_id"], len(names))] = row["n"]
-    return {
-        values: Children(pages.get(b, []), counts.get(b, 0) if query.count else None)
-        for values, b in bound.items()
-    }
+    pages = {_hashable(b): _Page(b) for b in bound.values() if None not in b}
+    if pages and uses_indexes:
+        await _look_up(collection, record_type, query, pages)
+    elif pages:
+        await _pass_over(collection, record_type, query, pages)
+    nothing = _Page(())
+    answer: dict[Values, Children] = {}
+    for values, b in bound.items():
+        page = nothing if None in b else pages[_hashable(b)]
+        answer[values] = Children(page.documents, page.total if query.count else None)
+    return answer
 
 
 async def _look_up(
     collection: Collection,
     record_type: RecordType,
-    names: Sequence[str],
-    parents: Sequence[Values],
-    limit: int,
-    pages: dict[Values, list[bytes]],
+    query: ChildrenQuery,
+    pages: Mapping[Values, _Page],
 ) -> None:
-    pipeline = by_lookup(collection.name, record_type, names, parents, limit)
+    places = list(pages.values())
+    parents = [page.values for page in places]
+    pipeline = by_lookup(
+        collection.name, record_type, query.properties, parents, max(1, query.limit)
+    )
     readable = False
     async for row in await collection.aggregate(pipeline):
         readable = True
         if (child := row.get("child")) is not None:
-            pages[parents[row["i"]]].append(document_bytes(child))
+            page = places[row["i"]]
+            page.total += 1
+            if query.limit > 0:
+                page.documents.append(document_bytes(child))
     if not readable:
         raise Moved
+    full = [page.values for page in places if page.total >= max(1, query.limit)]
+    if query.count and full:
+        async for row in await collection.aggregate(totals(query.properties, full)):
+            pages[_group(row)].total = row["n"]
 
 
 async def _pass_over(
     collection: Collection,
     record_type: RecordType,
-    names: Sequence[str],
-    parents: Sequence[Values],
-    limit: int,
-    pages: dict[Values, list[bytes]],
+    query: ChildrenQuery,
+    pages: Mapping[Values, _Page],
 ) -> None:
-    """The marker has nothing where the order looks, so it comes first."""
-    wanted = {"$or": [{"_id": MARKER}, matching(names, parents)]}
-    cursor = collection.find(wanted, sort=key_order(record_type))
-    if len(parents) == 1:
-        cursor = cursor.limit(limit + 1)
+    parents = [page.values for page in pages.values()]
+    pipeline = by_pass(record_type, query.properties, parents, max(1, query.limit))
+    keys: dict[Values, list[str]] = {}
+    async for row in await collection.aggregate(pipeline):
+        group = _group(row)
+        if group in pages:
+            pages[group].total = row["n"]
+            keys[group] = row["keys"][: query.limit]
+    wanted = [MARKER, *(key for some in keys.values() for key in some)]
     readable = False
-    async for found in cursor:
+    documents: dict[str, bytes] = {}
+    async for found in collection.find({"_id": {"$in": wanted}}):
         if found["_id"] == MARKER:
             readable = found["active"]
-            continue
-        document = found["doc"]
-        page = pages.get(tuple(document[n] for n in names))
-        if page is not None and len(page) < limit:
-            page.append(document_bytes(found))
+        elif "at" not in found:
+            documents[found["_id"]] = document_bytes(found)
     if not readable:
         raise Moved
+    for group, some in keys.items():
+        pages[group].documents = [documents[key] for key in some if key in documents]
 
 
-def _values(row: Mapping[str, Any], length: int) -> Values:
-    return tuple(row[f"f{n}"] for n in range(length))
+def _group(row: Mapping[str, Any]) -> Values:
+    values: Mapping[str, Any] = row["_id"]
+    return _hashable(tuple(values[f"f{n}"] for n in range(len(values))))
+
+
+def _hashable(values: Values) -> Values:
+    """Equal for values that MongoDB finds equal."""
+    return tuple(v.to_decimal() if isinstance(v, Decimal128) else v for v in values)

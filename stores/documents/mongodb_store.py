@@ -64,6 +64,9 @@ from stores.write_checks import check_key
 HEALTH_SECONDS = 2.0
 READ_SECONDS = 5.0
 WRITE_CONCERN_MS = 20_000
+PART = 500
+AT_ONCE = 2
+"""Writes of one bulk, and bulks under way: one is encoded while another is written."""
 GET_KEYS = 1000
 """Keys of one `$in`."""
 _TRIES = 5
@@ -383,26 +386,52 @@ class MongodbStore:
 
         async def work() -> list[Verdict]:
             row = (await self._books()).find(type_name, generation)
-            verdicts, places, operations = await asyncio.to_thread(_operations, form, writes)
-            if operations:
-                # Whatever its number and size: the driver splits it as the server says.
-                try:
-                    await self._collection(row.collection).bulk_write(operations, ordered=False)
-                except BulkWriteError as error:
-                    self._judge(error, verdicts, places)
+            collection = self._collection(row.collection)
+            turn = asyncio.Semaphore(AT_ONCE)
+
+            async def part(start: int) -> list[Verdict]:
+                async with turn:
+                    some = writes[start : start + PART]
+                    taken = await asyncio.to_thread(_operations, form, some)
+                    return await self._send(collection, *taken)
+
+            parts = [part(start) for start in range(0, len(writes), PART)]
+            verdicts: list[Verdict] = []
+            # All of them end before the call does, also where one fails.
+            for found in await asyncio.gather(*parts, return_exceptions=True):
+                if isinstance(found, BaseException):
+                    raise found
+                verdicts += found
             return verdicts
 
         return await self._write(work)
 
-    def _judge(self, error: BulkWriteError, verdicts: list[Verdict], places: Sequence[int]) -> None:
-        """Enter the verdicts on what was not taken. Raises where it is not about single writes."""
-        details = error.details
-        for one in details.get("writeConcernErrors") or ():
-            raise translate(OperationFailure("", one.get("code")), self._address.where)
-        for one in details.get("writeErrors") or ():
-            if refuses_all(one):
-                raise translate(OperationFailure("", one.get("code")), self._address.where)
-            verdicts[places[one["index"]]] = item_verdict(one)
+    async def _send(
+        self,
+        collection: Collection,
+        verdicts: list[Verdict],
+        places: Sequence[int],
+        operations: Sequence[ReplaceOne[dict[str, Any]]],
+    ) -> list[Verdict]:
+        """`verdicts` with those of `operations`, whose places are `places`. Raises where a failure is not
+        about single writes. The driver splits what is more or larger than the server takes at once."""
+        if not operations:
+            return verdicts
+        try:
+            await collection.bulk_write(operations, ordered=False)
+        except BulkWriteError as error:
+            details = error.details
+            for one in details.get("writeConcernErrors") or ():
+                raise translate(
+                    OperationFailure("", one.get("code")), self._address.where
+                ) from None
+            for one in details.get("writeErrors") or ():
+                if refuses_all(one):
+                    raise translate(
+                        OperationFailure("", one.get("code")), self._address.where
+                    ) from None
+                verdicts[places[one["index"]]] = item_verdict(one)
+        return verdicts
 
     async def publish(self, position: Position | None) -> None:
         """Every write was safe when `write` returned; what is left is the position, in this life of the
@@ -476,14 +505,14 @@ class MongodbStore:
             for start in range(0, len(keys), GET_KEYS):
                 wanted = [*keys[start : start + GET_KEYS], MARKER]
                 active = False
-                async with self._collection(row.collection).find(
-                    {"_id": {"$in": wanted}}, batch_size=len(wanted) + 1
-                ) as cursor:
-                    for found in await cursor.to_list():
-                        if found["_id"] == MARKER:
-                            active = found["active"]
-                        elif "at" not in found:
-                            answer[found["_id"]] = documents_of.document_bytes(found)
+                found = self._collection(row.collection).find({"_id": {"$in": wanted}})
+                if len(wanted) > 100:  # the server's own first batch
+                    found = found.batch_size(len(wanted) + 1)
+                for document in await found.to_list():
+                    if document["_id"] == MARKER:
+                        active = document["active"]
+                    elif "at" not in document:
+                        answer[document["_id"]] = documents_of.document_bytes(document)
                 if not active:
                     raise Moved
             return answer
