@@ -82,6 +82,9 @@ class Runtime:
         system, bytewise = await asyncio.to_thread(
             make_ready, access.url, self.contract, may_apply=self.role is Role.UP
         )
+        changes = settings.changes.get_secret_value()
+        if self.role is Role.UP and changes.startswith("kafka:"):
+            await asyncio.to_thread(self._register_connector, changes)
         self.documents = cast(DocumentStore, await self._store(settings.documents, "documents"))
         self.search = cast(SearchStore, await self._store(settings.search, "search"))
         if self.role is not Role.SERVE:
@@ -111,6 +114,15 @@ class Runtime:
                 await store.open(self.contract, write=write)
                 log.info("the %s store is reached", store.kind)
                 return
+
+    def _register_connector(self, changes: str) -> None:
+        """As `recordgate apply` does. Kafka Connect may be down: the stores are served meanwhile."""
+        from sync.sources.debezium import apply_connector
+
+        try:
+            apply_connector(changes, self.contract, self.url)
+        except StoreUnavailable as error:
+            log.warning("Debezium's connector is not registered: %s", error)
 
     def _open_worker(self) -> None:
         from sync.metrics import SyncMetrics

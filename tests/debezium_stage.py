@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode
 
 import psycopg
 from kafka import KafkaAdminClient
@@ -14,21 +14,10 @@ from stores.contract.model import Contract
 from sync.changes import ChangeSource
 from sync.sources.debezium import DebeziumSource, KafkaLocation, connector_config, register
 from sync.sources.debezium.connect_api import ConnectApi
+from sync.sources.debezium.registration import on_the_network
 from tests.change_tables import publish
 
 PUBLICATION = "debezium"
-
-
-def over_tcp(url: str) -> str:
-    """The embedded server's URL, which names its socket, as Connect can use it."""
-    parts = urlsplit(url)
-    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    port = query.pop("port")
-    del query["host"]
-    credentials = parts.netloc.rpartition("@")[0]
-    return urlunsplit(
-        parts._replace(netloc=f"{credentials}@127.0.0.1:{port}", query=urlencode(query))
-    )
 
 
 def source_url(broker: str, connect: str, name: str, **more: str) -> str:
@@ -53,7 +42,7 @@ def connector(
         publish(conn, PUBLICATION, contract, *more)
     changes = source_url(broker, connect, name)
     location = KafkaLocation.parse(changes)
-    config = connector_config(contract, over_tcp(url), location, publication=PUBLICATION)
+    config = connector_config(contract, on_the_network(url), location, publication=PUBLICATION)
     try:
         register(connect, {**config, **overrides}, name)
         yield lambda: DebeziumSource(changes, contract, url, publication=PUBLICATION)

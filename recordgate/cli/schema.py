@@ -25,9 +25,24 @@ def register(app: typer.Typer) -> None:
     app.command("apply")(apply)
 
 
-def plan(ctx: typer.Context, as_json: AsJson = False) -> None:
+def plan(
+    ctx: typer.Context,
+    connector: Annotated[
+        bool,
+        typer.Option(
+            "--connector", help="Print the configuration of Debezium's connector instead, as JSON."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Print the difference between the contract and canonical; change nothing."""
-    with reported(as_json=as_json), _opened(ctx) as (conn, contract):
+    with reported(as_json=as_json), _opened(ctx) as (conn, contract, changes, url):
+        if connector:
+            from sync.sources.debezium import configured, shown
+
+            config = shown(configured(changes, contract, url))
+            emit(config, as_json=True, text="")
+            return
         found = make_plan(conn, contract)
         emit(as_value(found), as_json=as_json, text=lambda: as_text(found))
 
@@ -40,10 +55,11 @@ def apply(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make canonical what the contract says: tables, publication, recordgate's own tables."""
+    """Make canonical what the contract says: tables, publication, recordgate's own tables; and register
+    Debezium's connector where changes come from Kafka."""
     from migrations.run import migrate
 
-    with reported(as_json=as_json), _opened(ctx) as (conn, contract):
+    with reported(as_json=as_json), _opened(ctx) as (conn, contract, changes, url):
         found = make_plan(conn, contract)
         refuse(found, allow_destructive=allow_destructive)
         if found.steps and not yes and sys.stdin.isatty() and not as_json:
@@ -51,19 +67,27 @@ def apply(
             typer.confirm("Carry it out?", abort=True, err=True)
         migrated = migrate(conn)
         apply_plan(conn, contract, found, allow_destructive=allow_destructive)
+        connector = None
+        if changes.startswith("kafka:"):
+            from sync.sources.debezium import apply_connector
+
+            connector = apply_connector(changes, contract, url) or "not registered"
         value = {"applied": len(found.steps), "migrated": migrated, **as_value(found)}
-        emit(value, as_json=as_json, text=lambda: done_text(found, migrated))
+        if connector:
+            value["connector"] = str(connector)
+        emit(value, as_json=as_json, text=lambda: done_text(found, migrated, connector))
 
 
 @contextmanager
-def _opened(ctx: typer.Context) -> Iterator[tuple[Connection, Contract]]:
+def _opened(ctx: typer.Context) -> Iterator[tuple[Connection, Contract, str, str]]:
+    """Canonical, the contract, the setting `changes`, canonical's URL."""
     given = invocation(ctx)
     settings = given.settings()
     contract = given.contract(settings)
     with open_canonical(settings) as access:
         conn = connect(access.url)
         try:
-            yield conn, contract
+            yield conn, contract, settings.changes.get_secret_value(), access.url
         finally:
             conn.close()
 
@@ -91,10 +115,16 @@ def as_text(found: Plan) -> str:
     return "\n".join(lines)
 
 
-def done_text(found: Plan, migrated: bool) -> str:
+def done_text(found: Plan, migrated: bool, connector: str | None = None) -> str:
     lines = ["recordgate's own tables are up to date"] if migrated else []
-    if not found.steps:
-        return "\n".join([*lines, as_text(found)])
-    return "\n".join(
-        [*lines, *(f"+ {s.text}" for s in found.steps), f"{len(found.steps)} steps done"]
-    )
+    if found.steps:
+        lines += [f"+ {s.text}" for s in found.steps]
+        lines.append(f"{len(found.steps)} steps done")
+    else:
+        lines.append(as_text(found))
+    if connector == "not registered":
+        lines.append("the connector is not registered: `changes` names no connect=URL; deploy it")
+        lines.append("yourself, with the configuration that `recordgate plan --connector` prints")
+    elif connector:
+        lines.append(f"Debezium's connector: {connector}")
+    return "\n".join(lines)

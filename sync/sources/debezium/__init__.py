@@ -1,7 +1,17 @@
 """The change source on Kafka: topics that Debezium's Postgres connector writes."""
 
-from sync.sources.debezium.connector import connector_config, register
+from sync.sources.debezium.connector import connector_config, shown
 from sync.sources.debezium.location import KafkaLocation
+from sync.sources.debezium.registration import Outcome, apply_connector, configured, register
 from sync.sources.debezium.source import DebeziumSource
 
-__all__ = ["DebeziumSource", "KafkaLocation", "connector_config", "register"]
+__all__ = [
+    "DebeziumSource",
+    "KafkaLocation",
+    "Outcome",
+    "apply_connector",
+    "configured",
+    "connector_config",
+    "register",
+    "shown",
+]

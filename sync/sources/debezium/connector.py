@@ -1,4 +1,4 @@
-"""The configuration of Debezium's Postgres connector for a contract, and its registration with Connect.
+"""The configuration of Debezium's Postgres connector for a contract.
 
 Its settings are those of Debezium's documentation, "Debezium connector for PostgreSQL". Why each is as it
 is: docs/decisions/change-source-debezium.md.
@@ -7,35 +7,22 @@ is: docs/decisions/change-source-debezium.md.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
-from enum import StrEnum
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from stores.canonical.publication import publication_name, published_tables, slot_name
 from stores.contract.model import Contract
-from stores.errors import SetupError, StoreUnavailable
+from stores.errors import SetupError
 from sync.changes import tracked_columns
-from sync.sources.debezium.connect_api import PATIENCE, STORE, ConnectApi
 from sync.sources.debezium.location import KafkaLocation
 
 JSON = "org.apache.kafka.connect.json.JsonConverter"
 MARKER = "recordgate"
 """Prefix of our own messages in the log."""
 HEARTBEAT_MS = 10_000
-RESTART = 5.0
-"""Seconds in which a connector that was started again shows whether it works."""
 SECRETS = frozenset(("database.password",))
-
-
-class Outcome(StrEnum):
-    """What `register` did."""
-
-    CREATED = "created"
-    CHANGED = "changed"
-    UNCHANGED = "unchanged"
 
 
 def debezium_slot(contract: Contract) -> str:
@@ -115,53 +102,6 @@ def shown(config: Mapping[str, str]) -> dict[str, str]:
         name: "${file:/run/secrets/recordgate.properties:password}" if name in SECRETS else value
         for name, value in config.items()
     }
-
-
-def register(connect_url: str, config: Mapping[str, str], name: str) -> Outcome:
-    """Make Connect run the connector as configured, and wait until it runs. Calling it again changes
-    nothing. Raises SetupError where Connect refuses it or the connector fails, StoreUnavailable where
-    Connect is not reached or the connector does not start in time."""
-    api = ConnectApi(connect_url, name)
-    there = api.config()
-    outcome = Outcome.UNCHANGED
-    if there is None:
-        outcome = Outcome.CREATED
-    elif there.get("connector.class") != config["connector.class"] or (
-        there.get("topic.prefix") != config["topic.prefix"]
-    ):
-        raise SetupError(
-            f"Kafka Connect has a connector {name} that is not ours",
-            hint="name another one in the setting changes: connector=NAME",
-        )
-    elif {k: v for k, v in there.items() if k != "name"} != dict(config):
-        outcome = Outcome.CHANGED
-    if outcome is not Outcome.UNCHANGED:
-        api.put_config(config)
-    wait_running(api)
-    return outcome
-
-
-def wait_running(api: ConnectApi, patience: float = PATIENCE) -> None:
-    """Wait until the connector runs; one that has failed is started again once."""
-    deadline = time.monotonic() + patience
-    restarted: float | None = None
-    while (status := api.status()).state != "RUNNING":
-        now = time.monotonic()
-        if status.state == "FAILED" and restarted is None:
-            api.restart()
-            restarted = now
-        elif status.state == "FAILED" and restarted is not None and now > restarted + RESTART:
-            raise SetupError(
-                f"connector {api.connector} has failed: {status.trace}",
-                hint="mend what it names, then run `recordgate apply` again",
-            )
-        if now > deadline:
-            raise StoreUnavailable(
-                f"connector {api.connector} does not run after {patience:.0f} s: {status.state}",
-                store=STORE,
-                hint="see the log of Kafka Connect",
-            )
-        time.sleep(0.05)
 
 
 def _pattern(name: str) -> str:
