@@ -242,6 +242,10 @@ class World:
             )
         }
         orders = self.rows("SELECT shop, number, city_id, note FROM public.orders")
+        of_order: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+        for line in lines.values():
+            with_product = line | {"product": products.get(line["sku"])}
+            of_order.setdefault((line["shop"], line["number"]), []).append(with_product)
         return {
             "region": {
                 code: region
@@ -271,11 +275,7 @@ class World:
                     "number": o["number"],
                     "cityId": o["city_id"],
                     "note": o["note"],
-                    "lines": [
-                        line | {"product": products.get(line["sku"])}
-                        for line in lines.values()
-                        if (line["shop"], line["number"]) == (o["shop"], o["number"])
-                    ],
+                    "lines": of_order.get((o["shop"], o["number"]), []),
                     "city": cities.get(o["city_id"]),
                 }
                 for o in orders
