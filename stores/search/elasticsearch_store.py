@@ -47,6 +47,10 @@ from stores.search.elasticsearch_url import Address, parse
 HEALTH_SECONDS = 1.8
 REFRESH_SECONDS = 60.0
 SCAN_PAGE = 1_000
+SLICE = 500
+"""Writes of one request, unless they are large."""
+IN_FLIGHT = 3
+"""Slices of one call that are made, sent or waited for at once."""
 KNOWN_WORDS = 10_000
 _SWAPS = 3
 """How often a read begins again because the generation changed under it."""
@@ -178,11 +182,31 @@ class ElasticsearchStore:
     async def write(
         self, type_name: str, generation: int, writes: Sequence[Write]
     ) -> list[Verdict]:
-        http, _ = self._open_to_write()
+        self._open_to_write()
         index, builder = await self._target(type_name, generation)
-        items, found = await asyncio.to_thread(elasticsearch_bulk.items_of, builder, writes)
-        if items:
+        if writes:
             self._dirty[index.name] = index.shards
+        slots = asyncio.Semaphore(IN_FLIGHT)
+
+        async def carry(part: Sequence[Write]) -> list[Verdict]:
+            async with slots:
+                return await self._send(index, builder, part)
+
+        # While the server works on one slice, the next one is made and sent.
+        parts = [writes[start : start + SLICE] for start in range(0, len(writes), SLICE)]
+        done = await asyncio.gather(*map(carry, parts), return_exceptions=True)
+        found: list[Verdict] = []
+        for verdicts in done:
+            if isinstance(verdicts, BaseException):
+                raise verdicts
+            found += verdicts
+        return found
+
+    async def _send(
+        self, index: Index, builder: DocumentBuilder, writes: Sequence[Write]
+    ) -> list[Verdict]:
+        http, _ = self._open()
+        items, found = await asyncio.to_thread(elasticsearch_bulk.items_of, builder, writes)
         for part in elasticsearch_bulk.bodies(items):
             verdicts = await elasticsearch_bulk.send(http, write_alias(index.name), part)
             for item, verdict in zip(part, verdicts, strict=True):
