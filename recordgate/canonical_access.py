@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 from recordgate.settings import Settings
 from stores.errors import SetupError
@@ -38,10 +38,10 @@ def open_canonical(settings: Settings) -> CanonicalAccess:
     """Canonical, running where it is ours to run. A server of somebody else's is not contacted here.
     Raises SetupError."""
     named = settings.postgres.get_secret_value().strip()
-    if named == EMBEDDED:
+    if named.startswith(EMBEDDED):
         from recordgate.embedded import EmbeddedPostgres  # needs flock, which not every system has
 
-        server = EmbeddedPostgres(settings.data_dir)
+        server = EmbeddedPostgres(settings.data_dir, _listening(named.removeprefix(EMBEDDED)))
         return CanonicalAccess(server.start(), server.release, embedded=True)
     if not named.startswith(("postgresql://", "postgres://")):
         raise SetupError(
@@ -49,6 +49,20 @@ def open_canonical(settings: Settings) -> CanonicalAccess:
             hint="write it as postgresql://user@host:5432/database",
         )
     return CanonicalAccess(_with_password(named, settings), _nothing)
+
+
+def _listening(rest: str) -> dict[str, str]:
+    """`?port=N`: the embedded server listens on the loopback address, too; for Debezium, or a tool."""
+    if not rest:
+        return {}
+    named = parse_qs(rest.removeprefix("?"))
+    port = named.get("port", [""])[0]
+    if not rest.startswith("?") or set(named) != {"port"} or not port.isdecimal():
+        raise SetupError(
+            "the setting `postgres` has something after `embedded:` that is not known",
+            hint="write `embedded:`, or `embedded:?port=5432` to listen on 127.0.0.1 as well",
+        )
+    return {"listen_addresses": "127.0.0.1", "port": port}
 
 
 def _with_password(url: str, settings: Settings) -> str:

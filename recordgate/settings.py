@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     contract: Path | None = Field(None, description="A contract file, or a folder of contracts.")
     postgres: SecretStr = Field(
         SecretStr("embedded:"),
-        description="Where canonical is: `embedded:` or `postgresql://user@host/db`.",
+        description="Where canonical is: `embedded:` (`embedded:?port=5432` listens on 127.0.0.1, too) or `postgresql://user@host/db`.",
     )
     postgres_password_file: Path | None = Field(
         None, description="A file whose first line is the password of `postgres`."

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recordgate.cli.output import Exit, emit, reported, stderr
+from recordgate.demo.servers import Stack
 
 if TYPE_CHECKING:
     from recordgate.demo.tour import Step
-
-
-class Stack(StrEnum):
-    EMBEDDED = "embedded"
-    SERVERS = "servers"
-    KAFKA = "kafka"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,16 +33,10 @@ def demo(
     from recordgate.demo.processes import Commands
     from recordgate.demo.stage import set_stage
     from recordgate.demo.tour import Tour
-    from stores.errors import SetupError
 
     with reported(as_json=as_json):
-        if stack is not Stack.EMBEDDED:
-            raise SetupError(
-                f"the stack {stack.value!r} needs servers that this version cannot start",
-                hint="use --stack embedded",
-            )
         stderr.print("countries and cities of GeoNames, https://www.geonames.org/, CC BY 4.0")
-        stage = set_stage(data_dir, reset=reset or check)
+        stage = set_stage(data_dir, stack, reset=reset or check)
         if not check:
             show_live(stage, port)
             return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from recordgate.demo.data import DemoFiles, make_files
+from recordgate.demo.servers import Stack, settings_of
 from stores.errors import SetupError
 
 MARK = "# Written by `recordgate demo`; remove the folder to begin anew.\n"
@@ -24,8 +26,9 @@ class Stage:
         return self.folder / f"{name}.log"
 
 
-def set_stage(folder: Path, *, reset: bool = False) -> Stage:
-    """Make `folder` ready. `reset` removes an earlier demo's folder, and only such a folder."""
+def set_stage(folder: Path, stack: Stack = Stack.EMBEDDED, *, reset: bool = False) -> Stage:
+    """Make `folder` ready. `reset` removes an earlier demo's folder, and only such a folder; without it the
+    stack of the first time stays."""
     config = folder / "recordgate.toml"
     if folder.exists() and any(folder.iterdir()) and not _is_ours(config):
         raise SetupError(
@@ -41,7 +44,10 @@ def set_stage(folder: Path, *, reset: bool = False) -> Stage:
             contract.write_text(
                 files("recordgate.demo").joinpath("geonames.odcs.yaml").read_text("utf-8"), "utf-8"
             )
-        config.write_text(MARK + f'contract = "{contract.name}"\ndata_dir = "."\n', "utf-8")
+        if not config.exists():
+            settings = {"contract": contract.name, "data_dir": ".", **settings_of(stack)}
+            lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+            config.write_text(MARK + lines, "utf-8")
     except OSError as error:
         raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
     return Stage(folder, config, contract, make_files(folder / "data"))

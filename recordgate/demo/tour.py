@@ -226,6 +226,7 @@ class Tour:
         )
 
     def reload(self) -> str:
+        before = self._generation()
         seen: list[tuple[int, int]] = []
         problems: list[str] = []
         done = threading.Event()
@@ -251,10 +252,9 @@ class Tour:
             reader.join()
         must(not problems, f"{len(problems)} failed reads: {problems[:1]}")
         must(len({count for _, count in seen}) == 1, f"counts seen: {sorted(set(seen))}")
-        after = self.client.query('{ searchCities(query: "san", first: 1) { totalCount } }')
-        generation = after.field("searchCities")["generation"]
-        must(generation > 1, f"still generation {generation}")
-        return f"generation {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
+        generation = self._generation()
+        must(generation > before, f"still generation {generation}")
+        return f"generation {before} → {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
 
     def kill_worker(self) -> str:
         many = self.stage.folder / "data" / "cities-many-changed.csv"
@@ -298,6 +298,11 @@ class Tour:
 
     def _start_worker(self) -> Any:
         return self.commands.start("sync", log=self.stage.log("worker"))
+
+    def _generation(self) -> int:
+        """The number of the cities' generation that the search store's readers see."""
+        answer = self.client.query('{ searchCities(query: "san", first: 1) { totalCount } }')
+        return int(answer.field("searchCities")["generation"])
 
     def _committed(self) -> int:
         """Canonical's position now."""
