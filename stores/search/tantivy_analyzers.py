@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from contextlib import suppress
 from functools import cache
 
 import tantivy
@@ -23,13 +22,26 @@ def analyzer(name: str) -> tantivy.TextAnalyzer:
     for."""
     if name == "keyword":
         return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw()).build()
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    builder = builder.filter(tantivy.Filter.lowercase())
+    filters = [tantivy.Filter.lowercase()]
     if name != "standard":
-        with suppress(ValueError):  # a stemmer without a list of stop words is still a stemmer
-            builder = builder.filter(tantivy.Filter.stopword(name))
-        builder = builder.filter(tantivy.Filter.stemmer(name))
-    return builder.filter(tantivy.Filter.ascii_fold()).build()
+        stop_words = tantivy.Filter.stopword(name)
+        if _known(stop_words):  # a stemmer without a list of stop words is still a stemmer
+            filters.append(stop_words)
+        filters.append(tantivy.Filter.stemmer(name))
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    for each in [*filters, tantivy.Filter.ascii_fold()]:
+        builder = builder.filter(each)
+    return builder.build()
+
+
+def _known(filter: tantivy.Filter) -> bool:
+    """Whether Tantivy has the filter's language; it says so only when the filter is used, and then
+    the builder is gone."""
+    try:
+        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(filter)
+    except ValueError:
+        return False
+    return True
 
 
 @cache

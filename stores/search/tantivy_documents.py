@@ -62,24 +62,26 @@ class _Record:
         texts = [] if level.path else text_twins(level)
         wholes = [] if level.path else whole_twins(level)
         self._twins = level.twins
-        self._columns: list[tuple[str, str, Convert]] = []
-        self._terms: list[tuple[str, str, Convert]] = []
+        self._columns: list[tuple[str, str, str | None, Convert]] = []
+        self._terms: list[tuple[str, str, str, Convert]] = []
         self._lists: list[tuple[str, str | None, str | None, Convert]] = []
         self._texts: list[tuple[str, bool, str | None, str | None]] = []
         self._nullable: list[tuple[str, str]] = []
         for twin in level.twins:
             name = twin.prop.name
-            self._nullable.append((name, null_term(twin.path)))
+            null = null_term(twin.path)
             if twin.valued and value_mark(twin) in known:
                 convert = twin_converter(twin.prop)
                 column = twin.value if twin.column else None
                 before = twin.terms[1] if twin.in_values else None
                 if twin.prop.array:
                     self._lists.append((name, column, before, convert))
-                elif column is not None:
-                    self._columns.append((name, column, convert))
-                if before is not None and not twin.prop.array:
-                    self._terms.append((name, before, _as_term(twin, convert)))
+                elif before is not None:
+                    self._terms.append((name, before, null, _as_term(twin, convert)))
+                if column is not None and not twin.prop.array:
+                    self._columns.append((name, column, None if before else null, convert))
+            if twin.prop.array or not twin.valued or value_mark(twin) not in known:
+                self._nullable.append((name, null))
             text = twin.text if twin in texts and text_mark(twin) in known else None
             whole = twin.whole if twin in wholes and whole_mark(twin) in known else None
             if text or whole:
@@ -95,14 +97,15 @@ class _Record:
             for name, term in self._nullable:
                 if get(name) is None:
                     terms.append(term)
-            for name, column, convert in self._columns:
+            for name, column, null, convert in self._columns:
                 value = get(name)
                 if value is not None:
                     fields[column] = convert(value)
-            for name, before, convert in self._terms:
+                elif null is not None:
+                    terms.append(null)
+            for name, before, absent, convert in self._terms:
                 value = get(name)
-                if value is not None:
-                    terms.append(before + convert(value))
+                terms.append(absent if value is None else before + convert(value))
             for name, listed, prefix, convert in self._lists:
                 value = get(name)
                 if value is not None:
@@ -119,10 +122,10 @@ class _Record:
                     _add_text(_elements(value) if array else (value,), fields, text, whole)
         except _MISFITS:
             raise BadValue(f"{self._culprit(record)} is not of the contract's type") from None
-        for name, path, inner, absent in self._relations:
+        for name, path, inner, nulls in self._relations:
             related = get(name)
             if related is None:
-                terms += absent
+                terms += nulls
             elif isinstance(related, dict):
                 inner.fill(related, fields, terms)
             else:
