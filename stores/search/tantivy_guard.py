@@ -47,7 +47,8 @@ class Guard:
             self._connection = connect(path)
             try:
                 row = self._connection.execute("SELECT guard, idx FROM commits").fetchone()
-                self._committed, followed = row if row else (1, 0)
+                committed, followed = row if row else (1, 0)
+                self._committed: int = committed
             except sqlite3.Error:
                 self._connection.close()
                 raise

@@ -91,7 +91,8 @@ class Search:
         if query.text.strip():
             text = text_query(self._searcher, self._schema, searched, query.text, query.fuzzy)
         matching = self._matching(text, query)
-        total = int(self._searcher.search(matching, limit=1, count=True).count or 0)
+        found = self._searcher.search(matching, limit=1, count=True)
+        total = int(found.count or 0)  # type: ignore[attr-defined]  # its stub lacks it
         wanted = query.first + 1
         if not total or not query.first:
             page: list[Found] = []

@@ -52,7 +52,7 @@ def suggest(
             stored = searcher.doc(result.hits[0][1])
             original = _original(bytes(stored.get_first(DOCUMENT) or b"{}"), twin, term)
             key = str(stored.get_first(KEY))
-            found[term] = Suggestion(original, key, float(result.count or 1))
+            found[term] = Suggestion(original, key, float(result.count or 1))  # type: ignore[attr-defined]
     return sorted(found.values(), key=lambda s: (-s.score, s.text))
 
 
