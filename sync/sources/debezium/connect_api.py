@@ -6,6 +6,7 @@ Synchronous; a connector's own configuration holds a password, so no answer is e
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -60,9 +61,10 @@ class ConnectApi:
     def put_config(self, config: Mapping[str, str]) -> None:
         self._call("PUT", f"{self._path}/config", config)
 
-    def restart(self) -> None:
-        """Start what has failed again."""
-        self._call("POST", f"{self._path}/restart?includeTasks=true&onlyFailed=true")
+    def restart(self, *, everything: bool = False) -> None:
+        """Start what has failed again, or all of it."""
+        failed = "false" if everything else "true"
+        self._call("POST", f"{self._path}/restart?includeTasks=true&onlyFailed={failed}")
 
     def forget_offsets(self) -> None:
         """Make the connector forget where it was. It is stopped for that, and goes on afterwards."""
@@ -135,7 +137,8 @@ def failure(trace: str) -> str:
         return "it does not say why"
     cause = causes[-1].removeprefix("Caused by: ")
     _, separator, message = cause.partition(": ")
-    return (message if separator else cause)[:300]
+    # What stands in brackets is the inside of the connector's objects.
+    return re.sub(r" ?\[.*\]", "", message if separator else cause)[:500]
 
 
 def _object(data: bytes) -> dict[str, Any]:

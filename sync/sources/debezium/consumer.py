@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from stores.errors import GapError, RecordgateError, SetupError, StoreRefused, StoreUnavailable
@@ -33,6 +34,10 @@ BATCHES = 4
 POLL_MS = 100
 COMMIT_INTERVAL = 0.5
 CHECKPOINTS = 1000
+METADATA = 4000
+"""Bytes that the brokers take with an offset, by default (offset.metadata.max.bytes)."""
+CHECK = 1.0
+"""Seconds between two looks whether a topic was made again."""
 DISCOVER_WAITING, DISCOVER = 0.1, 1.0
 """Seconds between two looks for topics that are not there yet, while changes of theirs are missing, and
 otherwise."""
@@ -61,23 +66,41 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is stored with a committed offset: which topic it belongs to, whatever its name, and which
-    database."""
+    """What is stored with a committed offset: which topic it belongs to, whatever its name, which database,
+    and marks of all topics that were read."""
 
     topic: str
     system: str
     lsn: int
+    topics: tuple[str, ...] = ()
 
     def text(self) -> str:
-        return json.dumps({"topic": self.topic, "system": self.system, "lsn": self.lsn})
+        """At most METADATA bytes: with many topics the marks are left out."""
+        said: dict[str, Any] = {"topic": self.topic, "system": self.system, "lsn": self.lsn}
+        whole = json.dumps({**said, "topics": self.topics})
+        return whole if len(whole) <= METADATA else json.dumps(said)
 
     @classmethod
     def parse(cls, text: str | None) -> Place | None:
         try:
             found = json.loads(text or "")
-            return cls(str(found["topic"]), str(found["system"]), int(found["lsn"]))
+            return cls(
+                str(found["topic"]),
+                str(found["system"]),
+                int(found["lsn"]),
+                tuple(map(str, found.get("topics", ()))),
+            )
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def mark_of(topic: str) -> str:
+    """A few characters that stand for a topic's name."""
+    return sha256(topic.encode()).hexdigest()[:6]
+
+
+def made_again(topic: str) -> GapError:
+    return GapError(f"topic {topic} was made again", hint=RELOAD)
 
 
 class TopicReader:
@@ -123,7 +146,7 @@ class TopicReader:
         """Partition → where its reading began."""
         self._ids: dict[str, str] = {}
         self._missing: set[str] = set()
-        self._looked = 0.0
+        self._looked = self._checked = 0.0
         self.position = 0
         self.received_at = time.monotonic()
         """When a record last came (monotonic seconds)."""
@@ -230,23 +253,29 @@ class TopicReader:
         self.position = begin
 
     def _existing(self) -> list[str]:
-        """Those of our topics that are there; their ids are read too, which tell a topic made again."""
-        from kafka import KafkaAdminClient
-
+        """Those of our topics that are there."""
         wanted = {*self._readers, self._transactions}
         there = wanted & set(self._consumer.topics())
         self._missing = wanted - there
-        new = [topic for topic in there if topic not in self._ids]
-        if new:
-            admin = KafkaAdminClient(**self._location.client_options())
-            try:
-                for found in admin.describe_topics(new):
-                    name = found.get("name") or found.get("topic")
-                    self._ids[name] = str(found.get("topic_id", ""))
-            finally:
-                admin.close()
         self._looked = time.monotonic()
+        for topic in there:
+            self._ids.setdefault(topic, self._id_of(topic))
         return sorted(there)
+
+    def _id_of(self, topic: str) -> str:
+        """The topic's id, which tells one made again from the one before; empty where the broker has none."""
+        return str(self._consumer._client.cluster.topic_id(topic) or "")
+
+    def _check_ids(self) -> None:
+        """Raise GapError where a topic has been made again while it was read."""
+        now = time.monotonic()
+        if now - self._checked < CHECK:
+            return
+        self._checked = now
+        for topic, known in self._ids.items():
+            found = self._id_of(topic)
+            if found and known and found != known:
+                raise made_again(topic)
 
     def _partitions(self, topics: list[str]) -> list[Any]:
         from kafka import TopicPartition
@@ -269,14 +298,23 @@ class TopicReader:
                 " another group, or the topics were made again",
                 hint=RELOAD,
             )
+        places = {p: Place.parse(found.metadata) for p, found in known.items() if found}
+        read_before = {mark for place in places.values() if place for mark in place.topics}
+        for topic in self._missing:
+            if mark_of(topic) in read_before:
+                raise GapError(f"topic {topic} is gone", hint=RELOAD)
         for partition in partitions:
             found = known[partition]
-            if not found:  # made after our last commit
+            topic_id = self._ids.get(partition.topic, "")
+            if not found:
+                # Brokers forget the offsets of a topic that is deleted.
+                if partition.partition == 0 and mark_of(partition.topic) in read_before:
+                    raise made_again(partition.topic)
                 consumer.seek(partition, starts[partition])
                 continue
-            place = Place.parse(found.metadata)
-            if place is not None and place.topic != self._ids.get(partition.topic, ""):
-                raise GapError(f"topic {partition.topic} was made again", hint=RELOAD)
+            place = places[partition]
+            if place is not None and place.topic and topic_id and place.topic != topic_id:
+                raise made_again(partition.topic)
             if place is not None and place.system != self._system:
                 raise GapError(
                     f"the offsets of group {self._location.group} belong to another database",
@@ -292,6 +330,7 @@ class TopicReader:
 
     def _step(self) -> None:
         self._discover()
+        self._check_ids()
         found = self._consumer.poll(timeout_ms=POLL_MS)
         poison: list[SetAside] = []
         if found:
@@ -407,13 +446,13 @@ class TopicReader:
 
         lsn, offsets = due
         self._committed_at = now
+        marks = tuple(map(mark_of, sorted(self._ids)))
+        texts = {
+            topic: Place(topic_id, self._system, lsn, marks).text()
+            for topic, topic_id in self._ids.items()
+        }
         self._consumer.commit(
-            {
-                partition: OffsetAndMetadata(
-                    offset, Place(self._ids.get(partition.topic, ""), self._system, lsn).text(), -1
-                )
-                for partition, offset in offsets.items()
-            }
+            {p: OffsetAndMetadata(offset, texts[p.topic], -1) for p, offset in offsets.items()}
         )
 
 
