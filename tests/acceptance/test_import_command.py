@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from recordgate.cli.app import app
+from recordgate.cli.app import build
 from tests.import_target import Target, new_target
 
 
@@ -32,7 +32,7 @@ def run(target: Target, *arguments: str, stdin: bytes = b"") -> subprocess.Compl
     """The command, in this process: what it wrote and its exit code."""
     with contextlib.chdir(target.folder):
         done = CliRunner().invoke(
-            app, ["--config", str(target.settings()), *arguments], input=stdin
+            build(arguments[0]), ["--config", str(target.settings()), *arguments], input=stdin
         )
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return subprocess.CompletedProcess(

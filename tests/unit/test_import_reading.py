@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from stores.canonical.importing.block import FILE_SHIFT
 from stores.canonical.importing.csv_reader import CsvReader
 from stores.canonical.importing.forms import array_literal, bytes_literal
 from stores.canonical.importing.json_reader import JsonReader
+from stores.canonical.importing.key_order import KeyOrder
 from stores.canonical.importing.limits import problem_of
 from stores.canonical.importing.options import ImportOptions, Limit, Mode
 from stores.canonical.importing.raw_stream import RawStream, format_of
@@ -112,7 +114,7 @@ def test_an_unclosed_quote_is_named_by_its_line() -> None:
 
 
 def test_one_row_longer_than_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "PIECE", 10)
+    monkeypatch.setattr(lines, "PIECE", 40)
     long = "z" * 500
     assert read_csv(f'x,y\n1,{long}\n2,"{long}\n{long}"\n3,4\n'.encode())[0] == [
         (2, ["1", long]), (3, ["2", f"{long}\n{long}"]), (5, ["3", "4"]),
@@ -230,3 +232,19 @@ def test_arrow_casts_nothing_here() -> None:
     """Values stay the file's own text: what looks like a number is not printed anew."""
     rows, _ = read_csv(b"x,y\n007,1e5\nNaN, 1 \n")
     assert rows == [(2, ["007", "1e5"]), (3, ["NaN", " 1 "])]
+
+
+def test_keys_that_ascend_are_known_to_be_distinct_whatever_part_comes_first() -> None:
+    def distinct(*parts: tuple[int, list[str]]) -> bool:
+        order = KeyOrder()
+        for row, keys in parts:
+            order.add(row, pa.array(keys, pa.string()))
+        return order.distinct()
+
+    assert distinct((3, ["5", "7"]), (1, ["-3", "4"]), (9, ["8"]))
+    assert not distinct((1, ["1", "1"]))
+    assert not distinct((1, ["2", "1"]))
+    assert not distinct((3, ["4", "5"]), (1, ["1", "4"]))
+    given_up = KeyOrder()
+    given_up.give_up()
+    assert not given_up.distinct()

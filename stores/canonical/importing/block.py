@@ -36,13 +36,15 @@ class Lost:
 @dataclass(slots=True)
 class Block:
     """`columns` are string arrays of one length, NULL where the file has no value; `rows` their row
-    numbers. `sound`: of an array's column, the values that are surely a literal of text elements."""
+    numbers. `sound`: of an array's column, the values that are surely a literal of text elements.
+    `may_have_nul` False: no value holds a NUL character."""
 
     rows: Array
     columns: list[Array]
     faults: list[Fault] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     sound: dict[int, Array] = field(default_factory=dict)
+    may_have_nul: bool = True
 
 
 @dataclass(frozen=True, slots=True)

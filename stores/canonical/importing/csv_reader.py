@@ -143,7 +143,11 @@ def parse_piece(
         raise InputError(f"{name}, from line {piece.line:,}: {error}") from None
     columns = [table.column(i).combine_chunks() for i in range(width)]
     positions, lost_lines = _lines(piece, columns, table.num_rows, invalid)
-    block = Block(pc.add(positions, first_row), [columns[i] for i in wanted])
+    block = Block(
+        pc.add(positions, first_row),
+        [columns[i] for i in wanted],
+        may_have_nul=b"\0" in piece.data,
+    )
     for row, line in zip(invalid, lost_lines, strict=True):
         message = f"{row.actual_columns} fields where the header has {row.expected_columns}"
         raw = row.text.rstrip("\r\n")[:RAW_KEPT].replace("\0", "�")

@@ -30,7 +30,7 @@ _SHOWN = 200
 def bring_into_form(block: Block, properties: Sequence[Property]) -> None:
     """Change the block's columns in place, and add the faults found on the way."""
     for index, prop in enumerate(properties):
-        column = _without_nul(block, index)
+        column = _without_nul(block, index) if block.may_have_nul else block.columns[index]
         if prop.scalar is Scalar.BYTES and not prop.array:
             column = _bytes(block, index, column)
         elif prop.array:

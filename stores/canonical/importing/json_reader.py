@@ -1,7 +1,7 @@
 """Newline-delimited JSON and JSON arrays of objects. Numbers keep their digits; objects and arrays
 become JSON text.
 
-The file's columns are the fields of its first part (2 MiB); a field that comes up only later is a
+The file's columns are the fields of its first part (1 MiB); a field that comes up only later is a
 reason against its row, since the columns that an import writes are decided before it begins.
 """
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from stores.canonical.importing.block import FILE_SHIFT, Block, Chunk, Fault, Lost
 from stores.canonical.importing.codes import Reject
-from stores.canonical.importing.lines import Piece, pieces
+from stores.canonical.importing.lines import BOM, PIECE, Piece, pieces
 from stores.canonical.importing.raw_stream import RawStream
 from stores.errors import InputError, LimitError
 
@@ -37,11 +37,14 @@ class JsonReader:
     def __init__(self, stream: RawStream, file_index: int) -> None:
         self._stream = stream
         self._first_row = file_index << FILE_SHIFT
-        self._pieces = pieces(stream, quoted=False)
+        begun = stream.read(PIECE)
+        while begun and not begun.strip() and (more := stream.read(PIECE)):
+            begun += more
+        if begun.removeprefix(BOM).lstrip()[:1] == b"[":
+            self._pieces = _array_pieces(begun.removeprefix(BOM), stream)
+        else:
+            self._pieces = pieces(stream, quoted=False, begun=begun)
         first = next(self._pieces, None)
-        if first is not None and first.data.lstrip()[:1] == b"[":
-            self._pieces = iter(_array_pieces(first, self._pieces, stream.name))
-            first = next(self._pieces, None)
         self._first = first
         self.columns = () if first is None else _fields(first, stream.name)
         self.empty = first is None or not (self.columns or first.data.strip())
@@ -65,26 +68,25 @@ class JsonReader:
         self._stream.close()
 
 
-def _array_pieces(first: Piece, others: Iterator[Piece], name: str) -> list[Piece]:
+def _array_pieces(begun: bytes, stream: RawStream) -> Iterator[Piece]:
     """The elements of an array as lines; a row's line is then its position in the array."""
-    data = bytearray(first.data)
-    for piece in others:
-        data += piece.data
+    data = bytearray(begun)
+    while more := stream.read(PIECE):
+        data += more
         if len(data) > MAX_ARRAY:
             raise LimitError(
-                f"{name}: a JSON array of more than {MAX_ARRAY >> 20} MiB",
+                f"{stream.name}: a JSON array of more than {MAX_ARRAY >> 20} MiB",
                 hint="write one object a line (NDJSON), which has no limit",
             )
     try:
-        elements = msgspec.json.decode(bytes(data), type=list[msgspec.Raw])
+        elements = msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{name} is not a JSON array: {error}") from None
-    found: list[Piece] = []
+        raise InputError(f"{stream.name} is not a JSON array: {error}") from None
+    del data
     for start in range(0, len(elements), _ARRAY_ROWS):
         # A newline between tokens is only white space; inside a string JSON allows none.
         rows = (bytes(e).replace(b"\n", b" ") for e in elements[start : start + _ARRAY_ROWS])
-        found.append(Piece(b"\n".join(rows) + b"\n", start + 1, 0))
-    return found
+        yield Piece(b"\n".join(rows) + b"\n", start + 1, 0)
 
 
 def _fields(piece: Piece, name: str) -> tuple[str, ...]:
@@ -140,7 +142,8 @@ def _parse_piece(
         columns.append(
             pa.array([v if v is None or type(v) is str else _text(v) for v in values], pa.string())
         )
-    return Block(pa.array(lines, pa.int64()), columns, lost=lost)
+    nul = b"\\u0000" in piece.data
+    return Block(pa.array(lines, pa.int64()), columns, lost=lost, may_have_nul=nul)
 
 
 def _line_by_line(

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from stores.canonical.importing.raw_stream import RawStream
 from stores.errors import InputError, LimitError
 
-PIECE = 2 << 20
+PIECE = 1 << 20
 """Bytes of a usual piece."""
 MAX_ROW = 16 << 20
 """The longest row, in bytes."""
+
+
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,46 +32,51 @@ class Piece:
     offset: int
 
 
-def pieces(stream: RawStream, *, quoted: bool, delimiter: bytes = b",") -> Iterator[Piece]:
-    """The stream in pieces of whole rows. The last row may lack its newline. Raises InputError where a
-    quoted value never ends, LimitError for a row longer than MAX_ROW."""
-    rest = b""
+def pieces(
+    stream: RawStream, *, quoted: bool, delimiter: bytes = b",", begun: bytes = b""
+) -> Iterator[Piece]:
+    """The stream in pieces of whole rows; `begun` was read from it already. The last row may lack its
+    newline. Raises InputError where a quoted value never ends, LimitError for a row longer than
+    MAX_ROW."""
+    data = begun or stream.read(PIECE)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise InputError(
+            f"{stream.name} is UTF-16", hint="convert it to UTF-8, the encoding that is read"
+        )
     line, offset = 1, 0
-    newline = b""
-    while True:
-        data = stream.read(PIECE)
-        end_of_file = not data
-        rest = rest + data if rest else data
-        if not rest:
-            return
-        if not newline:
-            if offset == 0 and rest.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise InputError(
-                    f"{stream.name} is UTF-16",
-                    hint="convert it to UTF-8, the encoding that is read",
-                )
-            if offset == 0 and rest.startswith(b"\xef\xbb\xbf"):
-                rest, offset = rest[3:], 3
-            # Files of the old Mac end their lines by \r alone.
-            newline = b"\n" if b"\n" in rest or b"\r" not in rest else b"\r"
-        cut = _row_end(rest, newline, delimiter) if quoted else rest.rfind(newline) + 1
-        if end_of_file and cut < len(rest):
-            if quoted and _row_end(rest + newline, newline, delimiter) <= len(rest):
-                raise _unclosed(stream.name, line + rest[:cut].count(newline))
-            cut = len(rest)
-        elif not cut:
+    if data.startswith(BOM):
+        data, offset = data[len(BOM) :], len(BOM)
+    # Files of the old Mac end their lines by \r alone.
+    newline = b"\n" if b"\n" in data or b"\r" not in data else b"\r"
+    rest = b""
+    while data:
+        cut = data.rfind(newline) + 1
+        if cut and quoted and (rest.count(b'"') + data.count(b'"', 0, cut)) % 2:
+            rest, data = b"", rest + data
+            cut = _scanned_row_end(data, newline, delimiter)
+        if cut:
+            piece = b"".join((rest, memoryview(data)[:cut]))
+            rest = data[cut:]
+            yield Piece(piece, line, offset)
+            line += piece.count(newline)
+            offset += len(piece)
+        else:
+            rest += data
             if len(rest) > MAX_ROW:
                 raise LimitError(
                     f"{stream.name}, line {line}: a row of more than {MAX_ROW >> 20} MiB",
                     hint="a quote that is opened and never closed makes such rows",
                 )
-            continue
-        piece, rest = rest[:cut], rest[cut:]
-        yield Piece(piece, line, offset)
-        line += piece.count(newline)
-        offset += len(piece)
-        if end_of_file and not rest:
-            return
+        data = stream.read(PIECE)
+    if rest:
+        whole = rest + newline
+        if (
+            quoted
+            and whole.count(b'"') % 2
+            and _scanned_row_end(whole, newline, delimiter) < len(whole)
+        ):
+            raise _unclosed(stream.name, line)
+        yield Piece(rest, line, offset)
 
 
 def _unclosed(name: str, line: int) -> InputError:
@@ -78,15 +86,8 @@ def _unclosed(name: str, line: int) -> InputError:
     )
 
 
-def _row_end(data: bytes, newline: bytes, delimiter: bytes) -> int:
-    """The offset after the last newline that ends a row; 0 where none does."""
-    cut = data.rfind(newline) + 1
-    if not cut or data.count(b'"', 0, cut) % 2 == 0:
-        return cut
-    return _scanned_row_end(data, newline, delimiter)
-
-
 def _scanned_row_end(data: bytes, newline: bytes, delimiter: bytes) -> int:
+    """The offset after the last newline that ends a row; 0 where none does."""
     opening = re.compile(b"(?:^|[" + re.escape(delimiter) + b'\r\n])"')
     closing = re.compile(b'(?:[^"]++|"")*+"')
     position = safe = 0

@@ -37,6 +37,11 @@ def create_reasons(connection: Connection, staging: Staging) -> None:
 
 def check_loose(connection: Connection, staging: Staging, table: Table) -> None:
     """Judge the loose rows, and move what is typed of them to the staged table. Safe to repeat."""
+    found = connection.execute(
+        sql.SQL("SELECT EXISTS (SELECT FROM {})").format(staging.loose)
+    ).fetchone()
+    if not (found and found[0]):
+        return
     connection.execute(
         sql.SQL("DELETE FROM {} s USING {} l WHERE s.row = l.row").format(
             staging.staged, staging.loose

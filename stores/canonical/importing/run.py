@@ -96,6 +96,8 @@ class _Import:
         self._print = batches.fingerprint(record.name, files, options)
         self._found = self._find()
         self._table = read_table(connection, contract, record)
+        self._distinct_keys = False
+        """The reader has seen already that no key comes twice."""
 
     def run(self) -> ImportReport:
         self._same_purpose()
@@ -203,6 +205,7 @@ class _Import:
             filler.fill(_chunks(full, rules), self._options.workers, progress.tick)
         finally:
             close_readers(readers)
+        self._distinct_keys = filler.order.distinct()
         batches.staged(self._connection, batch, filler.rows)
         return staging, filler.rows
 
@@ -272,7 +275,10 @@ class _Import:
         create_reasons(self._connection, staging)
         check_loose(self._connection, staging, self._table)
         existing = self._existing()
-        check_sets(self._connection, staging, self._table, mode, empty=not existing)
+        check_sets(
+            self._connection, staging, self._table, mode,
+            empty=not existing, distinct_keys=self._distinct_keys,
+        )  # fmt: skip
         self._connection.execute(sql.SQL("ANALYZE {}").format(staging.reasons))
         report.reasons, bad, kept = rejects.count_reasons(self._connection, staging)
         report.rejected = bad + kept

@@ -19,14 +19,22 @@ LINE_MASK = sql.SQL("((1::bigint << 40) - 1)")
 
 
 def check_sets(
-    connection: Connection, staging: Staging, table: Table, mode: Mode, *, empty: bool
+    connection: Connection,
+    staging: Staging,
+    table: Table,
+    mode: Mode,
+    *,
+    empty: bool,
+    distinct_keys: bool,
 ) -> None:
-    """Add the reasons. `empty`: nothing was in the table, so nothing can collide with it."""
+    """Add the reasons. `empty`: nothing was in the table, so nothing can collide with it.
+    `distinct_keys`: no key of the file comes twice."""
     key = staging.all(table.key)
     assert key is not None, "the key's columns are required of every file"
-    _duplicates(
-        connection, staging, table.key, Reject.DUPLICATE_KEY, report=mode is not Mode.DELETE
-    )
+    if not distinct_keys or mode in (Mode.REPLACE, Mode.DELETE):
+        _duplicates(
+            connection, staging, table.key, Reject.DUPLICATE_KEY, report=mode is not Mode.DELETE
+        )
     if not empty:
         connection.execute(sql.SQL("ANALYZE {}").format(staging.staged))
     _gone(connection, staging, table, mode, empty=empty)

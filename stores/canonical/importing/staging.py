@@ -26,12 +26,13 @@ from stores.canonical.importing.catalog import Table
 from stores.canonical.importing.columns import Matched
 from stores.canonical.importing.connection import Connection, connect, translated
 from stores.canonical.importing.forms import bring_into_form
+from stores.canonical.importing.key_order import INTEGERS, KeyOrder
 from stores.canonical.importing.proof import proven
 
 SCHEMA = "recordgate"
-_IN_FLIGHT = 16 << 20
+_IN_FLIGHT = 8 << 20
 """Bytes of chunks that are queued or being worked on."""
-_LOOSE_HELD = 2 << 20
+_LOOSE_HELD = 1 << 20
 """Bytes of loose rows that a worker holds before it sends them."""
 _WRITE = pa_csv.WriteOptions(include_header=False, batch_size=1 << 16)
 
@@ -112,15 +113,20 @@ class Rules:
     columns: tuple[Matched, ...]
     types: tuple[str, ...]
     index_bytes: tuple[int | None, ...]
+    key: int | None
+    """Index of the key's column where it is the only one and of whole numbers."""
 
 
 def rules_for(columns: Sequence[Matched], table: Table) -> Rules:
     limits = table.index_bytes
+    key = [i for i, m in enumerate(columns) if m.property.column in table.key]
+    ordered = len(key) == 1 and table.types[table.key[0]] in INTEGERS
     return Rules(
         wanted=tuple(m.index for m in columns),
         columns=tuple(columns),
         types=tuple(table.types[m.property.column] for m in columns),
         index_bytes=tuple(limits.get(m.property.column) for m in columns),
+        key=key[0] if ordered else None,
     )
 
 
@@ -148,7 +154,8 @@ class ProofError(Exception):
 
 
 class Filler:
-    """Fills the staging tables. `rows` counts what was read, lost rows included."""
+    """Fills the staging tables. `rows` counts what was read, lost rows included; `order` may know
+    that no key comes twice."""
 
     def __init__(self, url: str, staging: Staging, *, prove: bool) -> None:
         self._url, self._staging, self._prove = url, staging, prove
@@ -157,6 +164,7 @@ class Filler:
         self._failed: BaseException | None = None
         self._lock = threading.Lock()
         self.rows = 0
+        self.order = KeyOrder()
 
     def fill(
         self, chunks: Iterator[tuple[Chunk, Rules]], workers: int, tick: Callable[[], None]
@@ -204,7 +212,12 @@ class Filler:
         try:
             block = chunk.parse(rules.wanted)
             bring_into_form(block, [m.property for m in rules.columns])
-            copier.send(block, self._proof(block, rules))
+            mask = self._proof(block, rules)
+            if mask is not None or block.lost or rules.key is None:
+                self.order.give_up()
+            elif len(block.rows):
+                self.order.add(block.rows[0].as_py(), block.columns[rules.key])
+            copier.send(block, mask)
             with self._lock:
                 self.rows += len(block.rows) + len(block.lost)
         finally:
