@@ -61,7 +61,7 @@ class Projector:
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
         self._conn = conn
         self._contract = contract
-        self._statements: dict[tuple[str, str], sql.Composed] = {}
+        self._statements: dict[tuple[str, str], bytes] = {}
 
     async def read(self, type_name: str, keys: Sequence[str]) -> Reading:
         """The records of `keys`, distinct text forms, as they are now. A key of which an equal value
@@ -170,7 +170,8 @@ class Projector:
     ) -> tuple[int, psycopg.pq.abc.PGresult]:
         statement = self._statements.get((type_name, which))
         if statement is None:
-            statement = self._statement(type_name, which)
+            # Rendered once: that costs more than sending it.
+            statement = self._statement(type_name, which).as_bytes(self._conn)
             self._statements[type_name, which] = statement
         async with self._conn.pipeline():
             emitted = await self._conn.execute(EMIT, prepare=True)

@@ -43,6 +43,8 @@ RECORD = 0.5
 RECORD_IDLE = 5.0
 """And while none do: a record is itself WAL, and would never let a quiet database rest."""
 HEARTBEAT = 5.0
+CHANGES_AHEAD = 10_000
+"""Changes that are held while earlier ones are marked; a transaction's part more, at most."""
 
 
 class Worker:
@@ -208,22 +210,20 @@ class Worker:
         makes every type of the sinks concerned a required load."""
         known = await watermarks.read(session.guard.conn)
         mine = {name: known[name] for name in self._sinks if name in known}
-        resume = min((m.durable for m in mine.values()), default=None)
-        gap = ""
-        system = next((m.system for m in mine.values()), None)
-        try:
-            start = await source.open(resume, system=system)
-        except GapError as error:
-            gap = error.message
-            log.warning("changes are missing: %s; every type is loaded anew", error.message)
-            await source.reset()
-            start = await source.open(None)
         everything = set(self._contract.types)
+        start, gap, least = await self._resume(source, mine)
         marks: dict[str, Watermark] = {}
         for name in self._sinks:
             mark = mine.get(name)
-            if mark is None or gap or mark.system != session.system:
-                reason = gap or ("first load" if mark is None else "canonical is another database")
+            if mark is None:
+                reason = "first load"
+            elif mark.system != session.system:
+                reason = "canonical is another database"
+            elif mark.durable < least:
+                reason = gap
+            else:
+                reason = ""
+            if mark is None or reason:
                 mark = Watermark(session.system, start, time.time(), 0, set(everything), reason)
                 await self._forget_building(session, name)
             mark.required &= everything
@@ -236,6 +236,24 @@ class Worker:
         self._marked_lsn = start
         self._as_of = 0.0
         return marks
+
+    async def _resume(
+        self, source: ChangeSource, marks: Mapping[str, Watermark]
+    ) -> tuple[int, str, float]:
+        """Open the source where the sink that is least far needs it: the position, why changes are
+        missing where some are, and the position that a sink must have for them not to be its own. A sink
+        that comes back after long may be the only one with a gap."""
+        system = next((m.system for m in marks.values()), None)
+        gap = ""
+        for resume in sorted({m.durable for m in marks.values()}):
+            try:
+                return await source.open(resume, system=system), gap, resume
+            except GapError as error:
+                gap = error.message
+                log.warning("changes are missing: %s; types are loaded anew", error.message)
+        if gap:
+            await source.reset()
+        return await source.open(None), gap, float("inf")
 
     async def _forget_building(self, session: Session, sink: str) -> None:
         """What was being built before a gap has missed changes."""
@@ -266,8 +284,38 @@ class Worker:
     # The changes -----------------------------------------------------------------------------------
 
     async def _follow(self, session: Session, source: ChangeSource, visibility: Visibility) -> None:
-        async for events in source.events():
-            await self._take(session, visibility, events)
+        """Read the source, and mark what has arrived in the meantime at once: the busier it is, the
+        more transactions share one question to canonical."""
+        arrived: list[Event] = []
+        changes = 0
+        stirred, room = asyncio.Event(), asyncio.Event()
+
+        async def read() -> None:
+            nonlocal changes
+            try:
+                async for events in source.events():
+                    arrived.extend(events)
+                    changes += sum(len(e.changes) for e in events if isinstance(e, Transaction))
+                    stirred.set()
+                    if changes >= CHANGES_AHEAD:
+                        room.clear()
+                        await room.wait()
+            finally:
+                stirred.set()
+
+        reading = asyncio.create_task(read())
+        try:
+            while not reading.done():
+                await stirred.wait()
+                stirred.clear()
+                events, changes = arrived.copy(), 0
+                arrived.clear()
+                room.set()
+                await self._take(session, visibility, events)
+            reading.result()
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def _take(self, session: Session, visibility: Visibility, events: list[Event]) -> None:
         touched = Touched()

@@ -41,6 +41,8 @@ RESENDS = 5
 SPILL_FAILING = 5.0
 SPILL_SLOW = 60.0
 """Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
+PATIENCE = 5.0
+"""Seconds that a reading under way is given to end when the loop does."""
 QUIET = 0.1
 """Seconds between two publishes that only move the position."""
 POLL = 2.0
@@ -246,6 +248,9 @@ class SinkWriter:
                     await self._publish()
         finally:
             if ahead is not None:
+                # A statement that is cancelled can cost the connection: let it end where it does.
+                self._wake.set()
+                await asyncio.wait({ahead}, timeout=PATIENCE)
                 ahead.cancel()
                 await asyncio.gather(ahead, return_exceptions=True)
 
@@ -465,20 +470,15 @@ class SinkWriter:
         boundary = self._backlog.reached(held)
         if boundary is None or self._durable_pending:
             return None
-        if boundary.lsn <= self.applied_lsn and not (
-            self.position is not None and boundary.as_of > self.position.as_of
-        ):
-            return None
         old = self.position
-        position: Position | None = None
-        if (
+        trusted = (
             not self.watermark.required
             and boundary.as_of > 0
             and boundary.lsn >= self.watermark.published
-            and (old is None or boundary.lsn > old.lsn or boundary.as_of > old.as_of)
-        ):
-            position = Position(self.watermark.system, boundary.lsn, boundary.as_of)
-        return boundary, position
+        )
+        if trusted and (old is None or (boundary.lsn, boundary.as_of) > (old.lsn, old.as_of)):
+            return boundary, Position(self.watermark.system, boundary.lsn, boundary.as_of)
+        return (boundary, None) if boundary.lsn > self.applied_lsn else None
 
     async def _publish(self) -> None:
         written = list(self._written)

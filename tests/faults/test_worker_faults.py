@@ -263,3 +263,40 @@ def test_a_stopped_worker_process_lets_another_take_over(world: World) -> None:
     with WorkerProcess(world):
         asyncio.run(world.synced())
         asyncio.run(world.assert_equal())
+
+
+def test_a_sink_that_was_away_for_long_is_the_only_one_loaded_anew(world: World) -> None:
+    """It was taken out of the settings, and comes back when the changes that it missed are gone."""
+    fill(world)
+
+    async def main() -> None:
+        async with world.running():
+            await world.synced()
+        async with world.running(sinks=("search",)):
+            world.sql("DELETE FROM public.lines WHERE id < 30")
+            target = world.lsn()
+            await until(lambda: confirmed(world) >= target)
+        async with world.running():
+            await world.synced()
+            await world.assert_equal()
+        assert generation(world, "documents", "line") == 2
+        assert generation(world, "search", "line") == 1
+
+    asyncio.run(main())
+
+
+def test_a_first_start_without_a_gap_reads_a_slot_that_is_there(world: World) -> None:
+    """The worker died between making the slot and its first record."""
+    fill(world)
+    name = slot_name(world.contract)
+    world.sql(
+        f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
+        "DELETE FROM public.lines WHERE id < 30",
+    )
+
+    async def main() -> None:
+        async with world.running():
+            await world.synced()
+            await world.assert_equal()
+
+    asyncio.run(main())

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 Text: TypeAlias = Callable[[Any], str]
@@ -159,7 +161,7 @@ _SPECIAL = {
 
 
 def float8(value: Any) -> str:
-    return _floating(value, repr, 15)
+    return _floating(value, _shortest_float8, 15)
 
 
 def float4(value: Any) -> str:
@@ -171,7 +173,10 @@ def _floating(value: Any, digits: Callable[[float], str], precision: int) -> str
     below 1e-4 and from 1e`precision` on."""
     if isinstance(value, str):
         return _SPECIAL[value] if value in _SPECIAL else _floating(float(value), digits, precision)
-    sign, figures, exponent = Decimal(digits(float(value))).normalize().as_tuple()
+    number = float(value)
+    if not math.isfinite(number):
+        return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    sign, figures, exponent = Decimal(digits(number)).normalize().as_tuple()
     assert isinstance(exponent, int)
     text = "".join(map(str, figures))
     power = len(text) + exponent - 1
@@ -186,6 +191,19 @@ def _floating(value: Any, digits: Callable[[float], str], precision: int) -> str
     whole = text[: power + 1].ljust(power + 1, "0")
     rest = text[power + 1 :]
     return f"{minus}{whole}.{rest}" if rest else minus + whole
+
+
+def _shortest_float8(value: float) -> str:
+    """As Python, but Postgres does not take a number that lies just between two doubles (1e23)."""
+    text = repr(value)
+    for neighbour in (math.nextafter(value, math.inf), math.nextafter(value, -math.inf)):
+        if math.isfinite(neighbour) and (
+            Fraction(text) * 2 == Fraction(value) + Fraction(neighbour)
+        ):
+            return min(
+                (f"{value:.{p}e}" for p in (15, 16) if float(f"{value:.{p}e}") == value), key=len
+            )
+    return text
 
 
 def _shortest_float4(value: float) -> str:
