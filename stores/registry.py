@@ -38,7 +38,12 @@ REGISTRY: dict[str, Row] = {
 def open_store(url: str, data_dir: Path, *, role: str | None = None) -> Store:
     """The store that `url` names, not yet open. `role` ("search", "documents") refuses a store of
     the other kind. Raises SetupError; its message never holds more of the URL than the scheme."""
-    scheme = urlsplit(url).scheme
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        raise SetupError(
+            f"the URL of {role or 'a store'} cannot be read", hint="correct its host"
+        ) from None
     row = REGISTRY.get(scheme)
     usable = sorted(s for s, r in REGISTRY.items() if role in (None, r.role))
     if row is None or (role is not None and row.role != role):

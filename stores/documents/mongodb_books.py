@@ -165,6 +165,11 @@ def collection_name(contract: Contract, type_name: str, number: int) -> str:
     return f"{prefix(contract)}{type_name if plain else 'type-' + digest}.g{number}"
 
 
+def name_pattern(contract: Contract) -> re.Pattern[str]:
+    """What the names of a contract's collections look like (see MongodbStore._make_collection)."""
+    return re.compile(rf"{re.escape(prefix(contract))}[A-Za-z0-9_-]+\.g[0-9]+(\.[0-9]+)?")
+
+
 def added(books: Books, row: Row) -> tuple[Row, ...]:
     return (*books.rows, row)
 

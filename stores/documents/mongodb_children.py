@@ -85,27 +85,25 @@ def matching(names: Sequence[str], parents: Sequence[Values]) -> dict[str, Any]:
 
 
 def totals(names: Sequence[str], parents: Sequence[Values]) -> Pipeline:
-    """Rows {_id: {f0: …}, n}: how many children each parent has; none for one without."""
+    """Rows {_id: [parent's values], n}: how many children each parent has; none for one without."""
     return [
         {"$match": matching(names, parents)},
-        {"$group": {"_id": _own(names), "n": {"$sum": 1}}},
+        {"$project": {"own": [f"${path(n)}" for n in names]}},
+        {"$group": {"_id": "$own", "n": {"$sum": 1}}},
     ]
 
 
 def by_pass(
     record_type: RecordType, names: Sequence[str], parents: Sequence[Values], limit: int
 ) -> Pipeline:
-    """Rows {_id: {f0: …}, n, keys}: `totals`, and the first children's keys in order."""
+    """Rows {_id: [parent's values], n, keys}: `totals`, and the first children's keys in order."""
     return [
         {"$match": matching(names, parents)},
         {"$sort": dict(key_order(record_type))},
-        {"$group": {"_id": _own(names), "n": {"$sum": 1}, "keys": {"$push": "$_id"}}},
+        {"$project": {"own": [f"${path(n)}" for n in names]}},
+        {"$group": {"_id": "$own", "n": {"$sum": 1}, "keys": {"$push": "$_id"}}},
         {"$project": {"n": 1, "keys": {"$slice": ["$keys", limit]}}},
     ]
-
-
-def _own(names: Sequence[str]) -> dict[str, str]:
-    return {f"f{n}": f"${path(name)}" for n, name in enumerate(names)}
 
 
 # Reading -----------------------------------------------------------------------------------------
@@ -201,8 +199,7 @@ async def _pass_over(
 
 
 def _group(row: Mapping[str, Any]) -> Values:
-    values: Mapping[str, Any] = row["_id"]
-    return _hashable(tuple(values[f"f{n}"] for n in range(len(values))))
+    return _hashable(tuple(row["_id"]))
 
 
 def _hashable(values: Values) -> Values:

@@ -10,7 +10,6 @@ then an empty store.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -145,14 +144,19 @@ class MongodbStore:
                 store=KIND,
                 hint="give recordgate a database of its own",
             )
-        pattern = f"^{re.escape(books_of.prefix(contract))}.*\\.g[0-9]+$"
-        if await self._db.list_collection_names(filter={"name": {"$regex": pattern}}):
+        if await self._collections_of(contract):
             raise StoreLost(
                 f"{KIND}: {self._address.where} has collections named as ours, but not {books_of.META}",
                 store=KIND,
                 hint=f"drop those whose names begin with {books_of.prefix(contract)!r}, or name"
                 " another database; the next start loads it anew",
             )
+
+    async def _collections_of(self, contract: Contract) -> list[str]:
+        """Those with names as we give them; not every server applies a filter to the list."""
+        assert self._db is not None
+        ours = books_of.name_pattern(contract)
+        return [n for n in await self._db.list_collection_names() if ours.fullmatch(n)]
 
     def _check_owner(self, books: Books, contract: Contract) -> None:
         if books.contract != contract.id:
@@ -192,8 +196,7 @@ class MongodbStore:
         known = {row.collection: row for row in books.rows}
         for row in books.rows:
             await self._mark(row.collection, row.state == "active")
-        pattern = "^" + re.escape(books_of.prefix(self._contract))
-        for name in await self._db.list_collection_names(filter={"name": {"$regex": pattern}}):
+        for name in await self._collections_of(self._contract):
             if name not in known and await self._has_our_marker(name, books.incarnation):
                 await self._db.drop_collection(name)
 
@@ -388,21 +391,26 @@ class MongodbStore:
             row = (await self._books()).find(type_name, generation)
             collection = self._collection(row.collection)
             turn = asyncio.Semaphore(AT_ONCE)
+            failures: list[BaseException] = []
 
             async def part(start: int) -> list[Verdict]:
                 async with turn:
-                    some = writes[start : start + PART]
-                    taken = await asyncio.to_thread(_operations, form, some)
-                    return await self._send(collection, *taken)
+                    if failures:
+                        return []
+                    try:
+                        some = writes[start : start + PART]
+                        taken = await asyncio.to_thread(_operations, form, some)
+                        return await self._send(collection, *taken)
+                    except BaseException as error:
+                        failures.append(error)
+                        raise
 
             parts = [part(start) for start in range(0, len(writes), PART)]
-            verdicts: list[Verdict] = []
-            # All of them end before the call does, also where one fails.
-            for found in await asyncio.gather(*parts, return_exceptions=True):
-                if isinstance(found, BaseException):
-                    raise found
-                verdicts += found
-            return verdicts
+            # Those under way end before the call does, also where one fails.
+            found = await asyncio.gather(*parts, return_exceptions=True)
+            if failures:
+                raise failures[0]
+            return [v for some in found if not isinstance(some, BaseException) for v in some]
 
         return await self._write(work)
 
