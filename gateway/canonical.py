@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from gateway.compiler import Statement
 from gateway.services import Services
 from stores.canonical.driver_errors import STORE, translate
+from stores.canonical.readers import Parameter
 from stores.errors import StoreUnavailable, TimeoutExceeded
 
 _NO_CONNECTION = (PoolTimeout, PoolClosed, TooManyRequests)
@@ -17,8 +18,11 @@ MAX_WAIT = 5.0
 """Seconds that a query waits for a connection; less where queries themselves are given little time."""
 
 
-async def fetch_json(services: Services, statement: Statement) -> bytes | None:
-    """The JSON text that `statement` gives; None where it gives no row.
+async def fetch_json(
+    services: Services, text: str, parameters: Sequence[Parameter], *, prepare: bool = False
+) -> bytes | None:
+    """The JSON that a statement gives, marks included; None where it gives no row. `prepare`: it will be
+    sent again.
 
     Stopped after `Limits.statement_timeout`. Raises TimeoutExceeded, StoreUnavailable, InputError for a
     value that its type cannot hold, and what else `driver_errors` knows.
@@ -27,7 +31,7 @@ async def fetch_json(services: Services, statement: Statement) -> bytes | None:
     try:
         async with asyncio.timeout(seconds):
             try:
-                return await _fetch(services, statement)
+                return await _fetch(services, text, parameters, prepare)
             except _NO_CONNECTION:
                 raise
             except psycopg.OperationalError as error:
@@ -35,7 +39,7 @@ async def fetch_json(services: Services, statement: Statement) -> bytes | None:
                     raise
                 # The connection was lost, as all are when the server restarts: a read may go again.
                 await services.pool.check()
-                return await _fetch(services, statement)
+                return await _fetch(services, text, parameters, prepare)
     except TimeoutError:
         raise TimeoutExceeded(
             f"the query took longer than {seconds:g} s", hint="ask for less, or by an indexed field"
@@ -48,8 +52,8 @@ async def fetch_json(services: Services, statement: Statement) -> bytes | None:
         raise translate(error, services.contract) from error
 
 
-async def _fetch(services: Services, statement: Statement) -> bytes | None:
+async def _fetch(
+    services: Services, text: str, parameters: Sequence[Parameter], prepare: bool
+) -> bytes | None:
     wait = min(MAX_WAIT, services.limits.statement_timeout / 2)
-    return await services.pool.readers.read(
-        statement.text, statement.parameters, prepare=True, wait=wait
-    )
+    return await services.pool.readers.read(text, parameters, prepare=prepare, wait=wait)

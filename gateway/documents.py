@@ -29,8 +29,8 @@ from gateway.shapes import (
     Value,
     records_in,
 )
-from gateway.visibility import Form, Visibility
-from stores.contract.model import Embed, RecordType, Scalar
+from gateway.visibility import Form, Visibility, non_null
+from stores.contract.model import Embed, Property, RecordType, Scalar
 from stores.keys import encode_key
 from stores.protocols import DocumentStore
 from stores.query import EVERYTHING, ChildrenQuery
@@ -124,23 +124,34 @@ class _Related:
     total: int | None
 
 
+class MissingValue(Exception):
+    """A document lacks what the schema says is never missing."""
+
+
 async def read_document(
-    store: DocumentStore, shape: KeyShape, key: str
+    store: DocumentStore, shape: KeyShape, key: str, *, strict: bool = False
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """The record of a key by response name (None: not there), and what was asked of the store.
-    Raises StoreError."""
+    Raises StoreError; where `strict`, MissingValue for what execution would find missing."""
     record_type = shape.record.type
     sent = [f"get {record_type.name}"]
     raw = (await store.get(record_type.name, [key])).get(key)
     if raw is None:
         return None, sent
     document = orjson.loads(raw)
+    if strict:
+        require_values(shape.record, document)
     beyond = list(outside(shape.record))
     read = await asyncio.gather(*(_children(store, record_type, p, document) for p in beyond))
     sent += [
         f"children {p.relation.target} by {', '.join(p.relation.target_columns)}" for p in beyond
     ]
     related = {p.key: found for p, found in zip(beyond, read, strict=True)}
+    if strict:
+        for part in beyond:
+            for record in records_in(part.page):
+                for child in related[part.key].documents:
+                    require_values(record, child)
     return from_document(shape.record, document, related), sent
 
 
@@ -170,6 +181,32 @@ async def _children(
     return _Related([orjson.loads(d) for d in found.documents], found.total)
 
 
+def require_values(shape: RecordShape, document: Mapping[str, Any]) -> None:
+    """Raise MissingValue where a non-null field has no value, or a list holds what is no plain value."""
+    for part in shape.fields:
+        if isinstance(part, Value):
+            value = document[part.property.name]
+            if value is None and non_null(part.property):
+                raise MissingValue
+            if part.property.array and value and not _plain_items(part.property, value):
+                raise MissingValue
+        elif isinstance(part, One | Many):
+            inside = document.get(part.relation.name)
+            if isinstance(part, One):
+                if inside is not None:
+                    require_values(part.record, inside)
+            else:
+                for record in records_in(part.page):
+                    for child in inside or ():
+                        require_values(record, child)
+
+
+def _plain_items(prop: Property, values: Sequence[Any]) -> bool:
+    return prop.scalar not in (Scalar.BIGINT, Scalar.FLOAT, Scalar.JSON) and not any(
+        isinstance(v, list) for v in values
+    )
+
+
 # Picking ---------------------------------------------------------------------------------------
 
 
@@ -187,6 +224,8 @@ def from_document(
                 and abs(value) > SAFE
             ):
                 value = str(value)
+            elif part.property.scalar is Scalar.FLOAT and isinstance(value, int):
+                value = float(value)
             record[part.key] = value
         elif isinstance(part, Id):
             text = encode_key(_key_texts(shape.type, document))

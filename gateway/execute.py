@@ -4,7 +4,7 @@ graphql-core run the root fields at once, and shape the errors and the extension
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,6 +24,7 @@ from graphql.execution.values import get_directive_values
 
 from gateway.freshness import required_lsn, with_directive
 from gateway.limits import parse_within, validation_rules
+from gateway.plans import Operation
 from gateway.problems import graphql_error
 from gateway.services import Limits, RequestContext
 from stores.errors import RecordgateError
@@ -39,6 +40,7 @@ class Documents:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, Limits], DocumentNode] = OrderedDict()
+        self._operations: OrderedDict[tuple[str, str | None, Limits], Operation] = OrderedDict()
 
     def get(
         self, schema: GraphQLSchema, text: str, limits: Limits
@@ -59,8 +61,33 @@ class Documents:
                 self._kept.popitem(last=False)
         return document, []
 
+    def operation(
+        self, schema: GraphQLSchema, text: str, name: str | None, limits: Limits
+    ) -> Operation | None:
+        """The operation that is asked for; None where the document is not valid or has none such.
+        Raises as `get` does."""
+        key = (text, name, limits)
+        kept = self._operations.get(key)
+        if kept is not None:
+            self._operations.move_to_end(key)
+            return kept
+        document, _ = self.get(schema, text, limits)
+        node = get_operation_ast(document, name) if document is not None else None
+        if document is None or node is None:
+            return None
+        made = Operation.of(schema, document, node)
+        if len(text) <= MAX_KEPT_LENGTH:
+            self._operations[key] = made
+            if len(self._operations) > KEPT_DOCUMENTS:
+                self._operations.popitem(last=False)
+        return made
+
 
 _documents: WeakKeyDictionary[GraphQLSchema, Documents] = WeakKeyDictionary()
+
+
+def documents_of(schema: GraphQLSchema) -> Documents:
+    return _documents.setdefault(schema, Documents())
 
 
 async def execute(
@@ -72,14 +99,14 @@ async def execute(
 ) -> dict[str, Any]:
     """The answer as GraphQL has it: `data` (absent where nothing ran), `errors`, `extensions`."""
     try:
-        kept = _documents.setdefault(schema, Documents())
+        kept = documents_of(schema)
         document, errors = kept.get(schema, query, context.services.limits)
         if document is None:
             return _refused(errors)
         operation = get_operation_ast(document, operation_name)
         if operation is not None:
             context.operation = operation.operation.value
-            _apply_freshness(schema, context, operation, dict(variables or {}))
+            apply_freshness(schema, context, operation, dict(variables or {}))
     except (RecordgateError, GraphQLError) as error:
         return _refused([error])
     result = run(
@@ -98,7 +125,7 @@ async def execute(
         answer["data"] = result.data
     if result.errors:
         answer["errors"] = [graphql_error(e).formatted for e in result.errors]
-    answer["extensions"] = {"recordgate": _extension(context)}
+    answer["extensions"] = {"recordgate": extension(context, answer.get("data") or ())}
     return answer
 
 
@@ -107,7 +134,7 @@ def _is_coroutine(value: Any) -> bool:
     return type(value) is CoroutineType
 
 
-def _apply_freshness(
+def apply_freshness(
     schema: GraphQLSchema,
     context: RequestContext,
     operation: OperationDefinitionNode,
@@ -125,10 +152,16 @@ def _refused(errors: list[Any]) -> dict[str, Any]:
     return {"errors": [graphql_error(e).formatted for e in errors]}
 
 
-def _extension(context: RequestContext) -> dict[str, Any]:
-    extension: dict[str, Any] = {"fields": context.routes}
+def extension(context: RequestContext, keys: Iterable[str]) -> dict[str, Any]:
+    """`extensions.recordgate`, its entries in the order of the response names `keys`."""
+    found: dict[str, Any] = {"fields": _ordered(context.routes, keys)}
     if context.token is not None:
-        extension["token"] = context.token
+        found["token"] = context.token
     if context.explain:
-        extension["plan"] = context.plans
-    return extension
+        found["plan"] = _ordered(context.plans, keys)
+    return found
+
+
+def _ordered(entries: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Root fields run at once and note their entries as they come."""
+    return {k: entries[k] for k in keys if k in entries} | entries

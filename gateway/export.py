@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, sql
 
 from gateway.compiler.conditions import Conditions
 from gateway.compiler.keysets import Key, beyond
-from gateway.compiler.statement import Binder, cast_of, column, comparable, table_of
+from gateway.compiler.statement import Binder, Parameter, cast_of, column, comparable, table_of
 from gateway.compiler.values import as_object, value_as_json
 from gateway.filters import row_filter
 from gateway.names import field_of, property_of
@@ -52,8 +52,8 @@ class _LiteralBinder(Binder):
     """COPY takes no parameters: values go in as literals, quoted by the driver. `standard_conforming_strings`
     is pinned in every session of ours."""
 
-    def bind(self, value: str | list[str], cast: str) -> sql.Composable:
-        array = "[]" if isinstance(value, list) else ""
+    def bind(self, value: Parameter, cast: str, *, many: bool = False) -> sql.Composable:
+        array = "[]" if many else ""
         return sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(f"{cast}{array}"))
 
 

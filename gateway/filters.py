@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.late import Slot, late_of
 from gateway.names import property_of, relation_of
 from gateway.visibility import Visibility
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
@@ -111,6 +112,11 @@ class _Reader:
 def _operand(prop: Property, op: Op, raw: Any, where: str) -> Any:
     if raw is None:
         raise InputError(f"{where} must not be null", hint="ask for missing values with isNull")
+    late = late_of(raw)
+    if late is not None:
+        if isinstance(raw, Slot) and op in (Op.IN, Op.NOT_IN) and raw.feature("empty", _is_empty):
+            return []
+        return late.then(lambda value: _operand(prop, op, value, where))
     if op is Op.IS_NULL:
         if not isinstance(raw, bool):
             raise InputError(f"{where} must be true or false")
@@ -126,6 +132,10 @@ def _operand(prop: Property, op: Op, raw: Any, where: str) -> Any:
     if prop.array:
         return coerce(prop, [raw])[0]
     return coerce(prop, raw)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, list) and not value
 
 
 def parse_filter(

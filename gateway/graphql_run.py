@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import orjson
 from graphql import GraphQLError, OperationType, get_operation_ast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.execute import execute
+from gateway.compiled import respond
 from gateway.freshness import from_headers
 from gateway.graphql_http import (
     GraphQLRequest,
@@ -50,14 +47,14 @@ class GraphQLRunner:
             from_headers(request.headers),
             explain=request.headers.get("recordgate-explain") == "1",
         )
-        answer = await execute(
+        answer = await respond(
             self.schema, context, asked.query, asked.variables, asked.operation_name
         )
-        self._count(request, context, answer)
+        self._count(request, context, answer.code)
         headers = {} if context.token is None else {"Recordgate-Token": context.token}
         return Response(
-            orjson.dumps(answer),
-            status_of(media_type, has_data="data" in answer),
+            answer.body,
+            status_of(media_type, has_data=answer.has_data),
             headers,
             media_type=f"{media_type}; charset=utf-8",
         )
@@ -77,9 +74,7 @@ class GraphQLRunner:
                 headers={"Allow": "POST"},
             )
 
-    def _count(self, request: Request, context: RequestContext, answer: dict[str, Any]) -> None:
-        errors = answer.get("errors") or [{}]
-        code = errors[0].get("extensions", {}).get("code", "OK")
+    def _count(self, request: Request, context: RequestContext, code: str) -> None:
         stores = {str(route["store"]) for route in context.routes.values()}
         operation = context.operation or "graphql"
         request.state.operation = operation

@@ -189,7 +189,7 @@ class Writer:
 
         async def work(conn: Connection) -> Written:
             async with AsyncRawCursor(conn) as cursor:
-                await cursor.execute(statement.text.encode(), statement.parameters)
+                await cursor.execute(statement.text.encode(), statement.filled({}))
                 count = cursor.rowcount
             if count > most:
                 raise LimitError(
@@ -286,7 +286,7 @@ def _alike(rows: Sequence[mutation_sql.Values]) -> list[tuple[int, int]]:
 async def _value(conn: Connection, statement: Statement) -> bytes:
     """The one JSON value that a compiled statement gives, in the transaction of `conn`."""
     async with AsyncRawCursor(conn) as cursor:
-        await cursor.execute(statement.text.encode(), statement.parameters)
+        await cursor.execute(statement.text.encode(), statement.filled({}))
         result = cursor.pgresult
         value = result.get_value(0, 0) if result is not None and result.ntuples else None
     return value or b"null"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from gateway.documents import why_not_document
 from gateway.shapes import KeyShape, PageShape
-from gateway.shaping import is_plain_key
 from gateway.visibility import Visibility
 from stores.protocols import Capability
 
@@ -50,7 +49,7 @@ def plan(
         why = "lists, filters and orders are canonical's"
         return Plan((Candidate(CANONICAL, why),), (Rejected(DOCUMENTS, "no key is given"), text))
     why = ""
-    if not is_plain_key(shape.record.type, shape.values):
+    if not shape.plain:
         why = "the key is not in the form that documents are kept under"
     why = why or why_not_document(
         shape.record,

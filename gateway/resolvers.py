@@ -22,7 +22,7 @@ from gateway.search_graphql import resolve_search
 from gateway.selection import selected_below
 from gateway.services import RequestContext, Services
 from gateway.shapes import KeyShape
-from gateway.shaping import Shaper, key_shape
+from gateway.shaping import Shaper, key_shape, key_values
 from stores.contract.model import RecordType
 from stores.errors import InputError, StoreError
 from stores.keys import encode_key
@@ -65,16 +65,26 @@ async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> A
     )
     why = ""
     if planned.candidates[0].store != CANONICAL:
-        found, why = await _from_documents(context, info, planned, shape)
+        path = str(info.path.key)
+        found, why = await from_documents(
+            context, path, planned, shape, encode_key(key_values(record_type, key))
+        )
         if not why:
             return found
     return await _from_canonical(context, info, planned, compiler_of(context).one(shape), why)
 
 
-async def _from_documents(
-    context: RequestContext, info: GraphQLResolveInfo, planned: Plan, shape: KeyShape
+async def from_documents(
+    context: RequestContext,
+    path: str,
+    planned: Plan,
+    shape: KeyShape,
+    key: str,
+    *,
+    strict: bool = False,
 ) -> tuple[dict[str, Any] | None, str]:
-    """The record and "", or why the store was not taken."""
+    """The record and "", or why the store was not taken. `path` is the field's name in the response;
+    `strict`: as for `read_document`."""
     services = context.services
     store = services.documents
     standing = await usable(services, store, context.freshness)
@@ -86,10 +96,9 @@ async def _from_documents(
         if why:
             return None, f"documents: {why}"
         generation = await active_generation(store, record_type.name)
-        found, sent = await read_document(store, shape, encode_key(shape.values))
+        found, sent = await read_document(store, shape, key, strict=strict)
     except StoreError as error:
         return None, f"documents: {error.message}"
-    path = str(info.path.key)
     reason = planned.candidates[0].reason
     context.routes[path] = report(
         planned.candidates[0].store,
@@ -97,7 +106,7 @@ async def _from_documents(
         standing.position,
         generation.number if generation else None,
     )
-    _explain(context, path, planned, planned.candidates[0].store, sent, "")
+    explain(context, path, planned, planned.candidates[0].store, sent, "")
     return found, ""
 
 
@@ -118,12 +127,12 @@ async def _from_canonical(
 ) -> Any:
     path = str(info.path.key)
     context.routes[path] = report(CANONICAL, why or planned.candidates[-1].reason)
-    _explain(context, path, planned, CANONICAL, [statement.text], why)
-    raw = await fetch_json(context.services, statement)
+    explain(context, path, planned, CANONICAL, [statement.text], why)
+    raw = await fetch_json(context.services, statement.text, statement.filled({}))
     return None if raw is None else decode(raw)
 
 
-def _explain(
+def explain(
     context: RequestContext, path: str, planned: Plan, store: str, sent: list[str], why: str
 ) -> None:
     if not context.explain:

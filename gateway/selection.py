@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from graphql import (
     FieldNode,
+    FragmentDefinitionNode,
     GraphQLObjectType,
-    GraphQLResolveInfo,
+    GraphQLSchema,
     get_named_type,
 )
 from graphql.execution.collect_fields import collect_sub_fields
@@ -20,6 +21,19 @@ from stores.errors import LimitError
 
 MAX_KEY_BYTES = 63
 """Longest response key of a field that canonical answers: it becomes a column's name there."""
+
+
+class Place(Protocol):
+    """Where a field stands in a document: what of GraphQLResolveInfo the selection below it is read from."""
+
+    @property
+    def schema(self) -> GraphQLSchema: ...
+    @property
+    def fragments(self) -> dict[str, FragmentDefinitionNode]: ...
+    @property
+    def variable_values(self) -> dict[str, Any]: ...
+    @property
+    def field_nodes(self) -> list[FieldNode]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +47,7 @@ class Selected:
     fields: tuple[Selected, ...] = ()
 
 
-def selected_below(
-    info: GraphQLResolveInfo, object_type: GraphQLObjectType
-) -> tuple[Selected, ...]:
+def selected_below(info: Place, object_type: GraphQLObjectType) -> tuple[Selected, ...]:
     """What is selected below the field that `info` is about, whose value is of `object_type`.
 
     Raises GraphQLError for arguments that cannot be coerced, LimitError for a name too long.
@@ -44,7 +56,7 @@ def selected_below(
 
 
 def _select(
-    info: GraphQLResolveInfo, object_type: GraphQLObjectType, nodes: list[FieldNode]
+    info: Place, object_type: GraphQLObjectType, nodes: list[FieldNode]
 ) -> tuple[Selected, ...]:
     grouped = collect_sub_fields(
         info.schema, info.fragments, info.variable_values, object_type, nodes

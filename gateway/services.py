@@ -11,6 +11,7 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.plan_cache import Plans
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
 from stores.contract.shape import document_shape
@@ -43,6 +44,8 @@ class Services:
     text_order_is_bytewise: bool = True
     """Whether canonical's default collation orders text by its bytes, as the other stores do."""
     _shapes: dict[str, str] = field(default_factory=dict)
+    plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
+    """What the last queries were answered by; of these services alone."""
 
     def document_shape(self, type_name: str) -> str:
         """The fingerprint that documents of the type have under this contract."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from gateway.late import Late
 from gateway.visibility import Form
 from stores.contract.model import Property, RecordType, Relation
 from stores.query import Filter, Order
@@ -63,8 +64,8 @@ class Window:
 
     limit: int
     backward: bool = False
-    after: tuple[str | None, ...] | None = None
-    before: tuple[str | None, ...] | None = None
+    after: tuple[str | Late | None, ...] | None = None
+    before: tuple[str | Late | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,12 @@ class PageShape:
 
 @dataclass(frozen=True, slots=True)
 class KeyShape:
-    """One record by its key: `values` are the texts of the key's columns."""
+    """One record by its key: `values` are the texts of the key's columns. `plain`: they are the very form
+    that Postgres prints, so that every store knows the key by it: "7", not "07"."""
 
-    values: tuple[str, ...]
+    values: tuple[str | Late, ...]
     record: RecordShape
+    plain: bool = True
 
 
 def records_in(page: PageShape) -> list[RecordShape]:

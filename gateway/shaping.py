@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from gateway import cursors
 from gateway.filters import parse_filter
+from gateway.late import Late, Slot, settled
 from gateway.names import property_of, relation_of
 from gateway.orders import parse_order, signature
 from gateway.selection import Selected
@@ -117,6 +119,7 @@ class Shaper:
 
 def read_size(name: str, value: Any, most: int) -> int | None:
     """`first` or `last`; None where it is not given. Raises InputError, LimitError."""
+    value = settled(value)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -137,13 +140,24 @@ def read_window(
     if first is not None and last is not None:
         raise InputError("first and last cannot be used together")
     bound = signature(record_type, order)
-    after, before = (
-        None if args.get(name) is None else cursors.decode(args[name], bound, len(order))
-        for name in ("after", "before")
-    )
+    after, before = (_cursor(args.get(name), bound, len(order)) for name in ("after", "before"))
     if last is not None:
         return Window(last, True, after, before)
     return Window(min(DEFAULT_FIRST, most) if first is None else first, False, after, before)
+
+
+def _cursor(raw: Any, bound: str, steps: int) -> tuple[str | Late | None, ...] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, Slot):
+        return cursors.decode(raw, bound, steps)
+    # Which of its values are missing decides on the form of the condition.
+    given = raw.feature(
+        f"given {bound}",
+        lambda text: tuple(v is not None for v in cursors.decode(text, bound, steps)),
+    )
+    late = raw.late().then(lambda text: cursors.decode(text, bound, steps))
+    return tuple(late.then(itemgetter(i)) if there else None for i, there in enumerate(given))
 
 
 def key_values(record_type: RecordType, key: str) -> tuple[str, ...]:
@@ -156,13 +170,23 @@ def key_values(record_type: RecordType, key: str) -> tuple[str, ...]:
     return texts
 
 
-def key_shape(record: RecordShape, key: str) -> KeyShape:
-    return KeyShape(key_values(record.type, key), record)
+def key_shape(record: RecordShape, key: str | Slot) -> KeyShape:
+    record_type = record.type
+    if not isinstance(key, Slot):
+        values = key_values(record_type, key)
+        return KeyShape(values, record, is_plain_key(record_type, values))
+    plain = key.feature(
+        f"plain {record_type.name}",
+        lambda text: is_plain_key(record_type, key_values(record_type, text)),
+    )
+    late = key.late().then(lambda text: key_values(record_type, text))
+    return KeyShape(
+        tuple(late.then(itemgetter(i)) for i in range(len(record_type.key))), record, plain
+    )
 
 
 def is_plain_key(record_type: RecordType, texts: tuple[str, ...]) -> bool:
-    """Whether the texts are the very form that Postgres prints, so that every store knows the key by it:
-    "7", not "07"."""
+    """Whether the texts are the very form that Postgres prints."""
     for prop, text in zip(record_type.key_properties, texts, strict=True):
         if prop.scalar in (Scalar.INT, Scalar.BIGINT):
             if str(int(text)) != text:

@@ -11,6 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from gateway.compiler.statement import Binder, base_type, cast_of, column, comparable, table_of
+from gateway.late import Late
 from stores.contract.model import Contract, Property, RecordType, Relation
 from stores.query import EVERYTHING, And, Filter, Not, Op, Or, Related
 from stores.values import to_text
@@ -84,14 +85,16 @@ class Conditions:
         if op in (Op.IN, Op.NOT_IN):
             if not value:
                 return FALSE if op is Op.IN else sql.SQL("{} IS NOT NULL").format(expression)
-            bound = self.binder.bind([operand_text(prop, v) for v in value], cast)
+            texts = now_or_late(value, lambda values: [operand_text(prop, v) for v in values])
+            bound = self.binder.bind(texts, cast, many=True)
             form = "{} = ANY ({})" if op is Op.IN else "{} <> ALL ({})"
             return sql.SQL(form).format(expression, bound)
         if op is Op.CONTAINS and prop.array:
             # `@>` and not `= ANY`: a GIN index serves it.
-            bound = self.binder.bind([operand_text(prop, value)], "text")
+            text = now_or_late(value, lambda v: [operand_text(prop, v)])
+            bound = self.binder.bind(text, "text", many=True)
             return sql.SQL("{} @> {}::{}").format(expression, bound, sql.SQL(_array(prop)))
-        bound = self.binder.bind(operand_text(prop, value), cast)
+        bound = self.binder.bind(now_or_late(value, lambda v: operand_text(prop, v)), cast)
         if op is Op.CONTAINS:
             return sql.SQL("(strpos({}::text, {}::text) > 0)").format(expression, bound)
         if op is Op.STARTS_WITH:
@@ -112,6 +115,11 @@ def linked(
         sql.SQL("{} = {}").format(column(there, b), here(a) if callable(here) else column(here, a))
         for a, b in zip(relation.columns, relation.target_columns, strict=True)
     ]
+
+
+def now_or_late(value: Any, convert: Callable[[Any], Any]) -> Any:
+    """`convert` of `value`, or of what each request has in its place."""
+    return value.then(convert) if isinstance(value, Late) else convert(value)
 
 
 def operand_text(prop: Property, value: Any) -> str:

@@ -8,6 +8,7 @@ from psycopg import sql
 
 from gateway.compiler.conditions import FALSE, both, either
 from gateway.compiler.statement import Binder
+from gateway.late import Late
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,11 @@ def order_by(keys: list[Key]) -> sql.Composable:
 
 
 def beyond(
-    keys: list[Key], values: tuple[str | None, ...], binder: Binder, *, inclusive: bool = False
+    keys: list[Key],
+    values: tuple[str | Late | None, ...],
+    binder: Binder,
+    *,
+    inclusive: bool = False,
 ) -> sql.Composable:
     """The rows that come after `values` in the order of `keys`, or at them where `inclusive`."""
     bound = [

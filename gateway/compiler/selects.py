@@ -25,6 +25,7 @@ from gateway.compiler.json_text import (
 )
 from gateway.compiler.keysets import Key, beyond, order_by
 from gateway.compiler.statement import Binder, Statement, cast_of, column, comparable, table_of
+from gateway.late import Late
 from gateway.orders import nulls_first, order_property, signature
 from gateway.shapes import (
     EdgeCursor,
@@ -93,7 +94,7 @@ class Compiler:
         record_type = shape.type
         names = [sql.SQL(f"k{i}") for i in range(len(record_type.key))]
         bound = [
-            self.binder.bind([k[i] for k in keys], cast_of(p))
+            self.binder.bind([k[i] for k in keys], cast_of(p), many=True)
             for i, p in enumerate(record_type.key_properties)
         ]
         where: list[sql.Composable] = [
@@ -354,7 +355,7 @@ class Compiler:
         self,
         shape: PageShape,
         link: Callable[[sql.SQL], list[sql.Composable]],
-        values: tuple[str | None, ...],
+        values: tuple[str | Late | None, ...],
         *,
         backward: bool,
     ) -> sql.Composable:

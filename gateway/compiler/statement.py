@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 from psycopg import sql
 
+from gateway.late import Late
 from stores.contract.model import Property, RecordType
 
 TYPES = frozenset(
@@ -29,25 +32,32 @@ _CAST = {
 matches none instead of failing. Indexes serve the comparison all the same."""
 
 
+Parameter: TypeAlias = "str | list[str] | Late"
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`text` has `$1`, `$2`, … for `parameters`, which are texts or lists of texts."""
+    """`text` has `$1`, `$2`, … for `parameters`: texts, lists of texts, or what becomes such."""
 
     text: str
-    parameters: tuple[str | list[str], ...]
+    parameters: tuple[Parameter, ...]
+
+    def filled(self, variables: Mapping[str, Any]) -> list[str | list[str]]:
+        """The parameters of one request. Raises what its values are refused with."""
+        return [p.resolve(variables) if isinstance(p, Late) else p for p in self.parameters]
 
 
 @dataclass(slots=True)
 class Binder:
     """Collects the parameters of a statement and hands out its table aliases."""
 
-    parameters: list[str | list[str]] = field(default_factory=list)
+    parameters: list[Parameter] = field(default_factory=list)
     aliases: int = 0
 
-    def bind(self, value: str | list[str], cast: str) -> sql.Composable:
-        """A placeholder for `value`, cast to one of our own type names."""
+    def bind(self, value: Parameter, cast: str, *, many: bool = False) -> sql.Composable:
+        """A placeholder for `value`, cast to one of our own type names; `many`: to a list of them."""
         self.parameters.append(value)
-        array = "[]" if isinstance(value, list) else ""
+        array = "[]" if many else ""
         return sql.SQL(f"${len(self.parameters)}::{cast}{array}")
 
     def alias(self) -> sql.SQL:

@@ -31,6 +31,7 @@ from gateway.schema.aggregates import Aggregates
 from gateway.schema.filters import Inputs
 from gateway.schema.mutations import Mutations, upper
 from gateway.schema.records import NODE, Records
+from gateway.schema.roots import RootKind, extensions
 from gateway.schema.scalars import DURATION
 from stores.contract.model import Contract, RecordType
 from stores.errors import ContractError
@@ -92,12 +93,14 @@ def _queries(record_type: RecordType, records: Records) -> dict[str, Any]:
             records.objects[record_type.name],
             {"id": GraphQLArgument(GraphQLNonNull(GraphQLID))},
             resolve=resolve_get(record_type),
+            extensions=extensions(RootKind.GET, record_type),
         )
     if "list" in allowed:
         found[record_type.plural] = GraphQLField(
             records.connections[record_type.name],
             records.page_arguments(record_type),
             resolve=resolve_list(record_type),
+            extensions=extensions(RootKind.LIST, record_type),
         )
     if "aggregate" in allowed:
         aggregates = Aggregates(record_type, records.inputs)
@@ -105,6 +108,7 @@ def _queries(record_type: RecordType, records: Records) -> dict[str, Any]:
             GraphQLList(GraphQLNonNull(aggregates.output())),
             aggregates.arguments(),
             resolve=resolve_aggregate(record_type),
+            extensions=extensions(RootKind.AGGREGATE, record_type),
         )
     if "search" in allowed and record_type.searchable:
         kind = search.connection(record_type, records)

@@ -24,6 +24,7 @@ from gateway.shapes import (
     Value,
     Window,
 )
+from gateway.shaping import key_shape
 from gateway.visibility import Form, Visibility
 from stores.protocols import Capability
 from stores.query import EVERYTHING, Compare, Op, Order
@@ -93,7 +94,7 @@ def test_children_need_the_capability_and_the_same_order_of_text() -> None:
 
 @pytest.mark.parametrize(("key", "store"), [("7", DOCUMENTS), ("07", CANONICAL), ("-0", CANONICAL)])
 def test_a_key_that_documents_do_not_know_by_that_text(key: str, store: str) -> None:
-    planned = plan(KeyShape((key,), record(NAME)), NOBODY, CAN, bytewise=True)
+    planned = plan(key_shape(record(NAME), key), NOBODY, CAN, bytewise=True)
     assert planned.candidates[0].store == store
 
 

@@ -1,0 +1,25 @@
+"""What a root field of the schema is, for those who plan without executing: kept in the field's extensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from stores.contract.model import RecordType
+
+
+class RootKind(Enum):
+    GET = "get"
+    LIST = "list"
+    AGGREGATE = "aggregate"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    kind: RootKind
+    type: RecordType
+
+
+def extensions(kind: RootKind, record_type: RecordType) -> dict[str, Any]:
+    return {"root": Root(kind, record_type)}
