@@ -91,16 +91,13 @@ class Search:
         if query.text.strip():
             text = text_query(self._searcher, self._schema, searched, query.text, query.fuzzy)
         matching = self._matching(text, query)
-        found = self._searcher.search(matching, limit=1, count=True)
-        total = int(found.count or 0)  # type: ignore[attr-defined]  # its stub lacks it
         wanted = query.first + 1
-        if not total or not query.first:
-            page: list[Found] = []
-        elif query.text.strip() and not query.sort:
-            page = self._by_score(matching, query.after, wanted)
+        if query.text.strip() and not query.sort:
+            page, total = self._by_score(matching, query.after, wanted)
         else:
             self._steps = tuple(self._step(order) for order in query.sort)
             page = self._by_values(matching, query.after, wanted)
+            total = _count(self._searcher.search(matching, limit=1, count=True))
         return SearchResult(
             hits=[self._hit(found, query, searched, text) for found in page[: query.first]],
             total=total,
@@ -155,7 +152,10 @@ class Search:
 
     # Order by score ----------------------------------------------------------------------------
 
-    def _by_score(self, matching: Query, after: tuple[Any, ...] | None, wanted: int) -> list[Found]:
+    def _by_score(
+        self, matching: Query, after: tuple[Any, ...] | None, wanted: int
+    ) -> tuple[list[Found], int]:
+        """The page and the number of all hits."""
         if after is not None and (
             len(after) != 2
             or not isinstance(after[0], int | float)
@@ -164,14 +164,16 @@ class Search:
         ):
             raise InputError("the cursor is not one of this search")
         window = max(wanted * 2, 64)
+        found = self._searcher.search(matching, limit=window, count=True)
+        total = _count(found)
         while True:
-            window = min(window, SCORE_WINDOW)
-            hits = self._searcher.search(matching, limit=window, count=False).hits
-            ended = len(hits) < window
-            page = self._cut_by_score(hits, after, wanted, ended or window == SCORE_WINDOW)
+            hits = found.hits
+            final = len(hits) < window or window >= SCORE_WINDOW
+            page = self._cut_by_score(hits, after, wanted, final)
             if page is not None:
-                return page
-            window *= 4
+                return page, total
+            window = min(window * 4, SCORE_WINDOW)
+            found = self._searcher.search(matching, limit=window, count=False)
 
     def _cut_by_score(
         self,
@@ -373,6 +375,10 @@ class Search:
             counted.sort(key=lambda b: (-b.count, b.value))
             facets[facet.property] = counted[: facet.size]
         return facets
+
+
+def _count(found: tantivy.SearchResult) -> int:
+    return int(found.count or 0)  # type: ignore[attr-defined]  # its stub lacks it
 
 
 def _bucket(twin: Twin | None, key: Any) -> Any:
