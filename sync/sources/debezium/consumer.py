@@ -25,6 +25,8 @@ from sync.sources.debezium.envelope import Poison, TableReader, payload_text, re
 from sync.sources.debezium.location import KafkaLocation
 
 log = logging.getLogger(__name__)
+# What goes wrong reaches us as exceptions; it logs as errors what a close has cancelled.
+logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 STORE = "kafka"
 RECORDS = 2000
@@ -150,8 +152,7 @@ class TopicReader:
         self.position = 0
         self.received_at = time.monotonic()
         """When a record last came (monotonic seconds)."""
-        self.ignored: dict[str, int] = {}
-        """Topic → records that were of no table of the contract."""
+        self.last_poison = ""
 
     # The outside, called from other threads ----------------------------------------------------------
 
@@ -365,6 +366,7 @@ class TopicReader:
                     if end is not None:
                         assembly.end(end, partition, record.offset)
             except Poison as reason:
+                self.last_poison = f"; {topic} holds what is no change: {reason}"
                 poison.append(
                     SetAside(
                         topic, partition.partition, record.offset, str(reason), payload_text(value)

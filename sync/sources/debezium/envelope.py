@@ -63,7 +63,7 @@ class TransactionMark(msgspec.Struct, gc=False):
 
 class _WithSchema(msgspec.Struct, gc=False):
     payload: msgspec.Raw
-    schema: msgspec.Raw | None = None
+    schema: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class Read(msgspec.Struct, gc=False):
@@ -124,7 +124,8 @@ def unwrapped(value: bytes) -> tuple[bytes | msgspec.Raw, bytes]:
     if value.startswith((b'{"before":', b'{"status":', b'{"after":')) or not _HEAD.match(value):
         return value, b""
     found = _decode_wrapped(value)
-    return found.payload, bytes(found.schema or b"")
+    schema = bytes(found.schema)
+    return found.payload, b"" if schema == b"null" else schema
 
 
 class TableReader:

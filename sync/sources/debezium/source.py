@@ -321,7 +321,8 @@ class DebeziumSource:
             if time.monotonic() > deadline:
                 problem = await asyncio.to_thread(self._diagnose)
                 raise problem or StoreUnavailable(
-                    f"the connector {self._connector} has not told a change within {START_PATIENCE:.0f} s",
+                    f"the connector {self._connector} has not told a change within {START_PATIENCE:.0f} s"
+                    + reader.last_poison,
                     store=KAFKA,
                     hint="is it running, with this topic prefix? see `recordgate doctor`",
                 )

@@ -83,8 +83,12 @@ def unsupported(kind: ColumnType, modes: Modes) -> str:
         return "a time with time zone, which the connector moves to UTC"
     if kind.oid == MONEY:
         return "money"
-    if kind.oid == NUMERIC and modes.decimal == "double" and kind.modifier < 0:
-        return "a numeric without scale, which decimal.handling.mode = double rounds"
+    if kind.oid == NUMERIC and modes.decimal != "string" and kind.modifier < 0:
+        return "a numeric without scale, of which only decimal.handling.mode = string keeps every digit"
+    if kind.oid == TIME_OF_DAY and modes.time == "isostring":
+        return "a time, of which time.precision.mode = isostring writes 24:00 as 00:00"
+    if kind.oid == TIMESTAMP and modes.time == "nanoseconds":
+        return "a timestamp, which time.precision.mode = nanoseconds loses beyond the year 2262"
     if kind.oid == TIMESTAMP and modes.time == "connect" and not 0 <= kind.modifier <= 3:
         return "a timestamp of microseconds, which time.precision.mode = connect cuts"
     if kind.oid == TIME_OF_DAY and modes.time == "connect" and not 0 <= kind.modifier <= 3:
@@ -298,6 +302,7 @@ def _per_second(kind: ColumnType, modes: Modes) -> int:
 def date(value: Any) -> str:
     if isinstance(value, str):
         return _iso_date(value.removesuffix("Z"))
+    value = _whole(value)
     if value > MAX_DAY:
         return "infinity"
     if value < MIN_DAY:
@@ -310,6 +315,7 @@ def _timestamp(per_second: int) -> Text:
     def stamp(value: Any) -> str:
         if isinstance(value, str):
             return zoned(value.removesuffix("Z"), zone="")
+        value = _whole(value)
         if value >= INFINITE:
             return "infinity"
         if value <= -INFINITE:
@@ -325,10 +331,17 @@ def _time_of_day(per_second: int) -> Text:
     def time_of_day(value: Any) -> str:
         if isinstance(value, str):
             return _trimmed(value.removesuffix("Z"))
+        value = _whole(value)
         seconds, rest = divmod(value, per_second)
         return _clock(seconds, rest, per_second)
 
     return time_of_day
+
+
+def _whole(value: Any) -> int:
+    if value.__class__ is not int:
+        raise ValueError("not a number of days or parts of a second")
+    return value
 
 
 _ZONED = re.compile(
