@@ -8,6 +8,7 @@ with the greater version has the later snapshot. A sink takes readings of its ow
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,8 @@ class Projector:
     """Reads over one connection, from `connect_for_reading`, which it does not own."""
 
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
+        self.lock = asyncio.Lock()
+        """Held by whoever reads, where several tasks share the projector."""
         self._conn = conn
         self._contract = contract
         self._statements: dict[tuple[str, str], bytes] = {}

@@ -11,33 +11,31 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import psycopg
 
 from stores.contract.model import Contract
-from stores.errors import RecordgateError, StoreLost, StoreUnavailable
+from stores.errors import RecordgateError, StoreLost
 from stores.lsn import format_lsn
-from stores.protocols import Outcome, Position, Store, Write
+from stores.protocols import Position, Store
 from sync import durable_backlog
 from sync.backlog import Backlog, Batch, Boundary
 from sync.building import Building
 from sync.crash_points import crash_point
-from sync.durable_backlog import SWEEP, DurablePage, DurableReader
+from sync.delivery import Delivery
+from sync.durable_backlog import SWEEP, DurableReader
 from sync.letters import Letters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff, Pace
 from sync.projection import Projector
-from sync.reload import Load
 from sync.session import SinkConnections
+from sync.units import Unit
 from sync.watermarks import Watermark
 
 log = logging.getLogger(__name__)
 
 LOAD_PAGE = 2000
 """Records of a page while a generation is built."""
-RESENDS = 5
-"""Times a write is sent again on the verdict `retry` before the sink counts as failing."""
 SPILL_FAILING = 5.0
 SPILL_SLOW = 60.0
 """Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
@@ -47,36 +45,6 @@ QUIET = 0.1
 """Seconds between two publishes that only move the position."""
 POLL = 2.0
 """Seconds between two looks at the durable backlog, where `verify --repair` and others add keys."""
-
-
-@dataclass(slots=True)
-class Unit:
-    """One round's work. `batch`: keys in memory, or a sweep. `page`: rows of the durable backlog. `load`:
-    a page of a generation being built, up to the key `last`."""
-
-    type_name: str
-    version: int = 0
-    documents: dict[str, bytes | None] = field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()
-    batch: Batch | None = None
-    page: DurablePage | None = None
-    load: Load | None = None
-    last: str | None = None
-    finishes: bool = False
-    """The load is to be checked and activated."""
-    spilled: bool = False
-    """The batch's keys are in the durable backlog too."""
-
-    @property
-    def sweeps(self) -> bool:
-        return (self.batch is not None and self.batch.sweep is not None) or (
-            self.page is not None and self.page.type_name == SWEEP
-        )
-
-    @property
-    def alone(self) -> bool:
-        """Nothing may be read ahead of it."""
-        return self.sweeps or self.finishes
 
 
 class SinkWriter:
@@ -101,13 +69,14 @@ class SinkWriter:
         self.position: Position | None = None
         """As published; None while a required load is not done."""
         self._contract = contract
-        self._metrics = metrics
         self._batch_size = batch_size
         self._memory_keys = memory_keys
         self._books = connections.books
         self._projector = Projector(connections.reading, contract)
-        self._projector_lock = asyncio.Lock()
         self.letters = Letters(connections.books.conn, name)
+        self._delivery = Delivery(
+            name, store, self._projector, self.letters, connections.books, metrics
+        )
         self._durable = DurableReader(connections.books.conn, name)
         self.building = Building(name, store, contract, watermark, connections.books)
         self._backlog = Backlog()
@@ -353,7 +322,7 @@ class SinkWriter:
             return None
         unit = Unit(load.type_name, load=load)
         self._taken.append(unit)
-        async with self._projector_lock:
+        async with self._projector.lock:
             page = await self._projector.page(load.type_name, load.cursor, LOAD_PAGE)
         load.note_read(page)
         unit.version, unit.documents = page.version, page.documents
@@ -361,7 +330,7 @@ class SinkWriter:
         return unit
 
     async def _read_keys(self, unit: Unit, keys: Sequence[str]) -> None:
-        async with self._projector_lock:
+        async with self._projector.lock:
             reading = await self._projector.read(unit.type_name, keys)
         unit.version, unit.documents = reading.version, reading.documents
         unit.unreadable = reading.unreadable
@@ -372,79 +341,19 @@ class SinkWriter:
         if unit.finishes:
             await self._publish()
             assert unit.load is not None
-            async with self._projector_lock:
+            async with self._projector.lock:
                 await self.building.finish(unit.load, self._projector, self._slack(unit.type_name))
             return
         if unit.sweeps:
             await self._sweep(unit)
         elif unit.load is not None:
-            await self._write(unit, [unit.load.number])
+            await self._delivery.write(unit, [unit.load.number])
             crash_point("load-written")
         else:
-            await self._write(unit, self.building.targets(unit.type_name))
+            await self._delivery.write(unit, self.building.targets(unit.type_name))
         self._written.append(unit)
         self._pace.wrote()
         crash_point("written")
-
-    async def _write(self, unit: Unit, targets: Sequence[int]) -> None:
-        """Write the unit's documents to each generation, with every verdict seen to."""
-        writes = [Write(key, unit.version, doc) for key, doc in unit.documents.items()]
-        refused = dict.fromkeys(
-            unit.unreadable, ("UNREADABLE", "canonical cannot print it as JSON")
-        )
-        for number in targets:
-            stale = await self._send(unit.type_name, number, writes, refused)
-            if stale and unit.load is None:
-                # Somebody wrote a newer version: perhaps of an older state. Once more; then the newer
-                # reading has won.
-                async with self._projector_lock:
-                    again = await self._projector.read(unit.type_name, stale)
-                newer = [Write(k, again.version, d) for k, d in again.documents.items()]
-                await self._send(unit.type_name, number, newer, refused)
-        if refused:
-            async with self._books.lock:
-                await self.letters.set_aside(unit.type_name, unit.version, refused)
-            for key in refused:
-                unit.documents.pop(key, None)
-
-    async def _send(
-        self,
-        type_name: str,
-        number: int,
-        writes: list[Write],
-        refused: dict[str, tuple[str, str]],
-    ) -> list[str]:
-        """Send until nothing says `retry`; adds to `refused`, gives the keys that are stale."""
-        stale: list[str] = []
-        backoff = Backoff(first=0.05, most=2.0)
-        for _ in range(RESENDS):
-            if not writes:
-                return stale
-            verdicts = await self.store.write(type_name, number, writes)
-            again: list[Write] = []
-            counts: dict[Outcome, int] = {}
-            for write, verdict in zip(writes, verdicts, strict=True):
-                outcome = verdict.outcome
-                counts[outcome] = counts.get(outcome, 0) + 1
-                if outcome is Outcome.APPLIED:
-                    continue
-                if outcome is Outcome.STALE:
-                    stale.append(write.key)
-                elif outcome is Outcome.RETRY:
-                    again.append(write)
-                else:
-                    refused[write.key] = ("STORE_REFUSED", verdict.reason)
-            for outcome, count in counts.items():
-                self._metrics.documents.labels(self.name, type_name, outcome.value).inc(count)
-            writes = again
-            if writes:
-                await asyncio.sleep(backoff.next())
-        if writes:
-            raise StoreUnavailable(
-                f"{self.name} asks to try {len(writes)} records of {type_name} later",
-                store=self.store.kind,
-            )
-        return stale
 
     async def _sweep(self, unit: Unit) -> None:
         """Read again every record of a type that the sink holds, after a truncate."""
@@ -456,7 +365,7 @@ class SinkWriter:
                 while held := await self.store.scan(type_name, number, after, self._batch_size):
                     part = Unit(type_name)
                     await self._read_keys(part, [s.key for s in held])
-                    await self._write(part, [number])
+                    await self._delivery.write(part, [number])
                     after = held[-1].key
                     if len(held) < self._batch_size:
                         break

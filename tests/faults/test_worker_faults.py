@@ -16,7 +16,7 @@ import pytest
 
 from stores.canonical.publication import slot_name
 from sync import writer
-from tests.sync_world import World, WorkerProcess, fill, shop
+from tests.sync_world import WorkerProcess, World, fill, shop
 
 
 @pytest.fixture
