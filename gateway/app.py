@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.app_guard import Guard, Recent
 from gateway.console import MoreState, page, state_endpoint
+from gateway.direct import Direct
 from gateway.export_http import MOST, export_endpoint
 from gateway.graphiql import graphiql_page, samples_endpoint
 from gateway.graphql_http import wants_page
@@ -119,7 +120,8 @@ def make_app(
                 recent=recent,
                 seconds=services.limits.statement_timeout + GRACE,
                 most=MOST_RUNNING,
-            )
+            ),
+            Middleware(Direct, path="/graphql", endpoint=viewed, refused=_refused),
         ],
         exception_handlers={RecordgateError: _refused, HTTPException: _refused},
     )

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from dataclasses import asdict, dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.metrics import Metrics
@@ -20,13 +19,19 @@ from gateway.problems import HttpProblem, problem_response
 log = logging.getLogger("gateway")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-_NO_CONTENT = "default-src 'none'; frame-ancestors 'none'"
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+"""Headers of every answer that does not say else."""
+_WHOLE = ("/graphql",)
+"""Paths whose answers are never streamed."""
+WATCH_AFTER = 0.05
+"""Seconds after which it is watched whether the client of such a path is still there."""
 STALL = 60.0
 """Seconds in which a streamed answer must move: a reader that stops holds a snapshot of canonical."""
 _UNCOUNTED = ("/health/", "/metrics", "/console")
@@ -73,7 +78,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = next((v for n, v in scope["headers"] if n == b"x-request-id"), b"").decode(
+            "latin-1"
+        )
         request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id)
@@ -87,7 +94,10 @@ class Guard:
         self.running += counted
         self.metrics.running.set(self.running)
         try:
-            await self._run(scope, receive, answer, request_id)
+            if scope["path"] in _WHOLE:
+                await self._run_here(scope, receive, answer, request_id)
+            else:
+                await self._run(scope, receive, answer, request_id)
         finally:
             self.running -= counted
             self.metrics.running.set(self.running)
@@ -107,6 +117,62 @@ class Guard:
                     )
                 )
 
+    async def _run_here(
+        self, scope: Scope, receive: Receive, answer: _Answer, request_id: str
+    ) -> None:
+        """As `_run`, for answers that come whole: most are there before a task of their own would have
+        begun, so that the client is only watched where one takes longer."""
+        loop = asyncio.get_running_loop()
+        inbox = _Passed(receive)
+        watch: asyncio.Task[None] | None = None
+        gone = False
+        error: BaseException | None = None
+        try:
+            async with asyncio.timeout(self.seconds) as limit:
+
+                async def watched() -> None:
+                    nonlocal gone
+                    await inbox.disconnected()
+                    gone = True
+                    limit.reschedule(loop.time())
+
+                def begin() -> None:
+                    nonlocal watch
+                    watch = asyncio.ensure_future(watched())
+
+                timer = loop.call_later(WATCH_AFTER, begin)
+                try:
+                    await self.app(scope, inbox.receive, answer.send)
+                finally:
+                    timer.cancel()
+        except Exception as caught:  # whatever it is, the client gets an answer
+            error = caught
+        finally:
+            if watch is not None:
+                watch.cancel()
+        if error is None:
+            return
+        if gone:
+            log.debug("request %s: the client is gone", request_id)
+            return
+        await self._failed(error, scope, receive, answer, request_id)
+
+    async def _failed(
+        self,
+        error: BaseException,
+        scope: Scope,
+        receive: Receive,
+        answer: _Answer,
+        request_id: str,
+    ) -> None:
+        if answer.status:
+            # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
+            log.error("request %s broke off", request_id, exc_info=error)
+            raise error
+        code = "TIMEOUT" if isinstance(error, TimeoutError) else "INTERNAL"
+        self.metrics.count("http", (), code)
+        await problem_response(error, request_id)(scope, receive, answer.send)
+
     async def _run(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
         """Run the app until it answers, the time is up, or the client is gone."""
         inbox = _Inbox(receive)
@@ -125,15 +191,8 @@ class Guard:
                     return
             ended = work.done() and not work.cancelled()
             error = work.exception() if ended else TimeoutError()
-            if error is None or answer.status:
-                # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
-                if error is not None:
-                    log.error("request %s broke off", request_id, exc_info=error)
-                    raise error
-                return
-            code = "TIMEOUT" if isinstance(error, TimeoutError) else "INTERNAL"
-            self.metrics.count("http", (), code)
-            await problem_response(error, request_id)(scope, receive, answer.send)
+            if error is not None:
+                await self._failed(error, scope, receive, answer, request_id)
         finally:
             for task in (work, gone):
                 task.cancel()
@@ -160,6 +219,25 @@ class _Inbox:
         return await self._messages.get()
 
 
+class _Passed:
+    """The request's messages as they come, until its body is whole; then only its end is awaited."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._whole = asyncio.Event()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body"):
+            self._whole.set()
+        return message
+
+    async def disconnected(self) -> None:
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
 class _Answer:
     """Sends with the headers that every answer has; knows what was sent."""
 
@@ -173,12 +251,11 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in _ALWAYS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("Content-Security-Policy", _NO_CONTENT)
-            headers.setdefault("Cache-Control", "no-store")
-            headers["X-Request-Id"] = self._id
+            headers = list(message.get("headers", ()))
+            given = {name.lower() for name, _ in headers}
+            headers += [header for header in _ALWAYS if header[0] not in given]
+            headers.append((b"x-request-id", self._id.encode()))
+            message = {**message, "headers": headers}
         elif message.get("more_body"):
             self.streaming = True
         await self._send(message)

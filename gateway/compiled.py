@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 from graphql import GraphQLError, GraphQLSchema, located_error
-from graphql.execution.values import get_variable_values
 
 from gateway.canonical import fetch_json
 from gateway.compiler.json_text import exact
@@ -80,8 +79,8 @@ def _plan(
         values: Mapping[str, Any] = {}
         shape: tuple[Any, ...] = ()
         if node.variable_definitions:
-            coerced = get_variable_values(schema, node.variable_definitions, dict(variables))
-            if isinstance(coerced, list):
+            coerced = operation.coerced(variables)
+            if coerced is None:
                 return None
             values = coerced
             shape = tuple((n, structure(operation.kinds[n], v)) for n, v in values.items())

@@ -58,6 +58,21 @@ class Slot:
         return ask(self.value)
 
 
+def last_kept(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`convert`, with its last result kept: one request asks for the same one several times."""
+    last: tuple[Any, Any] = (None, None)
+
+    def converted(value: Any) -> Any:
+        nonlocal last
+        known, result = last
+        if known != value or type(known) is not type(value):
+            result = convert(value)
+            last = (value, result)
+        return result
+
+    return converted
+
+
 def settled(value: Any) -> Any:
     """`value` without slots; the plan is for these values alone."""
     if isinstance(value, Slot):

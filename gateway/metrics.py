@@ -22,6 +22,7 @@ class Metrics:
             ("operation", "store", "code"),
             registry=self.registry,
         )
+        self._counters: dict[tuple[str, str, str], Counter] = {}
         self.seconds = Histogram(
             "recordgate_request_seconds",
             "Seconds from the request's arrival to the end of its answer.",
@@ -37,7 +38,11 @@ class Metrics:
     def count(self, operation: str, stores: Iterable[str], code: str) -> None:
         """One operation: under each store that took part, or under "none"."""
         for store in set(stores) or {"none"}:
-            self.requests.labels(operation, store, code).inc()
+            key = (operation, store, code)
+            counter = self._counters.get(key)
+            if counter is None:
+                counter = self._counters[key] = self.requests.labels(*key)
+            counter.inc()
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The text of `/metrics` and its media type, as `accept` prefers."""

@@ -7,7 +7,7 @@ executed in the ordinary way, which finds the same errors and says them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
+    GraphQLScalarType,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
@@ -31,7 +32,7 @@ from graphql import (
     type_from_ast,
 )
 from graphql.execution.collect_fields import collect_fields
-from graphql.execution.values import get_argument_values
+from graphql.execution.values import get_argument_values, get_variable_values
 
 from gateway.aggregates import aggregate_shape
 from gateway.compiler import Statement
@@ -128,8 +129,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a valid document, ready to be planned. `covered`: it is a query without
-    directives of its own but @freshness."""
+    """One operation of a valid document, ready to be planned. `covered`: it is a query."""
 
     schema: GraphQLSchema
     document: DocumentNode
@@ -137,9 +137,29 @@ class Operation:
     fragments: dict[str, FragmentDefinitionNode]
     kinds: dict[str, GraphQLInputType]
 
+    parsers: dict[str, tuple[Callable[[Any], Any], bool]] | None
+    """How scalars are read, and whether they must be there; None where more than that is to be done."""
+
     @property
     def covered(self) -> bool:
         return self.node.operation is OperationType.QUERY
+
+    def coerced(self, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The variables as the schema takes them; None where it does not."""
+        if self.parsers is not None:
+            values: dict[str, Any] = {}
+            for name, (parse, required) in self.parsers.items():
+                if name in given:
+                    value = given[name]
+                    try:
+                        values[name] = None if value is None else parse(value)
+                    except Exception:  # execution finds it again, and says what is wrong
+                        return None
+                if required and values.get(name) is None:
+                    return None
+            return values
+        found = get_variable_values(self.schema, self.node.variable_definitions, dict(given))
+        return None if isinstance(found, list) else found
 
     @classmethod
     def of(
@@ -152,7 +172,15 @@ class Operation:
             v.variable.name.value: cast(GraphQLInputType, type_from_ast(schema, v.type))
             for v in node.variable_definitions
         }
-        return cls(schema, document, node, fragments, kinds)
+        parsers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
+        for definition in node.variable_definitions:
+            name = definition.variable.name.value
+            kind = kinds[name]
+            inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+            if definition.default_value is not None or not isinstance(inner, GraphQLScalarType):
+                return cls(schema, document, node, fragments, kinds, None)
+            parsers[name] = (inner.parse_value, inner is not kind)
+        return cls(schema, document, node, fragments, kinds, parsers)
 
 
 def make_plan(

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway import cursors
 from gateway.filters import parse_filter
-from gateway.late import Late, Slot, settled
+from gateway.late import Late, Slot, last_kept, settled
 from gateway.names import property_of, relation_of
 from gateway.orders import parse_order, signature
 from gateway.selection import Selected
@@ -175,11 +175,11 @@ def key_shape(record: RecordShape, key: str | Slot) -> KeyShape:
     if not isinstance(key, Slot):
         values = key_values(record_type, key)
         return KeyShape(values, record, is_plain_key(record_type, values))
+    read = last_kept(lambda text: key_values(record_type, text))
     plain = key.feature(
-        f"plain {record_type.name}",
-        lambda text: is_plain_key(record_type, key_values(record_type, text)),
+        f"plain {record_type.name}", lambda text: is_plain_key(record_type, read(text))
     )
-    late = key.late().then(lambda text: key_values(record_type, text))
+    late = key.late().then(read)
     return KeyShape(
         tuple(late.then(itemgetter(i)) for i in range(len(record_type.key))), record, plain
     )
