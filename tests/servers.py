@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,28 @@ def for_run(name: str, start: Start) -> Iterator[str]:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 fcntl.flock(users, fcntl.LOCK_UN)
                 _stop_if_last(base, found)
+
+
+@contextmanager
+def fresh_folder(name: str) -> Iterator[Path]:
+    """A folder for a test's own server."""
+    folder = Path(tempfile.mkdtemp(prefix=f"recordgate-{name}-", dir=_fast_folder()))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def unless_it_cannot_be_had() -> Iterator[None]:
+    """A server that cannot be had here skips the test; under CI it fails it."""
+    try:
+        yield
+    except ServerProblem as problem:
+        if os.environ.get("CI"):
+            pytest.fail(str(problem))
+        pytest.skip(str(problem))
 
 
 def _fast_folder() -> Path:

@@ -18,8 +18,11 @@ from stores.search.elasticsearch_documents import DocumentBuilder
 from stores.search.elasticsearch_errors import (
     blocked,
     index_gone,
+    kind_of_error,
+    larger_than_the_server,
     refused,
     rejected_reason,
+    translate,
 )
 from stores.search.elasticsearch_http import Http, path
 from stores.write_checks import reject
@@ -27,9 +30,12 @@ from stores.write_checks import reject
 BODY_BYTES = 8_000_000
 """Of one request, unless a single document is larger. The server allows 100 MB and a tenth of its heap."""
 BODY_ITEMS = 5_000
-WRITE_SECONDS = 60.0
 SHARD_SECONDS = "10s"
 """How long the server waits for a shard that is not there yet, as after its start."""
+TOO_LARGE = (
+    "the document is larger than the server takes: http.max_content_length,"
+    " or indexing_pressure.memory.limit, a tenth of its heap"
+)
 _FILTER = "errors,items.*.status,items.*.error"
 _RETRY = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -83,7 +89,7 @@ def bodies(items: Sequence[Item]) -> Iterator[list[Item]]:
         yield part
 
 
-async def send(http: Http, target: str, items: list[Item]) -> list[Verdict]:
+async def send(http: Http, target: str, items: list[Item], seconds: float) -> list[Verdict]:
     """The verdicts on `items`, written into the alias `target`, in halves where the server calls the whole
     too large. Raises StoreUnavailable where all of it has to wait, StoreLost where the index is gone."""
     answer = await http.send(
@@ -91,23 +97,32 @@ async def send(http: Http, target: str, items: list[Item]) -> list[Verdict]:
         path(target, "_bulk"),
         b"".join(item.lines for item in items),
         params={"require_alias": "true", "timeout": SHARD_SECONDS, "filter_path": _FILTER},
-        seconds=WRITE_SECONDS,
-        allow=(413,),
+        seconds=seconds,
+        allow=(413, 429),
         content_type="application/x-ndjson",
     )
-    if answer.status == 413:
-        if len(items) == 1:
-            return [
-                reject("the document is larger than the server takes (http.max_content_length)")
-            ]
-        middle = len(items) // 2
-        first = await send(http, target, items[:middle])
-        return first + await send(http, target, items[middle:])
     found = answer.body
+    if answer.status == 429 and not larger_than_the_server(found.get("error")):
+        raise translate(429, kind_of_error(found), http.node)
+    if answer.status >= 400 or _all_too_large(found):
+        if len(items) == 1:
+            return [reject(TOO_LARGE)]
+        middle = len(items) // 2
+        first = await send(http, target, items[:middle], seconds)
+        return first + await send(http, target, items[middle:], seconds)
     if not found.get("errors"):
         return [APPLIED] * len(items)
     answers = [next(iter(a.values())) for a in found["items"]]
     return [verdict(a, target) for a in answers]
+
+
+def _all_too_large(found: dict[str, Any]) -> bool:
+    """Items of one shard are refused together; of other shards some may have been taken: they are stale then."""
+    return bool(found.get("errors")) and any(
+        larger_than_the_server(answer.get("error"))
+        for item in found["items"]
+        for answer in item.values()
+    )
 
 
 def verdict(item: dict[str, Any], target: str) -> Verdict:

@@ -105,14 +105,12 @@ class _Record:
             for name, array, whole_text, text, whole in self._texts:
                 value = get(name)
                 if value is not None:
-                    texts = _elements(value) if array else [value]
+                    texts = [composed(v) for v in (_elements(value) if array else (value,))]
                     if text is not None:
-                        make = _keyword if whole_text else spaced
+                        make = text_twin if whole_text else spaced
                         fields[text] = [make(v) for v in texts]
                     if whole is not None:
-                        fields[whole] = [
-                            fold(composed(v)) for v in texts if len(v) <= WHOLE_CHARACTERS
-                        ]
+                        fields[whole] = [fold(v) for v in texts if len(v) <= WHOLE_CHARACTERS]
         except (TypeError, ValueError, ArithmeticError, AttributeError):
             raise BadValue(f"{self._where}{name} is not of the contract's type") from None
         for name, path, inner, absent in self._relations:
@@ -136,10 +134,6 @@ def converter(field: Field) -> Convert:
         return found if found == found else NOT_A_NUMBER
 
     return number
-
-
-def _keyword(text: str) -> str:
-    return text_twin(composed(text))
 
 
 def _elements(value: Any) -> list[Any]:

@@ -11,6 +11,8 @@ import unicodedata
 _JOINERS = re.compile("[.:,;'’‘_·․‧︓︰﹍-﹏＇，．：；＿‿⁀⁔…]")
 """Characters inside which Unicode's word rule (UAX #29: MidLetter, MidNum, MidNumLet, ExtendNumLet) does not
 cut; people do."""
+_ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
+"""Unicode's blocks of combining marks; a script's own vowel signs stay."""
 _PARTS = {
     "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ħ": "h", "ŧ": "t",
     "ı": "i", "ŋ": "n", "ĸ": "q", "ʻ": "'", "ʼ": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
@@ -25,23 +27,22 @@ def composed(text: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """The composed text with a blank, of the same length, for each character that would join words."""
-    return _JOINERS.sub(" ", composed(text))
+    """A composed text with a blank, of the same length, for each character that would join words."""
+    return _JOINERS.sub(" ", text)
 
 
 def fold(text: str) -> str:
     """The whole text in lower case without accents."""
     if text.isascii():
         return text.lower()
-    apart = unicodedata.normalize("NFKD", text.casefold())
-    bare = "".join(c for c in apart if not unicodedata.combining(c))
-    return unicodedata.normalize("NFC", bare.translate(_FOLDS))
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    return bare if bare.isascii() else unicodedata.normalize("NFC", bare.translate(_FOLDS))
 
 
 _WORD = re.compile(r"[^\s!\"#$%&()*+\-/<=>?@\[\\\]^`{|}~]+")
 
 
 def cut(text: str) -> list[tuple[str, int, int]]:
-    """The words of a query text, each with its start and end. The index may cut them further."""
+    """The words of a composed query text, each with its start and end. The index may cut them further."""
     found = _WORD.finditer(spaced(text))
     return [(m[0], m.start(), m.end()) for m in found if any(c.isalnum() for c in m[0])]

@@ -103,6 +103,8 @@ class Http:
                 answer = await client.perform_request(
                     method, path, params=params, headers=headers, body=body
                 )
+        except elasticsearch.UnsupportedProductError:
+            raise refused(f"{self.node} is not Elasticsearch") from None
         except ApiError as error:
             status = error.meta.status
             if status in allow:
@@ -113,8 +115,6 @@ class Http:
                 self.node,
                 _retry_after(error.meta.headers.get("retry-after")),
             ) from None
-        except elasticsearch.UnsupportedProductError:
-            raise refused(f"{self.node} is not Elasticsearch") from None
         except elastic_transport.ConnectionTimeout:
             raise unavailable(f"{self.node} does not answer in time") from None
         except elastic_transport.TlsError:

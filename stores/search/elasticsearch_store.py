@@ -45,7 +45,6 @@ from stores.search.elasticsearch_suggest import Suggest
 from stores.search.elasticsearch_url import Address, parse
 
 HEALTH_SECONDS = 1.8
-REFRESH_SECONDS = 60.0
 SCAN_PAGE = 1_000
 SLICE = 500
 """Writes of one request, unless they are large."""
@@ -208,7 +207,9 @@ class ElasticsearchStore:
         http, _ = self._open()
         items, found = await asyncio.to_thread(elasticsearch_bulk.items_of, builder, writes)
         for part in elasticsearch_bulk.bodies(items):
-            verdicts = await elasticsearch_bulk.send(http, write_alias(index.name), part)
+            verdicts = await elasticsearch_bulk.send(
+                http, write_alias(index.name), part, self._address.write_timeout
+            )
             for item, verdict in zip(part, verdicts, strict=True):
                 found[item.place] = verdict
         return [v for v in found if v is not None]
@@ -236,7 +237,10 @@ class ElasticsearchStore:
 
     async def _refresh(self, http: Http, dirty: dict[str, int]) -> None:
         answer = await http.send(
-            "POST", path(",".join(dirty), "_refresh"), seconds=REFRESH_SECONDS, allow=(404,)
+            "POST",
+            path(",".join(dirty), "_refresh"),
+            seconds=self._address.write_timeout,
+            allow=(404,),
         )
         if answer.status == 404:
             raise index_gone(", ".join(dirty))

@@ -9,7 +9,7 @@
 | password_file   | file whose first line is the password of `user`                                |
 | shards          | primary shards of a new index (1)                                              |
 | replicas        | its replicas: a number, or a range that follows the nodes there are (0-1)      |
-| timeout         | seconds a search may take (15)                                                 |
+| timeout         | seconds a search may take (15); a bulk or a refresh four times as many         |
 | tombstone_days  | days that a delete's version is remembered (7)                                 |
 """
 
@@ -52,6 +52,11 @@ class Address:
     replicas: str = "0-1"
     timeout: float = 15.0
     tombstone_seconds: float = 7 * 86400.0
+
+    @property
+    def write_timeout(self) -> float:
+        """Seconds that a bulk or a refresh may take."""
+        return 4 * self.timeout
 
 
 def parse(url: str) -> Address:
