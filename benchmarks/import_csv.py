@@ -130,9 +130,9 @@ def run() -> None:
     with tempfile.TemporaryDirectory(prefix="recordgate-bench-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        data = folder / "data"
-        with EmbeddedPostgres(data) as server:
+        with EmbeddedPostgres(folder / "data") as server:
             measure(Bench(folder, server.url))
+        server.wait_stopped()
 
 
 def measure(bench: Bench) -> None:

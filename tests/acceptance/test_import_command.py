@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,3 +102,20 @@ def test_the_secrets_of_the_url_are_not_shown(target: Target, tmp_path: Path) ->
     assert done.returncode == 1
     assert b"STORE_UNAVAILABLE" in done.stderr
     assert b"hunter2" not in done.stderr + done.stdout
+
+
+def test_memory_is_bounded_however_large_the_rows_are(target: Target) -> None:
+    with (target.folder / "large.csv").open("w") as file:
+        file.write("code,name\n")
+        for i in range(5):
+            file.write(f"A{chr(65 + i)},{'x' * 10_000_000}\n")
+            file.writelines(f"a{n},bad\n" for n in range(5000))
+    command = [sys.executable, "-m", "recordgate", "--config", str(target.settings())]
+    with subprocess.Popen(
+        [*command, "import", "maker", "large.csv"], cwd=target.folder, stdout=subprocess.DEVNULL
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 3
+    assert target.rows("SELECT count(*), min(length(name)) FROM makers") == [(5, 10_000_000)]
+    assert usage.ru_maxrss / 1024 < 250

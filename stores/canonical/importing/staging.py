@@ -34,6 +34,7 @@ _IN_FLIGHT = 8 << 20
 """Bytes of chunks that are queued or being worked on."""
 _LOOSE_HELD = 1 << 20
 """Bytes of loose rows that a worker holds before it sends them."""
+_PART = 1 << 18
 _WRITE = pa_csv.WriteOptions(include_header=False, batch_size=1 << 16)
 
 
@@ -199,14 +200,21 @@ class Filler:
             with connect(self._url) as connection:
                 connection.autocommit = False
                 with _Copier(connection, self._staging) as copier:
-                    while self._failed is None and (item := self._queue.get()) is not None:
-                        self._take(copier, *item)
+                    while self._failed is None and self._take_next(copier):
+                        pass
                 if self._failed is None:
                     connection.commit()
                 else:
                     connection.rollback()
         except BaseException as error:
             self._failed = self._failed or error
+
+    def _take_next(self, copier: _Copier) -> bool:
+        """Work on the next chunk, and hold on to nothing of it. False at the end."""
+        item = self._queue.get()
+        if item is not None:
+            self._take(copier, *item)
+        return item is not None
 
     def _take(self, copier: _Copier, chunk: Chunk, rules: Rules) -> None:
         try:
@@ -271,7 +279,7 @@ class _Copier:
             if self._copy is None:
                 statement = sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(self._staging.staged)
                 self._copy = self._open.enter_context(self._connection.cursor().copy(statement))
-            self._copy.write(_csv([good[0], *good[1]]))
+            _write(self._copy, _csv([good[0], *good[1]]))
         if bad is not None:
             faults = _by_row(block.faults)
             known = pa.array([faults.get(r) for r in bad[0].to_pylist()], pa.string())
@@ -296,8 +304,14 @@ class _Copier:
         if self._loose:
             statement = sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(self._staging.loose)
             with self._connection.cursor().copy(statement) as copy:
-                copy.write(bytes(self._loose))
-            self._loose.clear()
+                _write(copy, memoryview(self._loose))
+            self._loose = bytearray()
+
+
+def _write(copy: Copy, data: memoryview) -> None:
+    """In parts: libpq's buffer grows to the largest of them, and never shrinks."""
+    for start in range(0, len(data), _PART):
+        copy.write(data[start : start + _PART])
 
 
 def _by_row(faults: Sequence[Fault]) -> dict[int, str]:
