@@ -63,9 +63,6 @@ from stores.write_checks import check_key
 HEALTH_SECONDS = 2.0
 READ_SECONDS = 5.0
 WRITE_CONCERN_MS = 20_000
-PART = 500
-AT_ONCE = 2
-"""Writes of one bulk, and bulks under way: one is encoded while another is written."""
 GET_KEYS = 1000
 """Keys of one `$in`."""
 _TRIES = 5
@@ -96,6 +93,8 @@ class MongodbStore:
         self._incarnation = ""
         self._active: dict[str, Row] = {}
         self._uses_indexes = True
+        self._markers_unsure = False
+        """A swap was begun and its end was not seen."""
 
     # Opening -----------------------------------------------------------------------------------
 
@@ -107,6 +106,7 @@ class MongodbStore:
                 self._contract = contract
                 self._write_allowed = write
                 self._active = {}
+                self._markers_unsure = False
                 await self._open(contract, write)
         except BaseException:
             await self.close()
@@ -193,9 +193,8 @@ class MongodbStore:
         pointer, collections that are in no row but have our marker."""
         assert self._db is not None
         assert self._contract is not None
-        known = {row.collection: row for row in books.rows}
-        for row in books.rows:
-            await self._mark(row.collection, row.state == "active")
+        known = {row.collection for row in books.rows}
+        await self._mark_all(books.rows)
         for name in await self._collections_of(self._contract):
             if name not in known and await self._has_our_marker(name, books.incarnation):
                 await self._db.drop_collection(name)
@@ -256,6 +255,9 @@ class MongodbStore:
             )
         with translated(self._address.where):
             try:
+                if self._markers_unsure:
+                    await self._mark_all((await self._books()).rows)
+                    self._markers_unsure = False
                 return await work()
             except StoreLost:
                 await self._claim_again()
@@ -269,6 +271,7 @@ class MongodbStore:
         self._check_owner(books, self._contract)
         self._incarnation = books.incarnation
         self._active = {}
+        self._markers_unsure = False
 
     async def _books(self) -> Books:
         """Of the writing process's life of the database. Raises StoreLost."""
@@ -343,6 +346,10 @@ class MongodbStore:
         if found is None:
             raise books_of.lost()
 
+    async def _mark_all(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            await self._mark(row.collection, row.state == "active")
+
     async def activate(self, type_name: str, number: int) -> None:
         self._type(type_name)
 
@@ -352,14 +359,14 @@ class MongodbStore:
             # A reader takes the new collection when the pointer has moved, and leaves the old one when
             # its marker says so: for the moment in between both may be read, never a mix of them.
             await self._mark(chosen.collection, True)
+            self._markers_unsure = True
             books = await books_of.change(
                 self._meta,
                 self._incarnation,
                 lambda books: books_of.activated(books, type_name, number),
             )
-            for row in books.of(type_name):
-                if row.number != number:
-                    await self._mark(row.collection, False)
+            await self._mark_all(books.of(type_name))
+            self._markers_unsure = False
 
         await self._write(work)
 
@@ -390,27 +397,10 @@ class MongodbStore:
         async def work() -> list[Verdict]:
             row = (await self._books()).find(type_name, generation)
             collection = self._collection(row.collection)
-            turn = asyncio.Semaphore(AT_ONCE)
-            failures: list[BaseException] = []
-
-            async def part(start: int) -> list[Verdict]:
-                async with turn:
-                    if failures:
-                        return []
-                    try:
-                        some = writes[start : start + PART]
-                        taken = await asyncio.to_thread(_operations, form, some)
-                        return await self._send(collection, *taken)
-                    except BaseException as error:
-                        failures.append(error)
-                        raise
-
-            parts = [part(start) for start in range(0, len(writes), PART)]
-            # Those under way end before the call does, also where one fails.
-            found = await asyncio.gather(*parts, return_exceptions=True)
-            if failures:
-                raise failures[0]
-            return [v for some in found if not isinstance(some, BaseException) for v in some]
+            # Encoded off the event loop in one go: more hand-overs between threads cost more than they
+            # win, and the server's answer takes longer than they do.
+            taken = await asyncio.to_thread(_operations, form, writes)
+            return await self._send(collection, *taken)
 
         return await self._write(work)
 

@@ -1,7 +1,7 @@
 """The URL of the MongoDB document store: what it must hold, what we add to it, and what never shows.
 
 `mongodb://user@host:27017/database?…` or `mongodb+srv://…` with every option of the driver (TLS, CA,
-authentication, replica set) and one of ours: `passwordFile=PATH`, whose first line is the password.
+authentication, replica set) and one of ours: `password_file=PATH`, whose first line is the password.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from stores.errors import SetupError
 
-PASSWORD_FILE = "passwordfile"
+PASSWORD_FILE = "password_file"
 DEFAULTS: Mapping[str, Any] = {
     "serverSelectionTimeoutMS": 3_000,
     "connectTimeoutMS": 3_000,
@@ -44,7 +44,7 @@ class Address:
             except (OSError, UnicodeDecodeError) as error:
                 raise SetupError(
                     f"documents: the password file {self.password_file} cannot be read",
-                    hint="passwordFile of the URL names a text file that this account may read",
+                    hint="password_file of the URL names a text file that this account may read",
                 ) from error
             options["password"] = lines[0] if lines else ""
         return options

@@ -56,7 +56,7 @@ def test_the_urls_own_options_win_over_our_defaults() -> None:
 def test_a_password_may_come_from_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "pass word"
     secret.write_text(f"{SECRET}\nmore\n")
-    address = parse(f"mongodb://u@h/records?tls=true&passwordFile={secret}")
+    address = parse(f"mongodb://u@h/records?tls=true&password_file={secret}")
     assert address.client_options()["password"] == SECRET
     assert address.url == "mongodb://u@h/records?tls=true"
     assert SECRET not in repr(from_url(address.url, tmp_path))

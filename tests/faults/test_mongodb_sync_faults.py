@@ -1,0 +1,73 @@
+"""The worker on a MongoDB server that is killed, with changes under way, and comes back with nothing: every
+type is loaded anew by itself and the store equals canonical again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from compose.local import servers
+from compose.local.process import ServerProblem
+from stores.protocols import Store
+from stores.registry import open_store
+from tests.sync_world import World, fill, shop
+
+pytestmark = pytest.mark.servers
+SINKS = ("documents",)
+
+
+@dataclass
+class MongodbWorld(World):
+    server: str = ""
+
+    def store(self, sink: str) -> Store:
+        assert sink == "documents"
+        return open_store(f"{self.server}/records?serverSelectionTimeoutMS=1000", self.folder)
+
+
+def test_a_killed_server_that_lost_everything_is_loaded_anew(database: str, tmp_path: Path) -> None:
+    try:
+        process, url = servers.start_mongodb(tmp_path / "mongodb")
+    except ServerProblem as problem:
+        if os.environ.get("CI"):
+            pytest.fail(str(problem))
+        pytest.skip(str(problem))
+
+    async def story(world: MongodbWorld) -> None:
+        nonlocal process
+        async with world.running(sinks=SINKS):
+            await world.synced(SINKS)
+            await world.assert_equal(SINKS)
+            for turn in range(10):
+                world.sql(
+                    f"UPDATE public.countries SET name = 'turn {turn} ' || iso",
+                    f"UPDATE public.orders SET note = 'turn {turn}'",
+                    f"DELETE FROM public.lines WHERE id = {turn}",
+                )
+                if turn == 5:
+                    await asyncio.to_thread(process.kill)
+            world.sql(
+                "DELETE FROM public.cities WHERE id NOT IN (SELECT city_id FROM public.orders"
+                " WHERE city_id IS NOT NULL) AND parent_id IS NULL AND id NOT IN"
+                " (SELECT parent_id FROM public.cities WHERE parent_id IS NOT NULL)"
+            )
+            port = int(url.rpartition(":")[2])
+            process, _ = await asyncio.to_thread(
+                servers.start_mongodb, tmp_path / "mongodb", port=port
+            )
+            await world.synced(SINKS, patience=90)
+            await world.assert_equal(SINKS)
+
+    try:
+        with shop(database, tmp_path) as base:
+            world = MongodbWorld(base.contract, base.url, base.folder, base.conn, url)
+            fill(world)
+            asyncio.run(story(world))
+    finally:
+        process.signal(signal.SIGCONT)
+        process.kill()
