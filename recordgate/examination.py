@@ -130,7 +130,7 @@ def _publication(conn: Connection, contract: Contract) -> Finding:
 
 
 def _slot(conn: Connection, contract: Contract) -> Finding:
-    state = slot_state(conn, slot_name(contract))
+    state = slot_state(conn, slot_name(contract, conn.info.dbname))
     if not state.exists:
         return Finding("slot", True, f"{state.name} is not there yet; the worker makes it")
     if state.wal_status == "lost":

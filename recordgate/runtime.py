@@ -23,7 +23,7 @@ from recordgate.readiness import make_ready
 from recordgate.secrets_file import token_secret
 from recordgate.settings import Settings
 from recordgate.sync_state import sync_state
-from stores.canonical.connect import make_pool
+from stores.canonical.connect import database_of, make_pool
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
@@ -169,7 +169,7 @@ class Runtime:
             ),
             bytewise,
         )
-        slot = slot_name(self.contract)
+        slot = slot_name(self.contract, database_of(self.url))
         self.app = make_app(
             self.services, Metrics(self._registry), more_state=lambda: sync_state(pool, slot)
         )

@@ -87,7 +87,7 @@ async def with_worker(
     settings: Settings, contract: Contract, access: SyncAccess
 ) -> AsyncIterator[None]:
     """A worker runs inside the block: the one that runs already, else one of this process."""
-    if await worker_runs(access.conn, slot_name(contract)):
+    if await worker_runs(access.conn, slot_name(contract, access.conn.info.dbname)):
         yield
         return
     changes = settings.changes.get_secret_value()

@@ -49,7 +49,7 @@ FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
 async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
     """`canonical`, `worker`, `slot`, `sinks` by name, `deadLetters` of imports, `imports`. Raises
     StoreUnavailable where canonical is not reached."""
-    conn, slot = access.conn, slot_name(contract)
+    conn, slot = access.conn, slot_name(contract, access.conn.info.dbname)
     try:
         lsn, now, version = (await _rows(conn, _CANONICAL))[0]
         slots = await _rows(conn, _SLOT, slot)

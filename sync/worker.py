@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from stores.canonical.connect import database_of
 from stores.canonical.driver_errors import translate
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
@@ -73,7 +74,7 @@ class Worker:
         self._batch_size = batch_size
         self._memory_keys = backlog_memory_keys
         self._owns_stores = owns_stores
-        self._slot = slot_name(contract)
+        self._slot = slot_name(contract, database_of(canonical_url))
         self._owner = uuid.uuid4()
         self._impact = Impact(contract)
         self._stop = asyncio.Event()

@@ -66,7 +66,7 @@ async def _run(
 
 async def _compare(contract: Contract, access: SyncAccess, types: list[str]) -> Report:
     with ProgressLine("comparing", unit="records") as line:
-        running = await worker_runs(access.conn, slot_name(contract))
+        running = await worker_runs(access.conn, slot_name(contract, access.conn.info.dbname))
         return await compare(
             contract,
             access.url,

@@ -24,6 +24,12 @@ Connection: TypeAlias = "psycopg.Connection[TupleRow]"
 AsyncConnection: TypeAlias = "psycopg.AsyncConnection[TupleRow]"
 
 
+def database_of(url: str) -> str:
+    """The name of the database that `url` leads to, as libpq finds it. Raises SetupError."""
+    given = conninfo_to_dict(conninfo(url))
+    return str(given.get("dbname") or given.get("user") or "")
+
+
 def conninfo(url: str, **parameters: Any) -> str:
     """The connection string of `url` with our session settings. Options in `url` come before ours, so
     that they count only where ours say nothing; `parameters` are libpq's."""

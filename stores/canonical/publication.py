@@ -7,6 +7,8 @@ needs REPLICA IDENTITY FULL. All others keep DEFAULT, which costs no WAL.
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from psycopg import sql
 
 from stores.contract.model import Contract, Embed, RecordType
@@ -18,9 +20,10 @@ def publication_name(contract: Contract) -> str:
     return f"recordgate_{contract.slug}"
 
 
-def slot_name(contract: Contract) -> str:
-    """The replication slot; slots and publications do not share a namespace."""
-    return f"recordgate_{contract.slug}"
+def slot_name(contract: Contract, database: str) -> str:
+    """The replication slot for the contract in `database`: slots belong to the whole server, so two
+    databases with one contract need two names."""
+    return f"recordgate_{contract.slug}_{crc32(database.encode()):08x}"
 
 
 def full_identity_types(contract: Contract) -> frozenset[str]:

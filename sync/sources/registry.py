@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from stores.canonical.connect import database_of
 from stores.canonical.publication import publication_name, slot_name
 from stores.contract.model import Contract
 from stores.errors import SetupError
@@ -18,7 +19,7 @@ def _pgoutput(url: str, contract: Contract, canonical_url: str) -> ChangeSource:
     return PgOutputSource(
         canonical_url,
         contract,
-        slot=slot_name(contract),
+        slot=slot_name(contract, database_of(canonical_url)),
         publication=publication_name(contract),
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from stores.canonical.connect import database_of
 from stores.canonical.publication import slot_name
 from sync import writer
 from tests.sync_world import WorkerProcess, World, fill, shop
@@ -29,7 +30,7 @@ def confirmed(world: World) -> int:
     return int(
         world.one(
             "SELECT (confirmed_flush_lsn - '0/0'::pg_lsn)::bigint AS n FROM pg_replication_slots"
-            f" WHERE slot_name = '{slot_name(world.contract)}'"
+            f" WHERE slot_name = '{slot_name(world.contract, database_of(world.url))}'"
         )
     )
 
@@ -163,7 +164,7 @@ def test_a_gap_is_answered_by_a_reload(world: World) -> None:
         async with world.running():
             await world.synced()
         world.sql(
-            f"SELECT pg_drop_replication_slot('{slot_name(world.contract)}')",
+            f"SELECT pg_drop_replication_slot('{slot_name(world.contract, database_of(world.url))}')",
             "DELETE FROM public.lines WHERE id < 100",
             "UPDATE public.regions SET name = 'unseen'",
         )
@@ -288,7 +289,7 @@ def test_a_sink_that_was_away_for_long_is_the_only_one_loaded_anew(world: World)
 def test_a_first_start_without_a_gap_reads_a_slot_that_is_there(world: World) -> None:
     """The worker died between making the slot and its first record."""
     fill(world)
-    name = slot_name(world.contract)
+    name = slot_name(world.contract, database_of(world.url))
     world.sql(
         f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')",
         "DELETE FROM public.lines WHERE id < 30",

@@ -172,7 +172,8 @@ def test_an_inverse_to_one_is_as_an_inverse_to_many() -> None:
 
 def test_publication_and_slot_are_named_after_the_contract() -> None:
     hostile = contract(record("t"), id='Shop "x"; -- ' + "y" * 100)
-    for name in (publication_name(hostile), slot_name(hostile)):
+    assert slot_name(hostile, "a") != slot_name(hostile, "b")
+    for name in (publication_name(hostile), slot_name(hostile, 'd"b')):
         assert name.startswith("recordgate_shop")
         assert len(name) <= LIMIT
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")

@@ -9,7 +9,7 @@ records (Connect was killed) are counted once, by their place in the transaction
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -54,9 +54,9 @@ class Assembly:
         self._tables = frozenset(tables)
         self._start = position
         self._part = part
-        self._open: dict[str, _Open] = {}
+        self._open: dict[int, _Open] = {}
         self._ends: deque[tuple[End, Partition, int]] = deque()
-        self._finished: dict[str, int] = {}
+        self._finished: dict[int, int] = {}
         self._loose: list[Change] = []
         self._loose_xid: int | None = None
         self._loose_time = 0.0
@@ -65,31 +65,47 @@ class Assembly:
 
     def change(self, read: Read, partition: Partition, offset: int) -> None:
         """Take a change."""
-        part = read.part
-        if part is None:
-            self._let_loose(read)
+        xid = read.source.txId
+        if read.part is None or xid is None:
+            self._let_loose(read.change, xid, read.source.ts_ms, read.snapshot)
             return
-        xid = part.id.partition(":")[0]
-        found = self._open.get(xid)
-        if found is None:
-            if xid in self._finished:
-                self._let_loose(read)
-                return
-            found = self._open[xid] = _Open()
-        place = part.total_order
-        if place <= found.furthest.get(partition, 0):
-            return  # it came again
-        found.furthest[partition] = place
-        found.behind[partition] = offset + 1
-        found.count += 1
-        found.commit_time = read.source.ts_ms / 1000
-        if read.moved:
-            found.moves[place] = read.moved
-        found.changes.append(read.change)
-        found.places.append(place)
-        self._held += 1
-        if len(found.changes) >= self._part or self._held >= HELD:
-            self._hand_out_parts()
+        made = (xid, read.part.total_order, offset, read.change, read.source.ts_ms)
+        self.changes(partition, [made])
+        if read.moved and xid in self._open:
+            self._open[xid].moves[read.part.total_order] = read.moved
+
+    def changes(
+        self, partition: Partition, made: Iterable[tuple[int, int, int, Change, int]]
+    ) -> None:
+        """Take changes of a partition, in its order: (transaction, place, offset, change, milliseconds)."""
+        current = -1
+        found: _Open | None = None
+        last = 0
+        for xid, place, offset, change, ts_ms in made:
+            if xid != current:
+                if found is not None:
+                    found.furthest[partition] = last
+                current, found = xid, self._open.get(xid)
+                if found is None and xid not in self._finished:
+                    found = self._open[xid] = _Open()
+                    found.commit_time = ts_ms / 1000
+                last = 0 if found is None else found.furthest.get(partition, 0)
+            if found is None:
+                self._let_loose(change, xid, ts_ms, False)
+                continue
+            if place <= last:
+                continue  # it came again
+            last = place
+            found.behind[partition] = offset + 1
+            found.count += 1
+            found.changes.append(change)
+            found.places.append(place)
+            self._held += 1
+            if len(found.changes) >= self._part or self._held >= HELD:
+                found.furthest[partition] = last
+                self._hand_out_parts()
+        if found is not None:
+            found.furthest[partition] = last
 
     def begin(self, lsn: int) -> None:
         """Leave out what has been assembled of transactions up to `lsn`."""
@@ -115,7 +131,7 @@ class Assembly:
         self.done.update(read_up_to)
         return True
 
-    def end_of(self, xid: str) -> int | None:
+    def end_of(self, xid: int) -> int | None:
         """Where the commit record of a transaction ends that has been handed out; None: not yet."""
         return self._finished.get(xid)
 
@@ -163,7 +179,7 @@ class Assembly:
         self._forget(end.xid, end.lsn)
         self.position = max(self.position, end.lsn)
 
-    def _forget(self, xid: str, lsn: int) -> None:
+    def _forget(self, xid: int, lsn: int) -> None:
         self._open.pop(xid, None)
         finished = self._finished
         finished[xid] = lsn
@@ -171,7 +187,7 @@ class Assembly:
             for old in list(finished)[: REMEMBERED // 2]:
                 del finished[old]
 
-    def _emit(self, xid: str, found: _Open, lsn: int) -> None:
+    def _emit(self, xid: int, found: _Open, lsn: int) -> None:
         if lsn and lsn <= self._start:
             self._held -= len(found.changes)
             return
@@ -189,16 +205,15 @@ class Assembly:
                 self._emit(xid, found, 0)
                 found.split = True
 
-    def _let_loose(self, read: Read) -> None:
+    def _let_loose(self, change: Change, xid: int | None, ts_ms: int, snapshot: bool) -> None:
         """A change whose transaction is not told (a snapshot, a connector without transaction metadata), or
         that comes again."""
-        xid = read.source.txId
-        short = None if xid is None or read.snapshot else xid % (1 << 32)
+        short = None if xid is None or snapshot else _short(xid)
         if self._loose and (short != self._loose_xid or len(self._loose) >= self._part):
             self._flush_loose()
         self._loose_xid = short
-        self._loose_time = read.source.ts_ms / 1000
-        self._loose.append(read.change)
+        self._loose_time = ts_ms / 1000
+        self._loose.append(change)
 
     def _flush_loose(self) -> None:
         if self._loose:
@@ -206,8 +221,8 @@ class Assembly:
             self._loose = []
 
 
-def _short(xid: str) -> int:
-    return int(xid) % (1 << 32)
+def _short(xid: int) -> int:
+    return xid & 0xFFFFFFFF
 
 
 def _in_order(found: _Open) -> list[Change]:

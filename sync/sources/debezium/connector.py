@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from stores.canonical.connect import database_of
 from stores.canonical.publication import publication_name, published_tables, slot_name
 from stores.contract.model import Contract
 from stores.errors import SetupError
@@ -25,9 +26,9 @@ HEARTBEAT_MS = 10_000
 SECRETS = frozenset(("database.password",))
 
 
-def debezium_slot(contract: Contract) -> str:
+def debezium_slot(contract: Contract, database: str) -> str:
     """The slot of the connector; never that of the pgoutput source."""
-    return f"{slot_name(contract)[:57]}_kafka"
+    return f"{slot_name(contract, database)[:57]}_kafka"
 
 
 def connector_name(contract: Contract) -> str:
@@ -62,7 +63,7 @@ def connector_config(
         "plugin.name": "pgoutput",
         "publication.name": publication or publication_name(contract),
         "publication.autocreate.mode": "disabled",
-        "slot.name": location.slot or debezium_slot(contract),
+        "slot.name": location.slot or debezium_slot(contract, database_of(canonical_url)),
         "slot.drop.on.stop": "false",
         "snapshot.mode": "no_data",
         "table.include.list": ",".join("[.]".join(map(_pattern, name)) for name in tables),

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 
 from stores.errors import GapError, RecordgateError, SetupError, StoreRefused, StoreUnavailable
-from sync.changes import Event
+from sync.changes import NOTHING, Change, ChangeOp, Event
 from sync.sources.debezium.assembly import Assembly
 from sync.sources.debezium.envelope import Poison, TableReader, payload_text, read_transaction
 from sync.sources.debezium.location import KafkaLocation
@@ -34,6 +34,10 @@ RECORDS = 2000
 BATCHES = 4
 """Most batches that wait for the loop."""
 POLL_MS = 100
+FETCH_BYTES = 8 << 20
+FETCH_WAIT_MS = 20
+"""How long a broker holds a question that it has no records for. The client asks a broker one thing at a
+time: while it waits for a quiet topic, the busy ones wait as well."""
 COMMIT_INTERVAL = 0.5
 CHECKPOINTS = 1000
 METADATA = 4000
@@ -161,7 +165,7 @@ class TopicReader:
         self._thread.start()
         self._opened.result()
 
-    def end_of(self, xid: str) -> int | None:
+    def end_of(self, xid: int) -> int | None:
         """See Assembly.end_of."""
         return self._assembly.end_of(xid)
 
@@ -232,7 +236,8 @@ class TopicReader:
             allow_auto_create_topics=False,
             exclude_internal_topics=False,
             max_poll_records=RECORDS,
-            max_partition_fetch_bytes=4 << 20,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             metadata_max_age_ms=30_000,
             bootstrap_timeout_ms=5000,
             request_timeout_ms=10_000,
@@ -345,33 +350,73 @@ class TopicReader:
         self._commit()
 
     def _feed(self, partition: Any, records: list[Any], poison: list[SetAside]) -> None:
+        reader = self._readers.get(partition.topic)
+        if reader is not None:
+            self._feed_changes(reader, partition, records, poison)
+            return
+        for record in records:
+            if record.value is None:
+                continue
+            try:
+                end = read_transaction(record.value)
+            except Poison as reason:
+                self._set_aside(record, reason, poison)
+            else:
+                if end is not None:
+                    self._assembly.end(end, partition, record.offset)
+
+    def _feed_changes(
+        self, reader: TableReader, partition: Any, records: list[Any], poison: list[SetAside]
+    ) -> None:
+        """The usual message, a new row without schema and headers, goes the short way: this loop is what the
+        rate depends on."""
         assembly = self._assembly
-        topic = partition.topic
-        reader = self._readers.get(topic)
+        decode, row, wrapped = reader.decode, reader.row, reader.wrapped
+        schema, table = reader.form.schema, reader.form.table
+        kinds = {"c": ChangeOp.INSERT, "u": ChangeOp.UPDATE}
+        made: list[tuple[int, int, int, Change, int]] = []
         for record in records:
             value = record.value
             if value is None:
                 continue  # a tombstone: its delete came before it
+            if not wrapped and not record.headers:
+                try:
+                    found = decode(value)
+                    after, part = found.after, found.transaction
+                    kind = kinds.get(found.op)
+                    if kind and after is not None and found.before is None and part is not None:
+                        source = found.source
+                        xid = source.txId
+                        if xid is not None:
+                            change = Change(schema, table, kind, row(after), NOTHING)
+                            made.append(
+                                (xid, part.total_order, record.offset, change, source.ts_ms)
+                            )
+                            continue
+                except (ValueError, TypeError, KeyError, ArithmeticError):
+                    pass  # told below, with its reason
+            if made:
+                assembly.changes(partition, made)
+                made = []
             try:
-                if reader is not None:
-                    read = reader.read(value, record.headers)
-                    if read.whole_snapshot and (read.source.lsn or 0) > assembly.position:
-                        raise GapError(
-                            "the connector has read the tables anew: it had lost its place",
-                            hint=f"set its snapshot.mode to no_data; {RELOAD}",
-                        )
-                    assembly.change(read, partition, record.offset)
-                else:
-                    end = read_transaction(value)
-                    if end is not None:
-                        assembly.end(end, partition, record.offset)
+                read = reader.read(value, record.headers)
             except Poison as reason:
-                self.last_poison = f"; {topic} holds what is no change: {reason}"
-                poison.append(
-                    SetAside(
-                        topic, partition.partition, record.offset, str(reason), payload_text(value)
-                    )
+                self._set_aside(record, reason, poison)
+                continue
+            wrapped = reader.wrapped
+            if read.whole_snapshot and (read.source.lsn or 0) > assembly.position:
+                raise GapError(
+                    "the connector has read the tables anew: it had lost its place",
+                    hint=f"set its snapshot.mode to no_data; {RELOAD}",
                 )
+            assembly.change(read, partition, record.offset)
+        if made:
+            assembly.changes(partition, made)
+
+    def _set_aside(self, record: Any, reason: Poison, poison: list[SetAside]) -> None:
+        self.last_poison = f"; {record.topic} holds what is no change: {reason}"
+        text = payload_text(record.value)
+        poison.append(SetAside(record.topic, record.partition, record.offset, str(reason), text))
 
     def _hand_over(self, poison: list[SetAside]) -> None:
         """Give the loop what there is. Waits until it has room; commits meanwhile."""

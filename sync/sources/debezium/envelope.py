@@ -11,7 +11,7 @@ import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET
@@ -31,9 +31,11 @@ class Poison(ValueError):
 
 
 class Source(msgspec.Struct, gc=False):
+    """Of each table there is one like it whose first three fields take its own names only."""
+
     connector: str
-    schema: str = ""
-    table: str = ""
+    schema: str
+    table: str
     ts_ms: int = 0
     txId: int | None = None
     lsn: int | None = None
@@ -41,9 +43,8 @@ class Source(msgspec.Struct, gc=False):
 
 
 class TransactionPart(msgspec.Struct, gc=False):
-    """`id` is "xid:lsn"; the part behind the colon differs from change to change."""
+    """The place of a change in its transaction, from 1 on. The transaction is `Source.txId`."""
 
-    id: str
     total_order: int
 
 
@@ -90,7 +91,7 @@ class Read(msgspec.Struct, gc=False):
 class End:
     """A transaction is complete once `counts` changes of the tables have come."""
 
-    xid: str
+    xid: int
     lsn: int
     commit_time: float
     counts: Mapping[str, int]
@@ -113,7 +114,7 @@ def read_transaction(value: bytes) -> End | None:
     if not colon or not xid.isdigit() or not lsn.isdigit():
         raise Poison("the id of a transaction is not of the Postgres connector")
     counts = {c.data_collection: c.event_count for c in mark.data_collections or ()}
-    return End(xid, int(lsn), mark.ts_ms / 1000, counts)
+    return End(int(xid), int(lsn), mark.ts_ms / 1000, counts)
 
 
 _HEAD = re.compile(rb'\s*\{\s*"(?:schema|payload)"\s*:')
@@ -133,51 +134,60 @@ class TableReader:
 
     def __init__(self, form: TableForm, modes: Modes) -> None:
         self.form = form
+        self.wrapped = False
+        """The last message had a schema: the next one will too."""
         self._modes = modes
         self._columns = [c for c in form.tracked if c in form.types]
-        self._make()
-
-    def _make(self) -> None:
         row: Any = msgspec.defstruct(
             "Row",
             [(f"f{i}", Any, UNSET) for i in range(len(self._columns))],
             rename={f"f{i}": column for i, column in enumerate(self._columns)},
             gc=False,
         )
+        source: Any = msgspec.defstruct(
+            "Source",
+            [
+                ("connector", Literal[CONNECTOR]),
+                ("schema", Literal[form.schema]),
+                ("table", Literal[form.table]),
+                ("ts_ms", int, 0),
+                ("txId", int | None, None),
+                ("lsn", int | None, None),
+                ("snapshot", Any, None),
+            ],
+            gc=False,
+        )
         envelope: Any = msgspec.defstruct(
             "Envelope",
             [
                 ("op", str),
-                ("source", Source),
+                ("source", source),
                 ("before", row | None, None),
                 ("after", row | None, None),
                 ("transaction", TransactionPart | None, None),
             ],
             gc=False,
         )
-        self._decode = msgspec.json.Decoder(envelope).decode
+        self.decode = msgspec.json.Decoder(envelope).decode
+        """A message without schema to its struct; raises msgspec.DecodeError."""
+        self.row = row_function(self._columns, form.types, modes)
+        """A row's struct to its texts."""
         self._decode_key = msgspec.json.Decoder(row).decode
-        self._row = row_function(self._columns, self.form.types, self._modes)
         # Types as a schema that came with a message says them; the last schema is the usual one.
         self._schema = b""
-        self._schema_row = self._row
+        self._schema_row = self.row
 
     def read(self, value: bytes, headers: Headers) -> Read:
         """Raises Poison."""
         try:
             payload, schema = unwrapped(value)
-            found = self._decode(payload)
-            row = self._row if not schema else self._row_of(schema)
+            found = self.decode(payload)
+            row = self.row if not schema else self._row_of(schema)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Poison(_reason(value, error)) from None
-        source = found.source
-        if source.connector != CONNECTOR:
-            raise Poison(f"an envelope of the connector {source.connector[:40]!r}")
-        form = self.form
-        if source.table != form.table or source.schema != form.schema:
-            raise Poison("a change of another table than the topic's")
+        self.wrapped = bool(schema)
         try:
-            return self._change(found, source, row, headers)
+            return self._change(found, found.source, row, headers)
         except Poison:
             raise
         except (ValueError, TypeError, KeyError, OverflowError, ArithmeticError) as error:
@@ -348,9 +358,12 @@ def _reason(value: bytes, error: Exception) -> str:
     if isinstance(found, dict):
         found = found.get("payload", found)
     if isinstance(found, dict) and "source" in found and "op" in found:
-        connector = found["source"].get("connector") if isinstance(found["source"], dict) else None
+        source = found["source"] if isinstance(found["source"], dict) else {}
+        connector = source.get("connector")
         if connector not in (None, CONNECTOR):
             return f"an envelope of the connector {str(connector)[:40]!r}"
+        if "`$.source.table`" in str(error) or "`$.source.schema`" in str(error):
+            return "a change of another table than the topic's"
         return f"not an envelope as the connector writes it: {error}"
     return "JSON, but no envelope of a change"
 

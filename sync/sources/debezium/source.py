@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from stores.canonical.connect import AsyncConnection, connect, connect_async
+from stores.canonical.connect import AsyncConnection, connect, connect_async, database_of
 from stores.canonical.driver_errors import translate
 from stores.canonical.publication import publication_name
 from stores.contract.model import Contract
@@ -90,7 +90,7 @@ class DebeziumSource:
         self.system = ""
         self._location = KafkaLocation.parse(url)
         self._url = canonical_url
-        self._slot = self._location.slot or debezium_slot(contract)
+        self._slot = self._location.slot or debezium_slot(contract, database_of(canonical_url))
         self._publication = publication or publication_name(contract)
         self._connector = self._location.connector or connector_name(contract)
         self._name = f"recordgate {self._slot}"
@@ -300,7 +300,7 @@ class DebeziumSource:
         """Where the first marker ends that has come back: from there on everything comes. The connector may
         have begun later than its slot."""
         deadline = time.monotonic() + START_PATIENCE
-        sent: dict[str, int] = {}
+        sent: dict[int, int] = {}
         next_at = 0.0
         while True:
             if self._failure is not None:
@@ -308,7 +308,7 @@ class DebeziumSource:
             if time.monotonic() >= next_at:
                 row = await self._ask(MARK, MARKER)
                 assert row is not None
-                sent[row[0]] = int(row[1])
+                sent[int(row[0]) & 0xFFFFFFFF] = int(row[1])
                 next_at = time.monotonic() + 0.5
             for xid in sent:
                 end = reader.end_of(xid)
