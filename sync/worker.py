@@ -29,7 +29,7 @@ from sync.changes import ChangeSource, Event, Progress, Transaction
 from sync.crash_points import crash_point
 from sync.durable_backlog import count as count_durable
 from sync.impact import Impact, Touched
-from sync.metrics import SyncMetrics
+from sync.metrics import IMPORT_ROWS, IMPORT_VERDICTS, SyncMetrics
 from sync.pace import Backoff
 from sync.requests import Requests
 from sync.session import Session, open_session
@@ -395,6 +395,12 @@ class Worker:
 
     async def _gauges(self, session: Session, source: ChangeSource) -> None:
         metrics = self.metrics
+        async with session.guard.lock:
+            for type_name, *rows in await (
+                await session.guard.conn.execute(IMPORT_ROWS.encode())
+            ).fetchall():
+                for verdict, count in zip(IMPORT_VERDICTS, rows, strict=True):
+                    metrics.import_rows.totals[type_name, verdict] = count
         with suppress(RecordgateError):
             retained = await source.lag_bytes()
             if retained is not None:
