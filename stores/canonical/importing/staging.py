@@ -34,6 +34,8 @@ _IN_FLIGHT = 8 << 20
 """Bytes of chunks that are queued or being worked on."""
 _LOOSE_HELD = 1 << 20
 """Bytes of loose rows that a worker holds before it sends them."""
+_LARGE = 4 << 20
+"""Bytes of a chunk that is much larger than the usual ones."""
 _PART = 1 << 18
 _WRITE = pa_csv.WriteOptions(include_header=False, batch_size=1 << 16)
 
@@ -212,9 +214,14 @@ class Filler:
     def _take_next(self, copier: _Copier) -> bool:
         """Work on the next chunk, and hold on to nothing of it. False at the end."""
         item = self._queue.get()
-        if item is not None:
-            self._take(copier, *item)
-        return item is not None
+        if item is None:
+            return False
+        self._take(copier, *item)
+        if item[0].size > _LARGE:
+            # Arrow's allocator keeps what a thread has freed; of large rows that is much.
+            del item
+            pa.default_memory_pool().release_unused()
+        return True
 
     def _take(self, copier: _Copier, chunk: Chunk, rules: Rules) -> None:
         try:
