@@ -32,6 +32,20 @@ class DirectRequest(Request):
         return plain
 
 
+class JsonResponse(Response):
+    """A body that is JSON already, with its headers made in one piece. `headers`: more of them."""
+
+    def __init__(
+        self, body: bytes, status: int, headers: Mapping[str, str], media_type: str
+    ) -> None:
+        self.status_code, self.body, self.background = status, body, None
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", media_type.encode("latin-1")),
+            *((n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers.items()),
+        ]
+
+
 class Direct:
     """ASGI middleware: `endpoint` answers what is posted to `path`, `refused` our errors of it."""
 

@@ -8,6 +8,7 @@ a GET never runs a mutation.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from gateway.problems import HttpProblem
 
 JSON = "application/json"
 RESPONSE_JSON = "application/graphql-response+json"
+MAX_KEPT_HEADER = 200
+"""Characters of an Accept header whose meaning is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class GraphQLRequest:
 
 
 def accepted(header: str) -> str | None:
+    """`weighed`, with the answers to the headers that come again and again kept."""
+    return _weighed(header) if len(header) <= MAX_KEPT_HEADER else weighed(header)
+
+
+def weighed(header: str) -> str | None:
     """The media type to answer in, of what an Accept header asks; None where neither will do.
 
     Plain JSON wins unless the newer type is named with at least as much weight.
@@ -60,6 +68,9 @@ def accepted(header: str) -> str | None:
     if newer > 0 and newer >= plain:
         return RESPONSE_JSON
     return JSON if plain > 0 else None
+
+
+_weighed = lru_cache(maxsize=256)(weighed)
 
 
 def wants_page(request: Request) -> bool:

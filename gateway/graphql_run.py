@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.compiled import respond
+from gateway.direct import JsonResponse
 from gateway.freshness import from_headers
 from gateway.graphql_http import (
     GraphQLRequest,
@@ -52,11 +53,11 @@ class GraphQLRunner:
         )
         self._count(request, context, answer.code)
         headers = {} if context.token is None else {"Recordgate-Token": context.token}
-        return Response(
+        return JsonResponse(
             answer.body,
             status_of(media_type, has_data=answer.has_data),
             headers,
-            media_type=f"{media_type}; charset=utf-8",
+            f"{media_type}; charset=utf-8",
         )
 
     def _require_query(self, asked: GraphQLRequest) -> None:
