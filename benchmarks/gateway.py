@@ -1,0 +1,361 @@
+"""How fast the gateway answers, against PostGraphile over the same Postgres, against Postgres alone, and by
+documents against the store's own driver without a gateway.
+
+The demo's 252 countries and 234,908 cities. One process each, 16 connections, the sides in turn after a
+warm-up, the median of the rounds; answers are compared before anything is measured. The gateway is
+`recordgate serve` with its limits on. Q1: one city with its country, by key; Q2: 50 cities, each with its
+country; Q3: 100 countries, each with 5 cities. Needs wrk, and for PostGraphile `npm ci` in
+benchmarks/postgraphile; what is not there is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import random
+import re
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import psycopg
+
+from benchmarks import http_load
+from benchmarks.http_load import Load, load
+from recordgate.canonical_access import open_canonical
+from recordgate.demo.data import make_files
+from recordgate.embedded import EmbeddedPostgres
+from recordgate.embedded.account import choose_account
+from recordgate.embedded.binaries import find_binaries
+from recordgate.readiness import make_ready
+from recordgate.settings import Settings
+from stores.contract.load import load_contract
+from stores.contract.model import Contract
+from stores.protocols import Position, Write
+from stores.registry import open_store
+from sync.projection import Projector, connect_for_reading
+
+CONTRACT = Path(__file__).parents[1] / "recordgate" / "demo" / "geonames.odcs.yaml"
+POSTGRAPHILE = Path(__file__).parent / "postgraphile"
+ROUNDS = 5
+SECONDS = 3
+KEYS = 1000
+POOL = 16
+
+CITY = "geonameid name population countryCode timezone"
+COUNTRY = "iso name continent capital"
+QUERIES: dict[str, tuple[str, str]] = {
+    "Q1": (
+        f"query ($id: ID!) {{ city(id: $id) {{ {CITY} country {{ {COUNTRY} }} }} }}",
+        f"query ($id: Int!) {{ city: cityByGeonameid(geonameid: $id) {{ {CITY}"
+        f" country: countryByCountryCode {{ {COUNTRY} }} }} }}",
+    ),
+    "Q2": (
+        f"{{ cities(first: 50) {{ nodes {{ {CITY} country {{ {COUNTRY} }} }} }} }}",
+        f"{{ cities: allCities(first: 50) {{ nodes {{ {CITY}"
+        f" country: countryByCountryCode {{ {COUNTRY} }} }} }} }}",
+    ),
+    "Q3": (
+        f"{{ countries(first: 100) {{ nodes {{ {COUNTRY} cities(first: 5) {{ nodes {{ {CITY} }} }} }} }} }}",
+        f"{{ countries: allCountries(first: 100) {{ nodes {{ {COUNTRY}"
+        f" cities: citiesByCountryCode(first: 5) {{ nodes {{ {CITY} }} }} }} }} }}",
+    ),
+}
+"""Each query for the gateway and for PostGraphile, with aliases that make the answers equal."""
+
+
+# What is measured ---------------------------------------------------------------------------------
+
+
+def run() -> None:
+    if not http_load.available():
+        print("left out: wrk is not installed (Debian's package wrk)")
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        server = EmbeddedPostgres(folder / "postgres")
+        stack.callback(server.release)
+        url = server.start()
+        contract = load_contract(CONTRACT)
+        keys = fill(url, contract, folder)
+        (folder / "documents").mkdir()
+        documents = asyncio.run(load_documents(url, contract, folder / "documents"))
+        against_postgraphile(url, folder, keys)
+        by_documents(url, folder, documents, keys)
+
+
+def against_postgraphile(url: str, folder: Path, keys: list[int]) -> None:
+    with ExitStack() as stack:
+        ours = stack.enter_context(gateway(url, folder / "canonical"))
+        sides = {"recordgate": ours}
+        if (POSTGRAPHILE / "node_modules").is_dir():
+            sides["PostGraphile"] = stack.enter_context(postgraphile(url))
+        else:
+            print("left out: PostGraphile (`npm ci` in benchmarks/postgraphile)")
+        require_canonical(ours, keys[0])
+        print(f"{'':4}{'':14}{'requests/s':>12}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}")
+        for name, (own, other) in QUERIES.items():
+            bodies = {
+                "recordgate": requests(own, [str(k) for k in keys] if name == "Q1" else None),
+                "PostGraphile": requests(other, list(keys) if name == "Q1" else None),
+            }
+            compare(sides, bodies)
+            found = in_turn({n: (address, bodies[n]) for n, address in sides.items()})
+            base = found.get("PostGraphile", found["recordgate"]).rate
+            for side, loaded in found.items():
+                show(name, side, loaded, base)
+            rate = database_alone(url, ours, bodies["recordgate"][0], keys, folder)
+            print(f"{name:4}{'Postgres alone':14}{rate:>12,.0f}{rate / base:>8.2f}")
+
+
+def by_documents(url: str, folder: Path, table: str, keys: list[int]) -> None:
+    query = QUERIES["Q1"][0]
+    bodies = requests(query, [str(k) for k in keys])
+    file = folder / "documents" / "documents.sqlite"
+    with ExitStack() as stack:
+        sides = {
+            "documents": stack.enter_context(gateway(url, folder / "documents")),
+            "driver by HTTP": stack.enter_context(bare(file, table)),
+        }
+        found = post(sides["documents"], bodies[0])
+        store = found["extensions"]["recordgate"]["fields"]["city"]["store"]
+        if store != "documents":
+            raise RuntimeError(f"the key read was answered by {store}")
+        document = post(sides["driver by HTTP"], bodies[0])
+        if document["name"] != found["data"]["city"]["name"]:
+            raise RuntimeError("the driver reads other documents")
+        loads = in_turn({n: (address, bodies) for n, address in sides.items()})
+        base = loads["driver by HTTP"].rate
+        for side, loaded in loads.items():
+            show("Q1", side, loaded, base)
+    rate = driver_alone(file, table, keys)
+    print(
+        f"{'Q1':4}{'driver alone':14}{rate:>12,.0f}{rate / base:>8.2f}   (in one thread, no HTTP)"
+    )
+
+
+def in_turn(sides: dict[str, tuple[str, list[bytes]]]) -> dict[str, Load]:
+    """Each side's median round, the sides one after another in every round; the first is the warm-up."""
+    rounds: dict[str, list[Load]] = {name: [] for name in sides}
+    for number in range(ROUNDS + 1):
+        for name, (url, bodies) in sides.items():
+            loaded = load(url, bodies, SECONDS)
+            if number:
+                rounds[name].append(loaded)
+    return {
+        name: Load(*(median(getattr(r, part) for r in several) for part in ("rate", "p50", "p99")))
+        for name, several in rounds.items()
+    }
+
+
+def show(name: str, side: str, loaded: Load, base: float) -> None:
+    print(
+        f"{name:4}{side:14}{loaded.rate:>12,.0f}{loaded.rate / base:>8.2f}"
+        f"{loaded.p50:>9.2f}{loaded.p99:>9.2f}",
+        flush=True,
+    )
+
+
+def requests(query: str, ids: list[Any] | None) -> list[bytes]:
+    if ids is None:
+        return [json.dumps({"query": query}).encode()]
+    return [json.dumps({"query": query, "variables": {"id": i}}).encode() for i in ids]
+
+
+def compare(sides: dict[str, str], bodies: dict[str, list[bytes]]) -> None:
+    """Raise where two sides answer differently."""
+    for number in range(min(50, len(bodies["recordgate"]))):
+        answers = [post(url, bodies[name][number])["data"] for name, url in sides.items()]
+        if any(a != answers[0] for a in answers) or not any(answers[0].values()):
+            raise RuntimeError(f"the answers differ: {answers}")
+
+
+def require_canonical(url: str, key: int) -> None:
+    found = post(url, requests(QUERIES["Q1"][0], [str(key)])[0])
+    if found["extensions"]["recordgate"]["fields"]["city"]["store"] != "canonical":
+        raise RuntimeError("the key read was not answered by canonical")
+
+
+def post(url: str, body: bytes, **headers: str) -> Any:
+    asked = urllib.request.Request(
+        url, body, {"Content-Type": "application/json", "Accept": "application/json", **headers}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+# The sides ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def gateway(url: str, folder: Path) -> Iterator[str]:
+    """`recordgate serve`: one process, no worker beside it."""
+    folder.mkdir(exist_ok=True)
+    config = folder / "recordgate.toml"
+    config.write_text(
+        f"contract = {json.dumps(str(CONTRACT))}\npostgres = {json.dumps(url)}\n"
+        f"data_dir = {json.dumps(str(folder))}\nport = 0\npool_size = {POOL}\nlog_level = 'error'\n"
+    )
+    command = [sys.executable, "-m", "recordgate", "--config", str(config), "serve"]
+    with process(command, "listening on ") as line:
+        yield line.removeprefix("listening on ").strip() + "/graphql"
+
+
+@contextmanager
+def postgraphile(url: str) -> Iterator[str]:
+    port = free_port()
+    node = POSTGRAPHILE / "node_modules" / ".bin" / "node"
+    command = [str(node), str(POSTGRAPHILE / "server.mjs"), url, str(port), str(POOL)]
+    with process(command, "listening", GRAPHILE_ENV="production", NODE_ENV="production"):
+        yield f"http://127.0.0.1:{port}/graphql"
+
+
+@contextmanager
+def bare(file: Path, table: str) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.bare_documents", str(file), table, str(port)]
+    with process(command, None):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
+def process(command: list[str], until: str | None, **environment: str) -> Iterator[str]:
+    """A process that is ended afterwards; gives the first line that begins with `until`."""
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parents[1],
+    )
+    assert running.stdout is not None
+    try:
+        line = ""
+        deadline = time.monotonic() + 60
+        while until is not None and not line.startswith(until):
+            ready, _, _ = select.select([running.stdout], [], [], deadline - time.monotonic())
+            line = running.stdout.readline() if ready else ""
+            if not line:
+                raise RuntimeError(f"{command[0]} did not start")
+        yield line
+    finally:
+        running.terminate()
+        running.wait(20)
+        running.stdout.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def database_alone(url: str, ours: str, body: bytes, keys: list[int], folder: Path) -> float:
+    """Transactions a second of pgbench with the statement that the gateway sends, prepared; of one key."""
+    plan = post(ours, body, **{"Recordgate-Explain": "1"})["extensions"]["recordgate"]["plan"]
+    (field,) = plan.values()
+    statement = re.sub(r"\$\d+", ":key", field["statements"][0])
+    script = folder / "alone.sql"
+    script.write_text(f"{statement.replace(':key', str(keys[0]))};\n")
+    parts = urlsplit(url)
+    program = find_binaries(choose_account(None))["pgbench"]
+    rates = []
+    for _ in range(3):
+        done = subprocess.run(
+            [
+                *(program, "-n", "-M", "prepared", "-j", "1", "-c", str(http_load.CONNECTIONS)),
+                *("-T", str(SECONDS), "-f", str(script)),
+                *("-h", parse_qs(parts.query).get("host", [parts.hostname or ""])[0]),
+                *("-U", parts.username or "", parts.path.lstrip("/")),
+            ],
+            env={**os.environ, "PGPASSWORD": unquote(parts.password or "")},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        rates.append(float(re.findall(r"tps = ([\d.]+)", done)[0]))
+    return median(rates)
+
+
+def driver_alone(file: Path, table: str, keys: list[int]) -> float:
+    from benchmarks.bare_documents import read
+
+    began = time.perf_counter()
+    for key in keys * 10:
+        if read(str(file), table, str(key)) is None:
+            raise RuntimeError(f"{key} is not there")
+    return len(keys) * 10 / (time.perf_counter() - began)
+
+
+# The data -----------------------------------------------------------------------------------------
+
+
+def fill(url: str, contract: Contract, folder: Path) -> list[int]:
+    """Make the tables and copy the demo's rows into them; some keys of cities."""
+    make_ready(url, contract, may_apply=True)
+    files = make_files(folder / "data")
+    with psycopg.connect(url, autocommit=True) as conn, conn.cursor() as cursor:
+        with cursor.copy("COPY public.countries FROM STDIN") as copy:
+            for line in files.countries.read_text("utf-8").splitlines():
+                copy.write_row(list(json.loads(line).values()))
+        keys: list[int] = []
+        with (
+            files.cities.open(encoding="utf-8", newline="") as lines,
+            cursor.copy("COPY public.cities FROM STDIN") as copy,
+        ):
+            for row in csv.DictReader(lines):
+                values: dict[str, Any] = {k: v or None for k, v in row.items()}
+                values["alternateNames"] = json.loads(row["alternateNames"])
+                copy.write_row(list(values.values()))
+                keys.append(int(row["geonameid"]))
+        conn.execute("VACUUM ANALYZE")
+    return random.Random(7).sample(keys, KEYS)
+
+
+async def load_documents(url: str, contract: Contract, folder: Path) -> str:
+    """Put every document into the embedded store; the name of the cities' table in its file."""
+    settings = Settings(contract=CONTRACT, postgres=url, data_dir=folder)
+    with open_canonical(settings):
+        system, _ = make_ready(url, contract, may_apply=False)
+    store = open_store("sqlite:", folder, role="documents")
+    await store.open(contract, write=True)
+    conn = await connect_for_reading(url, "benchmark")
+    try:
+        projector = Projector(conn, contract)
+        began, version = time.time(), 0
+        for name in contract.types:
+            await store.create_generation(name, 1)
+            after: str | None = None
+            while True:
+                page = await projector.page(name, after, 5000)
+                version = version or page.version
+                writes = [Write(k, page.version, d) for k, d in page.documents.items()]
+                await store.write(name, 1, writes)
+                after = page.last
+                if after is None:
+                    break
+            await store.activate(name, 1)
+        await store.publish(Position(system, version, began))
+    finally:
+        await conn.close()
+        await store.close()
+    return f"records_{1 + list(contract.types).index('city')}"
