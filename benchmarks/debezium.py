@@ -58,7 +58,7 @@ def counting_seconds(broker: str, name: str) -> float:
         enable_auto_commit=False,
         isolation_level="read_committed",
         max_poll_records=2000,
-        max_partition_fetch_bytes=4 << 20,
+        max_partition_fetch_bytes=8 << 20,
     )
     topic = TopicPartition(f"{name}.public.item", 0)
     consumer.assign([topic])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import tempfile
 import threading
 import time
@@ -88,6 +90,16 @@ async def durable(stage: Stage, source: ChangeSource, *inserted: int) -> int:
     return position(seen)
 
 
+async def drop_slot(stage: Stage) -> None:
+    """Once its connector, which has been stopped, lets go of it."""
+    for _ in range(200):
+        with suppress(psycopg.errors.ObjectInUse):
+            stage.conn.execute("SELECT pg_drop_replication_slot(%s)", (stage.name,))
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the slot is still in use")
+
+
 def test_a_dropped_slot_is_a_gap_and_a_reset_begins_anew(stage: Stage) -> None:
     async def run() -> None:
         source = stage.make()
@@ -97,7 +109,7 @@ def test_a_dropped_slot_is_a_gap_and_a_reset_begins_anew(stage: Stage) -> None:
         api = ConnectApi(stage.connect, stage.name)
         api._call("PUT", f"{api._path}/stop")
         await eventually(lambda: api.status().state == "STOPPED")
-        stage.conn.execute("SELECT pg_drop_replication_slot(%s)", (stage.name,))
+        await drop_slot(stage)
         stage.insert(2)
         with pytest.raises(GapError, match="slot"):
             await source.open(at)
@@ -121,11 +133,7 @@ def test_a_slot_that_goes_while_it_is_read_is_told(stage: Stage) -> None:
         source = stage.make()
         await source.open(None)
         ConnectApi(stage.connect, stage.name).delete()
-        while True:
-            with suppress(psycopg.errors.ObjectInUse):
-                stage.conn.execute("SELECT pg_drop_replication_slot(%s)", (stage.name,))
-                break
-            await asyncio.sleep(0.05)
+        await drop_slot(stage)
         with pytest.raises(GapError, match="slot"):
             await read(source, lambda events: False)
         await source.close()
@@ -367,9 +375,6 @@ def test_nothing_is_lost_when_every_server_is_killed_in_mid_stream(
             if what == "postgres":
                 pid = postmaster.running(data)
                 assert pid is not None
-                import os
-                import signal
-
                 os.kill(pid, signal.SIGKILL)  # its supervisor starts it again
             elif what == "connect":
                 connect_process.kill()

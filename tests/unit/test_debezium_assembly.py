@@ -25,13 +25,13 @@ def read(xid: int, place: int, table: str, key: str, *, moved: str = "") -> Read
     return Read(
         Change("public", table, op, new, old),
         Source("postgresql", "public", table, 1000 * xid, xid, 10),
-        TransactionPart(f"{xid}:{place}", place),
+        TransactionPart(place),
         moved,
     )
 
 
 def end(xid: int, lsn: int, **counts: int) -> End:
-    return End(str(xid), lsn, 1.0 * xid, {f"public.{name}": n for name, n in counts.items()})
+    return End(xid, lsn, 1.0 * xid, {f"public.{name}": n for name, n in counts.items()})
 
 
 def feed(assembly: Assembly, *records: Record) -> list[Event]:

@@ -123,7 +123,7 @@ def test_a_schema_tells_how_its_values_are_written() -> None:
         envelope("c", None, ROW, source={"connector": "mysql"}),
         envelope("c", None, ROW, source={"table": "elsewhere"}),
         envelope("c", None, ROW | {"id": {"a": 1}}), envelope("c", None, ROW | {"day": "soon"}),
-        envelope("c", None, [1]), envelope("c", None, ROW, transaction={"id": 5}),
+        envelope("c", None, [1]), envelope("c", None, ROW, transaction={"total_order": "x"}),
         envelope("c", None, ROW | {"day": 1.5}), envelope("c", None, ROW | {"id": 2.5}),
     ],
 )  # fmt: skip
@@ -135,7 +135,7 @@ def test_what_is_no_change_of_ours_is_refused_with_a_reason(value: bytes) -> Non
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_garbage_is_refused_and_nothing_else_is_raised(value: bytes) -> None:
-    for message in (value, b'{"schema":' + value, envelope("c", None, ROW)[: len(value) * 5]):
+    for message in (value, b'{"schema":' + value, envelope("c", None, ROW)[: len(value)]):
         with pytest.raises(Poison):
             read(message)
         with pytest.raises(Poison):
@@ -163,7 +163,7 @@ def test_an_end_says_where_the_commit_ends_and_what_there_was() -> None:
         b'{"status":"END","id":"1507:4074013152","event_count":3,"ts_ms":1500,"data_collections":'
         b'[{"data_collection":"public.shop","event_count":3}]}'
     )
-    assert end == End("1507", 4074013152, 1.5, {"public.shop": 3})
+    assert end == End(1507, 4074013152, 1.5, {"public.shop": 3})
     begin = b'{"status":"BEGIN","id":"7:1","event_count":null,"data_collections":null,"ts_ms":1}'
     assert read_transaction(begin) is None
 

@@ -33,7 +33,7 @@ from sync.sources.debezium.tables import TableForm, table_forms
 from sync.sources.debezium.texts import Modes
 from sync.sources.pgoutput import clock
 from sync.sources.pgoutput.requirements import check_requirements
-from sync.sources.pgoutput.slot import drop_slot, slot_state
+from sync.sources.pgoutput.slot import drop_slot, slot_state, wait_released
 from sync.sources.pgoutput.transactions import TrackedTable
 
 log = logging.getLogger(__name__)
@@ -209,6 +209,7 @@ class DebeziumSource:
                 return  # only our own offsets were lost
             api.forget_offsets()
             if state.exists and state.same_database:
+                wait_released(conn, self._slot, patience=SLOT_PATIENCE)
                 drop_slot(conn, self._slot)
         api.resume()
 
