@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import shutil
 import subprocess
@@ -148,22 +149,26 @@ def _server_of(launcher: Process, folder: Path) -> Process:
 # The MongoDB-protocol server ----------------------------------------------------------------------
 
 
-def start_mongodb(folder: Path, *, port: int | None = None) -> tuple[Process, str]:
-    """Start it, in memory: it comes back empty. Returns its URL without a database."""
+def start_mongodb(
+    folder: Path, *, port: int | None = None, heap: str = "3g"
+) -> tuple[Process, str]:
+    """Start it, in memory: it comes back empty. Returns its URL without a database. It holds a document
+    in about 4 kB of `heap`, which is taken as it is needed."""
     home = fetch("mongo")
     java = java_home(17)
-    classes = home / "classes"
+    source = HERE / "mongo" / "Launcher.java"
+    classes = home / f"classes-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     with (servers_dir() / "mongo.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (classes / "recordgate").exists():
-            compile_java(HERE / "mongo" / "Launcher.java", f"{home}/jars/*", classes, java)
+            compile_java(source, f"{home}/jars/*", classes, java)
     port = port or free_port()
     process = spawn(
         "mongodb",
         folder,
         [
             str(java / "bin" / "java"),
-            "-Xmx1g",
+            f"-Xmx{heap}",
             "-XX:+UseSerialGC",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-cp",

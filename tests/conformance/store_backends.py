@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,10 +42,6 @@ _MONGODB_LACKS = {
     "one writer": "versions alone decide; two writers do no harm",
     "a batch at once": "each document is replaced by itself; a reader may see a part of a batch",
 }
-if not os.environ.get("RECORDGATE_TEST_MONGODB_URL"):
-    _MONGODB_LACKS["order beyond the BMP"] = (
-        "mongo-java-server compares UTF-16 code units, MongoDB bytes of UTF-8"
-    )
 
 BACKENDS = (
     Backend("sqlite", "documents", "sqlite:", local=True),

@@ -22,9 +22,6 @@ def test_a_scan_gives_every_key_once_in_bytewise_order(place: Place, page: int) 
     async def story() -> None:
         async with place.ready("author") as store:
             keys = list(ODD_KEYS)
-            if "order beyond the BMP" in place.backend.lacks:
-                keys = [k for k in keys if all(c < "\ue000" for c in k)]
-            expected = sorted(keys, key=str.encode)
             random.Random(1).shuffle(keys)
             await load(store, "author", [put(k, 1, author(k, "x")) for k in keys])
             found: list[str] = []
@@ -37,8 +34,8 @@ def test_a_scan_gives_every_key_once_in_bytewise_order(place: Place, page: int) 
                 if len(stored) < page:
                     break
                 after = stored[-1].key
-            assert found == expected
-            assert await store.count("author", 1) == len(expected)
+            assert found == sorted(ODD_KEYS, key=str.encode)
+            assert await store.count("author", 1) == len(ODD_KEYS)
 
     run(story())
 
