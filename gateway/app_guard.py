@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.deadlines import Limit
 from gateway.metrics import Metrics
 from gateway.problems import HttpProblem, problem_response
 
@@ -122,29 +123,25 @@ class Guard:
     ) -> None:
         """As `_run`, for answers that come whole: most are there before a task of their own would have
         begun, so that the client is only watched where one takes longer."""
-        loop = asyncio.get_running_loop()
         inbox = _Passed(receive)
         watch: asyncio.Task[None] | None = None
         gone = False
         error: BaseException | None = None
+
+        async def watched() -> None:
+            nonlocal gone
+            await inbox.disconnected()
+            gone = True
+            limit.expire()
+
+        def begin() -> None:
+            nonlocal watch
+            watch = asyncio.ensure_future(watched())
+
+        limit = Limit(self.seconds, after=WATCH_AFTER, begin=begin)
         try:
-            async with asyncio.timeout(self.seconds) as limit:
-
-                async def watched() -> None:
-                    nonlocal gone
-                    await inbox.disconnected()
-                    gone = True
-                    limit.reschedule(loop.time())
-
-                def begin() -> None:
-                    nonlocal watch
-                    watch = asyncio.ensure_future(watched())
-
-                timer = loop.call_later(WATCH_AFTER, begin)
-                try:
-                    await self.app(scope, inbox.receive, answer.send)
-                finally:
-                    timer.cancel()
+            with limit:
+                await self.app(scope, inbox.receive, answer.send)
         except Exception as caught:  # whatever it is, the client gets an answer
             error = caught
         finally:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
+from gateway.deadlines import Limit
 from gateway.services import Services
 from stores.canonical.driver_errors import STORE, translate
 from stores.canonical.readers import Parameter
@@ -29,7 +29,7 @@ async def fetch_json(
     """
     seconds = services.limits.statement_timeout
     try:
-        async with asyncio.timeout(seconds):
+        with Limit(seconds):
             try:
                 return await _fetch(services, text, parameters, prepare)
             except _NO_CONNECTION:
