@@ -20,7 +20,7 @@ from graphql.execution.values import get_argument_values
 from stores.errors import LimitError
 
 MAX_KEY_BYTES = 63
-"""Longest response key of a field that canonical answers: it becomes a column's name there."""
+"""Longest response key: statements and plans hold each of them."""
 
 
 class Place(Protocol):

@@ -70,7 +70,11 @@ class Settings(BaseSettings):
         100, ge=1, description="Most fields a GraphQL query may name by alias."
     )
     max_tokens: int = Field(15_000, ge=100, description="Most tokens in a GraphQL document.")
-    pool_size: int = Field(10, ge=1, description="Connections of the gateway to canonical.")
+    pool_size: int = Field(
+        10,
+        ge=1,
+        description="Connections of the gateway to canonical for reads, and as many for all else.",
+    )
     token_secret_file: Path | None = Field(
         None,
         description="File with the secret that signs freshness tokens; made in data_dir when unset.",
