@@ -39,7 +39,7 @@ def postgres() -> Iterator[str]:
     port = free_port()
     server = EmbeddedPostgres(folder, {**FAST, "listen_addresses": "127.0.0.1", "port": str(port)})
     try:
-        yield f"{server.start()}&port={port}"
+        yield server.start()
     finally:
         server.release()
         server.wait_stopped()

@@ -73,6 +73,8 @@ class EmbeddedPostgres:
             f"postgresql://{SUPERUSER}:{quote(secret, safe='')}@/{DATABASE}"
             f"?host={quote(launch.socket, safe='')}"
         )
+        if "port" in self._extra:  # part of the socket's name
+            self._url += f"&port={self._extra['port']}"
         threading.Thread(
             target=self._mend, args=(users,), name="embedded-postgres", daemon=True
         ).start()

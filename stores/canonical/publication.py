@@ -23,7 +23,7 @@ def publication_name(contract: Contract) -> str:
 def slot_name(contract: Contract, database: str) -> str:
     """The replication slot for the contract in `database`: slots belong to the whole server, so two
     databases with one contract need two names."""
-    return f"recordgate_{contract.slug}_{crc32(database.encode()):08x}"
+    return f"recordgate_{contract.slug[:36]}_{crc32(database.encode()):08x}"
 
 
 def full_identity_types(contract: Contract) -> frozenset[str]:
