@@ -145,7 +145,7 @@ async def reads(url: str, contract: Contract, documents: dict[str, bytes]) -> No
         "get, one key": one_by_one,
         "get, 1000 keys": many,
         "scan, pages of 1000": scanned,
-        "children, 1 parent": lambda: related(["FR"]),
+        "children, 1 parent": lambda: related(["AR"]),
         "children, 20 parents": lambda: related(
             [
                 "AD",
