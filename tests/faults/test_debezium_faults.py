@@ -315,7 +315,7 @@ def test_nothing_is_lost_when_every_server_is_killed_in_mid_stream(
     url = own_server(
         listen_addresses="127.0.0.1", port=str(port), fsync="off", full_page_writes="off"
     )
-    url = on_the_network(f"{url}&port={port}")
+    url = on_the_network(url)
     stop = threading.Event()
 
     def write() -> None:
