@@ -70,7 +70,9 @@ def _commands(app: typer.Typer) -> Iterator[tuple[str, Any]]:
 def _section(path: str, command: Any) -> str:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    words = " ".join(f"{p.metavar or p.name.upper()}{'…' if p.nargs == -1 else ''}" for p in arguments)
+    words = " ".join(
+        f"{p.metavar or p.name.upper()}{'…' if p.nargs == -1 else ''}" for p in arguments
+    )
     text = f"\n## `{path}`\n\n    recordgate {path}{' ' + words if words else ''}"
     text += f"{' [OPTIONS]' if options else ''}\n\n{' '.join((command.help or '').split())}\n"
     if options:
