@@ -29,15 +29,16 @@ Start = Callable[[Path], tuple[Process, str]]
 def for_run(name: str, start: Start) -> Iterator[str]:
     """The URL of the run's server `name`."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    base = _fast_folder() / f"recordgate-{name}-{run}"
-    base.mkdir(mode=0o755, exist_ok=True)
+    base = Path(tempfile.gettempdir()) / "recordgate-test-servers" / f"{name}-{run}"
+    base.mkdir(mode=0o755, parents=True, exist_ok=True)
+    data = _fast_folder() / f"recordgate-{name}-{run}"
     told = base / "server.json"
     with (base / "users").open("w") as users:
         with (base / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             fcntl.flock(users, fcntl.LOCK_SH)
             if not told.exists():
-                told.write_text(json.dumps(_started(base / "data", start)))
+                told.write_text(json.dumps(_started(data, start)))
         found = json.loads(told.read_text())
         try:
             if "problem" in found:
@@ -49,7 +50,7 @@ def for_run(name: str, start: Start) -> Iterator[str]:
             with (base / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 fcntl.flock(users, fcntl.LOCK_UN)
-                _stop_if_last(base, found)
+                _stop_if_last(base, data, found)
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def _started(folder: Path, start: Start) -> dict[str, object]:
     return {"url": url, "pid": process.pid, "name": process.name}
 
 
-def _stop_if_last(base: Path, found: dict[str, object]) -> None:
+def _stop_if_last(base: Path, data: Path, found: dict[str, object]) -> None:
     with (base / "users").open("w") as users:
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,8 +101,8 @@ def _stop_if_last(base: Path, found: dict[str, object]) -> None:
         if told.exists():
             told.unlink()
             if "pid" in found:
-                Process(str(found["name"]), base / "data", int(str(found["pid"]))).stop()
-            shutil.rmtree(base / "data", ignore_errors=True)
+                Process(str(found["name"]), data, int(str(found["pid"]))).stop()
+            shutil.rmtree(data, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ the key for ties. Scores change with the index, so a cursor by score is exact on
 from __future__ import annotations
 
 import secrets
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -206,6 +207,11 @@ class Search:
         plain = ("standard", "keyword")
         found = {f.prop.search.analyzer: f for f in self.fields}
         return [f for name, f in found.items() if name not in plain]
+
+    @property
+    def preference(self) -> str:
+        """The same for all pages of a query, spread over many queries."""
+        return f"recordgate{zlib.crc32(self._query.text.encode(errors='replace')) % 64}"
 
     def body(self, silent: Silent, shards: int, seconds: float) -> dict[str, Any] | None:
         """None where the text has no word that could match anything."""

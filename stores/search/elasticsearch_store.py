@@ -276,12 +276,15 @@ class ElasticsearchStore:
             return done
         raise unavailable(f"the generation of {type_name} changes all the time", retry_after=1.0)
 
-    async def _search(self, http: Http, index: Index, body: dict[str, Any]) -> dict[str, Any]:
+    async def _search(
+        self, http: Http, index: Index, body: dict[str, Any], preference: str = "recordgate"
+    ) -> dict[str, Any]:
+        """Requests of one `preference` go to one copy of a shard: scores of two copies differ a little."""
         answer = await http.send(
             "POST",
             path(index.name, "_search"),
             body,
-            params={"allow_partial_search_results": "false", "preference": "recordgate"},
+            params={"allow_partial_search_results": "false", "preference": preference},
             allow=(404,),
         )
         if answer.status == 404:
@@ -300,7 +303,7 @@ class ElasticsearchStore:
             body = search.body(silent, index.shards, self._address.timeout)
             if body is None:
                 return search.nothing()
-            return search.result(await self._search(http, index, body))
+            return search.result(await self._search(http, index, body, search.preference))
 
         return await self._read_active(query.type, work)
 

@@ -23,20 +23,20 @@ PAGE = 5_000
 
 
 class Purge:
-    def __init__(self, keep_seconds: float) -> None:
-        self._keep = keep_seconds
+    def __init__(self, keep_seconds: float, every: float = EVERY) -> None:
+        self._keep, self._every = keep_seconds, every
         self._due: dict[str, float] = {}
 
     async def some(self, http: Http, indexes: Sequence[str]) -> None:
         """One page of one index that is due. A failure only means a later try."""
         now = time.monotonic()
         for name in indexes:
-            if self._due.setdefault(name, now + EVERY) <= now:
+            if self._due.setdefault(name, now + self._every) <= now:
                 try:
                     more = await self._page(http, name)
                 except StoreError:
                     more = False
-                self._due[name] = now if more else now + EVERY
+                self._due[name] = now if more else now + self._every
                 return
 
     async def _page(self, http: Http, name: str) -> bool:
