@@ -25,6 +25,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,6 +54,7 @@ ROUNDS = 5
 SECONDS = 3
 KEYS = 1000
 POOL = 16
+PRODUCTION = {"GRAPHILE_ENV": "production", "NODE_ENV": "production"}
 
 CITY = "geonameid name population countryCode timezone"
 COUNTRY = "iso name continent capital"
@@ -74,6 +76,19 @@ QUERIES: dict[str, tuple[str, str]] = {
     ),
 }
 """Each query for the gateway and for PostGraphile, with aliases that make the answers equal."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A server's address and process."""
+
+    address: str
+    pid: int
+
+    def cpu(self) -> float:
+        """Seconds of processor time that the process has taken, all its threads together."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # What is measured ---------------------------------------------------------------------------------
@@ -105,19 +120,19 @@ def against_postgraphile(url: str, folder: Path, keys: list[int]) -> None:
             sides["PostGraphile"] = stack.enter_context(postgraphile(url))
         else:
             print("left out: PostGraphile (`npm ci` in benchmarks/postgraphile)")
-        require_canonical(ours, keys[0])
-        print(f"{'':4}{'':14}{'requests/s':>12}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}")
+        require_canonical(ours.address, keys[0])
+        print(f"{'':4}{'':14}{'requests/s':>12}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}")
         for name, (own, other) in QUERIES.items():
             bodies = {
                 "recordgate": requests(own, [str(k) for k in keys] if name == "Q1" else None),
                 "PostGraphile": requests(other, list(keys) if name == "Q1" else None),
             }
             compare(sides, bodies)
-            found = in_turn({n: (address, bodies[n]) for n, address in sides.items()})
+            found = in_turn({n: (side, bodies[n]) for n, side in sides.items()})
             base = found.get("PostGraphile", found["recordgate"]).rate
             for side, loaded in found.items():
                 show(name, side, loaded, base)
-            rate = database_alone(url, ours, bodies["recordgate"][0], keys, folder)
+            rate = database_alone(url, ours.address, bodies["recordgate"][0], keys, folder)
             print(f"{name:4}{'Postgres alone':14}{rate:>12,.0f}{rate / base:>8.2f}")
 
 
@@ -130,14 +145,14 @@ def by_documents(url: str, folder: Path, table: str, keys: list[int]) -> None:
             "documents": stack.enter_context(gateway(url, folder / "documents")),
             "driver by HTTP": stack.enter_context(bare(file, table)),
         }
-        found = post(sides["documents"], bodies[0])
+        found = post(sides["documents"].address, bodies[0])
         store = found["extensions"]["recordgate"]["fields"]["city"]["store"]
         if store != "documents":
             raise RuntimeError(f"the key read was answered by {store}")
-        document = post(sides["driver by HTTP"], bodies[0])
+        document = post(sides["driver by HTTP"].address, bodies[0])
         if document["name"] != found["data"]["city"]["name"]:
             raise RuntimeError("the driver reads other documents")
-        loads = in_turn({n: (address, bodies) for n, address in sides.items()})
+        loads = in_turn({n: (side, bodies) for n, side in sides.items()})
         base = loads["driver by HTTP"].rate
         for side, loaded in loads.items():
             show("Q1", side, loaded, base)
@@ -147,16 +162,19 @@ def by_documents(url: str, folder: Path, table: str, keys: list[int]) -> None:
     )
 
 
-def in_turn(sides: dict[str, tuple[str, list[bytes]]]) -> dict[str, Load]:
+def in_turn(sides: dict[str, tuple[Side, list[bytes]]]) -> dict[str, Load]:
     """Each side's median round, the sides one after another in every round; the first is the warm-up."""
     rounds: dict[str, list[Load]] = {name: [] for name in sides}
     for number in range(ROUNDS + 1):
-        for name, (url, bodies) in sides.items():
-            loaded = load(url, bodies, SECONDS)
+        for name, (side, bodies) in sides.items():
+            before = side.cpu()
+            loaded = load(side.address, bodies, SECONDS)
+            cpu = (side.cpu() - before) / loaded.requests * 1e6
+            loaded = replace(loaded, cpu=cpu)
             if number:
                 rounds[name].append(loaded)
     return {
-        name: Load(*(median(getattr(r, part) for r in several) for part in ("rate", "p50", "p99")))
+        name: Load(*(median(getattr(r, f.name) for r in several) for f in fields(Load)))
         for name, several in rounds.items()
     }
 
@@ -164,7 +182,7 @@ def in_turn(sides: dict[str, tuple[str, list[bytes]]]) -> dict[str, Load]:
 def show(name: str, side: str, loaded: Load, base: float) -> None:
     print(
         f"{name:4}{side:14}{loaded.rate:>12,.0f}{loaded.rate / base:>8.2f}"
-        f"{loaded.p50:>9.2f}{loaded.p99:>9.2f}",
+        f"{loaded.p50:>9.2f}{loaded.p99:>9.2f}{loaded.cpu:>9.0f}",
         flush=True,
     )
 
@@ -175,10 +193,10 @@ def requests(query: str, ids: list[Any] | None) -> list[bytes]:
     return [json.dumps({"query": query, "variables": {"id": i}}).encode() for i in ids]
 
 
-def compare(sides: dict[str, str], bodies: dict[str, list[bytes]]) -> None:
+def compare(sides: dict[str, Side], bodies: dict[str, list[bytes]]) -> None:
     """Raise where two sides answer differently."""
     for number in range(min(50, len(bodies["recordgate"]))):
-        answers = [post(url, bodies[name][number])["data"] for name, url in sides.items()]
+        answers = [post(s.address, bodies[name][number])["data"] for name, s in sides.items()]
         if any(a != answers[0] for a in answers) or not any(answers[0].values()):
             raise RuntimeError(f"the answers differ: {answers}")
 
@@ -201,7 +219,7 @@ def post(url: str, body: bytes, **headers: str) -> Any:
 
 
 @contextmanager
-def gateway(url: str, folder: Path) -> Iterator[str]:
+def gateway(url: str, folder: Path) -> Iterator[Side]:
     """`recordgate serve`: one process, no worker beside it."""
     folder.mkdir(exist_ok=True)
     config = folder / "recordgate.toml"
@@ -210,36 +228,36 @@ def gateway(url: str, folder: Path) -> Iterator[str]:
         f"data_dir = {json.dumps(str(folder))}\nport = 0\npool_size = {POOL}\nlog_level = 'error'\n"
     )
     command = [sys.executable, "-m", "recordgate", "--config", str(config), "serve"]
-    with process(command, "listening on ") as line:
-        yield line.removeprefix("listening on ").strip() + "/graphql"
+    with process(command, "listening on ") as (line, pid):
+        yield Side(line.removeprefix("listening on ").strip() + "/graphql", pid)
 
 
 @contextmanager
-def postgraphile(url: str) -> Iterator[str]:
+def postgraphile(url: str) -> Iterator[Side]:
     port = free_port()
     node = POSTGRAPHILE / "node_modules" / ".bin" / "node"
     command = [str(node), str(POSTGRAPHILE / "server.mjs"), url, str(port), str(POOL)]
-    with process(command, "listening", GRAPHILE_ENV="production", NODE_ENV="production"):
-        yield f"http://127.0.0.1:{port}/graphql"
+    with process(command, "listening", **PRODUCTION) as (_, pid):
+        yield Side(f"http://127.0.0.1:{port}/graphql", pid)
 
 
 @contextmanager
-def bare(file: Path, table: str) -> Iterator[str]:
+def bare(file: Path, table: str) -> Iterator[Side]:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.bare_documents", str(file), table, str(port)]
-    with process(command, None):
+    with process(command, None) as (_, pid):
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/"
+        yield Side(f"http://127.0.0.1:{port}/", pid)
 
 
 @contextmanager
-def process(command: list[str], until: str | None, **environment: str) -> Iterator[str]:
-    """A process that is ended afterwards; gives the first line that begins with `until`."""
+def process(command: list[str], until: str | None, **environment: str) -> Iterator[tuple[str, int]]:
+    """A process that is ended afterwards: its first line that begins with `until`, and its id."""
     running = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -256,7 +274,7 @@ def process(command: list[str], until: str | None, **environment: str) -> Iterat
             line = running.stdout.readline() if ready else ""
             if not line:
                 raise RuntimeError(f"{command[0]} did not start")
-        yield line
+        yield line, running.pid
     finally:
         running.terminate()
         running.wait(20)

@@ -29,11 +29,14 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 @dataclass(frozen=True)
 class Load:
-    """Requests a second; milliseconds in the middle and at the 99th percentile."""
+    """Requests a second; milliseconds in the middle and at the 99th percentile; how many requests; the
+    server's processor time for each in microseconds, where it was measured."""
 
     rate: float
     p50: float
     p99: float
+    requests: float
+    cpu: float = 0.0
 
 
 def available() -> bool:
@@ -58,7 +61,8 @@ def load(url: str, bodies: list[bytes], seconds: int) -> Load:
         ).stdout
     if "Non-2xx" in done or "Socket errors" in done:
         raise RuntimeError(f"{url} failed under load:\n{done}")
-    return Load(_rate(done), _percentile(done, "50%"), _percentile(done, "99%"))
+    requests = int(re.findall(r"(\d+) requests in", done)[0])
+    return Load(_rate(done), _percentile(done, "50%"), _percentile(done, "99%"), requests)
 
 
 def _rate(text: str) -> float:

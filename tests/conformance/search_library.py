@@ -15,7 +15,22 @@ from stores.query import And, Compare, Filter, Not, Op, Or, Related
 from tests.conformance.store_backends import load
 from tests.conformance.store_contract import book
 
-WORDS = ["ant", "Bee", "café", "dog", "Élan", "fox", "gnu", "a.b", "x*", "100%", "o'k", 'q"t', "z\\d", "日本"]
+WORDS = [
+    "ant",
+    "Bee",
+    "café",
+    "dog",
+    "Élan",
+    "fox",
+    "gnu",
+    "a.b",
+    "x*",
+    "100%",
+    "o'k",
+    'q"t',
+    "z\\d",
+    "日本",
+]
 LANGUAGES = ["en", "fr", "EN", "de", "", "日本"]
 DAYS = ["0001-01-01", "1969-12-31", "1970-01-01", "2000-02-29", "2024-06-01", "9999-12-31"]
 MOMENTS = [

@@ -83,7 +83,9 @@ class Place:
         return self.backend.url.format(dir=self.folder, server=self.server, name=name)
 
     @asynccontextmanager
-    async def open(self, *, write: bool = True, contract: Contract = CONTRACT) -> AsyncIterator[Store]:
+    async def open(
+        self, *, write: bool = True, contract: Contract = CONTRACT
+    ) -> AsyncIterator[Store]:
         store = open_store(self.url, self.folder)
         await store.open(contract, write=write)
         try:
@@ -113,7 +115,9 @@ def searches(store: Store) -> SearchStore:
     return cast(SearchStore, store)
 
 
-async def outcomes(store: Store, writes: Sequence[Write], type_name: str = "author") -> list[Outcome]:
+async def outcomes(
+    store: Store, writes: Sequence[Write], type_name: str = "author"
+) -> list[Outcome]:
     return [v.outcome for v in await store.write(type_name, 1, writes)]
 
 

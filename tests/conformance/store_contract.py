@@ -41,7 +41,9 @@ def prop(name: str, scalar: Scalar = Scalar.STRING, **options: Any) -> Property:
     return Property(name, name.lower(), name, logical, scalar, sql_type, **options)
 
 
-def record_type(name: str, properties: tuple[Property, ...], key: tuple[str, ...], **more: Any) -> RecordType:
+def record_type(
+    name: str, properties: tuple[Property, ...], key: tuple[str, ...], **more: Any
+) -> RecordType:
     return RecordType(
         name, "public", f"{name}s", name.capitalize(), name, f"{name}s", properties, key, **more
     )
@@ -59,9 +61,7 @@ AUTHOR = record_type(
         prop("born", Scalar.DATE, search=SORTED),
     ),
     ("id",),
-    relations=(
-        Relation("books", "books", "book", ("id",), ("author",), True, False, "writer"),
-    ),
+    relations=(Relation("books", "books", "book", ("id",), ("author",), True, False, "writer"),),
 )
 BOOK = record_type(
     "book",
@@ -93,9 +93,7 @@ BOOK = record_type(
         prop("extra", Scalar.JSON),
     ),
     ("id",),
-    relations=(
-        Relation("writer", "writer", "author", ("author",), ("id",), False, True, "books"),
-    ),
+    relations=(Relation("writer", "writer", "author", ("author",), ("id",), False, True, "books"),),
     embeds=(Embed("writer"),),
 )
 SHELF = record_type(
@@ -126,7 +124,9 @@ def author(key: str, name: str | None = None, **values: Any) -> bytes:
 
 def book(number: int, **values: Any) -> bytes:
     """A book with null for everything that is not given."""
-    return document(**({p.name: None for p in BOOK.properties} | {"id": number, "writer": None} | values))
+    return document(
+        **({p.name: None for p in BOOK.properties} | {"id": number, "writer": None} | values)
+    )
 
 
 def put(key: str, version: int, body: bytes | None = None) -> Write:

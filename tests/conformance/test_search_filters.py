@@ -122,7 +122,20 @@ def test_what_cannot_be_kept_is_refused_with_a_reason(search_place: Place, filte
 
 def test_a_hostile_value_is_only_a_value(search_place: Place) -> None:
     made = records(50)
-    hostile = [".*", "(?s:.*)", "[", "\\", "a|b", "*", "' OR 1=1 --", '"}', "\x00", "\x01", "title\x00ant", "(" * 90]
+    hostile = [
+        ".*",
+        "(?s:.*)",
+        "[",
+        "\\",
+        "a|b",
+        "*",
+        "' OR 1=1 --",
+        '"}',
+        "\x00",
+        "\x01",
+        "title\x00ant",
+        "(" * 90,
+    ]
 
     async def story() -> None:
         async with search_place.ready("book") as opened:

@@ -60,7 +60,11 @@ def _compare(prop: Property, op: Op, stored: Any, value: Any) -> bool | None:
     held = python(prop, stored)
     if prop.scalar is Scalar.UUID:
         value = [str(v) for v in value] if isinstance(value, list) else str(value)
-    if prop.scalar is Scalar.STRING and isinstance(value, str) and op in (Op.GT, Op.GTE, Op.LT, Op.LTE):
+    if (
+        prop.scalar is Scalar.STRING
+        and isinstance(value, str)
+        and op in (Op.GT, Op.GTE, Op.LT, Op.LTE)
+    ):
         held, value = held.encode(), value.encode()
     match op:
         case Op.EQ:
