@@ -212,20 +212,16 @@ class Filler:
             self._failed = self._failed or error
 
     def _take_next(self, copier: _Copier) -> bool:
-        """Work on the next chunk, and hold on to nothing of it. False at the end."""
+        """Work on the next chunk; False at the end. What is done with is let go at each step: one row
+        may be 16 MiB."""
         item = self._queue.get()
         if item is None:
             return False
-        self._take(copier, *item)
-        if item[0].size > _LARGE:
-            # Arrow's allocator keeps what a thread has freed; of large rows that is much.
-            del item
-            pa.default_memory_pool().release_unused()
-        return True
-
-    def _take(self, copier: _Copier, chunk: Chunk, rules: Rules) -> None:
+        (chunk, rules), item = item, None
+        size = chunk.size
         try:
             block = chunk.parse(rules.wanted)
+            del chunk
             bring_into_form(block, [m.property for m in rules.columns])
             mask = self._proof(block, rules)
             if mask is not None or block.lost or rules.key is None:
@@ -235,8 +231,13 @@ class Filler:
             copier.send(block, mask)
             with self._lock:
                 self.rows += len(block.rows) + len(block.lost)
+            del block
+            if size > _LARGE:
+                # Arrow's allocator keeps what a thread has freed.
+                pa.default_memory_pool().release_unused()
         finally:
-            self._budget.give(chunk.size)
+            self._budget.give(size)
+        return True
 
     def _proof(self, block: Block, rules: Rules) -> Any:
         """Which rows are proven; None: all."""
@@ -276,29 +277,30 @@ class _Copier:
             self._open.__exit__(kind, error, trace)
 
     def send(self, block: Block, mask: Any) -> None:
-        if mask is None or pc.all(mask, min_count=0).as_py():
-            good, bad = (block.rows, block.columns), None
-        else:
-            good = (block.rows.filter(mask), [c.filter(mask) for c in block.columns])
+        """Send the block, whose columns are gone afterwards. `mask`: the rows that are proven."""
+        good, width = [block.rows, *block.columns], len(block.columns)
+        block.columns = []
+        if mask is not None and not pc.all(mask, min_count=0).as_py():
             rest = pc.invert(mask)
-            bad = (block.rows.filter(rest), [c.filter(rest) for c in block.columns])
-        if len(good[0]):
-            if self._copy is None:
-                statement = sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(self._staging.staged)
-                self._copy = self._open.enter_context(self._connection.cursor().copy(statement))
-            _write(self._copy, _csv([good[0], *good[1]]))
-        if bad is not None:
+            bad = [c.filter(rest) for c in good]
+            good = [c.filter(mask) for c in good]
             faults = _by_row(block.faults)
             known = pa.array([faults.get(r) for r in bad[0].to_pylist()], pa.string())
-            raw = pa.nulls(len(bad[0]), pa.string())
-            self._loose += _csv([bad[0], known, raw, *bad[1]])
+            self._loose += _csv([bad[0], known, pa.nulls(len(bad[0]), pa.string()), *bad[1:]])
+            del bad
         if block.lost:
             rows = pa.array([lost.fault.row for lost in block.lost], pa.int64())
             texts = _by_row([lost.fault for lost in block.lost])
             known = pa.array([texts[lost.fault.row] for lost in block.lost], pa.string())
             raw = pa.array([lost.raw for lost in block.lost], pa.string())
-            nothing = pa.nulls(len(rows), pa.string())
-            self._loose += _csv([rows, known, raw, *[nothing] * len(block.columns)])
+            self._loose += _csv([rows, known, raw, *[pa.nulls(len(rows), pa.string())] * width])
+        if len(good[0]):
+            if self._copy is None:
+                statement = sql.SQL("COPY {} FROM STDIN (FORMAT csv)").format(self._staging.staged)
+                self._copy = self._open.enter_context(self._connection.cursor().copy(statement))
+            data = _csv(good)
+            good.clear()
+            _write(self._copy, data)
         if len(self._loose) > _LOOSE_HELD:
             self._close()
             self._send_loose()
