@@ -142,7 +142,9 @@ async def read_document(
     if strict:
         require_values(shape.record, document)
     beyond = list(outside(shape.record))
-    read = await asyncio.gather(*(_children(store, record_type, p, document) for p in beyond))
+    read: list[_Related] = []
+    if beyond:
+        read = await asyncio.gather(*(_children(store, record_type, p, document) for p in beyond))
     sent += [
         f"children {p.relation.target} by {', '.join(p.relation.target_columns)}" for p in beyond
     ]
