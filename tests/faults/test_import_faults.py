@@ -139,7 +139,9 @@ def test_killed_at_any_moment_all_or_nothing_is_there(target: Target) -> None:
         target.do("INSERT INTO makers VALUES ('AB', 'x')")
         process = start(target)
         time.sleep(whole * share)
-        kill(process)
+        process.kill()  # it may have ended by itself, on a machine that became faster
+        process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL)
         wait_for(lambda: not busy(target))
         assert count(target) in (0, ROWS)
         report = finish(start(target))
