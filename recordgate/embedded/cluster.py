@@ -72,9 +72,7 @@ def make_cluster(
     data: Path, binaries: Binaries, account: Account, secret: str, *, sync: bool
 ) -> None:
     """Make the cluster in `data`. A crash or an error leaves nothing there."""
-    for leftover in data.parent.glob("data.new-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    staging: Path | None = None
+    _remove_leftovers(data.parent)
     try:
         staging = Path(tempfile.mkdtemp(prefix="data.new-", dir=data.parent))
         cluster, secret_file = staging / "cluster", staging / "password"
@@ -98,8 +96,14 @@ def make_cluster(
             hint="free some space, or set data_dir to another folder",
         ) from error
     finally:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
+        # Again: an initdb whose caller was killed may have written a last file since.
+        _remove_leftovers(data.parent)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Folders of clusters that were never finished; one is made at a time."""
+    for leftover in folder.glob("data.new-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _run(command: list[str], account: Account, given: str = "") -> None:

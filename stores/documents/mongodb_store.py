@@ -124,7 +124,12 @@ class MongodbStore:
         books = await books_of.load(self._meta)
         self._uses_indexes = await self._explains()
         if books is None:
-            await self._nothing_of_ours(contract)
+            lost = await self._not_ours(contract)
+            # A writer may have made the books, and more, since they were looked for.
+            books = await books_of.load(self._meta) if lost else None
+            if lost and books is None:
+                raise lost
+        if books is None:
             if not write:
                 return
             await self._journal_or_not()
@@ -135,22 +140,23 @@ class MongodbStore:
             await self._journal_or_not()
             await self._mend(books)
 
-    async def _nothing_of_ours(self, contract: Contract) -> None:
-        """Without books, nothing may be there that looks like ours."""
+    async def _not_ours(self, contract: Contract) -> StoreLost | None:
+        """Without books, nothing may be there that looks like ours: what is wrong where there is."""
         assert self._db is not None
         if await self._meta.find_one({}) is not None:
-            raise StoreLost(
+            return StoreLost(
                 f"{KIND}: {books_of.META} holds something that is not ours",
                 store=KIND,
                 hint="give recordgate a database of its own",
             )
         if await self._collections_of(contract):
-            raise StoreLost(
+            return StoreLost(
                 f"{KIND}: {self._address.where} has collections named as ours, but not {books_of.META}",
                 store=KIND,
                 hint=f"drop those whose names begin with {books_of.prefix(contract)!r}, or name"
                 " another database; the next start loads it anew",
             )
+        return None
 
     async def _collections_of(self, contract: Contract) -> list[str]:
         """Those with names as we give them; not every server applies a filter to the list."""

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from recordgate.cli.app import app
+from recordgate.cli.app import build
 from stores.canonical.connect import connect
 from stores.canonical.plan import make_plan
 from stores.canonical.tables import metadata_for
@@ -236,7 +236,7 @@ def test_a_schema_without_tables_is_refused(database: str) -> None:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
+    return CliRunner().invoke(build(), arguments)
 
 
 def test_the_commands(tables: str, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ EXPECTED = {
     "searchBooks": ('"Frankenstein"', '"store":"search"'),
     "authors(orderBy": ('"totalCount":2', '"store":"canonical"'),
     "updateAuthor": ('"token":',),
-    "Recordgate-Max-Staleness": ("Mary Wollstonecraft Shelley",),
+    "Recordgate-Token": ("Mary Wollstonecraft Shelley",),
     "cat bad.csv": ("year", "authorId"),
 }
 """Part of a command → what its output must hold."""

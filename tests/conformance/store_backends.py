@@ -54,6 +54,7 @@ BACKENDS = (
         lacks={
             "one contract a place": "each contract has indexes of its own names",
             "one writer": "versions alone decide; two writers do no harm",
+            "a batch at once": "a scan or refresh may come between two parts of a bulk",
         },
         server="elasticsearch_url",
         remove=remove_elasticsearch_indexes,
