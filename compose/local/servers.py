@@ -150,7 +150,7 @@ def _server_of(launcher: Process, folder: Path) -> Process:
 
 
 def start_mongodb(
-    folder: Path, *, port: int | None = None, heap: str = "3g"
+    folder: Path, *, port: int | None = None, heap: str = "8g"
 ) -> tuple[Process, str]:
     """Start it, in memory: it comes back empty. Returns its URL without a database. It holds a document
     in about 4 kB of `heap`, which is taken as it is needed."""
