@@ -29,7 +29,7 @@ Start = Callable[[Path], tuple[Process, str]]
 def for_run(name: str, start: Start) -> Iterator[str]:
     """The URL of the run's server `name`."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
-    base = Path(tempfile.gettempdir()) / "recordgate-test-servers" / f"{name}-{run}"
+    base = Path(tempfile.gettempdir()) / f"recordgate-test-servers-{os.geteuid()}" / f"{name}-{run}"
     base.mkdir(mode=0o755, parents=True, exist_ok=True)
     data = _fast_folder() / f"recordgate-{name}-{run}"
     told = base / "server.json"

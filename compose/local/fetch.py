@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -57,6 +58,7 @@ def fetch(name: str) -> Path:
             done = subprocess.run(
                 [
                     "mvn",
+                    *_repository(),
                     "-q",
                     "-B",
                     "-f",
@@ -73,6 +75,12 @@ def fetch(name: str) -> Path:
                 raise ServerProblem(f"{name} could not be fetched: {last or 'see mvn'}")
             (target / ".ready").touch()
     return target
+
+
+def _repository() -> list[str]:
+    """Maven's own folder is in the account's home; an account without one gets it beside the servers."""
+    home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    return [] if os.access(home, os.W_OK) else [f"-Dmaven.repo.local={servers_dir() / 'm2'}"]
 
 
 def compile_java(source: Path, classpath: str, target: Path, home: Path) -> None:

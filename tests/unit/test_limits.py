@@ -44,7 +44,8 @@ def test_a_hostile_document_is_refused_quickly(name: str) -> None:
     with pytest.raises(LimitError) as caught:
         parse_within(HOSTILE[name], LIMITS)
     assert caught.value.detail_code == "LIMIT_EXCEEDED"
-    assert time.process_time() - started < 0.3
+    # Ten times what it takes: one rule of validation that is quadratic in the text takes minutes.
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize(
