@@ -35,6 +35,7 @@ import psycopg
 
 from benchmarks import http_load
 from benchmarks.http_load import Load, load
+from compose.local.process import free_port
 from recordgate.canonical_access import open_canonical
 from recordgate.demo.data import make_files
 from recordgate.embedded import EmbeddedPostgres
@@ -279,12 +280,6 @@ def process(command: list[str], until: str | None, **environment: str) -> Iterat
         running.terminate()
         running.wait(20)
         running.stdout.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def database_alone(url: str, ours: str, body: bytes, keys: list[int], folder: Path) -> float:
