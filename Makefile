@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 ARGS ?=
 ONLY ?=
 
-.PHONY: demo test check format bench soak servers servers-stop lock clean docs
+.PHONY: demo test check format bench soak servers servers-stop lock clean docs audits
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -20,6 +20,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	@$(PY) -m pytest $(ARGS)
+
+# What others' audits say of the gateway; needs Node.
+audits: $(VENV)/.ready
+	@$(PY) -m pytest -q -s tests/acceptance/test_audits.py $(ARGS)
 
 check: $(VENV)/.ready
 	@$(VENV)/bin/ruff format --check .

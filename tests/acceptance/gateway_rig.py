@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psycopg
 from psycopg_pool import AsyncConnectionPool
+from starlette.applications import Starlette
 
 from gateway.app import make_app
 from gateway.metrics import Metrics
@@ -47,6 +48,7 @@ class Rig:
     services: Services
     url: str
     metrics: Metrics
+    app: Starlette
 
     async def graphql(
         self, query: str, variables: Any = None, headers: dict[str, str] | None = None
@@ -118,7 +120,7 @@ async def gateway(
     transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            rig = Rig(client, services, database, metrics)
+            rig = Rig(client, services, database, metrics, app)
             if published:
                 await rig.publish()
             yield rig
