@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from gateway.app import make_app
 from gateway.metrics import Metrics
@@ -73,8 +74,9 @@ class Runtime:
         settings = self.settings
         # Bound before anything else starts: a port in use is the commonest mistake.
         self._socket = None
-        if self.role is not Role.SYNC:
-            self._socket = bind(settings.host, settings.port)
+        port = settings.worker_port if self.role is Role.SYNC else settings.port
+        if port is not None:
+            self._socket = bind(settings.host, port)
             self._exits.callback(self._socket.close)
         access = await asyncio.to_thread(open_canonical, settings)
         self._exits.push_async_callback(asyncio.to_thread, access.release)
@@ -89,7 +91,9 @@ class Runtime:
         self.search = cast(SearchStore, await self._store(settings.search, "search"))
         if self.role is not Role.SERVE:
             self._open_worker()
-        if self.role is not Role.SYNC:
+        if self.role is Role.SYNC:
+            self._answer_for_worker()
+        else:
             await self._open_gateway(system, bytewise)
 
     async def _store(self, url: Any, role: str) -> Store:
@@ -141,6 +145,11 @@ class Runtime:
             metrics=SyncMetrics(self._registry),
             owns_stores=self.role is Role.SYNC,
         )
+
+    def _answer_for_worker(self) -> None:
+        from recordgate.worker_http import worker_app
+
+        self.app: ASGIApp = worker_app(self.worker, self._registry)
 
     async def _open_gateway(self, system: str, bytewise: bool) -> None:
         settings = self.settings

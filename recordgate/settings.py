@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address on which the gateway listens.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the gateway; 0 picks a free one.")
+    worker_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which `sync` answers `/health/live`, `/health/ready` and `/metrics`; unset: none.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged to stderr, and more."
     )

@@ -33,9 +33,16 @@ def serve(ctx: typer.Context, port: Port = None, host: Host = None) -> None:
     _run(ctx, "serve", port=port, host=host)
 
 
-def sync(ctx: typer.Context) -> None:
+def sync(
+    ctx: typer.Context,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port for health and metrics; 0 picks a free one."),
+    ] = None,
+    host: Host = None,
+) -> None:
     """The sync worker alone."""
-    _run(ctx, "sync")
+    _run(ctx, "sync", worker_port=port, host=host)
 
 
 def _run(ctx: typer.Context, role: str, **overrides: Any) -> None:
