@@ -28,8 +28,9 @@ from stores.protocols import Outcome, Position, SearchStore, Write
 from stores.query import Compare, Facet, Op, Order, SearchQuery
 from stores.registry import open_store
 from stores.search import elasticsearch_bulk, elasticsearch_fields
+from stores.search import fields as search_fields
 from stores.search.elasticsearch_documents import DocumentBuilder
-from stores.search.elasticsearch_generations import PRESENCE
+from stores.search.elasticsearch_fields import PRESENCE
 
 CITIES = int(os.environ.get("CITIES", "60000"))
 BATCH = 1000
@@ -45,8 +46,8 @@ def batches(writes: list[Write]) -> list[list[Write]]:
 
 async def client_alone(url: str, contract: Contract, writes: list[Write]) -> float:
     """Seconds."""
-    level = elasticsearch_fields.levels(contract, contract.types["city"])
-    builder = DocumentBuilder(level, frozenset(elasticsearch_fields.marks(level)))
+    level = search_fields.levels(contract, contract.types["city"])
+    builder = DocumentBuilder(level, frozenset(search_fields.marks(level)))
     bodies = [
         b"".join(item.lines for item in elasticsearch_bulk.items_of(builder, part)[0])
         for part in batches(writes)

@@ -35,6 +35,7 @@ from stores.contract.model import Contract
 from stores.documents import sqlite_tables
 from stores.protocols import Outcome, Position, Write
 from stores.registry import open_store
+from stores.search import fields as search_fields
 from stores.search import tantivy_documents, tantivy_fields, tantivy_index
 
 CONTRACT = Path(__file__).parents[1] / "recordgate" / "demo" / "geonames.odcs.yaml"
@@ -97,9 +98,9 @@ def cities() -> Iterator[tuple[str, bytes]]:
 def make_files(folder: Path) -> int:
     """`documents.ndjson` for the stores, `tantivy.ndjson` for Tantivy alone; the number of documents."""
     contract = load_contract(CONTRACT)
-    level = tantivy_fields.levels(contract, contract.types["city"])
+    level = search_fields.levels(contract, contract.types["city"])
     schema = tantivy_fields.build_schema(level)
-    known = frozenset(tantivy_fields.marks(level))
+    known = frozenset(search_fields.marks(level))
     builder = tantivy_documents.DocumentBuilder(level, schema, known)
     count = 0
     with (
@@ -153,7 +154,7 @@ def sqlite_alone(folder: Path, place: Path) -> Measured:
 
 def tantivy_alone(folder: Path, place: Path) -> Measured:
     contract = city_contract()
-    level = tantivy_fields.levels(contract, contract.types["city"])
+    level = search_fields.levels(contract, contract.types["city"])
     index = tantivy.Index(tantivy_fields.build_schema(level), path=str(place))
     tantivy_fields.register_analyzers(index, level)
     writer = index.writer(tantivy_index.BULK_HEAP_BYTES, tantivy_index.WRITER_THREADS)

@@ -13,7 +13,7 @@ from stores.errors import ConflictError, StoreLost, StoreRefused
 from stores.protocols import Generation, Position
 from stores.sqlite_errors import primary_code
 
-FORMAT = "1"
+FORMAT = "2"
 """Of the files that the embedded stores write; another one is StoreLost."""
 
 _SCHEMA = """

@@ -1,4 +1,4 @@
-"""From a JSON document to the bytes of an index document, by the plan that elasticsearch_fields makes."""
+"""From a JSON document to the bytes of an index document, by the plan that fields makes."""
 
 from __future__ import annotations
 
@@ -9,32 +9,26 @@ from typing import Any
 import orjson
 
 from stores.protocols import Verdict, Write
-from stores.search.elasticsearch_fields import (
-    DOCUMENT,
-    KEY,
-    NULLS,
-    TOMBSTONE,
+from stores.search.elasticsearch_fields import DOCUMENT, KEY, NULLS, TOMBSTONE
+from stores.search.elasticsearch_folding import composed, fold, spaced
+from stores.search.fields import (
     WHOLE_CHARACTERS,
     Field,
     Level,
+    null_paths,
     text_fields,
     text_mark,
     value_mark,
     whole_fields,
     whole_mark,
 )
-from stores.search.elasticsearch_folding import composed, fold, spaced
-from stores.search.tantivy_values import Kind, text_twin, twin_converter
+from stores.search.twins import BadValue, Kind, elements, text_twin, twin_converter
 from stores.write_checks import check_key, parse_document, reject
 
 NOT_A_NUMBER = 1.7976931348623157e308
 """A numeric's NaN, which Postgres orders after every number; no numeric that has a twin reaches it."""
 
 Convert = Callable[[Any], Any]
-
-
-class BadValue(Exception):
-    """A property of the document is not of the contract's type; the message names it, not its value."""
 
 
 class DocumentBuilder:
@@ -85,7 +79,7 @@ class _Record:
             if text or whole:
                 self._texts.append((name, array, field.whole_text, text, whole))
         self._relations = [
-            (name, sub.path, _Record(sub, known), _null_paths(sub)) for name, sub in level.relations
+            (name, sub.path, _Record(sub, known), null_paths(sub)) for name, sub in level.relations
         ]
 
     def fill(self, record: dict[str, Any], fields: dict[str, Any], nulls: list[str]) -> None:
@@ -100,12 +94,12 @@ class _Record:
                 value = get(name)
                 if value is not None:
                     fields[column] = (
-                        [convert(v) for v in _elements(value)] if array else convert(value)
+                        [convert(v) for v in elements(value)] if array else convert(value)
                     )
             for name, array, whole_text, text, whole in self._texts:
                 value = get(name)
                 if value is not None:
-                    texts = [composed(v) for v in (_elements(value) if array else (value,))]
+                    texts = [composed(v) for v in (elements(value) if array else (value,))]
                     if text is not None:
                         make = text_twin if whole_text else spaced
                         fields[text] = [make(v) for v in texts]
@@ -134,14 +128,3 @@ def converter(field: Field) -> Convert:
         return found if found == found else NOT_A_NUMBER
 
     return number
-
-
-def _elements(value: Any) -> list[Any]:
-    """What of a Postgres array is found by its value: neither nulls nor lists inside it."""
-    if not isinstance(value, list):
-        raise TypeError
-    return [v for v in value if v is not None and not isinstance(v, list)]
-
-
-def _null_paths(level: Level) -> list[str]:
-    return [p for sub in level.walk() for p in (sub.path, *(f.path for f in sub.fields))]

@@ -23,17 +23,10 @@ from stores.contract.shape import search_shape
 from stores.errors import StoreLost
 from stores.protocols import Position
 from stores.search.elasticsearch_errors import index_gone, lost, refused, unavailable
-from stores.search.elasticsearch_fields import (
-    PRESENCE,
-    TOMBSTONE,
-    Level,
-    analysis,
-    field_count,
-    mapping,
-    marks,
-)
+from stores.search.elasticsearch_fields import PRESENCE, TOMBSTONE, analysis, field_count, mapping
 from stores.search.elasticsearch_http import Http, path
 from stores.search.elasticsearch_url import Address
+from stores.search.fields import Level, marks
 
 FORMAT = 1
 """Of what we write into indexes; another one is StoreLost."""

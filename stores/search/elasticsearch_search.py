@@ -21,18 +21,9 @@ from stores.errors import InputError, LimitError
 from stores.query import FacetBucket, Order, SearchHit, SearchQuery, SearchResult
 from stores.search.elasticsearch_documents import converter
 from stores.search.elasticsearch_errors import refused
-from stores.search.elasticsearch_fields import (
-    DOCUMENT,
-    KEY,
-    TOMBSTONE,
-    Field,
-    Level,
-    text_fields,
-    text_mark,
-    value_mark,
-    whole_mark,
-)
-from stores.search.elasticsearch_filters import CannotFilter, Compiled, Query, any_of
+from stores.search.elasticsearch_fields import DOCUMENT, KEY, TOMBSTONE
+from stores.search.elasticsearch_filters import Query, any_of
+from stores.search.elasticsearch_filters import query as filter_query
 from stores.search.elasticsearch_folding import composed, spaced
 from stores.search.elasticsearch_text import (
     Silent,
@@ -44,8 +35,10 @@ from stores.search.elasticsearch_text import (
     phrases_of,
     text_query,
 )
+from stores.search.fields import Field, Level, text_fields, text_mark, value_mark, whole_mark
+from stores.search.filter_plan import CannotFilter, marks_of, plan
 from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
-from stores.search.tantivy_values import Kind, decimal_scale
+from stores.search.twins import Kind, decimal_scale
 
 MAX_FIRST = 1000
 MAX_FACETS = 20
@@ -143,11 +136,11 @@ class Search:
 
     def _filtered(self) -> Query:
         try:
-            compiled = Compiled(self._level, self._query.filter)
+            planned = plan(self._level, self._query.filter)
         except CannotFilter as error:
             raise refused(f"the filter cannot be applied: {error}") from None
-        self.marks |= compiled.marks
-        return compiled.query
+        self.marks |= dict(marks_of(planned))
+        return filter_query(planned)
 
     def _step(self, order: Order) -> Step:
         level = self._level.find(order.path)

@@ -28,21 +28,14 @@ from stores.query import Filter, SearchQuery, SearchResult, Suggestion
 from stores.search import elasticsearch_bulk, elasticsearch_tombstones
 from stores.search.elasticsearch_documents import DocumentBuilder
 from stores.search.elasticsearch_errors import KIND, index_gone, refused, unavailable
-from stores.search.elasticsearch_fields import (
-    DOCUMENT,
-    KEY,
-    Field,
-    Level,
-    analyzer_name,
-    levels,
-    suggest_mark,
-)
-from stores.search.elasticsearch_filters import CannotFilter, Compiled
+from stores.search.elasticsearch_fields import DOCUMENT, KEY, analyzer_name
 from stores.search.elasticsearch_generations import LIVE, Generations, Index, write_alias
 from stores.search.elasticsearch_http import Http, path
 from stores.search.elasticsearch_search import Search
 from stores.search.elasticsearch_suggest import Suggest
 from stores.search.elasticsearch_url import Address, parse
+from stores.search.fields import Field, Level, levels, suggest_mark
+from stores.search.filter_plan import CannotFilter, plan
 
 HEALTH_SECONDS = 1.8
 SCAN_PAGE = 1_000
@@ -337,7 +330,7 @@ class ElasticsearchStore:
 
     def can_filter(self, type_name: str, filter: Filter) -> str:
         try:
-            Compiled(self._level(type_name), filter)
+            plan(self._level(type_name), filter)
         except CannotFilter as error:
             return str(error)
         except StoreRefused as error:

@@ -10,9 +10,10 @@ import orjson
 
 from stores.errors import InputError, LimitError
 from stores.query import Suggestion
-from stores.search.elasticsearch_fields import DOCUMENT, KEY, Field, Level, suggest_fields
+from stores.search.elasticsearch_fields import DOCUMENT, KEY
 from stores.search.elasticsearch_folding import composed, fold
 from stores.search.elasticsearch_search import NOT_TOMBSTONE
+from stores.search.fields import Field, Level, suggest_fields
 
 MAX_FIRST = 50
 MAX_CHARACTERS = 200

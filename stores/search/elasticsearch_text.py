@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from stores.search.edit_distance import allowed, distance
-from stores.search.elasticsearch_fields import Field
 from stores.search.elasticsearch_filters import Query, any_of
 from stores.search.elasticsearch_folding import composed, cut, fold
+from stores.search.fields import Field
 from stores.search.query_text import Phrase, parse
-from stores.search.tantivy_values import text_twin
+from stores.search.twins import text_twin
 
 FUZZY_WEIGHT = 0.5
 """Of a forgiven match in the property with the greatest boost; a match as typed has at least 1."""

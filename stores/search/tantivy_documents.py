@@ -1,4 +1,4 @@
-"""From a JSON document to a Tantivy document, by the plan that tantivy_fields makes of the contract."""
+"""From a JSON document to a Tantivy document, by the plan that fields makes of the contract."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any
 
 import tantivy
 
+from stores.search.fields import (
+    WHOLE_CHARACTERS,
+    Field,
+    Level,
+    null_paths,
+    text_fields,
+    text_mark,
+    value_mark,
+    whole_fields,
+    whole_mark,
+)
 from stores.search.tantivy_analyzers import composed
 from stores.search.tantivy_fields import (
     DOCUMENT,
     KEY,
     VALUES,
     VERSION,
-    WHOLE_CHARACTERS,
-    Level,
-    Twin,
     boolean_term,
+    in_values,
     null_term,
-    text_mark,
-    text_twins,
-    value_mark,
-    whole_mark,
-    whole_twins,
 )
-from stores.search.tantivy_values import Kind, twin_converter
-
-
-class BadValue(Exception):
-    """A property of the document is not of the contract's type; the message names it, not its value."""
-
+from stores.search.tantivy_fields import terms as terms_of
+from stores.search.twins import BadValue, Kind, elements, twin_converter
 
 _MISFITS = (TypeError, ValueError, ArithmeticError, AttributeError)
 """What the conversions raise for a value of another type."""
@@ -59,33 +59,33 @@ class _Record:
     into kinds beforehand, since this runs for every property of every document."""
 
     def __init__(self, level: Level, known: frozenset[str]) -> None:
-        texts = [] if level.path else text_twins(level)
-        wholes = [] if level.path else whole_twins(level)
-        self._twins = level.twins
+        texts = [] if level.path else text_fields(level)
+        wholes = [] if level.path else whole_fields(level)
+        self._fields = level.fields
         self._columns: list[tuple[str, str, str | None, Convert]] = []
         self._terms: list[tuple[str, str, str, Convert]] = []
         self._lists: list[tuple[str, str | None, str | None, Convert]] = []
         self._texts: list[tuple[str, bool, str | None, str | None]] = []
         self._nullable: list[tuple[str, str]] = []
-        for twin in level.twins:
-            name = twin.prop.name
-            null = null_term(twin.path)
-            if twin.valued and value_mark(twin) in known:
-                convert = twin_converter(twin.prop)
-                column = twin.value if twin.column else None
-                before = twin.terms[1] if twin.in_values else None
-                if twin.prop.array:
+        for field in level.fields:
+            name = field.prop.name
+            null = null_term(field.path)
+            if field.valued and value_mark(field) in known:
+                convert = twin_converter(field.prop)
+                column = field.value if field.column else None
+                before = terms_of(field)[1] if in_values(field) else None
+                if field.prop.array:
                     self._lists.append((name, column, before, convert))
                 elif before is not None:
-                    self._terms.append((name, before, null, _as_term(twin, convert)))
-                if column is not None and not twin.prop.array:
+                    self._terms.append((name, before, null, _as_term(field, convert)))
+                if column is not None and not field.prop.array:
                     self._columns.append((name, column, None if before else null, convert))
-            if twin.prop.array or not twin.valued or value_mark(twin) not in known:
+            if field.prop.array or not field.valued or value_mark(field) not in known:
                 self._nullable.append((name, null))
-            text = twin.text if twin in texts and text_mark(twin) in known else None
-            whole = twin.whole if twin in wholes and whole_mark(twin) in known else None
+            text = field.text if field in texts and text_mark(field) in known else None
+            whole = field.whole if field in wholes and whole_mark(field) in known else None
             if text or whole:
-                self._texts.append((name, twin.prop.array, text, whole))
+                self._texts.append((name, field.prop.array, text, whole))
         self._relations = [
             (name, sub.path, _Record(sub, known), _null_terms(sub)) for name, sub in level.relations
         ]
@@ -109,7 +109,7 @@ class _Record:
             for name, listed, prefix, convert in self._lists:
                 value = get(name)
                 if value is not None:
-                    found = [convert(v) for v in _elements(value)]
+                    found = [convert(v) for v in elements(value)]
                     if listed is not None:
                         fields[listed] = found
                     if prefix is not None:
@@ -119,7 +119,7 @@ class _Record:
             for name, array, text, whole in self._texts:
                 value = get(name)
                 if value is not None:
-                    _add_text(_elements(value) if array else (value,), fields, text, whole)
+                    _add_text(elements(value) if array else (value,), fields, text, whole)
         except _MISFITS:
             raise BadValue(f"{self._culprit(record)} is not of the contract's type") from None
         for name, path, inner, nulls in self._relations:
@@ -133,34 +133,27 @@ class _Record:
 
     def _culprit(self, record: dict[str, Any]) -> str:
         """The path of the first property whose value is not of its type."""
-        for twin in self._twins:
-            value = record.get(twin.prop.name)
-            if value is None or twin.kind is None:
+        for field in self._fields:
+            value = record.get(field.prop.name)
+            if value is None or field.kind is None:
                 continue
-            convert = twin_converter(twin.prop)
+            convert = twin_converter(field.prop)
             try:
-                for element in _elements(value) if twin.prop.array else [value]:
+                for element in elements(value) if field.prop.array else [value]:
                     convert(element)
             except _MISFITS:
-                return twin.path
+                return field.path
         return "a property"
 
 
-def _as_term(twin: Twin, convert: Convert) -> Convert:
-    if twin.kind is not Kind.BOOL:
+def _as_term(field: Field, convert: Convert) -> Convert:
+    if field.kind is not Kind.BOOL:
         return convert
     return lambda value: boolean_term(convert(value))
 
 
-def _elements(value: Any) -> list[Any]:
-    """What of a Postgres array is found by its value: neither nulls nor lists inside it."""
-    if not isinstance(value, list):
-        raise TypeError
-    return [v for v in value if v is not None and not isinstance(v, list)]
-
-
 def _null_terms(level: Level) -> list[str]:
-    return [null_term(p) for sub in level.walk() for p in (sub.path, *(t.path for t in sub.twins))]
+    return [null_term(path) for path in null_paths(level)]
 
 
 def _add_text(values: Iterable[Any], fields: Fields, text: str | None, whole: str | None) -> None:

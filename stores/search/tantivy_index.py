@@ -17,18 +17,12 @@ import tantivy
 
 from stores.protocols import APPLIED, STALE, Stored, Verdict, Write
 from stores.search import tantivy_guard
-from stores.search.tantivy_documents import BadValue, DocumentBuilder
+from stores.search.fields import Level, marks
+from stores.search.tantivy_documents import DocumentBuilder
 from stores.search.tantivy_errors import KIND, lost, translated
-from stores.search.tantivy_fields import (
-    DOCUMENT,
-    KEY,
-    VERSION,
-    Level,
-    build_schema,
-    marks,
-    register_analyzers,
-)
+from stores.search.tantivy_fields import DOCUMENT, KEY, VERSION, build_schema, register_analyzers
 from stores.search.tantivy_guard import Guard
+from stores.search.twins import BadValue
 from stores.write_checks import check_key, parse_document, reject
 
 BULK_HEAP_BYTES = 50_000_000

@@ -18,22 +18,15 @@ from tantivy import Occur, Query
 
 from stores.errors import InputError, LimitError, StoreRefused
 from stores.query import FacetBucket, Order, SearchHit, SearchQuery, SearchResult
+from stores.search import filter_plan
 from stores.search import tantivy_filters as filters
+from stores.search.fields import Field, Level, text_fields, text_mark, value_mark, whole_mark
 from stores.search.highlight import highlights
 from stores.search.tantivy_analyzers import composed
 from stores.search.tantivy_errors import KIND
-from stores.search.tantivy_fields import (
-    DOCUMENT,
-    KEY,
-    Level,
-    Twin,
-    text_mark,
-    text_twins,
-    value_mark,
-    whole_mark,
-)
+from stores.search.tantivy_fields import DOCUMENT, KEY
 from stores.search.tantivy_text import TextQuery, corrections, matcher, text_query
-from stores.search.tantivy_values import Kind, twin_converter
+from stores.search.twins import Kind, twin_converter
 
 MAX_FIRST = 1000
 SCORE_WINDOW = 10_000
@@ -49,7 +42,7 @@ Address = tantivy.DocAddress
 class Step:
     """One property of an order."""
 
-    twin: Twin
+    field: Field
     kind: Kind
     names: tuple[str, ...]
     descending: bool
@@ -120,32 +113,32 @@ class Search:
                 hint=f"recordgate reload {self._level.record_type.name} --sink {KIND}",
             )
 
-    def _searched(self, query: SearchQuery) -> list[Twin]:
-        twins = text_twins(self._level)
+    def _searched(self, query: SearchQuery) -> list[Field]:
+        fields = text_fields(self._level)
         if query.properties is not None:
-            by_name = {t.prop.name: t for t in twins}
+            by_name = {t.prop.name: t for t in fields}
             for name in query.properties:
                 if name not in by_name:
                     raise InputError(f"{name} is not a property that can be searched")
-            twins = [by_name[n] for n in dict.fromkeys(query.properties)]
-        for twin in twins:
-            self._known(text_mark(twin), twin.path)
-            if twin.prop.search.analyzer != "keyword":
-                self._known(whole_mark(twin), twin.path)
-        return twins
+            fields = [by_name[n] for n in dict.fromkeys(query.properties)]
+        for field in fields:
+            self._known(text_mark(field), field.path)
+            if not field.whole_text:
+                self._known(whole_mark(field), field.path)
+        return fields
 
     def _matching(self, text: TextQuery, query: SearchQuery) -> Query:
         if text.query is None:
             return Query.empty_query()
         try:
-            node = filters.plan(self._level, query.filter)
-        except filters.CannotFilter as error:
+            node = filter_plan.plan(self._level, query.filter)
+        except filter_plan.CannotFilter as error:
             raise StoreRefused(
                 f"{KIND}: the filter cannot be applied: {error}", store=KIND
             ) from None
-        for mark, path in filters.marks_of(node):
+        for mark, path in filter_plan.marks_of(node):
             self._known(mark, path)
-        if node == filters.Both(()):
+        if node == filter_plan.Both(()):
             return text.query
         restricted = Query.const_score_query(filters.query(node, self._schema), 0.0)
         return Query.boolean_query([(Occur.Must, text.query), (Occur.Must, restricted)])
@@ -212,18 +205,18 @@ class Search:
 
     def _step(self, order: Order) -> Step:
         level = self._level.find(order.path)
-        twin = level.twin(order.property) if level else None
-        if twin is None or twin.kind is None or twin.prop.array or not twin.prop.search.sort:
+        field = level.field(order.property) if level else None
+        if field is None or field.kind is None or field.prop.array or not field.prop.search.sort:
             path = "/".join((*order.path, order.property))
             raise StoreRefused(
                 f"{KIND}: {path} is not a property that a search sorts by",
                 store=KIND,
                 hint="mark it `sort` in the contract",
             )
-        self._known(value_mark(twin), twin.path)
+        self._known(value_mark(field), field.path)
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
         names = (*order.path, order.property)
-        return Step(twin, twin.kind, names, order.descending, nulls_first)
+        return Step(field, field.kind, names, order.descending, nulls_first)
 
     def _by_values(
         self, matching: Query, after: tuple[Any, ...] | None, wanted: int
@@ -248,7 +241,7 @@ class Search:
             hits = self._ordered(matching, KEY, False, wanted)
             return [self._found(address, None) for _, address in hits]
         step = self._steps[depth]
-        absent = filters.missing(self._schema, step.twin.path)
+        absent = filters.missing(self._schema, step.field.path)
         page: list[Found] = []
         parts = ["nulls", "values"] if step.nulls_first else ["values", "nulls"]
         if after is not None:
@@ -261,7 +254,7 @@ class Search:
                 parts = parts[parts.index("values") :]
                 beyond = filters.beyond(
                     self._schema,
-                    step.twin,
+                    step.field,
                     value,
                     above=not step.descending,
                     inclusive=False,
@@ -282,7 +275,7 @@ class Search:
         if wanted <= 0:
             return []
         step = self._steps[depth]
-        hits = self._ordered(matching, step.twin.value, step.descending, wanted + 1)
+        hits = self._ordered(matching, step.field.value, step.descending, wanted + 1)
         page: list[Found] = []
         place = 0
         while place < len(hits) and len(page) < wanted:
@@ -300,7 +293,7 @@ class Search:
         return page[:wanted]
 
     def _equal(self, step: Step, value: Any) -> Query:
-        return filters.one_of(self._schema, step.twin, [value])
+        return filters.one_of(self._schema, step.field, [value])
 
     def _ordered(
         self, matching: Query, field: str, descending: bool, limit: int
@@ -332,17 +325,17 @@ class Search:
         return Found(key, document, score, values, record)
 
     def _hit(
-        self, found: Found, query: SearchQuery, searched: list[Twin], text: TextQuery
+        self, found: Found, query: SearchQuery, searched: list[Field], text: TextQuery
     ) -> SearchHit:
         marked: dict[str, list[str]] = {}
         if query.highlight and text.phrases:
             record = found.record or orjson.loads(found.document)
-            for twin in searched:
-                if twin.prop.name in query.highlight:
-                    match = matcher(twin, text.phrases, query.text, query.fuzzy)
-                    fragments = highlights(_composed(record.get(twin.prop.name)), match)
+            for field in searched:
+                if field.prop.name in query.highlight:
+                    match = matcher(field, text.phrases, query.text, query.fuzzy)
+                    fragments = highlights(_composed(record.get(field.prop.name)), match)
                     if fragments:
-                        marked[twin.prop.name] = fragments
+                        marked[field.prop.name] = fragments
         order = found.values if found.score is None else (found.score,)
         return SearchHit(found.key, found.score, found.document, marked, (*order, found.key))
 
@@ -351,15 +344,15 @@ class Search:
             raise LimitError(f"a search has at most {MAX_FACETS} facets")
         asked: dict[str, Any] = {}
         for facet in query.facets:
-            twin = self._level.twin(facet.property)
-            if twin is None or twin.kind is None or not twin.prop.search.facet:
+            field = self._level.field(facet.property)
+            if field is None or field.kind is None or not field.prop.search.facet:
                 raise InputError(f"{facet.property} is not a facet")
             if not 1 <= facet.size <= MAX_FACET_SIZE:
                 raise LimitError(f"a facet has 1 to {MAX_FACET_SIZE} values")
-            self._known(value_mark(twin), twin.path)
+            self._known(value_mark(field), field.path)
             asked[facet.property] = {
                 "terms": {
-                    "field": twin.value,
+                    "field": field.value,
                     "size": MAX_FACET_SIZE,
                     "segment_size": _FACET_TERMS,
                 }
@@ -369,9 +362,9 @@ class Search:
         answer = self._searcher.aggregate(matching, asked)
         facets: dict[str, list[FacetBucket]] = {}
         for facet in query.facets:
-            twin = self._level.twin(facet.property)
+            field = self._level.field(facet.property)
             buckets = answer.get(facet.property, {}).get("buckets", [])
-            counted = [FacetBucket(_bucket(twin, b["key"]), int(b["doc_count"])) for b in buckets]
+            counted = [FacetBucket(_bucket(field, b["key"]), int(b["doc_count"])) for b in buckets]
             counted.sort(key=lambda b: (-b.count, b.value))
             facets[facet.property] = counted[: facet.size]
         return facets
@@ -381,8 +374,8 @@ def _count(found: tantivy.SearchResult) -> int:
     return int(found.count or 0)  # type: ignore[attr-defined]  # its stub lacks it
 
 
-def _bucket(twin: Twin | None, key: Any) -> Any:
-    kind = twin.kind if twin else None
+def _bucket(field: Field | None, key: Any) -> Any:
+    kind = field.kind if field else None
     if kind is Kind.BOOL:
         return bool(key)
     return int(key) if kind is Kind.INT else key
@@ -405,7 +398,7 @@ def _value(step: Step, record: Any) -> Any:
         if not isinstance(record, dict):
             return None
         record = record.get(name)
-    return None if record is None else twin_converter(step.twin.prop)(record)
+    return None if record is None else twin_converter(step.field.prop)(record)
 
 
 def _composed(value: Any) -> Any:

@@ -41,16 +41,10 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
-from stores.search import tantivy_filters, tantivy_index, tantivy_suggest
+from stores.search import filter_plan, tantivy_index, tantivy_suggest
+from stores.search.fields import Level, levels, suggest_fields, text_fields, whole_mark
 from stores.search.tantivy_analyzers import analyzer
 from stores.search.tantivy_errors import KIND, lost, translated
-from stores.search.tantivy_fields import (
-    Level,
-    levels,
-    suggest_twins,
-    text_twins,
-    whole_mark,
-)
 from stores.search.tantivy_index import Reading, Writing
 from stores.search.tantivy_search import Search
 from stores.sqlite_errors import translated as sqlite_translated
@@ -194,6 +188,9 @@ class TantivyStore:
             raise StoreRefused(f"{KIND}: the contract has no type {type_name!r}", store=KIND)
         return found
 
+    async def take_charge(self, term: int) -> None:
+        """The lock on the files lets one process write."""
+
     # Threads -----------------------------------------------------------------------------------
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -236,8 +233,8 @@ class TantivyStore:
         level = self._level(type_name)
         contract = self._contract
         assert contract is not None
-        for twin in text_twins(level):
-            _check_analyzer(twin.path, twin.prop.search.analyzer)
+        for field in text_fields(level):
+            _check_analyzer(field.path, field.prop.search.analyzer)
         shape = search_shape(contract, type_name)
 
         def work(state: sqlite3.Connection) -> None:
@@ -406,16 +403,16 @@ class TantivyStore:
         self, type_name: str, text: str, first: int, properties: tuple[str, ...] | None = None
     ) -> list[Suggestion]:
         level = self._level(type_name)
-        twins = suggest_twins(level)
+        fields = suggest_fields(level)
         if properties is not None:
-            unknown = set(properties) - {t.prop.name for t in twins}
+            unknown = set(properties) - {t.prop.name for t in fields}
             if unknown:
                 raise InputError(f"{min(unknown)} is not a property with completions")
-            twins = [t for t in twins if t.prop.name in properties]
+            fields = [t for t in fields if t.prop.name in properties]
 
         def work(state: sqlite3.Connection) -> list[Suggestion]:
             searcher, reading = self._searched(state, type_name)
-            known = [t for t in twins if whole_mark(t) in reading.marks]
+            known = [t for t in fields if whole_mark(t) in reading.marks]
             with translated(type_name):
                 return tantivy_suggest.suggest(searcher, reading.schema, known, text, first)
 
@@ -423,8 +420,8 @@ class TantivyStore:
 
     def can_filter(self, type_name: str, filter: Filter) -> str:
         try:
-            tantivy_filters.plan(self._level(type_name), filter)
-        except tantivy_filters.CannotFilter as error:
+            filter_plan.plan(self._level(type_name), filter)
+        except filter_plan.CannotFilter as error:
             return str(error)
         except StoreRefused as error:
             return error.message

@@ -10,8 +10,9 @@ from tantivy import Query
 
 from stores.errors import LimitError
 from stores.query import Suggestion
+from stores.search.fields import Field
 from stores.search.tantivy_analyzers import fold
-from stores.search.tantivy_fields import DOCUMENT, KEY, Twin
+from stores.search.tantivy_fields import DOCUMENT, KEY
 
 MAX_FIRST = 50
 MAX_CHARACTERS = 200
@@ -20,7 +21,7 @@ MAX_CHARACTERS = 200
 def suggest(
     searcher: tantivy.Searcher,
     schema: tantivy.Schema,
-    twins: Sequence[Twin],
+    fields: Sequence[Field],
     text: str,
     first: int,
 ) -> list[Suggestion]:
@@ -34,30 +35,30 @@ def suggest(
         raise LimitError(f"the text has more than {MAX_CHARACTERS} characters")
     if not prefix or not first:
         return []
-    counted: list[tuple[int, str, Twin]] = []
-    for twin in twins:
+    counted: list[tuple[int, str, Field]] = []
+    for field in fields:
         # Twice as many as asked: a term may be held by deleted records alone until its segment merges.
-        for term, count in searcher.terms_with_prefix(twin.whole, prefix, limit=first * 2):
-            counted.append((-int(count), term, twin))
+        for term, count in searcher.terms_with_prefix(field.whole, prefix, limit=first * 2):
+            counted.append((-int(count), term, field))
     counted.sort(key=lambda c: c[:2])
     found: dict[str, Suggestion] = {}
-    for _, term, twin in counted:
+    for _, term, field in counted:
         if len(found) >= first:
             break
         if term in found:
             continue
-        query = Query.term_query(schema, twin.whole, term, "basic")
+        query = Query.term_query(schema, field.whole, term, "basic")
         result = searcher.search(query, limit=1, order_by_field=KEY, order=tantivy.Order.Asc)
         if result.hits:
             stored = searcher.doc(result.hits[0][1])
-            original = _original(bytes(stored.get_first(DOCUMENT) or b"{}"), twin, term)
+            original = _original(bytes(stored.get_first(DOCUMENT) or b"{}"), field, term)
             key = str(stored.get_first(KEY))
             found[term] = Suggestion(original, key, float(result.count or 1))  # type: ignore[attr-defined]
     return sorted(found.values(), key=lambda s: (-s.score, s.text))
 
 
-def _original(document: bytes, twin: Twin, term: str) -> str:
-    value = orjson.loads(document).get(twin.prop.name)
+def _original(document: bytes, field: Field, term: str) -> str:
+    value = orjson.loads(document).get(field.prop.name)
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str) and fold(text) == term:
             return text

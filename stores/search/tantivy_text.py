@@ -16,10 +16,10 @@ import tantivy
 from tantivy import Occur, Query
 
 from stores.search.edit_distance import allowed, distance, within
+from stores.search.fields import Field
 from stores.search.highlight import Matcher, Span
 from stores.search.query_text import Phrase, parse
 from stores.search.tantivy_analyzers import analyzer, composed, cut, fold
-from stores.search.tantivy_fields import Twin
 from stores.search.tantivy_filters import any_of
 
 FUZZY_WEIGHT = 0.5
@@ -39,24 +39,24 @@ class TextQuery:
 def text_query(
     searcher: tantivy.Searcher,
     schema: tantivy.Schema,
-    twins: Sequence[Twin],
+    fields: Sequence[Field],
     text: str,
     fuzzy: bool,
 ) -> TextQuery:
     """Raises LimitError for a text that is too long."""
     text = composed(text)
     phrases = parse(text, cut)
-    scale = _Scale(searcher, schema, twins)
+    scale = _Scale(searcher, schema, fields)
     clauses: list[Query] = []
     stop_words: list[Query] = []
     for phrase in phrases:
-        ways = [q for twin in twins for q in scale.matches(twin, phrase, fuzzy)]
+        ways = [q for field in fields for q in scale.matches(field, phrase, fuzzy)]
         if ways:
-            kind = stop_words if is_stop_word(twins, phrase) else clauses
+            kind = stop_words if is_stop_word(fields, phrase) else clauses
             kind.append(Query.disjunction_max_query(ways, TIE_BREAKER))
     if not clauses:
         clauses, stop_words = stop_words, []
-    whole = [q for twin in twins for q in scale.whole(twin, text)]
+    whole = [q for field in fields for q in scale.whole(field, text)]
     if len(whole) > 1:
         whole = [Query.disjunction_max_query(whole)]
     if clauses:
@@ -75,88 +75,88 @@ class _Scale:
     """The weights of matches in one searcher."""
 
     def __init__(
-        self, searcher: tantivy.Searcher, schema: tantivy.Schema, twins: Sequence[Twin]
+        self, searcher: tantivy.Searcher, schema: tantivy.Schema, fields: Sequence[Field]
     ) -> None:
         self._searcher = searcher
         self._schema = schema
-        boosts = [t.prop.search.boost for t in twins if t.prop.search.boost > 0] or [1.0]
+        boosts = [t.prop.search.boost for t in fields if t.prop.search.boost > 0] or [1.0]
         self._low, self._high = min(boosts), max(boosts)
 
-    def _boost(self, twin: Twin) -> float:
+    def _boost(self, field: Field) -> float:
         """At least 1."""
-        return max(twin.prop.search.boost / self._low, 1.0)
+        return max(field.prop.search.boost / self._low, 1.0)
 
-    def _rarity(self, field: str, token: str) -> float:
+    def _rarity(self, name: str, token: str) -> float:
         """BM25's inverse document frequency."""
-        held = self._searcher.doc_freq(field, token)
+        held = self._searcher.doc_freq(name, token)
         total = max(self._searcher.num_docs, held)
         return math.log(1 + (total - held + 0.5) / (held + 0.5))
 
-    def whole(self, twin: Twin, text: str) -> list[Query]:
+    def whole(self, field: Field, text: str) -> list[Query]:
         """The value is all of the query text; what it adds is more than any match of a part gives."""
-        keyword = twin.prop.search.analyzer == "keyword"
-        field = twin.text if keyword else twin.whole
+        keyword = field.whole_text
+        name = field.text if keyword else field.whole
         value = text.strip() if keyword else fold(text.strip())
         if not value:
             return []
-        term = Query.term_query(self._schema, field, value, "basic")
-        weight = (1 + self._rarity(field, value)) * self._high / self._low + self._boost(twin)
+        term = Query.term_query(self._schema, name, value, "basic")
+        weight = (1 + self._rarity(name, value)) * self._high / self._low + self._boost(field)
         return [Query.const_score_query(term, weight)]
 
-    def matches(self, twin: Twin, phrase: Phrase, fuzzy: bool) -> list[Query]:
-        if twin.prop.search.analyzer == "keyword":
+    def matches(self, field: Field, phrase: Phrase, fuzzy: bool) -> list[Query]:
+        if field.whole_text:
             return []
-        tokens = analyzed(twin, phrase)
+        tokens = analyzed(field, phrase)
         if not tokens:
             return []
-        boost = self._boost(twin)
-        exact = self._exact(twin, tokens)
+        boost = self._boost(field)
+        exact = self._exact(field, tokens)
         queries = [Query.boost_query(exact, boost)]
         if fuzzy and len(tokens) == 1 and allowed(tokens[0]):
             forgiven = Query.fuzzy_term_query(
-                self._schema, twin.text, tokens[0], allowed(tokens[0]), True
+                self._schema, field.text, tokens[0], allowed(tokens[0]), True
             )
-            weight = FUZZY_WEIGHT * self._boost(twin) * self._low / self._high
+            weight = FUZZY_WEIGHT * self._boost(field) * self._low / self._high
             queries.append(Query.const_score_query(forgiven, weight))
         return queries
 
-    def _exact(self, twin: Twin, tokens: list[str]) -> Query:
+    def _exact(self, field: Field, tokens: list[str]) -> Query:
         """One, and BM25. In a list of texts the length says nothing (a city of a hundred names is not
         a hundredth as much called so), so there only the word's rarity counts."""
         if len(tokens) == 1:
-            found = Query.term_query(self._schema, twin.text, tokens[0])
+            found = Query.term_query(self._schema, field.text, tokens[0])
         else:
-            found = Query.phrase_query(self._schema, twin.text, list(tokens))
-        if twin.prop.array:
-            rarity = max(self._rarity(twin.text, token) for token in tokens)
+            found = Query.phrase_query(self._schema, field.text, list(tokens))
+        if field.prop.array:
+            rarity = max(self._rarity(field.text, token) for token in tokens)
             return Query.const_score_query(found, 1.0 + rarity)
         return Query.boolean_query(
             [(Occur.Should, found), (Occur.Should, Query.const_score_query(found, 1.0))]
         )
 
 
-def analyzed(twin: Twin, phrase: Phrase) -> list[str]:
+def analyzed(field: Field, phrase: Phrase) -> list[str]:
     """The tokens of a phrase as the property's index knows them; stop words are gone."""
-    return [t for word in phrase.words for t in analyzer(twin.prop.search.analyzer).analyze(word)]
+    return [t for word in phrase.words for t in analyzer(field.prop.search.analyzer).analyze(word)]
 
 
-def is_stop_word(twins: Sequence[Twin], phrase: Phrase) -> bool:
-    return any(t.prop.search.analyzer != "keyword" and not analyzed(t, phrase) for t in twins)
+def is_stop_word(fields: Sequence[Field], phrase: Phrase) -> bool:
+    return any(not t.whole_text and not analyzed(t, phrase) for t in fields)
 
 
-def matcher(twin: Twin, phrases: Sequence[Phrase], text: str, fuzzy: bool) -> Matcher:
+def matcher(field: Field, phrases: Sequence[Phrase], text: str, fuzzy: bool) -> Matcher:
     """Marks the words of a value that the query found; of a phrase each of its words."""
-    if twin.prop.search.analyzer == "keyword":
+    if field.whole_text:
         wanted = text.strip()
         return lambda value: [(0, len(value))] if value == wanted and value else []
     exact: set[str] = set()
     forgiven: list[tuple[str, int]] = []
     for phrase in phrases:
-        tokens = analyzed(twin, phrase)
+        tokens = analyzed(field, phrase)
         exact.update(tokens)
         if fuzzy and len(tokens) == 1 and allowed(tokens[0]):
             forgiven.append((tokens[0], allowed(tokens[0])))
-    found = analyzer(twin.prop.search.analyzer)
+    found = analyzer(field.prop.search.analyzer)
 
     def match(value: str) -> list[Span]:
         spans: list[Span] = []
@@ -174,7 +174,7 @@ def matcher(twin: Twin, phrases: Sequence[Phrase], text: str, fuzzy: bool) -> Ma
 
 
 def corrections(
-    searcher: tantivy.Searcher, twins: Sequence[Twin], phrases: Sequence[Phrase], text: str
+    searcher: tantivy.Searcher, fields: Sequence[Field], phrases: Sequence[Phrase], text: str
 ) -> list[str]:
     """The query text with each word that no record has replaced by the most common word near it;
     empty where every word is known, or nothing is near."""
@@ -182,23 +182,23 @@ def corrections(
     for phrase in reversed(phrases):
         if len(phrase.words) != 1:
             continue
-        better = _nearest(searcher, twins, phrase)
+        better = _nearest(searcher, fields, phrase)
         if better:
             corrected = corrected[: phrase.start] + better + corrected[phrase.end :]
     return [corrected] if corrected != text else []
 
 
-def _nearest(searcher: tantivy.Searcher, twins: Sequence[Twin], phrase: Phrase) -> str | None:
+def _nearest(searcher: tantivy.Searcher, fields: Sequence[Field], phrase: Phrase) -> str | None:
     best: tuple[int, int, str] | None = None
-    for twin in twins:
-        tokens = analyzed(twin, phrase)
-        if twin.prop.search.analyzer != "standard" or len(tokens) != 1:
+    for field in fields:
+        tokens = analyzed(field, phrase)
+        if field.prop.search.analyzer != "standard" or len(tokens) != 1:
             continue
         token, limit = tokens[0], allowed(tokens[0])
-        if searcher.doc_freq(twin.text, token):
+        if searcher.doc_freq(field.text, token):
             return None
         # Words that begin alike: a mistake in the first letter is not corrected, only forgiven.
-        for term, held in searcher.terms_with_prefix(twin.text, token[:1]):
+        for term, held in searcher.terms_with_prefix(field.text, token[:1]):
             apart = distance(token, term, limit)
             if apart <= limit and (best is None or (apart, -held, term) < best):
                 best = (apart, -held, term)

@@ -15,11 +15,13 @@ from stores.query import And, Compare, Not, Op, Or, Related
 from stores.search import elasticsearch_bulk as bulk
 from stores.search.elasticsearch_documents import DocumentBuilder
 from stores.search.elasticsearch_errors import rejected_reason, translate
-from stores.search.elasticsearch_fields import analysis, levels, mapping, marks
-from stores.search.elasticsearch_filters import CannotFilter, Compiled
+from stores.search.elasticsearch_fields import analysis, mapping
+from stores.search.elasticsearch_filters import query
 from stores.search.elasticsearch_folding import cut, fold, spaced
 from stores.search.elasticsearch_text import marked_spans
 from stores.search.elasticsearch_url import parse
+from stores.search.fields import levels, marks
+from stores.search.filter_plan import CannotFilter, plan
 from tests.conformance.store_contract import BOOK, CONTRACT, book, document
 
 LEVEL = levels(CONTRACT, BOOK)
@@ -180,8 +182,8 @@ def test_marked_values_give_their_spans() -> None:
 
 
 def test_a_negated_comparison_leaves_out_what_is_missing() -> None:
-    query = Compiled(LEVEL, Not(Compare("pages", Op.GT, 3))).query
-    assert query == {
+    found = query(plan(LEVEL, Not(Compare("pages", Op.GT, 3))))
+    assert found == {
         "bool": {
             "must_not": [
                 {
@@ -196,9 +198,9 @@ def test_a_negated_comparison_leaves_out_what_is_missing() -> None:
 
 
 def test_everything_and_nothing() -> None:
-    assert Compiled(LEVEL, And(())).query == {"match_all": {}}
-    assert Compiled(LEVEL, Or(())).query == {"match_none": {}}
-    assert Compiled(LEVEL, Not(And(()))).query == {"match_none": {}}
+    assert query(plan(LEVEL, And(()))) == {"match_all": {}}
+    assert query(plan(LEVEL, Or(()))) == {"match_none": {}}
+    assert query(plan(LEVEL, Not(And(())))) == {"match_none": {}}
 
 
 @pytest.mark.parametrize(
@@ -219,12 +221,12 @@ def test_everything_and_nothing() -> None:
 )
 def test_what_cannot_be_kept_is_refused(filter: Any) -> None:
     with pytest.raises(CannotFilter):
-        Compiled(LEVEL, filter)
+        plan(LEVEL, filter)
 
 
 def test_wildcards_in_a_value_are_plain_characters() -> None:
-    query = Compiled(LEVEL, Compare("title", Op.CONTAINS, "*?\\")).query
-    assert query == {"wildcard": {"title:v": {"value": "*\\*\\?\\\\*"}}}
+    found = query(plan(LEVEL, Compare("title", Op.CONTAINS, "*?\\")))
+    assert found == {"wildcard": {"title:v": {"value": "*\\*\\?\\\\*"}}}
 
 
 # Bulk answers -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from stores.protocols import Outcome, Write
 from stores.search import tantivy_index
-from stores.search.tantivy_fields import levels
+from stores.search.fields import levels
 from stores.search.tantivy_index import Reading, Writing
 from tests.conformance.store_contract import AUTHOR, CONTRACT, author, delete, put
 

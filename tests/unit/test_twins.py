@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stores.contract.model import Scalar
 from stores.search.tantivy_filters import text_beyond
-from stores.search.tantivy_values import (
+from stores.search.twins import (
     TWIN_BYTES,
     date_number,
     kind_of,

@@ -1,4 +1,4 @@
-"""The *twin* of a property's value: what a Tantivy index compares, sorts and counts in its place."""
+"""The *twin* of a property's value: what a search index compares, sorts and counts in its place."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ TWIN_BYTES = 960
 this length does not."""
 EXACT_DIGITS = 15
 """A decimal of so many digits has a double of its own, in the same order (DBL_DIG)."""
+
+
+class BadValue(Exception):
+    """A property of the document is not of the contract's type; the message names it, not its value."""
 
 
 class Kind(StrEnum):
@@ -154,6 +158,13 @@ def _text(value: Any) -> str:
 
 def _decimal(value: Any) -> float:
     return float(Decimal(value)) + 0.0
+
+
+def elements(value: Any) -> list[Any]:
+    """What of a Postgres array is found by its value: neither nulls nor lists inside it."""
+    if not isinstance(value, list):
+        raise TypeError
+    return [v for v in value if v is not None and not isinstance(v, list)]
 
 
 def twin_converter(prop: Property) -> Callable[[Any], Any]:

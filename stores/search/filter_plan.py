@@ -1,0 +1,191 @@
+"""What of a filter a search index can apply with SQL's meaning: a pure plan that each search store makes
+its own query of, or the reason why the filter cannot be kept.
+
+A comparison is true, false or, where the value is missing, neither; `Not` is true only where its part is
+false. So each filter is planned twice over: where it holds, and where it is false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from stores.contract.model import Scalar
+from stores.query import And, Compare, Filter, Not, Op, Or, Related
+from stores.search.fields import Field, Level, null_mark, value_mark
+from stores.search.twins import TWIN_BYTES, Kind, operand
+
+MAX_BOUND = 200
+"""Characters of a text bound: no twin that short is cut, so the order is exact, and an automaton of it is
+small."""
+MAX_PART = 100
+"""Characters of a part of a text."""
+MAX_VALUES = 10_000
+
+
+class CannotFilter(Exception):
+    """The store cannot apply the filter with canonical's meaning; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The property has one of `values`."""
+
+    field: Field
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The property is above or below `bound`."""
+
+    field: Field
+    bound: Any
+    above: bool
+    inclusive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A text with `text`, which is not empty, in it or at its start."""
+
+    field: Field
+    text: str
+    start: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The property, or the related record, is null."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Every part holds."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """A part holds."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """What `part` holds for and `excluded` does not."""
+
+    part: Node
+    excluded: Node
+
+
+Node: TypeAlias = All | OneOf | Range | Pattern | Missing | Both | Either | Without
+
+
+def plan(level: Level, filter: Filter, *, holds: bool = True) -> Node:
+    """Where `filter` holds, or where it is false. Raises CannotFilter."""
+    match filter:
+        case And(parts=parts) | Or(parts=parts):
+            nodes = tuple(plan(level, part, holds=holds) for part in parts)
+            return Both(nodes) if isinstance(filter, And) == holds else Either(nodes)
+        case Not(part=part):
+            return plan(level, part, holds=not holds)
+        case Related(relation=name, filter=part):
+            sub = level.find((name,))
+            if sub is None:
+                raise CannotFilter(f"{name} is not inside the search documents")
+            there = Both((Without(All(), Missing(sub.path)), plan(sub, part)))
+            # "There is a related record that …" is true or false, never neither.
+            return there if holds else Without(All(), there)
+        case Compare():
+            return _compare(level, filter, holds)
+
+
+def _compare(level: Level, compare: Compare, holds: bool) -> Node:
+    field = level.field(compare.property)
+    if field is None:
+        raise CannotFilter(f"{compare.property} is not a property of {level.record_type.name}")
+    missing = Missing(field.path)
+    if compare.op is Op.IS_NULL:
+        return missing if bool(compare.value) == holds else Without(All(), missing)
+    positive, negated = _POSITIVE.get(compare.op, (compare.op, False))
+    node = _matching(field, positive, compare.value)
+    if holds != negated:
+        return node
+    return Without(All(), Either((node, missing)))
+
+
+_POSITIVE = {Op.NEQ: (Op.EQ, True), Op.NOT_IN: (Op.IN, True)}
+
+
+def _matching(field: Field, op: Op, value: Any) -> Node:
+    """Where the comparison holds; it is false for every other value that is not missing."""
+    prop, kind = field.prop, field.kind
+    if kind is None:
+        raise CannotFilter(f"{prop.name} is not indexed: {prop.sql_type} is not compared here")
+    if not field.valued:
+        raise CannotFilter(f"{prop.name} is a list that is searched by its words only")
+    if prop.array and op is not Op.CONTAINS:
+        raise CannotFilter(f"{prop.name} is a list: only contains and isNull are answered here")
+    if op is Op.IN:
+        if not value or len(value) > MAX_VALUES:
+            raise CannotFilter(f"a list of 1 to {MAX_VALUES} values is answered here")
+        return OneOf(field, tuple(_operand(field, v) for v in value))
+    if op in (Op.CONTAINS, Op.STARTS_WITH) and not prop.array:
+        return _pattern(field, value, start=op is Op.STARTS_WITH)
+    bound = _operand(field, value)
+    if op is Op.EQ or prop.array:
+        return OneOf(field, (bound,))
+    if kind is Kind.BOOL:
+        raise CannotFilter(f"{prop.name} is true or false: it has no order here")
+    if kind is Kind.TEXT and len(bound) > MAX_BOUND:
+        raise CannotFilter(f"a text bound has at most {MAX_BOUND} characters here")
+    return Range(field, bound, op in (Op.GT, Op.GTE), op in (Op.GTE, Op.LTE))
+
+
+def _pattern(field: Field, text: Any, *, start: bool) -> Node:
+    prop = field.prop
+    if prop.scalar is not Scalar.STRING:
+        raise CannotFilter(f"{prop.name} is not text")
+    if not isinstance(text, str):
+        raise CannotFilter(f"{prop.name}: the value is not of the property's type")
+    if len(text) > MAX_PART:
+        raise CannotFilter(f"a part of a text has at most {MAX_PART} characters here")
+    if not start and not prop.enum and (prop.max_length or TWIN_BYTES) * 4 > TWIN_BYTES:
+        raise CannotFilter(f"{prop.name} may be longer than what is compared here")
+    if not text:
+        return Without(All(), Missing(field.path))
+    return Pattern(field, text, start)
+
+
+def _operand(field: Field, value: Any) -> Any:
+    """The operand as the index holds it."""
+    try:
+        return operand(field.prop, value)
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise CannotFilter(f"{field.prop.name}: {error}") from None
+
+
+def marks_of(node: Node) -> Iterator[tuple[str, str]]:
+    """What an index must have to apply the plan, each with the path it is about."""
+    match node:
+        case OneOf(field=field) | Range(field=field) | Pattern(field=field):
+            yield value_mark(field), field.path
+        case Missing(path=path):
+            yield null_mark(path), path
+        case Both(parts=parts) | Either(parts=parts):
+            for part in parts:
+                yield from marks_of(part)
+        case Without(part=part, excluded=excluded):
+            yield from marks_of(part)
+            yield from marks_of(excluded)
