@@ -31,6 +31,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
         raise InputError(f"{record_type.plural} cannot be exported")
     given = request.query_params
     visibility = Visibility(services.contract, viewer.roles)
+    visibility.require_may(record_type, "export")
     try:
         format_ = Format(given.get("format", "ndjson"))
     except ValueError:

@@ -300,6 +300,9 @@ async def resolve_mutation(
     context: RequestContext = info.context
     services = context.services
     visibility = Visibility(services.contract, context.viewer.roles)
+    if not context.viewer.may_write:
+        raise ForbiddenError("you may only read")
+    visibility.require_may(record_type, "create" if operation == "createMany" else operation)
     payload = get_named_type(info.return_type)
     assert isinstance(payload, GraphQLObjectType)
     places = [

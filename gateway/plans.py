@@ -228,6 +228,7 @@ def _field(
     kind = cast(GraphQLObjectType, get_named_type(definition.type))
     selected = selected_below(place, kind)
     visibility = visibility_of(context)
+    visibility.require_may(root.type, root.kind.value)
     services = context.services
     compiler = compiler_of(context)
     if root.kind is RootKind.AGGREGATE:

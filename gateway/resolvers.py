@@ -53,6 +53,7 @@ async def resolve_node(_source: Any, info: GraphQLResolveInfo, id: str) -> Any:
 async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> Any:
     context: RequestContext = info.context
     services = context.services
+    visibility.require_may(record_type, "get")
     visibility = visibility_of(context)
     object_type = cast(GraphQLObjectType, info.schema.type_map[record_type.graphql])
     record = Shaper(visibility).record(record_type, selected_below(info, object_type))
@@ -91,6 +92,7 @@ async def from_documents(
     if not standing.usable:
         return None, f"documents: {standing.reason}"
     record_type = shape.record.type
+        visibility.require_may(record_type, "list")
     try:
         why = await _why_not_shaped(services, shape)
         if why:
@@ -108,6 +110,8 @@ async def from_documents(
     )
     explain(context, path, planned, planned.candidates[0].store, sent, "")
     return found, ""
+        visibility = visibility_of(context)
+        visibility.require_may(record_type, "aggregate")
 
 
 async def _why_not_shaped(services: Services, shape: KeyShape) -> str:

@@ -123,8 +123,11 @@ def _hides(visibility: Visibility, record_type: RecordType, embeds: tuple[Embed,
     if any(visibility.form(p) is not Form.PLAIN for p in record_type.properties):
         return True
     for embed in embeds:
-        target = visibility.contract.types[record_type.relation_by_name[embed.relation].target]
-        if visibility.row_filters(target) is not None:
+        relation = record_type.relation_by_name[embed.relation]
+        target = visibility.contract.types[relation.target]
+        if visibility.row_filters(target) is not None or not visibility.is_open(
+            record_type, relation
+        ):
             return True
         if _hides(visibility, target, embed.embeds):
             return True
@@ -172,6 +175,7 @@ async def run_search(
     if len(query.text) > MAX_TEXT:
         raise LimitError(f"the search text is longer than {MAX_TEXT} characters")
     visibility = Visibility(services.contract, viewer.roles)
+    visibility.require_may(record_type, "search")
     allowed = guarded(visibility, record_type, query)
     store = services.search
     standing = await require(services, store, freshness)
@@ -203,6 +207,7 @@ async def run_suggest(
     if len(text) > MAX_TEXT:
         raise LimitError(f"the text is longer than {MAX_TEXT} characters")
     visibility = Visibility(services.contract, viewer.roles)
+    visibility.require_may(record_type, "search")
     offered = [p for p in record_type.properties if p.search.suggest]
     plain = tuple(p.name for p in offered if visibility.form(p) is Form.PLAIN)
     if not offered:

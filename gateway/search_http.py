@@ -21,8 +21,7 @@ from gateway.search import facets_of, highlights_of, json_value, run_search, run
 from gateway.services import Services, Viewer
 from gateway.shaping import DEFAULT_FIRST, read_size
 from gateway.visibility import Form, Visibility
-from stores.contract.model import Embed, RecordType, Relation
-from stores.errors import ForbiddenError
+from stores.contract.model import Embed, RecordType
 from stores.query import SearchQuery
 
 _KNOWN = ("q", "filter", "facets", "highlight", "sort", "first", "after", "suggestions")
@@ -100,14 +99,6 @@ def read_query(
     return replace(query, after=search_cursors.decode(query, after, secret))
 
 
-def _is_open(visibility: Visibility, record_type: RecordType, relation: Relation) -> bool:
-    try:
-        visibility.require_open(record_type, relation)
-    except ForbiddenError:
-        return False
-    return True
-
-
 def shown(
     visibility: Visibility, record_type: RecordType, embeds: tuple[Embed, ...], document: Any
 ) -> dict[str, Any]:
@@ -120,8 +111,8 @@ def shown(
     for embed in embeds:
         relation = record_type.relation_by_name[embed.relation]
         target = visibility.contract.types[relation.target]
-        if visibility.row_filters(target) is not None or not _is_open(
-            visibility, record_type, relation
+        if visibility.row_filters(target) is not None or not visibility.is_open(
+            record_type, relation
         ):
             continue
         inner = document.get(relation.name)

@@ -62,8 +62,8 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who asks. Nobody has a role yet but through `roles`; a property with `read_roles` or `masking`
-    shows its plain value to a role that is allowed it only."""
+    """Who asks. `roles`: those of the contract only. `caller` tells callers apart whose requests are
+    counted; `may_introspect`: read the schema and plans; `is_operator`: metrics and the console."""
 
     name: str = "anonymous"
     roles: frozenset[str] = frozenset()
@@ -93,3 +93,7 @@ class RequestContext:
     """The token of the last write of this request."""
     operation: str = ""
     """"query" or "mutation", as soon as it is known."""
+    caller: str = ""
+    may_write: bool = True
+    may_introspect: bool = True
+    is_operator: bool = True

@@ -5,6 +5,8 @@
   sees no restricted property.
 - `rowFilter` of a type: a role that it names sees the rows of its filter, a role that it does not name
   sees all; a viewer sees what any of the roles sees, and without a role no row.
+- `expose.roles` names the roles that may do an operation with a type's records. A relation is followed only by
+  who may `list` (to one: `get`) what it leads to.
 - Whatever is not plain can neither be filtered, ordered, grouped, aggregated nor searched by, and a
   relation over such a column is closed.
 """
@@ -37,6 +39,13 @@ _FORMS = {
 }
 
 
+_WORDS = {
+    "get": "read", "list": "list", "aggregate": "aggregate", "search": "search", "export": "export",
+    "create": "create", "upsert": "create or change", "update": "change", "delete": "delete",
+    "deleteMany": "delete",
+}  # fmt: skip
+
+
 def non_null(prop: Property) -> bool:
     """Whether the property's field is non-null: a required one is, unless it can be hidden from a viewer
     or read as missing (NaN and the infinities of a float)."""
@@ -65,6 +74,16 @@ class Visibility:
             best = min(best, form, key=_RANK.__getitem__)
         return best
 
+    def may(self, record_type: RecordType, operation: str) -> bool:
+        """Whether one of the roles may; whether the contract offers it at all is another question."""
+        roles = next((roles for name, roles in record_type.expose.roles if name == operation), None)
+        return roles is None or not self.roles.isdisjoint(roles)
+
+    def require_may(self, record_type: RecordType, operation: str) -> None:
+        """Raise ForbiddenError where none of the roles may do `operation`."""
+        if not self.may(record_type, operation):
+            raise ForbiddenError(f"you may not {_WORDS[operation]} {record_type.plural}")
+
     def require_plain(self, prop: Property, what: str) -> None:
         """Raise ForbiddenError where `what` (filter, order, …) would tell a value that is not shown."""
         if self.form(prop) is not Form.PLAIN:
@@ -73,10 +92,19 @@ class Visibility:
     def require_open(self, record_type: RecordType, relation: Relation) -> None:
         """Raise ForbiddenError where following `relation` would tell a value that is not shown."""
         target = self.contract.types[relation.target]
+        if not self.may(target, "list" if relation.many else "get"):
+            raise ForbiddenError(f"you may not follow {relation.graphql} of {record_type.graphql}")
         ends = [record_type.by_column.get(c) for c in relation.columns]
         ends += [target.by_column.get(c) for c in relation.target_columns]
         if any(p is not None and self.form(p) is not Form.PLAIN for p in ends):
             raise ForbiddenError(f"you may not follow {relation.graphql} of {record_type.graphql}")
+
+    def is_open(self, record_type: RecordType, relation: Relation) -> bool:
+        try:
+            self.require_open(record_type, relation)
+        except ForbiddenError:
+            return False
+        return True
 
     def row_filters(self, record_type: RecordType) -> tuple[Any, ...] | None:
         """The row filters of which one must hold, in the contract's form; None where all rows are seen.

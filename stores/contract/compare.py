@@ -89,6 +89,7 @@ def _type(old: RecordType, new: RecordType) -> Iterator[Difference]:
             where,
             f"the page limit {old.expose.page_limit} is now {new.expose.page_limit}",
         )
+    yield from _may(where, dict(old.expose.roles), dict(new.expose.roles))
     yield from _by_role(where, "rows", dict(old.row_filter), dict(new.row_filter))
     for columns in _sets(new) - _sets(old):
         yield Difference(True, where, f"({', '.join(sorted(columns))}) must be unique together")
@@ -233,6 +234,23 @@ def _tighter(before: Any, after: Any, lower: bool, prop: Property) -> bool:
     if prop.scalar in (Scalar.INT, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL, Scalar.STRING):
         before, after = Decimal(str(before)), Decimal(str(after))
     return bool(after > before if lower else after < before)
+
+
+def _may(
+    where: str, old: dict[str, tuple[str, ...]], new: dict[str, tuple[str, ...]]
+) -> Iterator[Difference]:
+    """`expose.roles`: an operation that is not there is for all."""
+    for operation in sorted(old.keys() | new.keys()):
+        before, after = old.get(operation), new.get(operation)
+        if after is None:
+            yield Difference(False, where, f"{operation} is for all")
+        elif before is None:
+            yield Difference(True, where, f"{operation} is for {', '.join(after) or 'nobody'} only")
+        else:
+            for gone in sorted(set(before) - set(after)):
+                yield Difference(True, where, f"{operation} is no longer for {gone}")
+            for come in sorted(set(after) - set(before)):
+                yield Difference(False, where, f"{operation} is for {come}")
 
 
 def _by_role(

@@ -147,15 +147,21 @@ def whole_value(at: Node, name: str, low: int, high: int, default: int) -> int:
     return value
 
 
-def expose_value(at: Node | None) -> Expose:
-    """`expose: {operations: [get, list, …], pageLimit: 100}`."""
+WRITES = ("create", "upsert", "update", "delete", "deleteMany")
+READS = ("get", "list", "aggregate", "search", "export")
+_GROUPS = {"read": READS, "write": WRITES}
+"""Words of `expose.roles` for several operations."""
+
+
+def expose_value(at: Node | None, access: Access) -> Expose:
+    """`expose: {operations: [get, list, …], pageLimit: 100, roles: {write: [editor]}}`."""
     plain = Expose()
     if at is None:
         return plain
     if not isinstance(at.data, dict):
         wrong(at, "`expose` must be a mapping", "expose: {operations: [get, list], pageLimit: 100}")
         return plain
-    operations, limit = plain.operations, plain.page_limit
+    operations, limit, roles = plain.operations, plain.page_limit, plain.roles
     for key, value in at.entries():
         if key == "operations":
             named = [
@@ -166,9 +172,34 @@ def expose_value(at: Node | None) -> Expose:
             operations = frozenset(op.data for op in named)
         elif key == "pageLimit":
             limit = whole_value(value, "pageLimit", 1, MAX_PAGE, plain.page_limit)
+        elif key == "roles":
+            roles = _roles_of_operations(value, access)
         else:
-            _unknown_key(value, "expose", key, ("operations", "pageLimit"))
-    return Expose(operations, limit)
+            _unknown_key(value, "expose", key, ("operations", "pageLimit", "roles"))
+    return Expose(operations, limit, roles)
+
+
+def _roles_of_operations(at: Node, access: Access) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """operation → roles; one that is named itself counts for more than its group."""
+    if not isinstance(at.data, dict):
+        wrong(at, "`roles` must be a mapping from an operation to roles", "roles: {write: [editor]}")
+        return ()
+    known = (*READS, *WRITES, *_GROUPS)
+    by_group: dict[str, tuple[str, ...]] = {}
+    by_name: dict[str, tuple[str, ...]] = {}
+    for key, value in at.entries():
+        if key not in known:
+            _unknown_key(value, "roles", key, known)
+            continue
+        if not isinstance(value.data, list):
+            wrong(value, f"`{key}` must be a list of roles")
+        # Roles that are unknown are findings; an empty list leaves the operation to nobody.
+        roles = tuple(r.data for r in value if isinstance(r.data, str) and access.known(r, r.data))
+        if key in _GROUPS:
+            by_group |= dict.fromkeys(_GROUPS[key], roles)
+        else:
+            by_name[key] = roles
+    return tuple((by_group | by_name).items())
 
 
 def property_extensions(node: Node, kind: TypeOf, access: Access) -> PropertyExtensions:

@@ -168,6 +168,8 @@ class Expose:
         }
     )  # fmt: skip
     page_limit: int = 1000
+    roles: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """operation → the roles that may; an operation that is not here is for all."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,8 @@ class Contract:
     version: str
     types: dict[str, RecordType]
     roles: tuple[str, ...] = ()
+    read_only_roles: tuple[str, ...] = ()
+    """Roles whose `access` is "read": they write nothing."""
     sla: dict[str, float] = field(default_factory=dict)
     """SLA property → seconds (freshness, latency), normalised."""
     source: str = ""

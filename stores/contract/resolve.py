@@ -77,9 +77,22 @@ def resolve(sources: Sequence[Source], findings: Findings, source: str) -> Contr
         version=_joined(roots, "version", "+"),
         types=types,
         roles=access.roles,
+        read_only_roles=_read_only(roots),
         sla=sla,
         source=source,
         managed=all(d.managed for d in defaults),
+    )
+
+
+def _read_only(roots: Sequence[Node]) -> tuple[str, ...]:
+    """Roles that `access` gives reading only."""
+    return tuple(
+        dict.fromkeys(
+            entry.text("role")
+            for root in roots
+            for entry in root.items("roles")
+            if entry.text("access").lower() in ("read", "read-only", "readonly")
+        )
     )
 
 
@@ -324,7 +337,7 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         relations=tuple(draft.relations),
         embeds=resolve_embeds(draft, drafts),
         unique_together=tuple(draft.unique_together),
-        expose=expose_value(draft.extensions.get("expose")),
+        expose=expose_value(draft.extensions.get("expose"), access),
         row_filter=resolve_row_filters(draft, drafts, access),
         generations=whole_value(at, "generations", 1, MAX_GENERATIONS, 2) if at else 2,
         description=draft.node.text("description"),
