@@ -18,11 +18,11 @@ from gateway.compiler.json_text import exact
 from gateway.documents import MissingValue
 from gateway.execute import Documents, apply_freshness, documents_of, execute, extension
 from gateway.freshness import report
+from gateway.key_reads import explain, read_by_key
 from gateway.late import Late
 from gateway.planner import CANONICAL
 from gateway.plans import Field, QueryPlan, make_plan, structure
 from gateway.problems import graphql_error
-from gateway.resolvers import explain, from_documents
 from gateway.services import RequestContext
 from stores.errors import RecordgateError
 
@@ -144,19 +144,27 @@ async def _value(
     if statement is None or planned is None:
         return b""
     try:
-        why = ""
+        raw: bytes | None
         if field.documents is not None:
             key = field.document_key
-            key = key.resolve(variables) if isinstance(key, Late) else key
-            found, why = await from_documents(
-                context, field.key, planned, field.documents, key, strict=True
+            by_documents, found = await read_by_key(
+                context,
+                field.key,
+                planned,
+                field.documents,
+                key.resolve(variables) if isinstance(key, Late) else key,
+                statement.text,
+                lambda: fetch_json(context.services, statement.text, parameters, prepare=True),
+                strict=True,
             )
-            if not why:
+            if by_documents:
                 return orjson.dumps(found)
-        context.routes[field.key] = report(CANONICAL, why or planned.candidates[-1].reason)
-        if context.explain:
-            explain(context, field.key, planned, CANONICAL, [statement.text], why)
-        raw = await fetch_json(context.services, statement.text, parameters, prepare=True)
+            raw = found
+        else:
+            context.routes[field.key] = report(CANONICAL, planned.candidates[-1].reason)
+            if context.explain:
+                explain(context, field.key, planned, CANONICAL, [statement.text], "")
+            raw = await fetch_json(context.services, statement.text, parameters, prepare=True)
     except MissingValue:
         raise NotExact from None
     except Exception as error:

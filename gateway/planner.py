@@ -1,8 +1,10 @@
-"""Which stores can answer a root field with the same meaning, best first, and why the others cannot. Pure:
-whether a store is up and fresh enough is seen when it is asked."""
+"""Which stores can answer a root field with the same meaning, best first, and why the others cannot; and which
+of them is asked, given which stores are refused now (`chosen`). Pure: whether a store is fresh enough is seen
+when it is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.documents import why_not_document
@@ -67,6 +69,19 @@ def plan(
         ),
         (text,),
     )
+
+
+def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
+    """The best candidate that is not in `refused` (store → why; the breakers' state), canonical at last; and
+    why the best of all is not taken, "" where it is."""
+    best = planned.candidates[0]
+    if not refused or best.store not in refused:
+        return best, ""
+    why = f"{best.store}: {refused[best.store]}"
+    for candidate in planned.candidates[1:]:
+        if candidate.store not in refused:
+            return candidate, why
+    return planned.candidates[-1], why
 
 
 AGGREGATES = Plan(

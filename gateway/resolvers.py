@@ -13,18 +13,17 @@ from gateway.canonical import fetch_json
 from gateway.compiler import Statement
 from gateway.compiler.aggregates import compile_aggregate
 from gateway.compiler.json_text import decode
-from gateway.documents import outside, read_document
-from gateway.freshness import active_generation, report, usable
+from gateway.freshness import report
+from gateway.key_reads import explain, read_by_key
 from gateway.mutations import resolve_mutation
 from gateway.planner import AGGREGATES, CANONICAL, Plan, plan
 from gateway.records import answer, compiler_of, visibility_of
 from gateway.search_graphql import resolve_search
 from gateway.selection import selected_below
-from gateway.services import RequestContext, Services
-from gateway.shapes import KeyShape
+from gateway.services import RequestContext
 from gateway.shaping import Shaper, key_shape, key_values
 from stores.contract.model import RecordType
-from stores.errors import InputError, StoreError
+from stores.errors import InputError
 from stores.keys import encode_key
 
 TYPE = ""
@@ -53,8 +52,8 @@ async def resolve_node(_source: Any, info: GraphQLResolveInfo, id: str) -> Any:
 async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> Any:
     context: RequestContext = info.context
     services = context.services
-    visibility.require_may(record_type, "get")
     visibility = visibility_of(context)
+    visibility.require_may(record_type, "get")
     object_type = cast(GraphQLObjectType, info.schema.type_map[record_type.graphql])
     record = Shaper(visibility).record(record_type, selected_below(info, object_type))
     shape = key_shape(record, key)
@@ -64,93 +63,36 @@ async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> A
         services.documents.capabilities,
         bytewise=services.text_order_is_bytewise,
     )
-    why = ""
-    if planned.candidates[0].store != CANONICAL:
-        path = str(info.path.key)
-        found, why = await from_documents(
-            context, path, planned, shape, encode_key(key_values(record_type, key))
-        )
-        if not why:
-            return found
-    return await _from_canonical(context, info, planned, compiler_of(context).one(shape), why)
-
-
-async def from_documents(
-    context: RequestContext,
-    path: str,
-    planned: Plan,
-    shape: KeyShape,
-    key: str,
-    *,
-    strict: bool = False,
-) -> tuple[dict[str, Any] | None, str]:
-    """The record and "", or why the store was not taken. `path` is the field's name in the response;
-    `strict`: as for `read_document`."""
-    services = context.services
-    store = services.documents
-    standing = await usable(services, store, context.freshness)
-    if not standing.usable:
-        return None, f"documents: {standing.reason}"
-    record_type = shape.record.type
-        visibility.require_may(record_type, "list")
-    try:
-        why = await _why_not_shaped(services, shape)
-        if why:
-            return None, f"documents: {why}"
-        generation = await active_generation(store, record_type.name)
-        found, sent = await read_document(store, shape, key, strict=strict)
-    except StoreError as error:
-        return None, f"documents: {error.message}"
-    reason = planned.candidates[0].reason
-    context.routes[path] = report(
-        planned.candidates[0].store,
-        reason,
-        standing.position,
-        generation.number if generation else None,
+    statement = compiler_of(context).one(shape)
+    if planned.candidates[0].store == CANONICAL:
+        return await _from_canonical(context, info, planned, statement)
+    by_documents, found = await read_by_key(
+        context,
+        str(info.path.key),
+        planned,
+        shape,
+        encode_key(key_values(record_type, key)),
+        statement.text,
+        lambda: fetch_json(services, statement.text, statement.filled({})),
     )
-    explain(context, path, planned, planned.candidates[0].store, sent, "")
-    return found, ""
-        visibility = visibility_of(context)
-        visibility.require_may(record_type, "aggregate")
-
-
-async def _why_not_shaped(services: Services, shape: KeyShape) -> str:
-    """Why documents that are read for `shape` are not what the contract says now; else empty. A
-    contract changes at once, its documents with the next reload."""
-    for name in {shape.record.type.name, *(p.page.type.name for p in outside(shape.record))}:
-        active = await active_generation(services.documents, name)
-        if active is None:
-            return f"{name} is not loaded yet"
-        if active.shape != services.document_shape(name):
-            return f"{name} was loaded by another contract, and needs a reload"
-    return ""
+    return found if by_documents or found is None else decode(found)
 
 
 async def _from_canonical(
-    context: RequestContext, info: GraphQLResolveInfo, planned: Plan, statement: Statement, why: str
+    context: RequestContext, info: GraphQLResolveInfo, planned: Plan, statement: Statement
 ) -> Any:
     path = str(info.path.key)
-    context.routes[path] = report(CANONICAL, why or planned.candidates[-1].reason)
-    explain(context, path, planned, CANONICAL, [statement.text], why)
+    context.routes[path] = report(CANONICAL, planned.candidates[-1].reason)
+    explain(context, path, planned, CANONICAL, [statement.text], "")
     raw = await fetch_json(context.services, statement.text, statement.filled({}))
     return None if raw is None else decode(raw)
-
-
-def explain(
-    context: RequestContext, path: str, planned: Plan, store: str, sent: list[str], why: str
-) -> None:
-    if not context.explain:
-        return
-    considered = [{"store": r.store, "taken": False, "why": r.why} for r in planned.rejected]
-    if why:
-        considered.append({"store": planned.candidates[0].store, "taken": False, "why": why})
-    context.plans[path] = {"store": store, "considered": considered, "statements": sent}
 
 
 def resolve_list(record_type: RecordType) -> Resolver:
     async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
         context: RequestContext = info.context
         visibility = visibility_of(context)
+        visibility.require_may(record_type, "list")
         kind = cast(GraphQLObjectType, info.schema.type_map[f"{record_type.graphql}Connection"])
         shape = Shaper(visibility).page(record_type, args, selected_below(info, kind))
         planned = plan(
@@ -160,7 +102,7 @@ def resolve_list(record_type: RecordType) -> Resolver:
             bytewise=context.services.text_order_is_bytewise,
         )
         statement = compiler_of(context).page(shape)
-        return await _from_canonical(context, info, planned, statement, "")
+        return await _from_canonical(context, info, planned, statement)
 
     return resolve
 
@@ -168,12 +110,12 @@ def resolve_list(record_type: RecordType) -> Resolver:
 def resolve_aggregate(record_type: RecordType) -> Resolver:
     async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
         context: RequestContext = info.context
+        visibility = visibility_of(context)
+        visibility.require_may(record_type, "aggregate")
         kind = cast(GraphQLObjectType, info.schema.type_map[f"{record_type.graphql}Aggregate"])
-        shape = aggregate_shape(
-            record_type, args, selected_below(info, kind), visibility_of(context)
-        )
+        shape = aggregate_shape(record_type, args, selected_below(info, kind), visibility)
         statement = compile_aggregate(compiler_of(context), shape)
-        return await _from_canonical(context, info, AGGREGATES, statement, "")
+        return await _from_canonical(context, info, AGGREGATES, statement)
 
     return resolve
 

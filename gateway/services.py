@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from gateway.bulkheads import Bulkhead
+from gateway.guarded_stores import GuardedStore
 from gateway.plan_cache import Plans
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
@@ -27,6 +29,9 @@ class Limits:
     max_depth: int = 15
     max_aliases: int = 100
     max_tokens: int = 15_000
+    document_timeout: float = 2.0
+    search_timeout: float = 10.0
+    fallback_reads: int = 5
 
 
 @dataclass(slots=True)
@@ -46,6 +51,27 @@ class Services:
     _shapes: dict[str, str] = field(default_factory=dict)
     plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
     """What the last queries were answered by; of these services alone."""
+    documents_guard: GuardedStore = field(init=False, compare=False)
+    search_guard: GuardedStore = field(init=False, compare=False)
+    fallbacks: Bulkhead = field(init=False, compare=False)
+    """Reads of canonical in the place of a store that fails, is stale, or slow."""
+    fallbacks_taken: int = field(default=0, init=False, compare=False)
+    fallbacks_refused: int = field(default=0, init=False, compare=False)
+    hedges_begun: int = field(default=0, init=False, compare=False)
+    hedges_won: int = field(default=0, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.documents_guard = GuardedStore(self.documents, "documents", limits.document_timeout)
+        self.search_guard = GuardedStore(self.search, "search", limits.search_timeout)
+        self.documents = cast(DocumentStore, self.documents_guard)
+        self.search = cast(SearchStore, self.search_guard)
+        self.fallbacks = Bulkhead(limits.fallback_reads)
+
+    def refusals(self) -> dict[str, str]:
+        """Store → why it is not to be asked now, of those that are not."""
+        why = self.documents_guard.refusal()
+        return {"documents": why} if why else {}
 
     def document_shape(self, type_name: str) -> str:
         """The fingerprint that documents of the type have under this contract."""
@@ -67,6 +93,10 @@ class Viewer:
 
     name: str = "anonymous"
     roles: frozenset[str] = frozenset()
+    caller: str = ""
+    may_write: bool = True
+    may_introspect: bool = True
+    is_operator: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +123,3 @@ class RequestContext:
     """The token of the last write of this request."""
     operation: str = ""
     """"query" or "mutation", as soon as it is known."""
-    caller: str = ""
-    may_write: bool = True
-    may_introspect: bool = True
-    is_operator: bool = True
