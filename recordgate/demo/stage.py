@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from recordgate.demo.data import DemoFiles, make_files
+from recordgate.demo.data import CITIES, DemoFiles, make_files
 from recordgate.demo.servers import Stack, settings_of
 from stores.errors import SetupError
 
@@ -21,14 +21,18 @@ class Stage:
     config: Path
     contract: Path
     data: DemoFiles
+    cities: int = CITIES
+    """How many of them the files hold."""
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
 
-def set_stage(folder: Path, stack: Stack = Stack.EMBEDDED, *, reset: bool = False) -> Stage:
+def set_stage(
+    folder: Path, stack: Stack = Stack.EMBEDDED, *, reset: bool = False, cities: int = CITIES
+) -> Stage:
     """Make `folder` ready. `reset` removes an earlier demo's folder, and only such a folder; without it the
-    stack of the first time stays."""
+    stack and the cities of the first time stay."""
     config = folder / "recordgate.toml"
     if folder.exists() and any(folder.iterdir()) and not _is_ours(config):
         raise SetupError(
@@ -50,7 +54,7 @@ def set_stage(folder: Path, stack: Stack = Stack.EMBEDDED, *, reset: bool = Fals
             config.write_text(MARK + lines, "utf-8")
     except OSError as error:
         raise SetupError(f"cannot write to {folder}: {error.strerror}") from None
-    return Stage(folder, config, contract, make_files(folder / "data"))
+    return Stage(folder, config, contract, make_files(folder / "data", cities), cities)
 
 
 def _is_ours(config: Path) -> bool:

@@ -6,22 +6,23 @@ from __future__ import annotations
 import csv
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recordgate.demo.data import COUNTRIES
 from recordgate.demo.processes import Commands
 from recordgate.demo.queries import PARIS, Client
+from recordgate.demo.servers import Server
 from recordgate.demo.stage import Stage
+from recordgate.demo.traffic import Traffic
 from stores.errors import RecordgateError
 from stores.lsn import parse_lsn
 
-CITIES = 234_908
-COUNTRIES = 252
-LEFT_OUT = 1_000
-CHANGED = 500
-MANY = 50_000
+AWAY = 2.0
+"""Seconds after which a killed server is started again."""
 
 DOCUMENT = "query($id: ID!) { city(id: $id) { geonameid name population country { name } } }"
 SEARCH = (
@@ -53,17 +54,24 @@ class Step:
 
 @dataclass
 class Tour:
-    """Runs the steps in order; `report` is called after each."""
+    """Runs the steps in order; `report` is called after each. `servers` are killed in its course."""
 
     stage: Stage
     commands: Commands
     report: Callable[[Step], None]
     port: int = 0
+    servers: Sequence[Server] = ()
     steps: list[Step] = field(default_factory=list)
     client: Client = field(init=False)
     worker: Any = None
     token: str = ""
     generation: int = 1
+
+    def __post_init__(self) -> None:
+        self.cities = self.stage.cities
+        self.left_out = min(1_000, self.cities // 200)
+        self.changed = self.left_out // 2
+        self.many = min(50_000, self.cities - 1)
 
     def run(self) -> bool:
         """True where every step saw what it must."""
@@ -82,6 +90,7 @@ class Tour:
             ("replace with a changed file", self.replace),
             ("reload while reading", self.reload),
             ("kill -9 the worker, go on", self.kill_worker),
+            *((f"kill -9 {s.name}, go on", partial(self.kill_server, s)) for s in self.servers),
             ("verify", self.verify),
             ("status", self.status),
         ]
@@ -120,6 +129,7 @@ class Tour:
         countries = self._import("country", self.stage.data.countries)
         cities = self._import("city", self.stage.data.cities)
         must(countries["rejected"] == 0 and cities["rejected"] == 0, f"rejected: {cities}")
+        must((countries["read"], cities["read"]) == (COUNTRIES, self.cities), f"{cities}")
         rate = cities["read"] / max(cities["seconds"], 0.001)
         return f"{countries['read']:,} countries, {cities['read']:,} cities, {rate:,.0f} rows/s"
 
@@ -135,8 +145,8 @@ class Tour:
         started = time.monotonic()
         self._wait_for_sync()
         seconds = time.monotonic() - started
-        self._all_there(CITIES)
-        return f"{CITIES:,} cities and {COUNTRIES} countries in {seconds:.1f} s"
+        self._all_there(self.cities)
+        return f"{self.cities:,} cities and {COUNTRIES} countries in {seconds:.1f} s"
 
     def by_key(self) -> str:
         answer = self.client.query(DOCUMENT, {"id": str(PARIS)})
@@ -176,7 +186,7 @@ class Tour:
     def import_again(self) -> str:
         report = self._import("city", self.stage.data.cities)
         touched = report["inserted"] + report["updated"] + report["deleted"]
-        must(touched == 0 and report["unchanged"] == CITIES, f"{report}")
+        must(touched == 0 and report["unchanged"] == self.cities, f"{report}")
         return f"{report['unchanged']:,} unchanged, nothing written"
 
     def update_one(self) -> str:
@@ -202,12 +212,12 @@ class Tour:
         seen = self._paris_everywhere()
         must(set(seen.values()) == {None}, f"still there: {seen}")
         self._wait_for_sync()
-        self._all_there(CITIES - 1)
-        return f"gone from {', '.join(seen)}; {CITIES - 1:,} left in each"
+        self._all_there(self.cities - 1)
+        return f"gone from {', '.join(seen)}; {self.cities - 1:,} left in each"
 
     def replace(self) -> str:
         changed = self.stage.folder / "data" / "cities-changed.csv"
-        write_changed(self.stage.data.cities, changed, left_out=LEFT_OUT, changed=CHANGED)
+        write_changed(self.stage.data.cities, changed, left_out=self.left_out, changed=self.changed)
         refused = self.commands.run(
             "import", "city", str(changed), "--mode", "replace", "--max-deletes", "10", expect=(1,)
         )
@@ -215,11 +225,12 @@ class Tour:
         must(code == "LIMIT_EXCEEDED", f"the cap said: {refused.output}")
         report = self._import("city", changed, "--mode", "replace", "--max-deletes", "1%")
         must(
-            (report["inserted"], report["updated"], report["deleted"]) == (1, CHANGED, LEFT_OUT),
+            (report["inserted"], report["updated"], report["deleted"])
+            == (1, self.changed, self.left_out),
             f"{report}",
         )
         self._wait_for_sync()
-        self._all_there(CITIES - LEFT_OUT)
+        self._all_there(self.cities - self.left_out)
         return (
             f"{report['updated']} updated, {report['deleted']:,} deleted, Paris back; refused before "
             "with a cap of 10 deletes"
@@ -258,7 +269,7 @@ class Tour:
 
     def kill_worker(self) -> str:
         many = self.stage.folder / "data" / "cities-many-changed.csv"
-        write_changed(self.stage.data.cities, many, left_out=0, changed=MANY)
+        write_changed(self.stage.data.cities, many, left_out=0, changed=self.many)
         report = self._import("city", many)
         target = self._committed()
         self.commands.kill(self.worker)
@@ -268,11 +279,36 @@ class Tour:
         must(answer.store("cities") == "canonical" and not answer.errors, f"{answer.errors}")
         self.worker = self._start_worker()
         self._wait_for_sync()
-        self._all_there(CITIES)
+        self._all_there(self.cities)
         touched = report["inserted"] + report["updated"]
         behind = ", ".join(f"{name} {max(0, target - lsn):,} B" for name, lsn in seen.items())
+        return f"killed with {touched:,} changes under way ({behind} behind); all {self.cities:,} in both"
+
+    def kill_server(self, server: Server) -> str:
+        """Killed with writes and reads going on, which go on while it is away and when it is back."""
+        traffic = Traffic(self.client.url, self.stage.data.cities)
+        with traffic.flowing() as seen:
+            self._until(lambda: seen.writes >= 200, f"{seen.writes} writes only")
+            before = replace(seen)
+            pid = server.kill()
+            killed = time.monotonic()
+            time.sleep(AWAY)
+            server.restart()
+            away = time.monotonic() - killed
+            meanwhile = seen.writes - before.writes
+            written = seen.writes
+            self._until(lambda: seen.writes >= written + 200, "nothing is written any more")
+        back = time.monotonic()
+        lost = traffic.lost()
+        must(not lost, f"acknowledged and not there: {lost[:3]}")
+        must(not seen.wrong, f"read: {seen.wrong[:3]}")
+        self._wait_for_sync()
+        self.verify()
+        self._all_there(self.cities)
         return (
-            f"killed with {touched:,} changes under way ({behind} behind); all {CITIES:,} in both"
+            f"pid {pid} away for {away:.1f} s; {seen.writes:,} writes acknowledged, {meanwhile:,} of them"
+            f" then; reads answered by {_counts(seen.answered)}, {seen.unanswered} unanswered; 0 differences"
+            f" {time.monotonic() - back:.1f} s after the last write"
         )
 
     def verify(self) -> str:
@@ -324,6 +360,12 @@ class Tour:
             must(time.monotonic() < deadline, f"{seen} of {target} after {timeout:.0f} s")
             time.sleep(0.1)
 
+    def _until(self, condition: Callable[[], bool], otherwise: str, timeout: float = 120) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            must(time.monotonic() < deadline, f"{otherwise} after {timeout:.0f} s")
+            time.sleep(0.05)
+
     def _paris_everywhere(self) -> dict[str, int | None]:
         """Paris's population in each store (None: not there), read with the token of the last write."""
         seen: dict[str, int | None] = {}
@@ -353,6 +395,10 @@ class Tour:
         for sink, state in self.commands.run("status").output["sinks"].items():
             counts[sink] = state["types"]["city"]["records"]
         must(set(counts.values()) == {cities}, f"{counts}, expected {cities}")
+
+
+def _counts(answered: Mapping[str, int]) -> str:
+    return ", ".join(f"{store} {count:,}" for store, count in sorted(answered.items())) or "nobody"
 
 
 def write_changed(source: Path, target: Path, *, left_out: int, changed: int) -> None:
