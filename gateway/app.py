@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from gateway.app_guard import Guard, Recent
 from gateway.console import MoreState, page, state_endpoint
 from gateway.direct import Direct
+from gateway.draining import Drain
 from gateway.export_http import MOST, export_endpoint
 from gateway.graphiql import graphiql_page, samples_endpoint
 from gateway.graphql_http import wants_page
@@ -26,6 +27,7 @@ from gateway.metrics import Metrics
 from gateway.openapi import openapi_document
 from gateway.problems import HttpProblem, problem_response
 from gateway.search_http import search_endpoint, suggest_endpoint
+from gateway.store_metrics import StoreMetrics
 from gateway.services import Services, Viewer
 from stores.errors import RecordgateError
 
@@ -47,7 +49,9 @@ def make_app(
     """The application over `services`. `metrics` may share a registry with the sync worker; `more_state`
     tells the console what only the sync side knows; `extra` are more routes."""
     metrics = metrics or Metrics()
-    recent = Recent()
+    StoreMetrics(services, metrics.registry)
+    recent, drain = Recent(), Drain()
+    metrics.running.set_function(lambda: drain.running)
     runner = GraphQLRunner(services, metrics)
     schema_text = print_schema(runner.schema)
     openapi = openapi_document(services.contract)
@@ -118,6 +122,7 @@ def make_app(
                 Guard,
                 metrics=metrics,
                 recent=recent,
+                drain=drain,
                 seconds=services.limits.statement_timeout + GRACE,
                 most=MOST_RUNNING,
             ),
@@ -126,7 +131,7 @@ def make_app(
         exception_handlers={RecordgateError: _refused, HTTPException: _refused},
     )
     app.router.redirect_slashes = False
-    app.state.services = services
+    app.state.services, app.state.drain = services, drain
     app.state.exports = asyncio.Semaphore(MOST)
     return app
 

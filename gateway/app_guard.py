@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.deadlines import Limit
+from gateway.draining import Drain
 from gateway.metrics import Metrics
 from gateway.problems import HttpProblem, problem_response
 
@@ -69,11 +70,17 @@ class Guard:
     begun, must only move on; `most`: requests that run at once, health and metrics aside."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, recent: Recent, seconds: float, most: int
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        recent: Recent,
+        drain: Drain,
+        seconds: float,
+        most: int,
     ) -> None:
-        self.app, self.metrics, self.recent = app, metrics, recent
+        self.app, self.metrics, self.recent, self.drain = app, metrics, recent, drain
         self.seconds, self.most = seconds, most
-        self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,22 +93,26 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id)
         counted = not scope["path"].startswith(_UNCOUNTED)
-        if counted and self.running >= self.most:
+        if counted and (self.drain.refusing or self.drain.running >= self.most):
             busy = HttpProblem("OVERLOADED", "too many requests are running", hint="try again")
+            if self.drain.refusing:
+                busy = HttpProblem(
+                    "OVERLOADED", "the gateway is about to end", headers={"Connection": "close"}
+                )
             await problem_response(busy, request_id)(scope, receive, answer.send)
             self.metrics.count("http", (), "OVERLOADED")
             return
         started = time.perf_counter()
-        self.running += counted
-        self.metrics.running.set(self.running)
+        if counted:
+            self.drain.entered()
         try:
             if scope["path"] in _WHOLE:
                 await self._run_here(scope, receive, answer, request_id)
             else:
                 await self._run(scope, receive, answer, request_id)
         finally:
-            self.running -= counted
-            self.metrics.running.set(self.running)
+            if counted:
+                self.drain.left()
             seconds = time.perf_counter() - started
             if counted:
                 self.metrics.seconds.observe(seconds)

@@ -11,6 +11,8 @@ from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from gateway.breakers import State
+from gateway.draining import Drain
 from gateway.freshness import generation_of, lsn_text, position_of
 from gateway.services import Services
 from stores.errors import StoreError
@@ -30,8 +32,18 @@ async def canonical_state(services: Services) -> dict[str, Any]:
 
 
 async def store_state(services: Services, store: Store, *, types: bool = False) -> dict[str, Any]:
-    """Kind, health, position and, with `types`, the active generations; never raises."""
+    """Kind, health, breaker, position and, with `types`, the active generations; never raises."""
     state: dict[str, Any] = {"kind": store.kind}
+    state |= await _asked(services, store, types=types)
+    guard = services.documents_guard if store is services.documents else services.search_guard
+    state["breaker"] = guard.state().value
+    if state["ok"] and guard.state() is not State.CLOSED:
+        state |= {"ok": False, "problem": guard.refusal() or "it is tried again"}
+    return state
+
+
+async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, Any]:
+    state: dict[str, Any] = {}
     try:
         async with asyncio.timeout(_SECONDS + 0.5):
             health = await store.health()
@@ -68,8 +80,12 @@ async def live(_: Request) -> JSONResponse:
 
 
 async def ready(request: Request) -> JSONResponse:
-    """200 where canonical answers, "degraded" where a store does not; 503 without canonical."""
+    """200 where canonical answers, "degraded" where a store does not; 503 without canonical, and once the
+    process is about to end."""
     services: Services = request.app.state.services
+    drain: Drain = request.app.state.drain
+    if drain.begun:
+        return JSONResponse({"status": "stopping"}, 503, {"Connection": "close"})
     found = await states(services)
     if not found["canonical"]["ok"]:
         return JSONResponse({"status": "not ready", "stores": found}, 503)

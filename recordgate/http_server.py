@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.draining import Drain
 from stores.errors import SetupError
 
-DRAIN = 10
+DRAIN = 10.0
 """Seconds that running requests have to end after a signal."""
 
 
@@ -60,9 +61,16 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: ASGIApp, sock: socket.socket, stop: asyncio.Event, announce: Callable[[str], None]
+    app: ASGIApp,
+    sock: socket.socket,
+    stop: asyncio.Event,
+    announce: Callable[[str], None],
+    *,
+    drain: Drain | None = None,
+    drain_delay: float = 0.0,
 ) -> None:
-    """Serve until `stop` is set, then drain. `announce` is called with the URL once it answers."""
+    """Serve until `stop` is set, then drain: `drain_delay` seconds in which it only says that it is not
+    ready, and DRAIN for what runs. `announce` is called with the URL once it answers."""
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -71,7 +79,7 @@ async def serve(
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=DRAIN,
+        timeout_graceful_shutdown=1,
         backlog=2048,
     )
     server = _Server(config, lambda: announce(url_of(sock)))
@@ -80,6 +88,8 @@ async def serve(
     try:
         await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
     finally:
+        if drain is not None and not running.done():
+            await drain.run(delay=drain_delay, most=DRAIN)
         stopped.cancel()
         server.should_exit = True
         await running

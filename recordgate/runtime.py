@@ -175,6 +175,9 @@ class Runtime:
                 settings.max_depth,
                 settings.max_aliases,
                 settings.max_tokens,
+                settings.document_timeout,
+                settings.search_timeout,
+                settings.fallback_reads,
             ),
             bytewise,
         )
@@ -193,7 +196,7 @@ class Runtime:
             loop.add_signal_handler(number, self._signalled, number)
         parts: list[Awaitable[None]] = []
         if self._socket is not None:
-            parts.append(serve(self.app, self._socket, self._stop, announce))
+            parts.append(self._serve(announce))
         if self.role is not Role.SERVE:
             parts.append(self._work())
         tasks = [asyncio.ensure_future(part) for part in parts]
@@ -205,6 +208,17 @@ class Runtime:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, announce: Callable[[str], None]) -> None:
+        assert self._socket is not None
+        await serve(
+            self.app,
+            self._socket,
+            self._stop,
+            announce,
+            drain=getattr(getattr(self.app, "state", None), "drain", None),
+            drain_delay=self.settings.drain_delay,
+        )
 
     async def _work(self) -> None:
         """The worker, until `stop`; what it has written is published before it ends."""

@@ -70,6 +70,23 @@ class Settings(BaseSettings):
     statement_timeout: float = Field(
         15.0, gt=0, description="Seconds a query of the gateway may take in a store."
     )
+    document_timeout: float = Field(
+        2.0, gt=0, description="Seconds a read of the document store may take."
+    )
+    search_timeout: float = Field(
+        10.0, gt=0, description="Seconds a read of the search store may take."
+    )
+    fallback_reads: int = Field(
+        5,
+        ge=1,
+        description="Reads that canonical does at once in the place of a document store that fails, is stale or slow.",
+    )
+    drain_delay: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="Seconds after a signal in which the gateway still answers, but is not ready: for a load balancer to see.",
+    )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
     max_depth: int = Field(15, ge=1, description="Deepest nesting of a GraphQL query.")
     max_aliases: int = Field(

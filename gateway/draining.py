@@ -1,0 +1,45 @@
+"""The end of the gateway in good order: from the signal on it is not ready, after a moment it takes no new
+requests, and it waits for those that run, up to a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Drain:
+    """`running`: requests being answered, health and metrics aside. `refusing`: new ones are answered 503."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.begun = False
+        self.refusing = False
+        self._idle = asyncio.Event()
+        self._ending: list[Callable[[], None]] = []
+
+    def at_end(self, end: Callable[[], None]) -> None:
+        """`end` is called when no new requests are taken: what would go on for ever is ended there."""
+        self._ending.append(end)
+
+    def entered(self) -> None:
+        self.running += 1
+
+    def left(self) -> None:
+        self.running -= 1
+        if self.refusing and not self.running:
+            self._idle.set()
+
+    async def run(self, *, delay: float, most: float) -> bool:
+        """Go through the end: `delay` seconds in which a load balancer may see that the gateway is not
+        ready, then at most `most` seconds for what runs. Whether everything has ended."""
+        self.begun = True
+        await asyncio.sleep(delay)
+        self.refusing = True
+        for end in self._ending:
+            end()
+        if self.running:
+            try:
+                await asyncio.wait_for(self._idle.wait(), most)
+            except TimeoutError:
+                return False
+        return True
