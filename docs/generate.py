@@ -47,6 +47,8 @@ def settings_page() -> str:
         default = setting.default
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
+        if isinstance(default, tuple):
+            default = ", ".join(default) or None
         shown = "–" if default is None else f"`{default}`"
         rows.append(f"| `{name}` | {shown} | {setting.description} |\n")
     return SETTINGS_HEAD + "".join(rows)

@@ -27,8 +27,11 @@ from gateway.metrics import Metrics
 from gateway.openapi import openapi_document
 from gateway.problems import HttpProblem, problem_response
 from gateway.search_http import search_endpoint, suggest_endpoint
+from gateway.security.authenticate import Authenticator
+from gateway.security.cross_origin import cors
+from gateway.security.door import Access, Door
+from gateway.services import Services
 from gateway.store_metrics import StoreMetrics
-from gateway.services import Services, Viewer
 from stores.errors import RecordgateError
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -43,12 +46,14 @@ def make_app(
     services: Services,
     metrics: Metrics | None = None,
     *,
+    access: Access | None = None,
     more_state: MoreState | None = None,
     extra: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application over `services`. `metrics` may share a registry with the sync worker; `more_state`
+    """The application over `services`. Without `access` everybody may do everything. `metrics` may share a registry with the sync worker; `more_state`
     tells the console what only the sync side knows; `extra` are more routes."""
     metrics = metrics or Metrics()
+    access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)
     recent, drain = Recent(), Drain()
     metrics.running.set_function(lambda: drain.running)
@@ -75,7 +80,6 @@ def make_app(
         """`endpoint` with a viewer, counted under its operation."""
 
         async def run(request: Request) -> Response:
-            request.state.viewer = Viewer()
             code = "INTERNAL"
             try:
                 response = await endpoint(request)
@@ -96,12 +100,8 @@ def make_app(
 
         return run
 
-    async def viewed(request: Request) -> Response:
-        request.state.viewer = Viewer()
-        return await graphql(request)
-
     routes: list[BaseRoute] = [
-        Route("/graphql", viewed, methods=["GET", "POST"]),
+        Route("/graphql", graphql, methods=["GET", "POST"]),
         Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
         Route("/search/{type}", seen(search_endpoint), methods=["GET", "POST"]),
         Route("/suggest/{type}", seen(suggest_endpoint), methods=["GET"]),
@@ -126,7 +126,9 @@ def make_app(
                 seconds=services.limits.statement_timeout + GRACE,
                 most=MOST_RUNNING,
             ),
-            Middleware(Direct, path="/graphql", endpoint=viewed, refused=_refused),
+            *cors(access.origins),
+            Middleware(Door, access=access, count=lambda code: metrics.count("http", (), code)),
+            Middleware(Direct, path="/graphql", endpoint=graphql, refused=_refused),
         ],
         exception_handlers={RecordgateError: _refused, HTTPException: _refused},
     )

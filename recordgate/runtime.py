@@ -17,7 +17,10 @@ from starlette.types import ASGIApp
 
 from gateway.app import make_app
 from gateway.metrics import Metrics
+from gateway.security.callers import Callers
+from gateway.security.door import Access
 from gateway.services import Limits, Services
+from recordgate.access import authenticator
 from recordgate.canonical_access import open_canonical
 from recordgate.http_server import bind, serve
 from recordgate.readiness import make_ready
@@ -72,6 +75,8 @@ class Runtime:
 
     async def _open(self) -> None:
         settings = self.settings
+        if self.role is not Role.SYNC:
+            self._authenticator = authenticator(settings, self.contract)
         # Bound before anything else starts: a port in use is the commonest mistake.
         self._socket = None
         port = settings.worker_port if self.role is Role.SYNC else settings.port
@@ -178,12 +183,19 @@ class Runtime:
                 settings.document_timeout,
                 settings.search_timeout,
                 settings.fallback_reads,
+        callers = Callers(
+            settings.rate_limit, settings.rate_burst, settings.concurrent_requests
+        )
+        access = Access(self._authenticator, callers, settings.cors_origins)
             ),
             bytewise,
         )
         slot = slot_name(self.contract, database_of(self.url))
         self.app = make_app(
-            self.services, Metrics(self._registry), more_state=lambda: sync_state(pool, slot)
+            self.services,
+            Metrics(self._registry),
+            access=access,
+            more_state=lambda: sync_state(pool, slot),
         )
 
     # Running -----------------------------------------------------------------------------------

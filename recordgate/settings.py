@@ -6,15 +6,24 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from stores.errors import SetupError
 
 DEFAULT_FILES = (Path("recordgate.toml"), Path(".recordgate/recordgate.toml"))
 """Where settings are looked for; the second is what `recordgate demo` leaves behind."""
+
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""A list in the file; in a variable, or a text of the file, names with commas between."""
 
 
 class Settings(BaseSettings):
@@ -103,6 +112,70 @@ class Settings(BaseSettings):
         description="File with the secret that signs freshness tokens; made in data_dir when unset.",
     )
 
+    anonymous: Literal["auto", "no", "read", "write"] = Field(
+        "auto",
+        description="What a caller without credentials may do. `auto`: everything while neither keys nor `jwks` are there and `host` is of this machine alone, else nothing.",
+    )
+    anonymous_roles: Names = Field(
+        (), description="Roles of the contract that a caller without credentials has."
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="File with the hashes of API keys, which `recordgate keys` writes; `api_keys.json` in data_dir when unset.",
+    )
+    jwks: str | None = Field(
+        None,
+        description="File or https URL of the JWK set whose keys verify tokens (JWT); unset: no tokens are taken.",
+    )
+    jwt_issuer: str | None = Field(None, description="The `iss` that a token must have.")
+    jwt_audience: str | None = Field(None, description="The `aud` that a token must have.")
+    jwt_algorithms: Names = Field(
+        ("RS256", "ES256"),
+        description="Signatures that are taken, of RS, PS, ES with 256, 384, 512, and EdDSA.",
+    )
+    jwt_roles_claim: str = Field(
+        "roles",
+        description="The claim with a token's roles, or a path such as `realm_access.roles`.",
+    )
+    jwt_leeway: float = Field(
+        10.0, ge=0, le=120, description="Seconds that clocks may differ for `exp` and `nbf`."
+    )
+    cors_origins: Names = Field(
+        (), description="Other sites whose pages may ask, as `https://app.example`; `*`: all."
+    )
+    rate_limit: float = Field(
+        0.0, ge=0, description="Requests a second that one caller may send; 0: any number."
+    )
+    rate_burst: int = Field(
+        100,
+        ge=1,
+        description="Requests that a caller may send at once after a rest, under `rate_limit`.",
+    )
+    concurrent_requests: int = Field(
+        100, ge=1, description="Requests of one caller that run at once."
+    )
+    introspection_roles: Names = Field(
+        ("*",),
+        description="Roles that may read the schema and plans; `*`: all who may ask.",
+    )
+    operator_roles: Names = Field(
+        ("*",), description="Roles that may read `/metrics` and the console; `*`: all who may ask."
+    )
+
+    @field_validator(
+        "anonymous_roles",
+        "jwt_algorithms",
+        "cors_origins",
+        "introspection_roles",
+        "operator_roles",
+        mode="before",
+    )
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
     @field_validator("contract", "data_dir", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
@@ -133,9 +206,13 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             values = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SetupError(f"{path} is not valid TOML: {error}") from error
-        for name in ("contract", "data_dir", "postgres_password_file", "token_secret_file"):
+        for name in (
+            "contract", "data_dir", "postgres_password_file", "token_secret_file", "api_keys_file",
+        ):  # fmt: skip
             if isinstance(values.get(name), str):
                 values[name] = path.parent / Path(values[name]).expanduser()
+        if isinstance(values.get("jwks"), str) and "://" not in values["jwks"]:
+            values["jwks"] = str(path.parent / Path(values["jwks"]).expanduser())
     known = set(Settings.model_fields)
     for name in values:
         if name not in known:

@@ -31,6 +31,7 @@ COMMANDS = {
     "status": "status",
     "deadletters": "deadletters",
     "export": "export",
+    "keys": "keys",
 }
 """Command → module of recordgate.cli; each module has `register(app)`."""
 

@@ -1,0 +1,1 @@
+"""Who asks, and what they may ask of which door: credentials, roles, and how much of it."""

@@ -1,0 +1,95 @@
+"""The one door that every request passes: who asks, whether they may come in here at all, and whether not too
+often. What lies behind it finds the viewer in `request.state.viewer`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.problems import HttpProblem, outside, problem_response
+from gateway.security.authenticate import Authenticator
+from gateway.security.callers import Callers
+from gateway.security.credentials import PAGE_CHALLENGE
+from gateway.services import Viewer
+from stores.errors import ForbiddenError, RecordgateError
+
+OPEN = frozenset(("/health/live", "/health/ready"))
+"""Paths for everybody: they tell whether stores answer, and nothing of what is in them."""
+OPERATORS = frozenset(("/metrics", "/console/state"))
+DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
+
+
+def require_entry(viewer: Viewer, path: str) -> None:
+    """Raise ForbiddenError where the viewer may not enter `path`."""
+    if path in OPERATORS and not viewer.is_operator:
+        raise ForbiddenError("this is open to operators only")
+    if path in DESCRIPTIONS and not viewer.may_introspect:
+        raise ForbiddenError("the schema is not open to you")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may come in, and how often. `origins`: other sites whose pages may, "*" for all."""
+
+    authenticator: Authenticator
+    callers: Callers = field(default_factory=Callers)
+    origins: tuple[str, ...] = ()
+
+
+class Door:
+    """ASGI middleware. `count` gets the code of each refusal."""
+
+    def __init__(self, app: ASGIApp, *, access: Access, count: Callable[[str], None]) -> None:
+        self.app, self.count = app, count
+        self.authenticator, self.callers = access.authenticator, access.callers
+        self.origins = access.origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN:
+            await self.app(scope, receive, send)
+            return
+        try:
+            client = scope.get("client")
+            viewer = await self.authenticator.viewer(scope["headers"], client[0] if client else "")
+            require_entry(viewer, scope["path"])
+            if scope["type"] == "websocket":
+                self._require_origin(scope)
+            caller = self.callers.enter(viewer.caller)
+        except RecordgateError as error:
+            await self._refuse(error, scope, receive, send)
+            return
+        scope.setdefault("state", {})["viewer"] = viewer
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.callers.leave(caller)
+
+    def _require_origin(self, scope: Scope) -> None:
+        """A browser lets any page connect a WebSocket to anywhere, and says only whose page it is."""
+        given = dict(scope["headers"])
+        origin = given.get(b"origin", b"").decode("latin-1")
+        if not origin or origin in self.origins or "*" in self.origins:
+            return
+        if urlsplit(origin).netloc != given.get(b"host", b"").decode("latin-1"):
+            raise ForbiddenError("a page of this origin may not connect here")
+
+    async def _refuse(
+        self, error: RecordgateError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self.count(outside(error).code)
+        if scope["type"] == "websocket":
+            # Closed before it is accepted, which a client sees as status 403.
+            await receive()
+            await send({"type": "websocket.close", "code": 4401})
+            return
+        response = problem_response(error, scope.get("state", {}).get("request_id", ""))
+        if isinstance(error, HttpProblem) and response.status_code == 401 and _is_browser(scope):
+            response.headers["WWW-Authenticate"] = PAGE_CHALLENGE
+        await response(scope, receive, send)
+
+
+def _is_browser(scope: Scope) -> bool:
+    return any(n == b"accept" and b"text/html" in v for n, v in scope["headers"])
