@@ -1,6 +1,5 @@
 """A shop for tests of sync: to-one, to-many and two-level embeds, a composite key, nullable and moved foreign
-keys, a key with commas; a worker on real stores; and an oracle of documents in plain Python and plain SQL, written
-apart from the projection."""
+keys, a key with commas; a worker on real stores; `tests.oracle` says what they must hold."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from stores.protocols import Store
 from stores.registry import open_store
 from sync.sources.registry import open_source
 from sync.worker import Worker
+from tests import oracle
 
 CONTRACT = """
 apiVersion: v3.2.0
@@ -120,12 +120,14 @@ def shop_contract(folder: Path) -> Contract:
 
 @dataclass
 class World:
-    """`conn` is canonical's, in autocommit mode; `folder` holds the stores."""
+    """`conn` is canonical's, in autocommit mode; `folder` holds the stores, but those that `stores` (sink → URL)
+    names."""
 
     contract: Contract
     url: str
     folder: Path
     conn: Connection
+    stores: dict[str, str] = field(default_factory=dict)
 
     def sql(self, *statements: str) -> None:
         for statement in statements:
@@ -143,7 +145,8 @@ class World:
         return int(self.one("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint AS n"))
 
     def store(self, sink: str) -> Store:
-        return open_store("tantivy:" if sink == "search" else "sqlite:", self.folder)
+        embedded = "tantivy:" if sink == "search" else "sqlite:"
+        return open_store(self.stores.get(sink, embedded), self.folder)
 
     def worker(self, sinks: tuple[str, ...] = SINKS, **options: Any) -> Worker:
         return Worker(
@@ -151,7 +154,6 @@ class World:
             canonical_url=self.url,
             source=lambda: open_source("pgoutput:", self.contract, self.url),
             sinks={name: self.store(name) for name in sinks},
-            owns_stores=True,
             **options,
         )
 
@@ -217,74 +219,8 @@ class World:
                 )
 
     def oracle(self) -> dict[str, dict[str, Any]]:
-        """type → key → document, put together by hand from plain rows."""
-        regions = {r["code"]: r for r in self.rows("SELECT code, name FROM public.regions")}
-        countries = {
-            r["iso"]: {"iso": r["iso"], "name": r["name"], "regionCode": r["region_code"]}
-            for r in self.rows("SELECT iso, name, region_code FROM public.countries")
-        }
-        cities = {
-            r["id"]: {"id": r["id"], "name": r["name"], "iso": r["iso"], "parentId": r["parent_id"]}
-            for r in self.rows("SELECT id, name, iso, parent_id FROM public.cities")
-        }
-        products = {
-            r["sku"]: {
-                "sku": r["sku"],
-                "name": r["name"],
-                "price": None if r["price"] is None else str(r["price"]),
-            }
-            for r in self.rows("SELECT sku, name, price FROM public.products")
-        }
-        lines = {
-            r["id"]: r
-            for r in self.rows(
-                "SELECT id, shop, number, sku, quantity FROM public.lines ORDER BY id"
-            )
-        }
-        orders = self.rows("SELECT shop, number, city_id, note FROM public.orders")
-        of_order: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
-        for line in lines.values():
-            with_product = line | {"product": products.get(line["sku"])}
-            of_order.setdefault((line["shop"], line["number"]), []).append(with_product)
-        return {
-            "region": {
-                code: region
-                | {
-                    "countries": [
-                        c for _, c in sorted(countries.items()) if c["regionCode"] == code
-                    ]
-                }
-                for code, region in regions.items()
-            },
-            "country": dict(countries),
-            "city": {
-                str(city["id"]): city
-                | {
-                    "country": None
-                    if city["iso"] is None
-                    else countries[city["iso"]]
-                    | {"region": regions.get(countries[city["iso"]]["regionCode"])}
-                }
-                for city in cities.values()
-            },
-            "product": dict(products),
-            "line": {str(line["id"]): line for line in lines.values()},
-            "order": {
-                f"{_escaped(o['shop'])},{o['number']}": {
-                    "shop": o["shop"],
-                    "number": o["number"],
-                    "cityId": o["city_id"],
-                    "note": o["note"],
-                    "lines": of_order.get((o["shop"], o["number"]), []),
-                    "city": cities.get(o["city_id"]),
-                }
-                for o in orders
-            },
-        }
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace(",", "\\,")
+        """type → key → document, from plain SQL."""
+        return oracle.expected(self.conn, self.contract.types)
 
 
 @contextlib.contextmanager
@@ -316,8 +252,9 @@ class WorkerProcess:
     """The worker in a process of its own, to be killed."""
 
     def __init__(self, world: World, **environment: str) -> None:
+        stores = orjson.dumps(world.stores).decode()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sync_world", world.url, str(world.folder)],
+            [sys.executable, "-m", "tests.sync_world", world.url, str(world.folder), stores],
             env={**os.environ, **environment},
             cwd=Path(__file__).parents[1],
             stderr=(world.folder / "worker.log").open("ab"),
@@ -340,12 +277,13 @@ class WorkerProcess:
 
 
 def main() -> None:
-    """A worker until SIGTERM: `python -m tests.sync_world URL FOLDER`."""
+    """A worker until SIGTERM: `python -m tests.sync_world URL FOLDER STORES`."""
     import logging
 
-    logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")
-    url, folder = sys.argv[1], Path(sys.argv[2])
-    world = World(load_contract(folder / "shop.odcs.yaml"), url, folder, None)  # type: ignore[arg-type]
+    logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(name)s %(message)s")
+    url, folder, stores = sys.argv[1], Path(sys.argv[2]), orjson.loads(sys.argv[3])
+    contract = load_contract(folder / "shop.odcs.yaml")
+    world = World(contract, url, folder, None, stores)  # type: ignore[arg-type]
 
     async def run() -> None:
         worker = world.worker()
