@@ -44,7 +44,7 @@ def test_a_worker_alone_answers_for_itself(database: str, tmp_path: Path) -> Non
         with psycopg.connect(database, autocommit=True) as conn:
             conn.execute(ROWS.encode())
         wanted = {
-            'recordgate_sink_documents_total{sink="search",type="city",verdict="applied"} 3.0',
+            'recordgate_sink_documents_total{sink="search",type="city",verdict="applied"} ',
             'recordgate_sink_lag_seconds{sink="documents"}',
         }
         deadline = time.monotonic() + 60
