@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
@@ -10,6 +11,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from gateway.deadlines import Limit
 from gateway.services import Services
 from stores.canonical.driver_errors import STORE, translate
+from stores.canonical.joint_reads import JointStatement
 from stores.canonical.readers import Parameter
 from stores.errors import StoreUnavailable, TimeoutExceeded
 
@@ -19,10 +21,15 @@ MAX_WAIT = 5.0
 
 
 async def fetch_json(
-    services: Services, text: str, parameters: Sequence[Parameter], *, prepare: bool = False
+    services: Services,
+    text: str,
+    parameters: Sequence[Parameter],
+    *,
+    prepare: bool = False,
+    joint: JointStatement | None = None,
 ) -> bytes | None:
     """The JSON that a statement gives, marks included; None where it gives no row. `prepare`: it will be
-    sent again.
+    sent again. `joint`: it may go together with others of its kind, its parameters are texts.
 
     Stopped after `Limits.statement_timeout`. Raises TimeoutExceeded, StoreUnavailable, InputError for a
     value that its type cannot hold, and what else `driver_errors` knows.
@@ -31,7 +38,7 @@ async def fetch_json(
     try:
         with Limit(seconds):
             try:
-                return await _fetch(services, text, parameters, prepare)
+                return await _fetch(services, text, parameters, prepare, joint)
             except _NO_CONNECTION:
                 raise
             except psycopg.OperationalError as error:
@@ -39,7 +46,7 @@ async def fetch_json(
                     raise
                 # The connection was lost, as all are when the server restarts: a read may go again.
                 await services.pool.check()
-                return await _fetch(services, text, parameters, prepare)
+                return await _fetch(services, text, parameters, prepare, joint)
     except TimeoutError:
         raise TimeoutExceeded(
             f"the query took longer than {seconds:g} s", hint="ask for less, or by an indexed field"
@@ -53,7 +60,13 @@ async def fetch_json(
 
 
 async def _fetch(
-    services: Services, text: str, parameters: Sequence[Parameter], prepare: bool
+    services: Services,
+    text: str,
+    parameters: Sequence[Parameter],
+    prepare: bool,
+    joint: JointStatement | None,
 ) -> bytes | None:
     wait = min(MAX_WAIT, services.limits.statement_timeout / 2)
+    if joint is not None:
+        return await services.pool.joint.read(joint, cast(list[str], parameters), wait=wait)
     return await services.pool.readers.read(text, parameters, prepare=prepare, wait=wait)

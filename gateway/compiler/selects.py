@@ -7,6 +7,7 @@ nested is made afterwards, for the page's rows alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from psycopg import sql
@@ -45,6 +46,7 @@ from gateway.shapes import (
     records_in,
 )
 from gateway.visibility import non_null
+from stores.canonical.joint_reads import JointStatement
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.keys import sql_key
 from stores.query import Filter, Order
@@ -72,21 +74,41 @@ class Compiler:
 
     def one(self, shape: KeyShape) -> Statement:
         """The record of a key as a JSON object; no row where there is none."""
-        alias = self.binder.alias()
-        record_type = shape.record.type
-        where: list[sql.Composable] = [
-            sql.SQL("{} = {}").format(
-                comparable(p, column(alias, p.column)), self.binder.bind(text, cast_of(p))
-            )
-            for p, text in zip(record_type.key_properties, shape.values, strict=True)
+        keys = [
+            self.binder.bind(text, cast_of(p))
+            for p, text in zip(shape.record.type.key_properties, shape.values, strict=True)
         ]
-        where += self.conditions.visible(record_type, alias)
-        joins = Joins()
-        record = self._record(shape.record, lambda c: column(alias, c), joins)
-        body = sql.SQL("SELECT {} FROM {} {}{} WHERE {}").format(
-            as_sql(record), table_of(record_type), alias, joins.text(), both(where)
+        return self.binder.statement(self._by_key(shape.record, keys))
+
+    def one_or_many(self, shape: KeyShape) -> Statement:
+        """As `one`; with the same for many keys at once, unless it has parameters beside the key."""
+        statement = self.one(shape)
+        properties = shape.record.type.key_properties
+        if len(statement.parameters) > len(properties):
+            return statement
+        self.binder = self.conditions.binder = Binder()
+        keys = [sql.SQL(f"k.k{i}::{cast_of(p)}") for i, p in enumerate(properties)]
+        many = sql.SQL(
+            "SELECT k.place, ({record}) FROM unnest({lists}) WITH ORDINALITY AS k({names}, place)"
+        ).format(
+            record=self._by_key(shape.record, keys),
+            lists=sql.SQL(", ").join(sql.SQL(f"${i + 1}::text[]") for i in range(len(keys))),
+            names=sql.SQL(", ").join(sql.SQL(f"k{i}") for i in range(len(keys))),
         )
-        return self.binder.statement(body)
+        return replace(statement, joint=JointStatement(statement.text, many.as_string(None)))
+
+    def _by_key(self, shape: RecordShape, keys: Sequence[sql.Composable]) -> sql.Composable:
+        alias = self.binder.alias()
+        where: list[sql.Composable] = [
+            sql.SQL("{} = {}").format(comparable(p, column(alias, p.column)), key)
+            for p, key in zip(shape.type.key_properties, keys, strict=True)
+        ]
+        where += self.conditions.visible(shape.type, alias)
+        joins = Joins()
+        record = self._record(shape, lambda c: column(alias, c), joins)
+        return sql.SQL("SELECT {} FROM {} {}{} WHERE {}").format(
+            as_sql(record), table_of(shape.type), alias, joins.text(), both(where)
+        )
 
     def several(self, shape: RecordShape, keys: Sequence[tuple[str, ...]]) -> Statement:
         """The records of several keys: a JSON object by key text."""

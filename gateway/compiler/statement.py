@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from psycopg import sql
 
 from gateway.late import Late
+from stores.canonical.joint_reads import JointStatement
 from stores.contract.model import Property, RecordType
 
 TYPES = frozenset(
@@ -37,10 +38,12 @@ Parameter: TypeAlias = "str | list[str] | Late"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`text` has `$1`, `$2`, … for `parameters`: texts, lists of texts, or what becomes such."""
+    """`text` has `$1`, `$2`, … for `parameters`: texts, lists of texts, or what becomes such. `joint`: the
+    same for many keys at once, where the keys are all that requests differ in."""
 
     text: str
     parameters: tuple[Parameter, ...]
+    joint: JointStatement | None = None
 
     def filled(self, variables: Mapping[str, Any]) -> list[str | list[str]]:
         """The parameters of one request. Raises what its values are refused with."""

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from stores.canonical.driver_errors import translate
+from stores.canonical.joint_reads import JointReads
 from stores.canonical.json_form import session_options
 from stores.canonical.readers import Readers
 from stores.errors import SetupError
@@ -98,6 +99,7 @@ class Pool(AsyncConnectionPool["AsyncConnection"]):
     def __init__(self, conninfo: str, *, max_size: int, **options: Any) -> None:
         super().__init__(conninfo, max_size=max_size, **options)
         self.readers = Readers(self._reader, max_size)
+        self.joint = JointReads(self.readers)
 
     async def _reader(self) -> AsyncConnection:
         return await psycopg.AsyncConnection.connect(str(self.conninfo), autocommit=True)

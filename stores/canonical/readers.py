@@ -1,4 +1,4 @@
-"""Connections for statements that give one value: kept prepared, handed out last in first out, and driven
+"""Connections for statements that give JSON: kept prepared, handed out last in first out, and driven
 through libpq itself, since a pool's and a cursor's own work costs more than such a statement does.
 
 A connection's socket stays watched by the event loop, so that one that the server ended is dropped at
@@ -44,7 +44,21 @@ class Readers:
         is cancelled leaves no statement running."""
         reader = self._idle.pop() if self._idle else await self._take(wait)
         try:
-            return await reader.read(text, parameters, prepare=prepare)
+            result = await reader.read(text, parameters, prepare=prepare)
+            return result.get_value(0, 0) if result.ntuples else None
+        finally:
+            self._give_back(reader)
+
+    async def rows(
+        self, text: str, parameters: Sequence[Parameter], *, wait: float
+    ) -> dict[int, bytes | None]:
+        """The rows of a statement whose first column is a number: its second column by that number. Else
+        as `read`."""
+        reader = self._idle.pop() if self._idle else await self._take(wait)
+        try:
+            result = await reader.read(text, parameters, prepare=True)
+            value = result.get_value
+            return {int(value(row, 0) or 0): value(row, 1) for row in range(result.ntuples)}
         finally:
             self._give_back(reader)
 
@@ -151,9 +165,7 @@ class Reader:
             self._socket = -1
         self._pgconn.finish()
 
-    async def read(
-        self, text: str, parameters: Sequence[Parameter], *, prepare: bool
-    ) -> bytes | None:
+    async def read(self, text: str, parameters: Sequence[Parameter], *, prepare: bool) -> PGresult:
         values = [p.encode() if isinstance(p, str) else array_text(p) for p in parameters]
         name = self._names.get(text)
         try:
@@ -170,7 +182,7 @@ class Reader:
             raise
         if result.status != ExecStatus.TUPLES_OK:
             raise error_from_result(result, encoding="utf-8")
-        return result.get_value(0, 0) if result.ntuples else None
+        return result
 
     async def _prepare(self, text: str) -> bytes:
         if len(self._names) >= KEPT_STATEMENTS:
