@@ -18,7 +18,6 @@ from stores.protocols import Generation, Position, Store
 
 MAX_WAIT = 30.0
 """Seconds; a caller that asks to wait longer waits this long."""
-_POLL = 0.008
 _POSITION_TTL = 0.005
 _GENERATION_TTL = 0.1
 
@@ -128,6 +127,9 @@ class _Cached:
     def __init__(self) -> None:
         self.position: Position | None = None
         self.position_until = 0.0
+        self.heard = 0
+        """What was heard when the position was last asked for."""
+        self.asking: asyncio.Future[Position | None] | None = None
         self.generations: dict[str, tuple[float, Generation | None]] = {}
 
 
@@ -141,14 +143,35 @@ def _cached(store: Store) -> _Cached:
     return found
 
 
-async def position_of(store: Store) -> Position | None:
-    """`store.position()`, at most 5 ms old. Raises StoreError."""
+async def position_of(store: Store, heard: int = 0) -> Position | None:
+    """`store.position()`, at most 5 ms old, and not from before `heard` was. All who ask at once share
+    one question. Raises StoreError."""
     cached = _cached(store)
-    now = time.monotonic()
-    if now >= cached.position_until:
-        cached.position = await store.position()
-        cached.position_until = now + _POSITION_TTL
-    return cached.position
+    if heard <= cached.heard and time.monotonic() < cached.position_until:
+        return cached.position
+    if cached.asking is None or heard > cached.heard:
+        cached.heard = max(heard, cached.heard)
+        cached.asking = asyncio.ensure_future(_ask(store, cached))
+        cached.asking.add_done_callback(_looked_at)
+    return await asyncio.shield(cached.asking)
+
+
+async def _ask(store: Store, cached: _Cached) -> Position | None:
+    began = time.monotonic()
+    me = asyncio.current_task()
+    try:
+        position = cached.position = await store.position()
+        cached.position_until = began + _POSITION_TTL
+        return position
+    finally:
+        if cached.asking is me:
+            cached.asking = None
+
+
+def _looked_at(asked: asyncio.Future[Position | None]) -> None:
+    """Those who asked may have gone: the error is nobody's then."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 async def active_generation(store: Store, type_name: str) -> Generation | None:
@@ -176,17 +199,20 @@ async def usable(services: Services, store: Store, freshness: Freshness) -> Stan
     bad token.
     """
     lsn = required_lsn(freshness, services)
-    deadline = time.monotonic() + freshness.wait_up_to
+    news = services.news
+    deadline = time.monotonic() + freshness.wait_up_to if freshness.wait_up_to else 0.0
     while True:
+        heard = news.heard if deadline else 0
         try:
-            position = await position_of(store)
+            position = await position_of(store, heard)
         except StoreError as error:
             return Standing(False, None, f"not reached: {error.message}")
-        standing = judge(position, services.system, lsn, freshness.max_staleness, time.time())
+        standing = judge(position, services.system, lsn, freshness.max_staleness, news.now())
         left = deadline - time.monotonic()
         if standing.usable or left <= 0 or (position and position.system != services.system):
             return standing
-        await asyncio.sleep(min(_POLL, left))
+        if news.heard == heard:
+            await news.wait(left)
 
 
 async def require(services: Services, store: Store, freshness: Freshness) -> Standing:
@@ -215,10 +241,15 @@ def lsn_text(lsn: int) -> str:
 
 
 def report(
-    store: str, reason: str, position: Position | None = None, generation: int | None = None
+    store: str,
+    reason: str,
+    position: Position | None = None,
+    generation: int | None = None,
+    *,
+    now: float | None = None,
 ) -> dict[str, Any]:
     """The entry of `extensions.recordgate.fields` for one field. Canonical has no position: its
-    answer is as of now."""
+    answer is as of now. `now`: canonical's time, for an answer with a position."""
     return {
         "store": store,
         "reason": reason,
@@ -226,5 +257,5 @@ def report(
         "watermark": None if position is None else lsn_text(position.lsn),
         "stalenessMs": 0
         if position is None
-        else max(0, round((time.time() - position.as_of) * 1000)),
+        else max(0, round(((now or time.time()) - position.as_of) * 1000)),
     }

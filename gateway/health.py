@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import psycopg
@@ -53,7 +52,7 @@ async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, 
             position = await position_of(store)
             state["watermark"] = lsn_text(position.lsn) if position else None
             state["stalenessMs"] = (
-                max(0, round((time.time() - position.as_of) * 1000)) if position else None
+                max(0, round((services.news.now() - position.as_of) * 1000)) if position else None
             )
             if types:
                 state["generations"] = {

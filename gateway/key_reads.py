@@ -102,6 +102,7 @@ async def from_documents(
         reason,
         standing.position,
         generation.number if generation else None,
+        now=services.news.now(),
     )
     explain(context, path, planned, planned.candidates[0].store, sent, "")
     return found, ""

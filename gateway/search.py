@@ -195,7 +195,7 @@ async def run_search(
 
 
 def _report(services: Services, standing: Standing, generation: int | None) -> dict[str, Any]:
-    return report("search", "full text", standing.position, generation)
+    return report("search", "full text", standing.position, generation, now=services.news.now())
 
 
 async def run_suggest(

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from gateway.bulkheads import Bulkhead
 from gateway.guarded_stores import GuardedStore
+from gateway.news import News
 from gateway.plan_cache import Plans
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
@@ -53,6 +54,7 @@ class Services:
     """What the last queries were answered by; of these services alone."""
     documents_guard: GuardedStore = field(init=False, compare=False)
     search_guard: GuardedStore = field(init=False, compare=False)
+    news: News = field(default_factory=News, init=False, compare=False)
     fallbacks: Bulkhead = field(init=False, compare=False)
     """Reads of canonical in the place of a store that fails, is stale, or slow."""
     fallbacks_taken: int = field(default=0, init=False, compare=False)

@@ -43,6 +43,15 @@ ON CONFLICT (sink) DO UPDATE SET system = excluded.system, lsn = excluded.lsn,
 """
 
 
+_TELL = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('recordgate_positions', %s)"
+"""Nobody waits for a disk here: what is told is only that it is worth a look."""
+
+
+async def tell(conn: AsyncConnection, sink: str) -> None:
+    """Wake those who wait for a change to show in the sink (`gateway.news`)."""
+    await conn.execute(_TELL, (sink,))
+
+
 async def read(conn: AsyncConnection) -> dict[str, Watermark]:
     """Sink → watermark."""
     found = {}
