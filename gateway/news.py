@@ -1,0 +1,106 @@
+"""Hears from canonical that a store shows more than before, so that those who wait for it are woken; and
+knows canonical's clock, by which staleness is reckoned.
+
+One connection a process listens on the channel that the worker's sinks notify after a publish. It is a help,
+not a promise: while it is lost, and for what it does not tell, waiters look for themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import psycopg
+
+log = logging.getLogger("gateway")
+
+CHANNEL = "recordgate_positions"
+"""As `sync.watermarks` notifies it; the payload is the sink's name."""
+CLOCK_EVERY = 10.0
+RETRY = 1.0
+UNHEARD = 0.008
+"""Seconds between two looks of a waiter while the connection is lost."""
+SAFETY = 0.1
+"""And while it is there: for positions that move without a change, which nobody tells."""
+
+
+class News:
+    """`heard`: how often something was heard, for those who keep what they read."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self.connected = False
+        self.ahead = 0.0
+        """Seconds by which canonical's clock is ahead of ours, at most."""
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._also: dict[str, Callable[[str], None]] = {}
+
+    def now(self) -> float:
+        """Canonical's time, or a little later: an answer is never said to be fresher than it is."""
+        return time.time() + self.ahead
+
+    async def wait(self, seconds: float) -> None:
+        """Until something is heard, for at most `seconds`, and for no longer than is sensible between two
+        looks."""
+        most = min(seconds, SAFETY if self.connected else UNHEARD)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(turn)
+        try:
+            await asyncio.wait({turn}, timeout=most)
+        finally:
+            self._waiting.discard(turn)
+
+    def also(self, channel: str, hear: Callable[[str], None]) -> None:
+        """Listen on `channel`, too; `hear` gets each payload, and an empty one after each new connection."""
+        self._also[channel] = hear
+
+    def _ring(self) -> None:
+        self.heard += 1
+        waiting, self._waiting = self._waiting, set()
+        for turn in waiting:
+            if not turn.done():
+                turn.set_result(None)
+
+    async def run(self, conninfo: str) -> None:
+        """Listen until cancelled; `conninfo` leads to canonical."""
+        while True:
+            try:
+                await self._listen(conninfo)
+            except psycopg.Error as error:
+                if self.connected:
+                    log.warning("the connection for news of the stores is lost: %s", type(error).__name__)
+            finally:
+                self.connected = False
+            await asyncio.sleep(RETRY)
+
+    async def _listen(self, conninfo: str) -> None:
+        conn = await psycopg.AsyncConnection.connect(
+            conninfo, autocommit=True, application_name="recordgate gateway news"
+        )
+        try:
+            for channel in (CHANNEL, *self._also):
+                await conn.execute(f"LISTEN {channel}".encode())
+            await self._read_clock(conn)
+            self.connected = True
+            self._ring()
+            for hear in self._also.values():
+                hear("")
+            while True:
+                async for notice in conn.notifies(timeout=CLOCK_EVERY):
+                    if notice.channel == CHANNEL:
+                        self._ring()
+                    else:
+                        self._also[notice.channel](notice.payload)
+                await self._read_clock(conn)
+        finally:
+            await conn.close()
+
+    async def _read_clock(self, conn: psycopg.AsyncConnection[tuple[float]]) -> None:
+        before = time.time()
+        cursor = await conn.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        row = await cursor.fetchone()
+        assert row is not None
+        # Our clock stood between before and now when canonical's was read: the larger difference counts.
+        self.ahead = row[0] - before
