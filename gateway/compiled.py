@@ -16,7 +16,14 @@ from graphql import GraphQLError, GraphQLSchema, located_error
 from gateway.canonical import fetch_json
 from gateway.compiler.json_text import exact
 from gateway.documents import MissingValue
-from gateway.execute import Documents, apply_freshness, documents_of, execute, extension
+from gateway.execute import (
+    Documents,
+    admit,
+    apply_freshness,
+    documents_of,
+    execute,
+    extension,
+)
 from gateway.freshness import report
 from gateway.key_reads import explain, read_by_key
 from gateway.late import Late
@@ -85,6 +92,7 @@ def _plan(
             values = coerced
             shape = tuple((n, structure(operation.kinds[n], v)) for n, v in values.items())
         if node.directives or context.freshness.after is not None:
+        admit(context, operation, variables)
             apply_freshness(schema, context, node, dict(variables))
         plans = context.services.plans
         key = (query, operation_name, context.viewer.roles, shape)
@@ -127,7 +135,7 @@ async def _run(plan: QueryPlan, context: RequestContext, variables: Mapping[str,
     if context.explain or context.token is not None or any(f.documents for f in fields):
         body.append(orjson.dumps({"recordgate": extension(context, [f.key for f in fields])}))
     else:
-        body.append(plan.extensions)
+        body += (plan.extensions, b',"cost":%d}}' % context.cost)
     body.append(b"}")
     return Answer(b"".join(body), True, code)
 

@@ -3,8 +3,9 @@ graphql-core run the root fields at once, and shape the errors and the extension
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import CoroutineType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -27,12 +28,14 @@ from gateway.limits import parse_within, validation_rules
 from gateway.plans import Operation
 from gateway.problems import graphql_error
 from gateway.services import Limits, RequestContext
-from stores.errors import RecordgateError
+from stores.errors import ForbiddenError, LimitError, RecordgateError
 
 KEPT_DOCUMENTS = 500
 MAX_KEPT_LENGTH = 20_000
 """Characters of a document that is kept; a longer one is parsed each time."""
 MAX_ERRORS = 20
+_SUGGESTION = re.compile(r" Did you mean .*\?\Z", re.DOTALL)
+"""By which a message would tell names of a schema that is not open."""
 
 
 class Documents:
@@ -62,16 +65,22 @@ class Documents:
         return document, []
 
     def operation(
-        self, schema: GraphQLSchema, text: str, name: str | None, limits: Limits
+        self,
+        schema: GraphQLSchema,
+        text: str,
+        name: str | None,
+        limits: Limits,
+        document: DocumentNode | None = None,
     ) -> Operation | None:
         """The operation that is asked for; None where the document is not valid or has none such.
-        Raises as `get` does."""
+        `document`: the text's, where it is at hand. Raises as `get` does."""
         key = (text, name, limits)
         kept = self._operations.get(key)
         if kept is not None:
             self._operations.move_to_end(key)
             return kept
-        document, _ = self.get(schema, text, limits)
+        if document is None:
+            document, _ = self.get(schema, text, limits)
         node = get_operation_ast(document, name) if document is not None else None
         if document is None or node is None:
             return None
@@ -102,13 +111,15 @@ async def execute(
         kept = documents_of(schema)
         document, errors = kept.get(schema, query, context.services.limits)
         if document is None:
-            return _refused(errors)
-        operation = get_operation_ast(document, operation_name)
+            return _refused(context, errors)
+        limits = context.services.limits
+        operation = kept.operation(schema, query, operation_name, limits, document)
         if operation is not None:
-            context.operation = operation.operation.value
-            apply_freshness(schema, context, operation, dict(variables or {}))
+            context.operation = operation.node.operation.value
+            admit(context, operation, variables or {})
+            apply_freshness(schema, context, operation.node, dict(variables or {}))
     except (RecordgateError, GraphQLError) as error:
-        return _refused([error])
+        return _refused(context, [error])
     result = run(
         schema,
         document,
@@ -124,7 +135,7 @@ async def execute(
     if result.data is not None or any(e.path for e in result.errors or ()):
         answer["data"] = result.data
     if result.errors:
-        answer["errors"] = [graphql_error(e).formatted for e in result.errors]
+        answer["errors"] = _formatted(context, result.errors)
     answer["extensions"] = {"recordgate": extension(context, answer.get("data") or ())}
     return answer
 
@@ -148,13 +159,35 @@ def apply_freshness(
     required_lsn(context.freshness, context.services)
 
 
-def _refused(errors: list[Any]) -> dict[str, Any]:
-    return {"errors": [graphql_error(e).formatted for e in errors]}
+def admit(context: RequestContext, operation: Operation, variables: Mapping[str, Any]) -> None:
+    """Note what the operation may cost, by its raw `variables`. Raises LimitError where that is too much,
+    ForbiddenError where it asks for a schema that the viewer may not see."""
+    if operation.cost.introspects and not context.viewer.may_introspect:
+        raise ForbiddenError("the schema is not open to you")
+    context.cost = operation.cost.estimate(variables)
+    most = context.services.limits.max_cost
+    if context.cost > most:
+        raise LimitError(
+            f"the query may cost {context.cost}, which is more than {most}",
+            hint="ask for smaller pages; setting max_cost",
+        )
+
+
+def _refused(context: RequestContext, errors: Sequence[Any]) -> dict[str, Any]:
+    return {"errors": _formatted(context, errors)}
+
+
+def _formatted(context: RequestContext, errors: Sequence[Any]) -> list[Any]:
+    formatted = [graphql_error(e).formatted for e in errors]
+    if not context.viewer.may_introspect:
+        for error in formatted:
+            error["message"] = _SUGGESTION.sub("", error["message"])
+    return formatted
 
 
 def extension(context: RequestContext, keys: Iterable[str]) -> dict[str, Any]:
     """`extensions.recordgate`, its entries in the order of the response names `keys`."""
-    found: dict[str, Any] = {"fields": _ordered(context.routes, keys)}
+    found: dict[str, Any] = {"fields": _ordered(context.routes, keys), "cost": context.cost}
     if context.token is not None:
         found["token"] = context.token
     if context.explain:

@@ -37,6 +37,7 @@ from graphql.execution.values import get_argument_values, get_variable_values
 from gateway.aggregates import aggregate_shape
 from gateway.compiler import Statement
 from gateway.compiler.aggregates import compile_aggregate
+from gateway.costs import Cost, cost_of
 from gateway.freshness import report
 from gateway.late import Features, Late, Slot, settled
 from gateway.planner import AGGREGATES, CANONICAL, Plan, plan
@@ -66,8 +67,8 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """`extensions`: the end of an answer that is canonical's alone, as it is without @freshness tokens
-    and plans."""
+    """`extensions`: those of an answer that is canonical's alone, up to its cost, as they are without
+    @freshness tokens and plans."""
 
     fields: tuple[Field, ...]
     extensions: bytes
@@ -137,6 +138,7 @@ class Operation:
     fragments: dict[str, FragmentDefinitionNode]
     kinds: dict[str, GraphQLInputType]
 
+    cost: Cost
     parsers: dict[str, tuple[Callable[[Any], Any], bool]] | None
     """How scalars are read, and whether they must be there; None where more than that is to be done."""
 
@@ -172,15 +174,16 @@ class Operation:
             v.variable.name.value: cast(GraphQLInputType, type_from_ast(schema, v.type))
             for v in node.variable_definitions
         }
+        cost = cost_of(schema, node, fragments)
         parsers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         for definition in node.variable_definitions:
             name = definition.variable.name.value
             kind = kinds[name]
             inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
             if definition.default_value is not None or not isinstance(inner, GraphQLScalarType):
-                return cls(schema, document, node, fragments, kinds, None)
+                return cls(schema, document, node, fragments, kinds, cost, None)
             parsers[name] = (inner.parse_value, inner is not kind)
-        return cls(schema, document, node, fragments, kinds, parsers)
+        return cls(schema, document, node, fragments, kinds, cost, parsers)
 
 
 def make_plan(
@@ -207,7 +210,8 @@ def make_plan(
         f.key: report(CANONICAL, f.planned.candidates[-1].reason) for f in fields if f.planned
     }
     size = 500 + sum(len(f.statement.text) + 500 for f in fields if f.statement)
-    return QueryPlan(tuple(fields), orjson.dumps({"recordgate": {"fields": routes}}), size)
+    extensions = b'{"recordgate":{"fields":' + orjson.dumps(routes)
+    return QueryPlan(tuple(fields), extensions, size)
 
 
 def _field(

@@ -33,6 +33,7 @@ class Limits:
     document_timeout: float = 2.0
     search_timeout: float = 10.0
     fallback_reads: int = 5
+    max_cost: int = 250_000
 
 
 @dataclass(slots=True)
@@ -123,5 +124,7 @@ class RequestContext:
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     token: str | None = None
     """The token of the last write of this request."""
+    cost: int = 0
+    """What the operation may cost at the most, as soon as it is known."""
     operation: str = ""
     """"query" or "mutation", as soon as it is known."""

@@ -180,6 +180,10 @@ class Runtime:
                 settings.max_depth,
                 settings.max_aliases,
                 settings.max_tokens,
+                max_cost=settings.max_cost,
+            ),
+            bytewise,
+        )
                 settings.document_timeout,
                 settings.search_timeout,
                 settings.fallback_reads,

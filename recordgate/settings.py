@@ -102,6 +102,11 @@ class Settings(BaseSettings):
         100, ge=1, description="Most fields a GraphQL query may name by alias."
     )
     max_tokens: int = Field(15_000, ge=100, description="Most tokens in a GraphQL document.")
+    max_cost: int = Field(
+        250_000,
+        ge=1,
+        description="Most that a GraphQL query may cost: about the records that its answer may hold.",
+    )
     pool_size: int = Field(
         10,
         ge=1,
