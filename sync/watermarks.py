@@ -10,8 +10,10 @@ be loaded before the sink's position may be believed (first load, gap, lost stor
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from stores.canonical.connect import AsyncConnection
@@ -47,9 +49,26 @@ _TELL = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('record
 """Nobody waits for a disk here: what is told is only that it is worth a look."""
 
 
-async def tell(conn: AsyncConnection, sink: str) -> None:
-    """Wake those who wait for a change to show in the sink (`gateway.news`)."""
-    await conn.execute(_TELL, (sink,))
+class Teller:
+    """Wakes those who wait for a change to show in a sink (`gateway.news`), beside the sink's own work: what
+    it tells while it still tells is told once, afterwards. `lock` keeps the connection's statements whole."""
+
+    def __init__(self, sink: str, conn: AsyncConnection, lock: asyncio.Lock) -> None:
+        self._sink, self._conn, self._lock = sink, conn, lock
+        self._task: asyncio.Task[None] | None = None
+        self._again = False
+
+    def tell(self) -> None:
+        self._again = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        while self._again:
+            self._again = False
+            with suppress(psycopg.Error):  # who lost canonical hears it elsewhere
+                async with self._lock:
+                    await self._conn.execute(_TELL, (self._sink,))
 
 
 async def read(conn: AsyncConnection) -> dict[str, Watermark]:

@@ -30,7 +30,7 @@ from sync.pace import Backoff, Pace
 from sync.projection import Projector
 from sync.session import SinkConnections
 from sync.units import Unit
-from sync.watermarks import Watermark
+from sync.watermarks import Teller, Watermark
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,10 @@ class SinkWriter:
         )
         self._durable = DurableReader(connections.books.conn, name)
         self.building = Building(name, store, contract, watermark, connections.books)
+        self._teller = Teller(name, connections.books.conn, connections.books.lock)
+        self._untold = False
+        """Something was written since it was last told; a position that only moves is not: that is WAL
+        itself, and would never rest."""
         self._backlog = Backlog()
         self._wake = asyncio.Event()
         self._taken: list[Unit] = []
@@ -415,6 +419,10 @@ class SinkWriter:
         if position is not None:
             self.position = position
             self.watermark.published = position.lsn
+        self._untold |= bool(written)
+        if position is not None and self._untold:
+            self._teller.tell()
+            self._untold = not self.at_rest
         if written or position is not None:
             self._succeeded()
 
