@@ -66,7 +66,9 @@ async def _fetch(
     prepare: bool,
     joint: JointStatement | None,
 ) -> bytes | None:
-    wait = min(MAX_WAIT, services.limits.statement_timeout / 2)
+    seconds = services.limits.statement_timeout
+    wait = min(MAX_WAIT, seconds / 2)
     if joint is not None:
-        return await services.pool.joint.read(joint, cast(list[str], parameters), wait=wait)
+        keys = cast(list[str], parameters)
+        return await services.pool.joint.read(joint, keys, wait=wait, seconds=seconds)
     return await services.pool.readers.read(text, parameters, prepare=prepare, wait=wait)

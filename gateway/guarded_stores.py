@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from gateway.breakers import Breaker, State
 from gateway.deadlines import Limit
-from stores.errors import StoreUnavailable
+from stores.errors import StoreLost, StoreUnavailable
 from stores.protocols import Generation, Position
 from stores.query import Children, ChildrenQuery, SearchQuery, SearchResult, Suggestion
+from stores.together import Together
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class GuardedStore:
         """By outcome: ok, failed, given_up, refused."""
         self.usual = min(seconds, FIRST_USUAL)
         """Seconds that 95 of 100 key reads take at most."""
+        self._reads: dict[str, Together[str, bytes]] = {}
         self._took: deque[float] = deque(maxlen=REMEMBERED)
         self._looked = 0
 
@@ -54,9 +56,29 @@ class GuardedStore:
 
     async def get(self, type_name: str, keys: Sequence[str]) -> dict[str, bytes]:
         began = time.monotonic()
-        found: dict[str, bytes] = await self._call(self.store.get(type_name, keys))
+        if len(keys) == 1:
+            value = await self._call(self._reads_of(type_name).read(keys[0]))
+            found = {} if value is None else {keys[0]: value}
+        else:
+            found = await self._call(self.store.get(type_name, keys))
         self._note(time.monotonic() - began)
         return found
+
+    def _reads_of(self, type_name: str) -> Together[str, bytes]:
+        """Reads of single documents of a type, which go together while the store is busy."""
+        reads = self._reads.get(type_name)
+        if reads is None:
+
+            async def one(key: str) -> bytes | None:
+                found: dict[str, bytes] = await self.store.get(type_name, [key])
+                return found.get(key)
+
+            async def many(keys: Sequence[str]) -> dict[int, bytes | None]:
+                found = await self.store.get(type_name, list(dict.fromkeys(keys)))
+                return {place: found.get(key) for place, key in enumerate(keys)}
+
+            reads = self._reads[type_name] = Together(one, many, _common, self.seconds)
+        return reads
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
         return await self._call(self.store.children(query))
@@ -131,3 +153,8 @@ class GuardedStore:
         if self._looked >= _LOOK_EVERY:
             self._looked = 0
             self.usual = sorted(self._took)[len(self._took) * 95 // 100]
+
+
+def _common(error: Exception) -> bool:
+    """An error of the store itself, not one that a key may be the reason of."""
+    return isinstance(error, StoreUnavailable | StoreLost)

@@ -1,25 +1,14 @@
-"""Reads by key of many callers in one statement.
-
-A read that comes while fewer than IN_FLIGHT of its kind are on their way is sent at once, as it is: nothing
-waits for company. Those that come meanwhile go together when one of them is back, so the busier the server,
-the less each read costs. Each begins after its caller asked, and sees all that was committed by then.
-"""
+"""Reads of canonical by key that go together: those of one statement, whose keys alone differ."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg
 
 from stores.canonical.readers import Readers
-
-IN_FLIGHT = 2
-"""One connection reads keys faster than one event loop can ask for them; the other hides its way."""
-MOST = 100
-"""Reads that one statement carries."""
+from stores.together import Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,104 +20,43 @@ class JointStatement:
     many: str
 
 
-@dataclass(slots=True)
-class _Kind:
-    """The reads of one statement."""
-
-    running: int = 0
-    waiting: deque[_Waiting] = field(default_factory=deque)
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    values: Sequence[str]
-    future: asyncio.Future[bytes | None]
-
-
 class JointReads:
     """Over `readers`; bound to its event loop."""
 
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
-        self._kinds: dict[str, _Kind] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._kinds: dict[str, Together[Sequence[str], bytes]] = {}
 
     async def read(
-        self, statement: JointStatement, values: Sequence[str], *, wait: float
+        self, statement: JointStatement, values: Sequence[str], *, wait: float, seconds: float
     ) -> bytes | None:
-        """As `Readers.read`. A caller that is cancelled leaves the reads of others alone."""
+        """As `Readers.read`; a caller that is cancelled leaves those it goes with alone. `seconds`: what
+        several may take together; then TimeoutError."""
         kind = self._kinds.get(statement.one)
         if kind is None:
-            kind = self._kinds[statement.one] = _Kind()
-        if kind.running < IN_FLIGHT:
-            kind.running += 1
-            try:
-                return await self._readers.read(statement.one, values, prepare=True, wait=wait)
-            finally:
-                self._next(statement, kind, wait)
-        future = asyncio.get_running_loop().create_future()
-        kind.waiting.append(_Waiting(values, future))
-        found: bytes | None = await future
-        return found
-
-    def _next(self, statement: JointStatement, kind: _Kind, wait: float) -> None:
-        """One read is back: those that wait go."""
-        kind.running -= 1
-        members: list[_Waiting] = []
-        while kind.waiting and len(members) < MOST:
-            member = kind.waiting.popleft()
-            if not member.future.done():
-                members.append(member)
-        if members:
-            kind.running += 1
-            task = asyncio.ensure_future(self._together(statement, kind, members, wait))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif not kind.running:
-            del self._kinds[statement.one]
-
-    async def _together(
-        self, statement: JointStatement, kind: _Kind, members: list[_Waiting], wait: float
-    ) -> None:
+            kind = self._kinds[statement.one] = self._kind(statement, wait, seconds)
         try:
-            if len(members) == 1:
-                await self._alone(statement, members[0], wait)
-                return
-            columns = [list(column) for column in zip(*(m.values for m in members), strict=True)]
-            found = await self._readers.rows(statement.many, columns, wait=wait)
-            for place, member in enumerate(members, 1):
-                _settle(member, found.get(place))
-        except psycopg.Error as error:
-            if error.sqlstate is None or error.sqlstate.startswith("57"):
-                _fail(members, error)
-            else:  # a value of one of them is refused: the others shall not suffer for it
-                await asyncio.gather(*(self._alone(statement, m, wait) for m in members))
-        except BaseException as error:
-            _fail(members, error)
-            raise
+            return await kind.read(values)
         finally:
-            self._next(statement, kind, wait)
+            if kind.idle:
+                self._kinds.pop(statement.one, None)
 
-    async def _alone(self, statement: JointStatement, member: _Waiting, wait: float) -> None:
-        try:
-            _settle(
-                member,
-                await self._readers.read(statement.one, member.values, prepare=True, wait=wait),
-            )
-        except psycopg.Error as error:
-            _fail([member], error)
+    def _kind(
+        self, statement: JointStatement, wait: float, seconds: float
+    ) -> Together[Sequence[str], bytes]:
+        async def one(values: Sequence[str]) -> bytes | None:
+            return await self._readers.read(statement.one, values, prepare=True, wait=wait)
+
+        async def many(several: Sequence[Sequence[str]]) -> dict[int, bytes | None]:
+            columns = [list(column) for column in zip(*several, strict=True)]
+            rows = await self._readers.rows(statement.many, columns, wait=wait)
+            return {place - 1: value for place, value in rows.items()}
+
+        return Together(one, many, _common, seconds)
 
 
-def _settle(member: _Waiting, value: bytes | None) -> None:
-    if not member.future.done():
-        member.future.set_result(value)
-
-
-def _fail(members: Sequence[_Waiting], error: BaseException) -> None:
-    for member in members:
-        if member.future.done():
-            continue
-        if isinstance(error, asyncio.CancelledError):
-            member.future.cancel()
-        else:
-            member.future.set_exception(error)
+def _common(error: Exception) -> bool:
+    """Not one that Postgres gives for a value: the connection, the server's end, a cancelled statement."""
+    if not isinstance(error, psycopg.Error):
+        return True
+    return error.sqlstate is None or error.sqlstate.startswith("57")

@@ -61,7 +61,9 @@ def run(url: str, work: Callable[[Counting], Awaitable[None]]) -> None:
 def test_each_gets_its_own_and_they_go_in_few_statements(url: str) -> None:
     async def work(reads: Counting) -> None:
         keys = [*range(1, 101), 777, 1, 1]
-        found = await asyncio.gather(*(reads.read(JOINT, [str(k)], wait=5) for k in keys))
+        found = await asyncio.gather(
+            *(reads.read(JOINT, [str(k)], wait=5, seconds=5) for k in keys)
+        )
         assert found == [f"v{k}".encode() if k <= 100 else None for k in keys]
         assert sum(reads.sent) == len(keys)
         assert len(reads.sent) <= 4  # two at once, and then the rest together
@@ -74,19 +76,22 @@ def test_a_refused_value_fails_its_own_caller_only(url: str) -> None:
     async def work(reads: Counting) -> None:
         keys = ["1", "2", "3", "x'; DROP TABLE public.things --", "4", "9" * 40]
         found = await asyncio.gather(
-            *(reads.read(JOINT, [k], wait=5) for k in keys), return_exceptions=True
+            *(reads.read(JOINT, [k], wait=5, seconds=5) for k in keys), return_exceptions=True
         )
         assert [found[i] for i in (0, 1, 2, 4)] == [b"v1", b"v2", b"v3", b"v4"]
         assert isinstance(found[3], psycopg.DataError)
         assert isinstance(found[5], psycopg.DataError)
-        assert await reads.read(JOINT, ["5"], wait=5) == b"v5"
+        assert await reads.read(JOINT, ["5"], wait=5, seconds=5) == b"v5"
 
     run(url, work)
 
 
 def test_a_caller_that_goes_away_leaves_the_others_alone(url: str) -> None:
     async def work(reads: Counting) -> None:
-        tasks = [asyncio.ensure_future(reads.read(JOINT, [str(k)], wait=5)) for k in range(1, 21)]
+        tasks = [
+            asyncio.ensure_future(reads.read(JOINT, [str(k)], wait=5, seconds=5))
+            for k in range(1, 21)
+        ]
         await asyncio.sleep(0)
         for task in tasks[::3]:
             task.cancel()
@@ -96,7 +101,24 @@ def test_a_caller_that_goes_away_leaves_the_others_alone(url: str) -> None:
                 assert value == f"v{k}".encode()
             else:
                 assert isinstance(value, asyncio.CancelledError)
-        assert await reads.read(JOINT, ["5"], wait=5) == b"v5"
+        assert await reads.read(JOINT, ["5"], wait=5, seconds=5) == b"v5"
+
+    run(url, work)
+
+
+def test_what_takes_too_long_together_is_given_up_and_the_next_read_works(url: str) -> None:
+    async def work(reads: Counting) -> None:
+        slow = JointStatement(
+            "SELECT pg_sleep(1)::text || $1",
+            JOINT.many.replace("SELECT v", "SELECT v || pg_sleep(30)::text"),
+        )
+        tasks = [
+            asyncio.ensure_future(reads.read(slow, [str(k)], wait=5, seconds=2))
+            for k in range(1, 6)
+        ]
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(f, TimeoutError) for f in found] == [False, False, True, True, True]
+        assert await reads.read(JOINT, ["5"], wait=5, seconds=5) == b"v5"
 
     run(url, work)
 
@@ -114,13 +136,16 @@ def test_lost_connections_are_told_to_all_and_the_next_read_works(url: str) -> N
             "SELECT pg_sleep(30)::text || $1",
             JOINT.many.replace("SELECT v", "SELECT v || pg_sleep(30)::text"),
         )
-        tasks = [asyncio.ensure_future(reads.read(slow, [str(k)], wait=5)) for k in range(1, 6)]
+        tasks = [
+            asyncio.ensure_future(reads.read(slow, [str(k)], wait=5, seconds=5))
+            for k in range(1, 6)
+        ]
         await asyncio.sleep(0.3)
         await ended()
         await asyncio.sleep(0.3)
         await ended()
         found = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(f, psycopg.OperationalError) for f in found)
-        assert await reads.read(JOINT, ["5"], wait=5) == b"v5"
+        assert await reads.read(JOINT, ["5"], wait=5, seconds=5) == b"v5"
 
     run(url, work)
