@@ -272,6 +272,22 @@ def test_a_busy_consumer_bounds_what_is_read_ahead(stage: Stage) -> None:
     asyncio.run(run())
 
 
+def test_a_first_start_leaves_out_an_import_that_the_connector_is_still_telling(
+    stage: Stage,
+) -> None:
+    async def run() -> None:
+        stage.conn.execute("INSERT INTO shop SELECT generate_series(1, 60000)")
+        source = stage.make()
+        start = await source.open(None)
+        stage.insert(70_000)
+        seen = await read_to(source, wal_end(stage.conn))
+        assert ids(seen) == ["70000"]
+        assert all(t.lsn > start for t in transactions(seen))
+        await source.close()
+
+    asyncio.run(run())
+
+
 def test_what_cannot_be_reached_or_is_not_set_up_is_said(stage: Stage) -> None:
     def problem(url: str) -> RecordgateError:
         async def run() -> RecordgateError:

@@ -166,12 +166,9 @@ def test_what_was_counted_wrongly_is_given_up_once_everything_is_known_to_have_c
     assert assembly.position == 150
 
 
-@given(seed=st.integers(0, 1 << 32), part=st.sampled_from([3, 50]))
-@settings(max_examples=200, deadline=None)
-def test_any_interleaving_tells_everything_and_never_runs_ahead(seed: int, part: int) -> None:
+def logs_of(rng: random.Random) -> tuple[dict[str, list[Read | End]], dict[int, list[str]]]:
     """Transactions over three tables of two partitions each; each partition in the order of the log, now and
-    then a piece of it again, read in any order."""
-    rng = random.Random(seed)
+    then a piece of it again. Partition → its records; END → the keys of its transaction."""
     logs: dict[str, list[Read | End]] = {}
     expected: dict[int, list[str]] = {}
     for number in range(1, 9):
@@ -189,6 +186,14 @@ def test_any_interleaving_tells_everything_and_never_runs_ahead(seed: int, part:
         if rng.random() < 0.4 and len(log) > 1:
             at = rng.randint(1, len(log))
             log[at:at] = log[rng.randint(0, at - 1) : at]
+    return logs, expected
+
+
+@given(seed=st.integers(0, 1 << 32), part=st.sampled_from([3, 50]))
+@settings(max_examples=200, deadline=None)
+def test_any_interleaving_tells_everything_and_never_runs_ahead(seed: int, part: int) -> None:
+    rng = random.Random(seed)
+    logs, expected = logs_of(rng)
     assembly = Assembly(TABLES, 0, part=part)
     at = dict.fromkeys(logs, 0)
     events: list[Event] = []
@@ -213,6 +218,76 @@ def test_any_interleaving_tells_everything_and_never_runs_ahead(seed: int, part:
     assert assembly.position == 800
     positions = [e.lsn for e in events if isinstance(e, Transaction) and e.lsn]
     assert positions == sorted(positions)
+
+
+def test_what_ended_before_the_beginning_is_left_out_with_the_parts_told_before_its_end() -> None:
+    assembly = Assembly(TABLES, 0, part=3)
+    for place in range(1, 9):
+        assembly.change(read(7, place, "a", f"import {place}"), "a", place)
+    assembly.end(end(7, 100, a=8), "t", 1)
+    assembly.end(end(8, 200), "t", 2)  # the marker
+    assert not assembly.end_of(9)
+    assembly.change(read(9, 1, "a", "behind"), "a", 9)
+    assembly.end(end(9, 300, a=1), "t", 3)
+    assert assembly.begin(assembly.end_of(8) or 0)
+    assert keys(assembly.take()) == [["behind"]]
+
+
+def test_changes_that_are_read_after_an_end_before_the_start_are_left_out() -> None:
+    """The topic of transactions is short, and is read far ahead of the others."""
+    assembly = Assembly(TABLES, 150)
+    told = feed(
+        assembly,
+        ("t", 1, end(7, 100, a=2)),
+        ("t", 2, end(8, 200, a=1)),
+        ("a", 1, read(7, 1, "a", "1")),
+        ("a", 2, read(7, 2, "a", "2")),
+        ("a", 3, read(8, 1, "a", "behind")),
+    )
+    assert keys(told) == [["behind"]]
+    again = feed(assembly, ("a", 4, read(7, 1, "a", "1")), ("a", 5, read(8, 1, "a", "behind")))
+    assert keys(again) == [["behind"]], "what comes again behind the start is told again"
+
+
+def test_looking_for_the_beginning_holds_little_and_loses_nothing_behind_it() -> None:
+    assembly = Assembly(TABLES, 0, part=3)
+    for place in range(1, 50_001):
+        assembly.change(read(7, place, "a", str(place)), "a", place)
+        if place % 2000 == 0:
+            assembly.forget()
+    assert sum(len(e.changes) for e in assembly._events) <= 22_000
+    assert not assembly.begin(50), "a part of what ends behind it has been let go"
+    assembly.end(end(7, 100, a=50_000), "t", 1)
+    assert not assembly.begin(50)
+    assert assembly.begin(100)
+    assert not keys(assembly.take())
+
+
+@given(seed=st.integers(0, 1 << 32))
+@settings(max_examples=200, deadline=None)
+def test_wherever_the_events_begin_all_behind_it_is_told(seed: int) -> None:
+    rng = random.Random(seed)
+    logs, expected = logs_of(rng)
+    markers = {record.xid: record.lsn for record in logs["t"] if isinstance(record, End)}
+    assembly = Assembly(TABLES, 0, part=3)
+    at, begun, told = dict.fromkeys(logs, 0), 0, set()
+    while open_ones := [name for name in logs if at[name] < len(logs[name])]:
+        name = rng.choice(open_ones)
+        said = logs[name][at[name]]
+        if isinstance(said, End):
+            assembly.end(said, name, at[name])
+        else:
+            assembly.change(said, name, at[name])
+        at[name] += 1
+        if not begun and rng.random() < 0.5:
+            assembly.forget(rng.randint(0, 5))
+        met = [lsn for xid, lsn in markers.items() if assembly.end_of(xid)]
+        if not begun and met and rng.random() < 0.5 and assembly.begin(place := rng.choice(met)):
+            begun = place
+        if begun:
+            told |= {k for ks in keys(assembly.take()) for k in ks if k}
+    if begun:
+        assert told >= {k for lsn, ks in expected.items() if lsn > begun for k in ks}
 
 
 @pytest.mark.parametrize("count", [60_000])

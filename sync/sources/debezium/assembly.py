@@ -29,13 +29,15 @@ REMEMBERED = 20_000
 @dataclass(slots=True)
 class _Open:
     """A transaction whose END has not been met. `furthest`: partition → the last place counted;
-    `behind`: partition → the offset behind its last record."""
+    `behind`: partition → the offset behind its last record. `split`: parts of it have been handed out."""
 
     changes: list[Change] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     moves: dict[int, str] = field(default_factory=dict)
     count: int = 0
     split: bool = False
+    forgotten: bool = False
+    """Some of its changes have been let go."""
     commit_time: float = 0.0
     furthest: dict[Partition, int] = field(default_factory=dict)
     behind: dict[Partition, int] = field(default_factory=dict)
@@ -61,7 +63,9 @@ class Assembly:
         self._loose_xid: int | None = None
         self._loose_time = 0.0
         self._held = 0
-        self._events: list[Event] = []
+        self._whole_from = 0
+        """Nothing of a transaction that ended behind it has been let go."""
+        self._events: list[Transaction] = []
 
     def change(self, read: Read, partition: Partition, offset: int) -> None:
         """Take a change."""
@@ -91,7 +95,8 @@ class Assembly:
                     found.commit_time = ts_ms / 1000
                 last = 0 if found is None else found.furthest.get(partition, 0)
             if found is None:
-                self._let_loose(change, xid, ts_ms, False)
+                if not 0 < self._finished[xid] <= self._start:
+                    self._let_loose(change, xid, ts_ms, False)
                 continue
             if place <= last:
                 continue  # it came again
@@ -107,10 +112,33 @@ class Assembly:
         if found is not None:
             found.furthest[partition] = last
 
-    def begin(self, lsn: int) -> None:
-        """Leave out what has been assembled of transactions up to `lsn`."""
+    def begin(self, lsn: int) -> bool:
+        """Leave out what has been assembled of transactions up to `lsn`. False, with nothing done, where
+        `forget` has let go what came behind it."""
+        if lsn < self._whole_from or any(found.forgotten for found in self._open.values()):
+            return False
         self._start = self.position = max(self.position, lsn)
-        self._events = [e for e in self._events if not 0 < e.lsn <= lsn]
+        ends = self._ends_of_finished()
+        self._events = [e for e in self._events if not 0 < ends.get(e.xid, e.lsn) <= lsn]
+        return True
+
+    def forget(self, most: int = HELD) -> None:
+        """Before the events begin: let go what waits to be taken, where it is more than `most` changes.
+        Finding the place where they begin may take long, and what ended before it is left out anyway."""
+        if sum(len(e.changes) for e in self._events) <= most:
+            return
+        ends = self._ends_of_finished()
+        parts = {_short(xid): found for xid, found in self._open.items() if found.split}
+        kept = []
+        for event in self._events:
+            end = ends.get(event.xid, event.lsn)
+            if end:
+                self._whole_from = max(self._whole_from, end)
+            elif event.xid in parts:
+                parts[event.xid].forgotten = True
+            else:
+                kept.append(event)  # of a transaction that nobody has told the end of
+        self._events = kept
 
     def end(self, end: End, partition: Partition, offset: int) -> None:
         """Take the END of a transaction."""
@@ -122,7 +150,7 @@ class Assembly:
         self._advance()
         self._flush_loose()
         events, self._events = self._events, []
-        return events
+        return list(events)
 
     def settled(self, read_up_to: Mapping[Partition, int]) -> bool:
         """Nothing is open: everything read so far has been handed out, and may be taken as done."""
@@ -151,7 +179,9 @@ class Assembly:
                 end.xid == xid for end, _, _ in self._ends
             ):
                 self._emit(xid, found, 0)
-                self._forget(xid, 0)
+                if found.forgotten:
+                    self._whole_from = max(self._whole_from, lsn)
+                self._close(xid, 0)
         self.position = max(self.position, lsn)
         self._advance()
 
@@ -176,11 +206,18 @@ class Assembly:
             for p, offset in found.behind.items():
                 self.done[p] = max(self.done.get(p, 0), offset)
         self.done[partition] = max(self.done.get(partition, 0), behind)
-        self._forget(end.xid, end.lsn)
+        self._close(end.xid, end.lsn)
         self.position = max(self.position, end.lsn)
 
-    def _forget(self, xid: int, lsn: int) -> None:
-        self._open.pop(xid, None)
+    def _ends_of_finished(self) -> dict[int | None, int]:
+        """Short transaction id → where the transaction ended, of those whose END has been met: parts that
+        were handed out earlier do not know it."""
+        return {_short(xid): lsn for xid, lsn in self._finished.items() if lsn}
+
+    def _close(self, xid: int, lsn: int) -> None:
+        found = self._open.pop(xid, None)
+        if found is not None and found.forgotten:
+            self._whole_from = max(self._whole_from, lsn)
         finished = self._finished
         finished[xid] = lsn
         if len(finished) > REMEMBERED:

@@ -169,13 +169,16 @@ class TopicReader:
         """See Assembly.end_of."""
         return self._assembly.end_of(xid)
 
-    def begin(self, lsn: int) -> None:
-        """After a first start: the events begin at `lsn`; what was read of before is not delivered."""
+    def begin(self, lsn: int) -> bool:
+        """After a first start: the events begin at `lsn`; what was read of before is not delivered. False
+        where it is not certain any more that all behind `lsn` is: then a later place is needed."""
         with self._lock:
-            self._assembly.begin(lsn)
+            if not self._assembly.begin(lsn):
+                return False
             with self._books:
                 self._to_commit = (lsn, dict(self._first))
             self._streaming = True
+            return True
 
     def taken(self) -> None:
         """The loop has taken a batch."""
@@ -347,6 +350,8 @@ class TopicReader:
             self._pass_barrier()
             if self._streaming:
                 self._hand_over(poison)
+            else:
+                self._assembly.forget()
         self._commit()
 
     def _feed(self, partition: Any, records: list[Any], poison: list[SetAside]) -> None:

@@ -45,7 +45,7 @@ SAMPLE_IDLE = 1.0
 MARKER_PATIENCE = 5.0
 """Seconds after which a marker that has not come back is followed by another."""
 START_PATIENCE = 30.0
-"""Seconds a first start waits until the connector is seen to work."""
+"""Seconds without a record after which a first start gives up waiting for a marker."""
 SLOT_PATIENCE = 15.0
 SILENCE = 30.0
 """Seconds without a record, though a marker was sent, after which something counts as down."""
@@ -135,7 +135,6 @@ class DebeziumSource:
             start = resume
             if start is None:
                 start = await self._first_marker(reader)
-                reader.begin(start)
         except psycopg.Error as error:
             await self.close()
             raise translate(error) from None
@@ -298,9 +297,9 @@ class DebeziumSource:
             return int(row[0])
 
     async def _first_marker(self, reader: TopicReader) -> int:
-        """Where the first marker ends that has come back: from there on everything comes. The connector may
-        have begun later than its slot."""
-        deadline = time.monotonic() + START_PATIENCE
+        """Begin where the first marker ends that has come back: from there on everything comes. The
+        connector may have begun later than its slot, and may have much to tell before it."""
+        began = time.monotonic()
         sent: dict[int, int] = {}
         next_at = 0.0
         while True:
@@ -313,13 +312,13 @@ class DebeziumSource:
                 next_at = time.monotonic() + 0.5
             for xid in sent:
                 end = reader.end_of(xid)
-                if end:
+                if end and reader.begin(end):
                     return end
             slot = await self._ask(_SLOT, self._slot)
             passed = [lsn for lsn in sent.values() if slot and int(slot[1] or 0) > lsn]
-            if passed and not reader.has_transactions:
+            if passed and not reader.has_transactions and reader.begin(min(passed)):
                 return min(passed)
-            if time.monotonic() > deadline:
+            if time.monotonic() > max(began, reader.received_at) + START_PATIENCE:
                 problem = await asyncio.to_thread(self._diagnose)
                 raise problem or StoreUnavailable(
                     f"the connector {self._connector} has not told a change within {START_PATIENCE:.0f} s"
