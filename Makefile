@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 ARGS ?=
 ONLY ?=
 
-.PHONY: demo test check format bench soak servers servers-stop lock clean docs audits
+.PHONY: demo test check format bench soak servers servers-stop lock clean docs audits differential
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -25,6 +25,13 @@ test: $(VENV)/.ready
 audits: $(VENV)/.ready
 	@$(PY) -m pytest -q -s tests/acceptance/test_audits.py $(ARGS)
 
+# What each store answers, held against canonical, for thousands of generated queries; prints its seed.
+QUERIES ?= 3000
+SEED ?= random
+differential: $(VENV)/.ready
+	@RECORDGATE_DIFFERENTIAL_QUERIES=$(QUERIES) RECORDGATE_DIFFERENTIAL_SEED=$(SEED) \
+	    $(PY) -m pytest -q -s --timeout=7200 tests/acceptance/test_differential.py $(ARGS)
+
 check: $(VENV)/.ready
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
@@ -36,6 +43,9 @@ format: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	@$(PY) -m benchmarks $(ONLY)
+
+soak: $(VENV)/.ready
+	@$(PY) -m tests.histories soak $(ARGS)
 
 # Needs uv (a tool of maintainers, not of users); --no-emit-index-url keeps registry addresses out.
 lock:

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from tests.histories import statements
 from tests.histories.faulty import FAULTS
 from tests.histories.stage import SINKS, Behind, Differs, Stage
-from tests.histories import statements
 from tests.histories.steps import (
     REGIMES,
     Step,
@@ -188,6 +188,13 @@ class _History(RuleBasedStateMachine):
     def worker(self, what: str) -> None:
         self.do("worker", what)
 
+    @rule(what=st.sampled_from(("kill", "kill", "stop", "pause")), nap=st.integers(0, 60))
+    def worker_again(self, what: str, nap: int) -> None:
+        """Out and in again, at any moment of what it does."""
+        self.do("sleep", nap)
+        self.do("worker", what)
+        self.do("worker", "start")
+
     @rule(sink=st.sampled_from(SINKS), fault=st.sampled_from((*FAULTS, None, None)))
     def store(self, sink: str, fault: str | None) -> None:
         self.do("store", sink, fault)
@@ -201,9 +208,10 @@ class _History(RuleBasedStateMachine):
         self.do("ask", action, type_name, sink)
 
     @precondition(lambda self: self.player.rare)
-    @rule()
-    def gap(self) -> None:
-        self.do("gap")
+    @rule(often=st.integers(0, 7))
+    def gap(self, often: int) -> None:
+        if not often:
+            self.do("gap")
 
     @rule(often=st.integers(0, 3))
     def settle(self, often: int) -> None:
