@@ -32,6 +32,7 @@ from gateway.security.cross_origin import cors
 from gateway.security.door import Access, Door
 from gateway.services import Services
 from gateway.store_metrics import StoreMetrics
+from gateway.trusted import Documents
 from stores.errors import RecordgateError
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -47,17 +48,19 @@ def make_app(
     metrics: Metrics | None = None,
     *,
     access: Access | None = None,
+    documents: Documents | None = None,
     more_state: MoreState | None = None,
     extra: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application over `services`. Without `access` everybody may do everything. `metrics` may share a registry with the sync worker; `more_state`
+    """The application over `services`. Without `access` everybody may do everything; `documents`:
+    the trusted ones. `metrics` may share a registry with the sync worker; `more_state`
     tells the console what only the sync side knows; `extra` are more routes."""
     metrics = metrics or Metrics()
     access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)
     recent, drain = Recent(), Drain()
     metrics.running.set_function(lambda: drain.running)
-    runner = GraphQLRunner(services, metrics)
+    runner = GraphQLRunner(services, metrics, documents)
     schema_text = print_schema(runner.schema)
     openapi = openapi_document(services.contract)
 

@@ -57,8 +57,16 @@ def media_type(header: str) -> tuple[str, str]:
 
 
 async def read_json_object(request: Request, most: int) -> dict[str, Any]:
-    """The body as a JSON object. Only application/json is taken: a browser sends a form or plain text
-    across sites without asking, JSON it does not. Raises HttpProblem."""
+    """The body as a JSON object. Raises HttpProblem."""
+    value = await read_json(request, most)
+    if not isinstance(value, dict):
+        raise HttpProblem("BAD_USER_INPUT", "the body must be a JSON object")
+    return value
+
+
+async def read_json(request: Request, most: int) -> Any:
+    """The body as JSON. Only application/json is taken: a browser sends a form or plain text across
+    sites without asking, JSON it does not. Raises HttpProblem."""
     kind, charset = media_type(request.headers.get("content-type", ""))
     if kind != "application/json" or charset not in ("utf-8", "utf8"):
         raise HttpProblem(
@@ -68,16 +76,9 @@ async def read_json_object(request: Request, most: int) -> dict[str, Any]:
         )
     raw = await read_body(request, most)
     try:
-        value = orjson.loads(raw)
+        return orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise HttpProblem("BAD_USER_INPUT", "the body is not valid JSON") from None
-    if isinstance(value, list):
-        raise HttpProblem(
-            "BAD_USER_INPUT", "batches are not taken", hint="send one request for each operation"
-        )
-    if not isinstance(value, dict):
-        raise HttpProblem("BAD_USER_INPUT", "the body must be a JSON object")
-    return value
 
 
 def json_parameter(text: str, name: str) -> Any:

@@ -13,12 +13,15 @@ from typing import Any
 
 from starlette.requests import Request
 
-from gateway.bodies import json_parameter, read_json_object
+from gateway.bodies import json_parameter, read_json
 from gateway.limits import check_value
 from gateway.problems import HttpProblem
+from gateway.trusted import Documents
+from stores.errors import LimitError
 
 JSON = "application/json"
 RESPONSE_JSON = "application/graphql-response+json"
+_ASKING = ("query", "documentId", "extensions")
 MAX_KEPT_HEADER = 200
 """Characters of an Accept header whose meaning is kept."""
 
@@ -75,36 +78,61 @@ _weighed = lru_cache(maxsize=256)(weighed)
 
 def wants_page(request: Request) -> bool:
     """A browser that opens the endpoint: it asks for a page, and for no query."""
-    return "query" not in request.query_params and "text/html" in request.headers.get("accept", "")
+    return request.query_params.keys().isdisjoint(_ASKING) and "text/html" in request.headers.get(
+        "accept", ""
+    )
 
 
-def _checked(values: dict[str, Any], *, read_only: bool) -> GraphQLRequest:
-    query = values.get("query")
-    if not isinstance(query, str) or not query.strip():
-        raise HttpProblem("BAD_USER_INPUT", "query must be a string with a GraphQL document")
+def checked(
+    values: dict[str, Any], documents: Documents, *, read_only: bool = False
+) -> GraphQLRequest:
+    """The request that `values` make, its document looked up where they name it by an id. Raises
+    HttpProblem, InputError, ForbiddenError, UnknownDocument."""
     name = values.get("operationName")
     if name is not None and not isinstance(name, str):
         raise HttpProblem("BAD_USER_INPUT", "operationName must be a string")
     for key in ("variables", "extensions"):
         if values.get(key) is not None and not isinstance(values[key], dict):
             raise HttpProblem("BAD_USER_INPUT", f"{key} must be an object")
+    query = documents.text_of(values)
     variables = values.get("variables") or {}
     check_value(variables)
     return GraphQLRequest(query, variables, name or None, values.get("extensions") or {}, read_only)
 
 
-async def read_request(request: Request, most: int) -> GraphQLRequest:
-    """What is asked, by POST or GET. Raises HttpProblem and LimitError."""
+async def read_values(
+    request: Request, most: int, batch: int
+) -> list[dict[str, Any]] | dict[str, Any]:
+    """What a POST or GET holds: one request, or a batch of up to `batch`, 0 for none. Raises HttpProblem
+    and LimitError."""
     if request.method == "POST":
-        return _checked(await read_json_object(request, most), read_only=False)
+        found = await read_json(request, most)
+        if isinstance(found, list) and batch:
+            if not found or len(found) > batch:
+                raise LimitError(
+                    f"a batch must hold 1 to {batch} requests", hint="setting max_batch"
+                )
+            if all(isinstance(entry, dict) for entry in found):
+                return found
+        if isinstance(found, list):
+            raise HttpProblem(
+                "BAD_USER_INPUT",
+                "batches are not taken" if not batch else "a batch must hold JSON objects",
+                hint="send one request for each operation",
+            )
+        if not isinstance(found, dict):
+            raise HttpProblem("BAD_USER_INPUT", "the body must be a JSON object")
+        return found
     given = request.query_params
-    values: dict[str, Any] = {k: given[k] for k in ("query", "operationName") if k in given}
+    values: dict[str, Any] = {
+        k: given[k] for k in ("query", "operationName", "documentId") if k in given
+    }
     if values.get("operationName") == "":
         del values["operationName"]
     for key in ("variables", "extensions"):
         if given.get(key):
             values[key] = json_parameter(given[key], key)
-    return _checked(values, read_only=True)
+    return values
 
 
 def status_of(media_type: str, *, has_data: bool) -> int:

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import orjson
 from graphql import GraphQLError, OperationType, get_operation_ast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.compiled import respond
+from gateway.compiled import Answer, respond
 from gateway.direct import JsonResponse
 from gateway.freshness import from_headers
 from gateway.graphql_http import (
     GraphQLRequest,
     accepted,
-    read_request,
+    checked,
+    read_values,
     status_of,
 )
 from gateway.limits import parse_within
 from gateway.metrics import Metrics
-from gateway.problems import HttpProblem
+from gateway.problems import HttpProblem, graphql_error
 from gateway.schema import build_schema
 from gateway.services import RequestContext, Services
+from gateway.trusted import Documents, UnknownDocument
 from stores.errors import LimitError
 
 
 class GraphQLRunner:
     """Runs GraphQL over `services`; `schema` is made from the contract once."""
 
-    def __init__(self, services: Services, metrics: Metrics) -> None:
+    def __init__(
+        self, services: Services, metrics: Metrics, documents: Documents | None = None
+    ) -> None:
         self.services = services
         self.metrics = metrics
         self.schema = build_schema(services.contract)
+        self.documents = documents or Documents()
+        self.documents.require_valid(self.schema)
 
     async def respond(self, request: Request) -> Response:
         """The answer to a GraphQL request. Raises HttpProblem for what is none."""
@@ -39,26 +48,41 @@ class GraphQLRunner:
                 "NOT_ACCEPTABLE",
                 "answers are application/graphql-response+json or application/json",
             )
-        asked = await read_request(request, self.services.limits.max_body_bytes)
+        limits = self.services.limits
+        values = await read_values(request, limits.max_body_bytes, limits.max_batch)
+        if isinstance(values, dict):
+            answer, token = await self._one(request, values)
+            status = status_of(media_type, has_data=answer.has_data)
+            body = answer.body
+        else:
+            answers = [await self._one(request, entry) for entry in values]
+            status, body = 200, b"[" + b",".join(a.body for a, _ in answers) + b"]"
+            token = next((t for _, t in reversed(answers) if t is not None), None)
+        headers = {} if token is None else {"Recordgate-Token": token}
+        return JsonResponse(body, status, headers, f"{media_type}; charset=utf-8")
+
+    async def _one(self, request: Request, values: dict[str, Any]) -> tuple[Answer, str | None]:
+        """The answer to one request, and the token of its write."""
+        try:
+            asked = checked(values, self.documents, read_only=request.method == "GET")
+        except UnknownDocument as error:
+            # In GraphQL's form: clients of persisted queries read it, and send the text then.
+            body = orjson.dumps({"errors": [graphql_error(error).formatted]})
+            return Answer(body, False, error.detail_code), None
         if asked.read_only:
             self._require_query(asked)
         context = RequestContext(
             self.services,
             request.state.viewer,
             from_headers(request.headers),
-            explain=request.headers.get("recordgate-explain") == "1",
+            explain=request.state.viewer.may_introspect
+            and request.headers.get("recordgate-explain") == "1",
         )
         answer = await respond(
             self.schema, context, asked.query, asked.variables, asked.operation_name
         )
         self._count(request, context, answer.code)
-        headers = {} if context.token is None else {"Recordgate-Token": context.token}
-        return JsonResponse(
-            answer.body,
-            status_of(media_type, has_data=answer.has_data),
-            headers,
-            f"{media_type}; charset=utf-8",
-        )
+        return answer, context.token
 
     def _require_query(self, asked: GraphQLRequest) -> None:
         """Refuse a mutation that came by GET: a link or an image must not be able to write."""

@@ -34,6 +34,7 @@ class Limits:
     search_timeout: float = 10.0
     fallback_reads: int = 5
     max_cost: int = 250_000
+    max_batch: int = 0
 
 
 @dataclass(slots=True)

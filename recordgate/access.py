@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.security.authenticate import EVERYBODY, Anonymous, Authenticator, Rules
 from gateway.security.key_file import KeyFile
+from gateway.trusted import Documents, read_trusted
 from recordgate.settings import Settings
 from stores.contract.model import Contract
 from stores.errors import SetupError
@@ -71,6 +72,15 @@ def _require_known(settings: Settings, contract: Contract) -> None:
                     f"setting {name}: the contract has no role {role!r}",
                     hint="one of " + (", ".join(contract.roles) or "none: add `roles` to it"),
                 )
+
+
+def trusted_documents(settings: Settings) -> Documents:
+    """Raises SetupError."""
+    if settings.trusted_documents is None:
+        if settings.trusted_only:
+            raise SetupError("setting trusted_only: there are no trusted_documents")
+        return Documents()
+    return Documents(read_trusted(settings.trusted_documents), only=settings.trusted_only)
 
 
 def _tokens(settings: Settings) -> TokenVerifier | None:

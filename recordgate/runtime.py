@@ -20,7 +20,7 @@ from gateway.metrics import Metrics
 from gateway.security.callers import Callers
 from gateway.security.door import Access
 from gateway.services import Limits, Services
-from recordgate.access import authenticator
+from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
 from recordgate.http_server import bind, serve
 from recordgate.readiness import make_ready
@@ -77,6 +77,7 @@ class Runtime:
         settings = self.settings
         if self.role is not Role.SYNC:
             self._authenticator = authenticator(settings, self.contract)
+            self._documents = trusted_documents(settings)
         # Bound before anything else starts: a port in use is the commonest mistake.
         self._socket = None
         port = settings.worker_port if self.role is Role.SYNC else settings.port
@@ -92,8 +93,6 @@ class Runtime:
         changes = settings.changes.get_secret_value()
         if self.role is Role.UP and changes.startswith("kafka:"):
             await asyncio.to_thread(self._register_connector, changes)
-        self.documents = cast(DocumentStore, await self._store(settings.documents, "documents"))
-        self.search = cast(SearchStore, await self._store(settings.search, "search"))
         if self.role is not Role.SERVE:
             self._open_worker()
         if self.role is Role.SYNC:
@@ -144,7 +143,7 @@ class Runtime:
             contract=self.contract,
             canonical_url=self.url,
             source=lambda: open_source(changes, self.contract, self.url),
-            sinks={"documents": self.documents, "search": self.search},
+            sinks={name: make_store(settings, name) for name in SINKS},
             batch_size=settings.batch_size,
             backlog_memory_keys=settings.backlog_memory_keys,
             metrics=SyncMetrics(self._registry),
@@ -155,6 +154,8 @@ class Runtime:
         from recordgate.worker_http import worker_app
 
         self.app: ASGIApp = worker_app(self.worker, self._registry)
+        self.documents = cast(DocumentStore, await self._store("documents"))
+        self.search = cast(SearchStore, await self._store("search"))
 
     async def _open_gateway(self, system: str, bytewise: bool) -> None:
         settings = self.settings
@@ -187,15 +188,14 @@ class Runtime:
                 settings.document_timeout,
                 settings.search_timeout,
                 settings.fallback_reads,
-        callers = Callers(
-            settings.rate_limit, settings.rate_burst, settings.concurrent_requests
-        )
-        access = Access(self._authenticator, callers, settings.cors_origins)
+                max_cost=settings.max_cost,
+                max_batch=settings.max_batch,
             ),
             bytewise,
         )
         slot = slot_name(self.contract, database_of(self.url))
         self.app = make_app(
+            documents=self._documents,
             self.services,
             Metrics(self._registry),
             access=access,

@@ -145,6 +145,14 @@ class Settings(BaseSettings):
     jwt_leeway: float = Field(
         10.0, ge=0, le=120, description="Seconds that clocks may differ for `exp` and `nbf`."
     )
+    trusted_documents: Path | None = Field(
+        None,
+        description="Documents that a request may name by `documentId` or hash: a folder of `.graphql` files, or a JSON manifest.",
+    )
+    trusted_only: bool = Field(False, description="Answer no other than trusted documents.")
+    max_batch: int = Field(
+        0, ge=0, le=100, description="GraphQL requests that one POST may hold; 0: no batches."
+    )
     cors_origins: Names = Field(
         (), description="Other sites whose pages may ask, as `https://app.example`; `*`: all."
     )
@@ -213,6 +221,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             raise SetupError(f"{path} is not valid TOML: {error}") from error
         for name in (
             "contract", "data_dir", "postgres_password_file", "token_secret_file", "api_keys_file",
+            "trusted_documents",
         ):  # fmt: skip
             if isinstance(values.get(name), str):
                 values[name] = path.parent / Path(values[name]).expanduser()

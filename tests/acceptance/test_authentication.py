@@ -1,0 +1,638 @@
+"""Who asks is known at every door or is nobody; what is safe needs no setting; what a role may do, it may do by
+each way alike; and one caller's share is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.routing import Route
+
+from gateway.app import make_app
+from gateway.security.api_keys import make_key
+from gateway.security.authenticate import Anonymous, Authenticator, Rules
+from gateway.security.callers import Callers
+from gateway.security.door import OPEN, Access
+from gateway.security.key_file import KeyFile, changing_keys
+from gateway.security.key_sets import KeySource, reader
+from gateway.security.tokens import TokenRules, TokenVerifier
+from gateway.services import Limits
+from gateway.trusted import Documents
+from recordgate.access import authenticator, trusted_documents
+from recordgate.settings import Settings
+from stores.contract.load import load_contract
+from stores.contract.model import Contract
+from stores.errors import SetupError
+from tests.acceptance.gateway_rig import GEONAMES, ROWS, Rig, gateway
+
+RESTRICTED = Path(__file__).parent / "restricted.odcs.yaml"
+PEOPLE = """
+INSERT INTO departments (code, open, name) VALUES ('pub', true, 'Library'), ('sec', false, 'Blacksite');
+INSERT INTO people (id, name, salary, email, department_code) VALUES
+  (1, 'Ada Quill', 91000, 'ada.quill@example.org', 'pub');
+"""
+
+
+def run(
+    database: str,
+    folder: Path,
+    work: Callable[[Rig], Any],
+    access: Callable[[Contract], Access],
+    **more: Any,
+) -> None:
+    async def main() -> None:
+        more.setdefault("contract", RESTRICTED)
+        more.setdefault("rows", PEOPLE)
+        async with gateway(database, folder, access=access, **more) as rig:
+            await work(rig)
+
+    asyncio.run(main())
+
+
+def keys_for(folder: Path, *roles: tuple[str, ...]) -> tuple[Path, list[str]]:
+    """A key file with a key for each set of roles."""
+    path, texts = folder / "keys.json", []
+    with changing_keys(path) as keys:
+        for several in roles:
+            text, key = make_key("test", several, time.time(), None)
+            keys[key.id] = key
+            texts.append(text)
+    return path, texts
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+def with_keys(path: Path, **rules: Any) -> Callable[[Contract], Access]:
+    given = Rules(**({"anonymous": Anonymous.NO} | rules))
+    return lambda contract: Access(Authenticator(contract, given, keys=KeyFile(path)))
+
+
+def test_no_door_but_health_opens_without_a_credential(
+    database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, (key,) = keys_for(tmp_path, ("hr",))
+    caplog.set_level(logging.DEBUG)
+
+    async def go(rig: Rig) -> None:
+        app = rig.client._transport.app  # type: ignore[attr-defined]
+        doors = {r.path.replace("{type}", "person") for r in app.routes if isinstance(r, Route)}
+        assert len(doors) > 8
+        for door in sorted(doors | {"/nothing/here"}):
+            for method in ("GET", "POST"):
+                answer = await rig.client.request(method, door, json={"query": "{ __typename }"})
+                if door in OPEN:
+                    continue
+                assert answer.status_code == 401, (method, door, answer.text)
+                assert answer.json()["code"] == "UNAUTHENTICATED"
+                assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+        for wrong in (key[:-1], "rgk_x", "a.b.c", ""):
+            answer = await rig.client.get("/search/person?q=", headers=bearer(wrong))
+            assert answer.status_code == 401
+            assert key[-20:] not in answer.text
+        page = await rig.client.get("/console", headers={"Accept": "text/html"})
+        assert page.headers["WWW-Authenticate"].startswith("Basic ")
+        for headers in (bearer(key), {"X-API-Key": key}):
+            assert (await rig.client.get("/search/person?q=", headers=headers)).status_code == 200
+        assert (await rig.client.get("/console", auth=("any", key))).status_code == 200
+        assert (await rig.client.get("/metrics", headers=bearer(key))).status_code == 200
+        assert key.rpartition("_")[2] not in caplog.text
+
+    run(database, tmp_path, go, with_keys(path))
+
+
+def test_a_key_sees_what_its_roles_see_and_the_contract_knows_the_roles(
+    database: str, tmp_path: Path
+) -> None:
+    path, (hr, staff, none, stranger) = keys_for(
+        tmp_path, ("hr",), ("staff",), (), ("admin", "offline_access")
+    )
+
+    async def go(rig: Rig) -> None:
+        async def person(key: str) -> Any:
+            query = '{ person(id: "1") { salary email } departments { totalCount } }'
+            return (await rig.graphql(query, headers=bearer(key)))["data"]
+
+        everything = {"salary": 91000, "email": "ada.quill@example.org"}
+        assert await person(hr) == {"person": everything, "departments": {"totalCount": 2}}
+        masked = {"salary": None, "email": "a***"}
+        assert await person(staff) == {"person": masked, "departments": {"totalCount": 1}}
+        nothing = {"person": {"salary": None, "email": None}, "departments": {"totalCount": 0}}
+        assert await person(none) == nothing
+        assert await person(stranger) == nothing, "an unknown role sees no more than none"
+
+    run(database, tmp_path, go, with_keys(path))
+
+
+class Provider(BaseHTTPRequestHandler):
+    """An identity provider's JWK set, as `jwks` has it now."""
+
+    jwks: bytes = b""
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/jwks")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.jwks)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_tokens_are_verified_by_the_keys_of_a_url_also_after_they_are_rotated(
+    database: str, tmp_path: Path
+) -> None:
+    first, second = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+
+    def published(private: Any, kid: str) -> bytes:
+        key = jwt.get_algorithm_by_name("ES256").to_jwk(private.public_key(), as_dict=True)
+        return json.dumps({"keys": [{**key, "kid": kid}]}).encode()
+
+    def token(private: Any, kid: str, *roles: str) -> str:
+        claims = {
+            "iss": "https://idp.example", "aud": "recordgate", "sub": "ada", "roles": roles,
+            "exp": int(time.time()) + 60,
+        }  # fmt: skip
+        return jwt.encode(claims, private, "ES256", headers={"kid": kid})
+
+    server = HTTPServer(("127.0.0.1", 0), Provider)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+
+    def access(contract: Contract) -> Access:
+        rules = TokenRules("https://idp.example", "recordgate", ("ES256",))
+        tokens = TokenVerifier(rules, KeySource(reader(f"{url}/jwks"), ("ES256",), again=0.05))
+        return Access(Authenticator(contract, Rules(Anonymous.NO), tokens=tokens))
+
+    async def go(rig: Rig) -> None:
+        async def salary(text: str) -> Any:
+            answer = await rig.client.post(
+                "/graphql",
+                json={"query": '{ person(id: "1") { salary } }'},
+                headers=bearer(text),
+            )
+            return (
+                answer.json()["data"]["person"]["salary"]
+                if answer.is_success
+                else answer.status_code
+            )
+
+        Provider.jwks = published(first, "one")
+        old = token(first, "one", "hr")
+        assert await salary(old) == 91000
+        assert await salary(token(first, "one", "staff")) is None
+        assert await salary(token(second, "two", "hr")) == 401
+        Provider.jwks = published(second, "two")
+        await asyncio.sleep(0.1)
+        assert await salary(token(second, "two", "hr")) == 91000
+        assert await salary(old) == 401, "its key is published no more"
+
+    try:
+        run(database, tmp_path, go, access)
+        with pytest.raises(SetupError):
+            reader(f"{url}/moved")()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+# What is safe without a setting ----------------------------------------------------------------
+
+
+def settings(folder: Path, **values: Any) -> Settings:
+    return Settings(data_dir=folder, **values)
+
+
+def test_without_authentication_a_gateway_answers_on_this_machine_only(tmp_path: Path) -> None:
+    contract = load_contract(GEONAMES)
+    for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
+        assert authenticator(settings(tmp_path, host=host), contract).rules.anonymous == "write"
+    for host in ("0.0.0.0", "::", "10.1.2.3", "example.org"):
+        with pytest.raises(SetupError, match="nothing says who may ask"):
+            authenticator(settings(tmp_path, host=host), contract)
+        for allowed in ("read", "write"):
+            given = settings(tmp_path, host=host, anonymous=allowed)
+            assert authenticator(given, contract).rules.anonymous == allowed
+    keys_for(tmp_path, ())
+    (tmp_path / "keys.json").rename(tmp_path / "api_keys.json")
+    for host in ("127.0.0.1", "0.0.0.0"):
+        found = authenticator(settings(tmp_path, host=host), contract)
+        assert found.rules.anonymous == "no"
+        assert found.keys
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"jwks": "/nowhere"}, {"jwt_issuer": "x"}, {"jwks": "http://idp.example/jwks"},
+        {"jwks": "/nowhere", "jwt_issuer": "x", "jwt_audience": "y"},
+        {"jwks": "http://idp.example/k", "jwt_issuer": "x", "jwt_audience": "y"},
+        {"jwks": "https://idp.example/k", "jwt_issuer": "x", "jwt_audience": "y", "jwt_algorithms": "HS256"},
+        {"jwks": "https://idp.example/k", "jwt_issuer": "x", "jwt_audience": "y", "jwt_algorithms": "none"},
+        {"anonymous_roles": "nobody"}, {"operator_roles": "nobody"}, {"introspection_roles": "nobody"},
+        {"anonymous_roles": "*"}, {"trusted_only": True}, {"trusted_documents": "/nowhere"},
+    ],
+)  # fmt: skip
+def test_settings_that_would_not_hold_are_refused_at_the_start(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    def start() -> None:
+        given = settings(tmp_path, **values)
+        authenticator(given, load_contract(GEONAMES))
+        trusted_documents(given)
+
+    with pytest.raises(SetupError):
+        start()
+
+
+def test_a_page_of_another_name_cannot_ask_a_gateway_without_authentication(
+    database: str, tmp_path: Path
+) -> None:
+    def access(contract: Contract) -> Access:
+        return Access(authenticator(settings(tmp_path), contract))
+
+    async def go(rig: Rig) -> None:
+        for host in ("localhost", "localhost:8080", "127.0.0.1:1", "[::1]:80", "[::1]"):
+            answer = await rig.client.get("/graphql?query={__typename}", headers={"Host": host})
+            assert answer.status_code == 200, host
+        for host in (
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "127.0.0.1.evil",
+            "",
+        ):
+            answer = await rig.client.get("/graphql?query={__typename}", headers={"Host": host})
+            assert answer.status_code == 403, host
+
+    run(database, tmp_path, go, access, contract=GEONAMES, rows="")
+
+
+# What roles may do -----------------------------------------------------------------------------
+
+EDITED = """
+    customProperties:
+      - {property: expose, vendor: recordgate, value: {roles: {write: [hr], search: [hr], list: [hr, staff], get: [hr, staff], aggregate: [], export: [hr]}}}
+"""
+
+
+def edited_contract(folder: Path) -> Path:
+    """Departments that only hr writes, searches and exports, nobody aggregates; hr also writes."""
+    text = RESTRICTED.read_text("utf-8").replace(
+        "{role: hr, access: read}", "{role: hr, access: write}"
+    )
+    head, mark, tail = text.partition("    customProperties:\n")
+    roles = EDITED.strip("\n").partition("\n")[2]
+    path = folder / "edited.odcs.yaml"
+    path.write_text(f"{head}{mark}{roles}\n{tail}")
+    return path
+
+
+def test_an_operation_of_some_roles_is_shut_to_others_by_every_way(
+    database: str, tmp_path: Path
+) -> None:
+    path, (hr, staff, none) = keys_for(tmp_path, ("hr",), ("staff",), ())
+
+    async def go(rig: Rig) -> None:
+        async def code(key: str, query: str) -> str:
+            answer = await rig.graphql(query, headers=bearer(key))
+            return answer["errors"][0]["extensions"]["code"] if "errors" in answer else "OK"
+
+        async def status(key: str, path: str) -> int:
+            return (await rig.client.get(path, headers=bearer(key))).status_code
+
+        expected = {hr: "OK", staff: "OK", none: "FORBIDDEN"}
+        for key, answer in expected.items():
+            for query in (
+                '{ department(id: "pub") { name } }',
+                '{ node(id: "Department:pub") { nodeId } }',
+                "{ departments { totalCount } }",
+                '{ person(id: "1") { department { name } } }',
+                "{ people { nodes { department { code } } } }",
+                '{ people(filter: {department: {code: {eq: "pub"}}}) { totalCount } }',
+                "{ people(orderBy: [{department: {name: ASC}}]) { totalCount } }",
+            ):
+                assert await code(key, query) == answer, query
+        for key in expected:
+            only_hr = "OK" if key == hr else "FORBIDDEN"
+            assert await code(key, '{ searchDepartments(query: "") { totalCount } }') == only_hr
+            assert await code(key, "{ departmentsAggregate { count } }") == "FORBIDDEN"
+            assert await status(key, "/search/department?q=") == (200 if key == hr else 403)
+            assert await status(key, "/suggest/department?q=l") == (200 if key == hr else 403)
+            assert await status(key, "/export/department") == (200 if key == hr else 403)
+            for text in (
+                'createDepartment(input: {code: "n", open: true, name: "N"}) { token }',
+                'createDepartments(input: [{code: "m", open: true, name: "M"}]) { token }',
+                'upsertDepartments(input: [{code: "n", open: true, name: "N"}]) { token }',
+                'updateDepartment(id: "n", input: {name: "O"}) { token }',
+                'deleteDepartment(id: "n") { deleted }',
+                'deleteDepartments(filter: {code: {eq: "m"}}, max: 1) { count }',
+            ):
+                assert await code(key, f"mutation {{ {text} }}") == only_hr, text
+            # hr alone has a role that writes at all.
+            assert (
+                await code(key, 'mutation { updatePerson(id: "1", input: {name: "A"}) { token } }')
+                == only_hr
+            )
+        shown = (await rig.client.get("/search/person?q=", headers=bearer(none))).json()
+        assert "department" not in shown["hits"][0]["record"]
+
+    run(database, tmp_path, go, with_keys(path), contract=edited_contract(tmp_path))
+
+
+def test_anonymous_callers_have_the_roles_of_the_setting_and_read_or_write_by_it(
+    database: str, tmp_path: Path
+) -> None:
+    def access(contract: Contract) -> Access:
+        given = settings(tmp_path, host="0.0.0.0", anonymous="read", anonymous_roles="hr")
+        return Access(authenticator(given, contract))
+
+    async def go(rig: Rig) -> None:
+        answer = await rig.graphql('{ person(id: "1") { salary } }')
+        assert answer["data"]["person"]["salary"] == 91000
+        answer = await rig.graphql('mutation { deletePerson(id: "1") { deleted } }')
+        assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+    run(database, tmp_path, go, access)
+
+
+def test_the_schema_and_the_console_are_open_to_the_roles_that_the_settings_name(
+    database: str, tmp_path: Path
+) -> None:
+    path, (hr, staff) = keys_for(tmp_path, ("hr",), ("staff",))
+    access = with_keys(path, introspection=frozenset({"hr"}), operators=frozenset({"hr"}))
+
+    async def go(rig: Rig) -> None:
+        for door in (
+            "/schema.graphql",
+            "/openapi.json",
+            "/graphiql/samples",
+            "/metrics",
+            "/console/state",
+        ):
+            assert (await rig.client.get(door, headers=bearer(hr))).status_code == 200, door
+            assert (await rig.client.get(door, headers=bearer(staff))).status_code == 403, door
+        for query in (
+            "{ __schema { types { name } } }", '{ __type(name: "Person") { name } }',
+            '{ x: __type(name: "Person") { ...F } } fragment F on __Type { name }',
+            "{ ... on Query { __schema { queryType { name } } } }",
+            "query A { __typename } query B { __schema { queryType { name } } }",
+        ):  # fmt: skip
+            body = {"query": query, "operationName": "B" if "query B" in query else None}
+            open_, shut = [
+                (await rig.client.post("/graphql", json=body, headers=bearer(k))).json()
+                for k in (hr, staff)
+            ]
+            assert "errors" not in open_, open_
+            assert shut["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+            assert "data" not in shut
+        assert (await rig.graphql("{ __typename }", headers=bearer(staff)))["data"]
+        wrong = "{ people { nodes { salery } } }"
+        told = await rig.graphql(wrong, headers=bearer(hr))
+        assert "Did you mean 'salary'" in told["errors"][0]["message"]
+        for query in (wrong, "query ($f: PersonFilter) { people(filter: $f) { totalCount } }"):
+            untold = await rig.graphql(query, {"f": {"salery": {"eq": 1}}}, headers=bearer(staff))
+            assert "salary" not in json.dumps(untold)
+        explain = {"Recordgate-Explain": "1"}
+        answers = [
+            await rig.graphql("{ people { totalCount } }", headers=bearer(k) | explain)
+            for k in (hr, staff)
+        ]
+        assert ["plan" in a["extensions"]["recordgate"] for a in answers] == [True, False]
+
+    run(database, tmp_path, go, access)
+
+
+# How much --------------------------------------------------------------------------------------
+
+
+def test_a_caller_beyond_its_rate_is_told_when_to_come_again_and_others_are_not_touched(
+    database: str, tmp_path: Path
+) -> None:
+    path, (one, two) = keys_for(tmp_path, ("hr",), ("hr",))
+
+    def access(contract: Contract) -> Access:
+        known = Authenticator(contract, Rules(Anonymous.NO), keys=KeyFile(path))
+        return Access(known, Callers(rate=0.001, burst=5, most=100))
+
+    async def go(rig: Rig) -> None:
+        for _ in range(5):
+            assert (
+                await rig.client.get("/suggest/person?q=a", headers=bearer(one))
+            ).status_code == 200
+        for door in (
+            "/suggest/person?q=a",
+            "/graphql?query={__typename}",
+            "/export/person",
+            "/metrics",
+        ):
+            answer = await rig.client.get(door, headers=bearer(one))
+            assert answer.status_code == 429
+            assert answer.json()["code"] == "RATE_LIMITED"
+            assert int(answer.headers["Retry-After"]) > 1
+        assert (await rig.client.get("/health/ready")).status_code == 200
+        assert (await rig.client.get("/metrics", headers=bearer(two))).status_code == 200
+        text = (await rig.client.get("/metrics", headers=bearer(two))).text
+        assert (
+            'recordgate_requests_total{code="RATE_LIMITED",operation="http",store="none"} 4.0'
+            in text
+        )
+
+    run(database, tmp_path, go, access)
+
+
+def test_a_query_tells_what_it_may_cost_and_one_that_costs_too_much_is_refused(
+    database: str, tmp_path: Path
+) -> None:
+    access = lambda contract: Access(Authenticator(contract))  # noqa: E731
+
+    async def go(rig: Rig) -> None:
+        async def cost(query: str, variables: Any = None) -> Any:
+            answer = await rig.graphql(query, variables)
+            if "errors" in answer:
+                return answer["errors"][0]["extensions"]["code"]
+            return answer["extensions"]["recordgate"]["cost"]
+
+        assert await cost("{ __typename }") == 0
+        assert await cost('{ city(id: "1") { name country { name } } }') == 2
+        assert await cost("{ cities(first: 10) { nodes { name } } }") == 11
+        assert await cost("{ cities { nodes { name country { name } } } }") == 1 + 20 * 2
+        page = "query ($n: Int, $m: Int = 7) { countries(first: $n) { edges { node { cities(last: $m) { nodes { name } } } } } }"
+        assert await cost(page, {"n": 3}) == 1 + 3 * (1 + 1 + (1 + 7))
+        assert await cost(page, {"n": 3, "m": 1}) == 1 + 3 * (1 + 1 + (1 + 1))
+        assert await cost('{ searchCities(query: "x", first: 4) { nodes { name } } }') == 1 + 10 + 4
+        assert await cost("{ citiesAggregate { count } }") == 51
+        twice = '{ a: city(id: "1") { ...C } b: city(id: "2") { ...C } } fragment C on City { country { name } }'
+        assert await cost(twice) == 4
+        assert await cost("{ cities(first: 50) { nodes { name } } }") == 51
+        assert (
+            await cost("{ cities(first: 60) { nodes { name country { name } } } }")
+            == "LIMIT_EXCEEDED"
+        )
+        assert await cost(page, {"n": 60}) == "LIMIT_EXCEEDED"
+        rows = ", ".join(f'{{iso: "{chr(65 + i)}Z", name: "x"}}' for i in range(11))
+        assert (
+            await cost(f"mutation {{ upsertCountries(input: [{rows}]) {{ token }} }}")
+            == "LIMIT_EXCEEDED"
+        )
+        assert (await rig.graphql("{ countries { totalCount } }"))["data"]["countries"][
+            "totalCount"
+        ] == 2
+
+    run(
+        database,
+        tmp_path,
+        go,
+        access,
+        contract=GEONAMES,
+        rows=ROWS,
+        limits=Limits(max_cost=100),
+    )
+
+
+# Documents, batches, other origins -------------------------------------------------------------
+
+
+def test_trusted_documents_are_named_by_id_or_hash_and_can_be_all_that_is_answered(
+    database: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "documents"
+    (folder / "deep").mkdir(parents=True)
+    text = "query One($id: ID!) { person(id: $id) { name } }\n"
+    (folder / "one.graphql").write_text(text)
+    (folder / "deep" / "two.gql").write_text("{ departments { totalCount } }")
+    hash_ = hashlib.sha256(text.encode()).hexdigest()
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(
+        json.dumps({"format": "apollo-persisted-query-manifest", "version": 1,
+                    "operations": [{"id": "m1", "name": "One", "type": "query", "body": text}]})
+    )  # fmt: skip
+    persisted = {"persistedQuery": {"version": 1, "sha256Hash": hash_}}
+    access = lambda contract: Access(Authenticator(contract))  # noqa: E731
+
+    async def go(rig: Rig) -> None:
+        async def ask(documents: Documents, method: str = "POST", **body: Any) -> Any:
+            rig.client._transport.app = make_app(rig.services, documents=documents)  # type: ignore[attr-defined]
+            if method == "GET":
+                given = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
+                answer = await rig.client.get("/graphql", params=given)
+            else:
+                answer = await rig.client.post("/graphql", json=body)
+            found = answer.json()
+            if "errors" in found:
+                return found["errors"][0]["extensions"]["code"]
+            return found.get("code") or next(iter(found["data"].values()))
+
+        ada = {"name": "Ada Quill"}
+        variables = {"id": "1"}
+        for only in (True, False):
+            documents = Documents(
+                trusted_documents(settings(tmp_path, trusted_documents=folder))._trusted, only=only
+            )
+            for method in ("GET", "POST"):
+                for identity in ("one", f"sha256:{hash_}", hash_):
+                    assert (
+                        await ask(documents, method, documentId=identity, variables=variables)
+                        == ada
+                    )
+                assert (
+                    await ask(documents, method, extensions=persisted, variables=variables) == ada
+                )
+                assert await ask(documents, method, query=text, variables=variables) == ada
+            assert await ask(documents, documentId="deep/two") == {"totalCount": 0}
+            assert await ask(documents, documentId="unknown") == "PERSISTED_QUERY_NOT_FOUND"
+            expected = "FORBIDDEN" if only else {"totalCount": 1}
+            assert await ask(documents, query="{ people { totalCount } }") == expected
+            wrong = {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}
+            assert (
+                await ask(documents, query=text, extensions=wrong, variables=variables)
+                == "BAD_USER_INPUT"
+            )
+            assert await ask(documents, query=text, documentId="one") == "BAD_USER_INPUT"
+        learning = Documents()
+        assert (
+            await ask(learning, extensions=persisted, variables=variables)
+            == "PERSISTED_QUERY_NOT_FOUND"
+        )
+        assert await ask(learning, query=text, extensions=persisted, variables=variables) == ada
+        assert await ask(learning, extensions=persisted, variables=variables) == ada
+        by_manifest = trusted_documents(settings(tmp_path, trusted_documents=manifest))
+        assert await ask(by_manifest, documentId="m1", variables=variables) == ada
+        (folder / "wrong.graphql").write_text("{ people { nothing } }")
+        with pytest.raises(SetupError, match="wrong"):
+            make_app(
+                rig.services,
+                documents=trusted_documents(settings(tmp_path, trusted_documents=folder)),
+            )
+
+    run(database, tmp_path, go, access)
+
+
+def test_a_batch_is_answered_only_where_the_setting_says_so(database: str, tmp_path: Path) -> None:
+    access = lambda contract: Access(Authenticator(contract))  # noqa: E731
+    two = [{"query": "{ people { totalCount } }"}, {"query": "{ nothing }"}]
+
+    async def go(rig: Rig) -> None:
+        answer = await rig.client.post("/graphql", json=two)
+        assert [a.get("data") for a in answer.json()] == [{"people": {"totalCount": 1}}, None]
+        for batch in (two * 2, [], [1]):
+            assert (await rig.client.post("/graphql", json=batch)).status_code == 400
+
+    run(database, tmp_path, go, access, limits=Limits(max_batch=3))
+
+
+def test_pages_of_other_sites_may_ask_only_where_the_setting_names_them(
+    database: str, tmp_path: Path
+) -> None:
+    path, (key,) = keys_for(tmp_path, ("hr",))
+
+    def access(contract: Contract) -> Access:
+        known = Authenticator(contract, Rules(Anonymous.NO), keys=KeyFile(path))
+        return Access(known, origins=("https://app.example",))
+
+    async def go(rig: Rig) -> None:
+        async def preflight(origin: str) -> Any:
+            return await rig.client.options(
+                "/graphql",
+                headers={
+                    "Origin": origin,
+                    "Access-Control-Request-Method": "POST",
+                    "Access-Control-Request-Headers": "authorization,content-type",
+                },
+            )
+
+        allowed = await preflight("https://app.example")
+        assert allowed.status_code == 200
+        assert allowed.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert "Access-Control-Allow-Credentials" not in allowed.headers
+        refused = await preflight("https://evil.example")
+        assert refused.status_code == 400
+        assert "Access-Control-Allow-Origin" not in refused.headers
+        body = {"query": "{ __typename }"}
+        for headers in ({}, bearer(key)):
+            answer = await rig.client.post(
+                "/graphql", json=body, headers={"Origin": "https://app.example", **headers}
+            )
+            assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example"
+
+    run(database, tmp_path, go, access)
