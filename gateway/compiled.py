@@ -14,6 +14,7 @@ import orjson
 from graphql import GraphQLError, GraphQLSchema, located_error
 
 from gateway.canonical import fetch_json
+from gateway.compiler import Statement
 from gateway.compiler.json_text import exact
 from gateway.documents import MissingValue
 from gateway.execute import (
@@ -91,8 +92,8 @@ def _plan(
                 return None
             values = coerced
             shape = tuple((n, structure(operation.kinds[n], v)) for n, v in values.items())
-        if node.directives or context.freshness.after is not None:
         admit(context, operation, variables)
+        if node.directives or context.freshness.after is not None:
             apply_freshness(schema, context, node, dict(variables))
         plans = context.services.plans
         key = (query, operation_name, context.viewer.roles, shape)
@@ -162,7 +163,7 @@ async def _value(
                 field.documents,
                 key.resolve(variables) if isinstance(key, Late) else key,
                 statement.text,
-                lambda: fetch_json(context.services, statement.text, parameters, prepare=True),
+                lambda: _fetch(context, statement, parameters),
                 strict=True,
             )
             if by_documents:
@@ -172,7 +173,7 @@ async def _value(
             context.routes[field.key] = report(CANONICAL, planned.candidates[-1].reason)
             if context.explain:
                 explain(context, field.key, planned, CANONICAL, [statement.text], "")
-            raw = await fetch_json(context.services, statement.text, parameters, prepare=True)
+            raw = await _fetch(context, statement, parameters)
     except MissingValue:
         raise NotExact from None
     except Exception as error:
@@ -183,3 +184,11 @@ async def _value(
     if not exact(raw):
         raise NotExact
     return raw
+
+
+async def _fetch(
+    context: RequestContext, statement: Statement, parameters: list[str | list[str]]
+) -> bytes | None:
+    return await fetch_json(
+        context.services, statement.text, parameters, prepare=True, joint=statement.joint
+    )

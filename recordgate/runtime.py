@@ -93,6 +93,8 @@ class Runtime:
         changes = settings.changes.get_secret_value()
         if self.role is Role.UP and changes.startswith("kafka:"):
             await asyncio.to_thread(self._register_connector, changes)
+        self.documents = cast(DocumentStore, await self._store(settings.documents, "documents"))
+        self.search = cast(SearchStore, await self._store(settings.search, "search"))
         if self.role is not Role.SERVE:
             self._open_worker()
         if self.role is Role.SYNC:
@@ -143,7 +145,7 @@ class Runtime:
             contract=self.contract,
             canonical_url=self.url,
             source=lambda: open_source(changes, self.contract, self.url),
-            sinks={name: make_store(settings, name) for name in SINKS},
+            sinks={"documents": self.documents, "search": self.search},
             batch_size=settings.batch_size,
             backlog_memory_keys=settings.backlog_memory_keys,
             metrics=SyncMetrics(self._registry),
@@ -154,8 +156,6 @@ class Runtime:
         from recordgate.worker_http import worker_app
 
         self.app: ASGIApp = worker_app(self.worker, self._registry)
-        self.documents = cast(DocumentStore, await self._store("documents"))
-        self.search = cast(SearchStore, await self._store("search"))
 
     async def _open_gateway(self, system: str, bytewise: bool) -> None:
         settings = self.settings
@@ -181,10 +181,6 @@ class Runtime:
                 settings.max_depth,
                 settings.max_aliases,
                 settings.max_tokens,
-                max_cost=settings.max_cost,
-            ),
-            bytewise,
-        )
                 settings.document_timeout,
                 settings.search_timeout,
                 settings.fallback_reads,
@@ -193,12 +189,16 @@ class Runtime:
             ),
             bytewise,
         )
+        callers = Callers(settings.rate_limit, settings.rate_burst, settings.concurrent_requests)
+        access = Access(self._authenticator, callers, settings.cors_origins)
+        news = asyncio.ensure_future(self.services.news.run(str(pool.conninfo)))
+        self._exits.push_async_callback(_ended, news)
         slot = slot_name(self.contract, database_of(self.url))
         self.app = make_app(
-            documents=self._documents,
             self.services,
             Metrics(self._registry),
             access=access,
+            documents=self._documents,
             more_state=lambda: sync_state(pool, slot),
         )
 
