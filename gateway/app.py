@@ -80,7 +80,7 @@ def make_app(
         return Response(body, media_type=media_type)
 
     def seen(endpoint: Endpoint) -> Endpoint:
-        """`endpoint` with a viewer, counted under its operation."""
+        """`endpoint`, counted under its operation."""
 
         async def run(request: Request) -> Response:
             code = "INTERNAL"

@@ -258,7 +258,7 @@ def _field(
         key,
         place.field_nodes,
         head,
-        compiler.one(asked),
+        compiler.one_or_many(asked),
         planned,
         asked if by_documents else None,
         _document_key(asked.values),

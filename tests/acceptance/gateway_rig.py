@@ -114,8 +114,8 @@ async def gateway(
     system = prepare(database, loaded, rows)
     pool: AsyncConnectionPool[Any] = make_pool(database, 4)
     await pool.open()
-    documents = open_store("sqlite:", folder, role="documents")
-    search = open_store("tantivy:", folder, role="search")
+    documents = open_store(documents_url, folder, role="documents")
+    search = open_store(search_url, folder, role="search")
     await documents.open(loaded, write=True)
     await search.open(loaded, write=True)
     services = Services(loaded, pool, documents, search, system, SECRET, limits or Limits())  # type: ignore[arg-type]

@@ -490,7 +490,10 @@ def test_a_query_tells_what_it_may_cost_and_one_that_costs_too_much_is_refused(
             == "LIMIT_EXCEEDED"
         )
         assert await cost(page, {"n": 60}) == "LIMIT_EXCEEDED"
-        rows = ", ".join(f'{{iso: "{chr(65 + i)}Z", name: "x"}}' for i in range(11))
+        rows = ", ".join(
+            f'{{iso: "{chr(65 + i)}Z", iso3: "{chr(65 + i)}ZZ", name: "x", continent: "EU"}}'
+            for i in range(11)
+        )
         assert (
             await cost(f"mutation {{ upsertCountries(input: [{rows}]) {{ token }} }}")
             == "LIMIT_EXCEEDED"
