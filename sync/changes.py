@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from stores.contract.model import Contract, RecordType
+from stores.canonical.publication import tracked_columns as tracked_columns
 
 
 class ChangeOp(StrEnum):
@@ -113,16 +113,3 @@ class ChangeSource(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-def tracked_columns(contract: Contract, record_type: RecordType) -> tuple[str, ...]:
-    """The columns whose values a change of the type's table carries, the key's first."""
-    columns = list(record_type.key)
-    for relation in record_type.relations:
-        if relation.owner:
-            columns += relation.columns
-    for other in contract.types.values():
-        for relation in other.relations:
-            if relation.owner and relation.target == record_type.name:
-                columns += relation.target_columns
-    return tuple(dict.fromkeys(columns))

@@ -8,15 +8,17 @@ from psycopg import sql
 
 from stores.canonical.catalog import Leaf, Name, Publication, Table
 from stores.canonical.publication import (
+    GENERATED_FROM,
     create_publication,
     full_identity_types,
     publication_name,
     published_tables,
     set_publication_options,
     set_publication_tables,
+    tracked_columns,
 )
 from stores.canonical.steps import Phase, Step, table_text
-from stores.contract.model import Contract
+from stores.contract.model import Contract, RecordType
 
 NO_KEY = (
     "it has no key, so the application's own updates and deletes would fail once it is published:"
@@ -28,32 +30,81 @@ NOTHING = (
 )
 
 
+VIRTUAL = (
+    "its column {} is generated when it is read, and Postgres fails the application's updates and deletes of a"
+    " published table whose replica identity holds such a column: {}"
+)
+UNTOLD = (
+    "its column {} is generated, {}, and changes of a key or a foreign key must be in the log: {}"
+)
+
+
 def capture_steps(
-    contract: Contract, tables: dict[Name, Table], publication: Publication | None
+    contract: Contract,
+    tables: dict[Name, Table],
+    publication: Publication | None,
+    server_version: int,
 ) -> Iterator[Step]:
     """`tables` are those that exist before the plan is carried out."""
     full = full_identity_types(contract)
     wants_full = {(t.schema, t.table) for t in contract.types.values() if t.name in full}
+    for record_type in contract.types.values():
+        table = tables.get((record_type.schema, record_type.table))
+        if table is not None and table.holds_rows:
+            yield from _untold(contract, record_type, table, server_version)
     for name in published_tables(contract):
         table = tables.get(name)
         leaves = table.leaves if table else (Leaf(name, "d", True),)
         for leaf in leaves if table is None or table.holds_rows else ():
-            yield from _identity(leaf, name in wants_full, contract.managed)
-    yield from _publication(contract, publication)
+            yield from _identity(contract, leaf, table, name in wants_full)
+    yield from _publication(contract, publication, server_version)
 
 
-def _identity(leaf: Leaf, wants_full: bool, managed: bool) -> Iterator[Step]:
+def _untold(
+    contract: Contract, record_type: RecordType, table: Table, server_version: int
+) -> Iterator[Step]:
+    """Columns that the worker must read and the server does not send."""
+    name = table_text(record_type.schema, record_type.table)
+    for column in tracked_columns(contract, record_type):
+        found = table.columns.get(column)
+        if found is None or not found.generated:
+            continue
+        if found.virtual:
+            why = UNTOLD.format(column, "when it is read", "make it STORED")
+        elif server_version < GENERATED_FROM:
+            why = UNTOLD.format(column, "which only Postgres 18 can publish", "use that, or none")
+        else:
+            continue
+        yield Step(Phase.PUBLICATION, "publish_table", name, f"publish {name}", blocked=why)
+
+
+def _wanted_identity(contract: Contract, leaf: Leaf, table: Table | None, wants_full: bool) -> str:
     """Ours are set to what is needed and no more; those of attached tables are only ever widened."""
     if wants_full:
-        wanted = "f"
-    elif managed:
-        wanted = "d"
-    else:
-        wanted = leaf.identity
+        return "f"
+    if contract.managed:
+        return "d"
+    if leaf.identity == "i" and table is not None and not set(table.key) <= set(leaf.index_columns):
+        return "f"
+    return leaf.identity
+
+
+def _identity(
+    contract: Contract, leaf: Leaf, table: Table | None, wants_full: bool
+) -> Iterator[Step]:
+    wanted = _wanted_identity(contract, leaf, table, wants_full)
     name = table_text(*leaf.name)
+    virtual = sorted(c for c, of in table.columns.items() if of.virtual) if table else []
     blocked = ""
-    if not managed and wanted != "f":
-        blocked = NOTHING if wanted == "n" else NO_KEY if wanted == "d" and not leaf.has_key else ""
+    if wanted == "f" and virtual:
+        mend = (
+            "make it STORED, or do not embed it" if wants_full else "set REPLICA IDENTITY DEFAULT"
+        )
+        blocked = VIRTUAL.format(", ".join(virtual), mend)
+    elif not contract.managed and wanted == "n":
+        blocked = NOTHING
+    elif not contract.managed and wanted == "d" and not leaf.has_key:
+        blocked = NO_KEY
     if wanted == leaf.identity and not blocked:
         return
     word = "FULL" if wanted == "f" else "DEFAULT"
@@ -71,7 +122,9 @@ def _identity(leaf: Leaf, wants_full: bool, managed: bool) -> Iterator[Step]:
     )
 
 
-def _publication(contract: Contract, found: Publication | None) -> Iterator[Step]:
+def _publication(
+    contract: Contract, found: Publication | None, server_version: int
+) -> Iterator[Step]:
     name = publication_name(contract)
     wanted = set(published_tables(contract))
     if found is None:
@@ -80,7 +133,7 @@ def _publication(contract: Contract, found: Publication | None) -> Iterator[Step
             "create_publication",
             "",
             f"create publication {name} of {len(wanted)} tables",
-            action=create_publication(contract),
+            action=create_publication(contract, server_version),
         )
         return
     if found.all_tables:
@@ -93,8 +146,8 @@ def _publication(contract: Contract, found: Publication | None) -> Iterator[Step
         )
         return
     if not found.options_as_wanted:
-        text = f"let publication {name} publish inserts, updates, deletes and truncates"
-        action = set_publication_options(contract)
+        text = f"let publication {name} publish every kind of change, and stored generated columns"
+        action = set_publication_options(contract, server_version)
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, action=action)
     if found.tables != wanted or found.filtered:
         more, less = len(wanted - found.tables), len(found.tables - wanted)

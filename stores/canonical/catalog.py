@@ -17,6 +17,8 @@ class Column:
     """As format_type prints it; of a domain, the type that it is made of, which is the contract's."""
     not_null: bool
     generated: bool
+    virtual: bool = False
+    """Generated when it is read: never stored, and so never in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Leaf:
     identity: str
     """relreplident: d (the key), f (full), i (an index), n (nothing)."""
     has_key: bool
+    index_columns: tuple[str, ...] = ()
+    """Columns of the index that is its identity, where one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Table:
 class Publication:
     all_tables: bool
     options_as_wanted: bool
-    """Publishes insert, update, delete and truncate, by way of the partition root."""
+    """Publishes insert, update, delete and truncate, by way of the partition root, with stored generated
+    columns where the server can."""
     tables: frozenset[Name]
     filtered: bool
     """Some table is published with a row filter or a column list."""
@@ -75,7 +80,7 @@ SELECT n.nspname, c.relname, c.relkind::text,
                         JOIN pg_type t ON t.oid = made_of.type WHERE t.typtype = 'd')
                   SELECT format_type(m.type, m.modifier) FROM made_of m
                     JOIN pg_type t ON t.oid = m.type WHERE t.typtype <> 'd'),
-                 a.attnotnull, a.attgenerated <> ''))
+                 a.attnotnull, a.attgenerated <> '', a.attgenerated = 'v'))
           FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
        (SELECT json_build_object('name', p.conname, 'columns',
                  (SELECT json_agg(a.attname ORDER BY k.place)
@@ -83,7 +88,10 @@ SELECT n.nspname, c.relname, c.relkind::text,
                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number))
           FROM pg_constraint p WHERE p.conrelid = c.oid AND p.contype = 'p'),
        (SELECT json_agg(json_build_array(ln.nspname, l.relname, l.relreplident,
-                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary))
+                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary),
+                 (SELECT json_agg(a.attname) FROM pg_index i
+                    JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = ANY (i.indkey[:i.indnkeyatts - 1])
+                   WHERE i.indrelid = l.oid AND i.indisreplident AND l.relreplident = 'i'))
                  ORDER BY ln.nspname, l.relname)
           FROM pg_class l JOIN pg_namespace ln ON ln.oid = l.relnamespace
          WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))),
@@ -112,12 +120,15 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
         found[schema, name] = Table(
             kind,
             {
-                c: Column(kind_, not_null, generated)
-                for c, kind_, not_null, generated in columns or ()
+                c: Column(kind_, not_null, generated, virtual)
+                for c, kind_, not_null, generated, virtual in columns or ()
             },
             tuple(key["columns"]) if key else (),
             key["name"] if key else None,
-            tuple(Leaf((s, t), identity, has_key) for s, t, identity, has_key in leaves or ()),
+            tuple(
+                Leaf((s, t), identity, has_key, tuple(index or ()))
+                for s, t, identity, has_key, index in leaves or ()
+            ),
             tuple(
                 ForeignKey(
                     key_name,
@@ -135,7 +146,8 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
 
 _PUBLICATION = """
 SELECT p.puballtables,
-       p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot,
+       p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot
+         AND coalesce(to_jsonb(p) ->> 'pubgencols', 's') = 's',
        (SELECT json_agg(json_build_array(n.nspname, c.relname))
           FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid
           JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = p.oid),

@@ -55,7 +55,7 @@ def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
     names = published_tables(contract)
     tables = catalog.read_tables(conn, names)
     publication = catalog.read_publication(conn, publication_name(contract))
-    steps = list(capture_steps(contract, tables, publication))
+    steps = list(capture_steps(contract, tables, publication, conn.info.server_version))
     if contract.managed:
         steps += _managed_steps(bound, conn, contract, tables)
         steps += _orphan_steps(contract, publication, set(names))

@@ -3,6 +3,10 @@
 A change of a record that is inside another's document must lead to that document. Where the foreign key
 is the child's, a child that moved or went away names its old parent only by its old row: its table
 needs REPLICA IDENTITY FULL. All others keep DEFAULT, which costs no WAL.
+
+From Postgres 18 on a replica identity that holds a generated column which is not published makes the
+*application's* updates and deletes fail, so stored ones are published; virtual ones cannot be. Earlier servers
+publish none. ("Replica Identity" and "Generated Column Replication" of Postgres' manual.)
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from psycopg import sql
 from stores.contract.model import Contract, Embed, RecordType
 
 PUBLISH = "insert, update, delete, truncate"
+GENERATED_FROM = 180_000
+"""Server version that publishes stored generated columns."""
 
 
 def publication_name(contract: Contract) -> str:
@@ -49,10 +55,23 @@ def published_tables(contract: Contract) -> list[tuple[str, str]]:
     return list(dict.fromkeys((t.schema, t.table) for t in contract.types.values()))
 
 
-def create_publication(contract: Contract) -> sql.Composed:
-    return sql.SQL(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish = {}, publish_via_partition_root = true)"
-    ).format(sql.Identifier(publication_name(contract)), _tables(contract), sql.Literal(PUBLISH))
+def tracked_columns(contract: Contract, record_type: RecordType) -> tuple[str, ...]:
+    """The columns whose values a change of the type's table carries, the key's first."""
+    columns = list(record_type.key)
+    for relation in record_type.relations:
+        if relation.owner:
+            columns += relation.columns
+    for other in contract.types.values():
+        for relation in other.relations:
+            if relation.owner and relation.target == record_type.name:
+                columns += relation.target_columns
+    return tuple(dict.fromkeys(columns))
+
+
+def create_publication(contract: Contract, server_version: int) -> sql.Composed:
+    return sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH ({})").format(
+        sql.Identifier(publication_name(contract)), _tables(contract), _options(server_version)
+    )
 
 
 def set_publication_tables(contract: Contract) -> sql.Composed:
@@ -61,10 +80,17 @@ def set_publication_tables(contract: Contract) -> sql.Composed:
     )
 
 
-def set_publication_options(contract: Contract) -> sql.Composed:
-    return sql.SQL(
-        "ALTER PUBLICATION {} SET (publish = {}, publish_via_partition_root = true)"
-    ).format(sql.Identifier(publication_name(contract)), sql.Literal(PUBLISH))
+def set_publication_options(contract: Contract, server_version: int) -> sql.Composed:
+    return sql.SQL("ALTER PUBLICATION {} SET ({})").format(
+        sql.Identifier(publication_name(contract)), _options(server_version)
+    )
+
+
+def _options(server_version: int) -> sql.Composed:
+    more = ", publish_generated_columns = stored" if server_version >= GENERATED_FROM else ""
+    return sql.SQL("publish = {}, publish_via_partition_root = true" + more).format(
+        sql.Literal(PUBLISH)
+    )
 
 
 def _tables(contract: Contract) -> sql.Composed:
