@@ -23,6 +23,10 @@ request = function()
   if bodies[i] == "" then return wrk.format("GET") end
   return wrk.format("POST", nil, headers, bodies[i])
 end
+local pause = tonumber(os.getenv("PAUSE_MS"))
+if pause > 0 then
+  function delay() return math.random(0, 2 * pause) end
+end
 """
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
@@ -43,8 +47,10 @@ def available() -> bool:
     return shutil.which("wrk") is not None
 
 
-def load(url: str, bodies: list[bytes], seconds: int) -> Load:
-    """POST the bodies one after another, again and again. Raises where an answer is not a 200."""
+def load(url: str, bodies: list[bytes], seconds: int, *, rate: float = 0.0) -> Load:
+    """POST the bodies one after another, again and again; about `rate` a second where it is given, with pauses of
+    random length. Raises where an answer is not a 200."""
+    pause = round(1000 * CONNECTIONS / rate) if rate else 0
     with tempfile.TemporaryDirectory() as folder:
         script, file = Path(folder, "post.lua"), Path(folder, "bodies")
         script.write_text(_SCRIPT)
@@ -54,7 +60,7 @@ def load(url: str, bodies: list[bytes], seconds: int) -> Load:
                 *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency"),
                 *("-s", str(script), url),
             ],
-            env={**os.environ, "BODIES": str(file)},
+            env={**os.environ, "BODIES": str(file), "PAUSE_MS": str(pause)},
             capture_output=True,
             text=True,
             check=True,
