@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.documents import SAFE
 from gateway.filters import row_filter
 from gateway.freshness import Standing, generation_of, report, require
 from gateway.names import property_of
+from gateway.orders import Direction
 from gateway.services import Freshness, Services, Viewer
 from gateway.visibility import Form, Visibility
 from stores.contract.model import Embed, Property, RecordType
@@ -103,10 +105,10 @@ def highlights_of(record_type: RecordType, names: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def sort_of(record_type: RecordType, steps: list[tuple[str, bool]]) -> tuple[Order, ...]:
-    """An order from (property, descending). Raises InputError."""
+def sort_of(record_type: RecordType, steps: list[tuple[str, Direction]]) -> tuple[Order, ...]:
+    """An order from properties by name. Raises InputError."""
     found: list[Order] = []
-    for name, descending in steps:
+    for name, direction in steps:
         prop = _property(record_type, name, "sort")
         if not prop.search.sort:
             raise InputError(
@@ -114,7 +116,7 @@ def sort_of(record_type: RecordType, steps: list[tuple[str, bool]]) -> tuple[Ord
                 hint="one of "
                 + (", ".join(p.graphql for p in record_type.properties if p.search.sort) or "none"),
             )
-        found.append(Order(prop.name, descending))
+        found.append(Order(prop.name, *direction.value))
     return tuple(found)
 
 
@@ -160,7 +162,7 @@ def guarded(
         return query
     if rows == Or(()):
         return None
-    return replace(query, filter=And((query.filter, rows)), suggestions=False)
+    return replace(query, rows=rows, suggestions=False)
 
 
 async def run_search(
@@ -181,11 +183,11 @@ async def run_search(
     standing = await require(services, store, freshness)
     if allowed is None:
         return Searched(SearchResult([], 0), _report(services, standing, None))
+    if allowed.rows != EVERYTHING and store.can_filter(record_type.name, allowed.rows):
+        raise ForbiddenError(f"your rows of {record_type.plural} cannot be searched")
     if allowed.filter != EVERYTHING:
         why = store.can_filter(record_type.name, allowed.filter)
         if why:
-            if store.can_filter(record_type.name, query.filter) == "":
-                raise ForbiddenError(f"your rows of {record_type.plural} cannot be searched")
             raise InputError(f"filter: search cannot apply it: {why}")
     if query.sort and Capability.SEARCH_SORT not in store.capabilities:
         raise InputError(f"sort: the {store.kind} store cannot sort")
@@ -221,8 +223,5 @@ async def run_suggest(
 
 
 def json_value(value: Any) -> Any:
-    """A facet's value where JSON has no form of its own: dates, decimals, UUIDs."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    isoformat = getattr(value, "isoformat", None)
-    return isoformat() if isoformat else str(value)
+    """A facet's value as fields of records show it: an integer beyond 2^53 - 1 as a string."""
+    return str(value) if type(value) is int and abs(value) > SAFE else value

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from gateway.orders import nulls_first
 from stores.errors import InputError
 from stores.query import SearchQuery
 
@@ -21,7 +22,7 @@ _LONGEST = 20_000
 
 
 def _mac(query: SearchQuery, values: bytes, secret: bytes) -> bytes:
-    steps = [[o.property, o.descending] for o in query.sort]
+    steps = [[o.property, o.descending, nulls_first(o)] for o in query.sort]
     bound = orjson.dumps(["search", query.type, steps]) + values
     return hmac.new(secret, bound, hashlib.sha256).digest()[:_MAC]
 

@@ -93,14 +93,14 @@ def _asked(info: GraphQLResolveInfo) -> set[str]:
     return names
 
 
-def _step(entry: Any) -> tuple[str, bool]:
+def _step(entry: Any) -> tuple[str, Direction]:
     """One entry of `sort`: exactly one field with a direction."""
     if not isinstance(entry, dict) or len(entry) != 1:
         raise InputError("each entry of sort must name exactly one field")
     ((name, direction),) = entry.items()
-    if direction not in (Direction.ASC, Direction.DESC):
-        raise InputError(f"sort.{name} must be ASC or DESC")
-    return name, direction is Direction.DESC
+    if not isinstance(direction, Direction):
+        raise InputError(f"sort.{name} must not be null")
+    return name, direction
 
 
 def _all_highlights(record_type: RecordType, visibility: Visibility) -> tuple[str, ...]:

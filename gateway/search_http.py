@@ -15,12 +15,14 @@ from gateway.bodies import json_parameter, read_json_object
 from gateway.filters import parse_filter
 from gateway.freshness import from_headers
 from gateway.limits import check_value
+from gateway.masks import MaskKey, masked
 from gateway.names import field_of
+from gateway.orders import Direction
 from gateway.problems import HttpProblem
 from gateway.search import facets_of, highlights_of, json_value, run_search, run_suggest, sort_of
 from gateway.services import Services, Viewer
 from gateway.shaping import DEFAULT_FIRST, read_size
-from gateway.visibility import Form, Visibility
+from gateway.visibility import Visibility
 from stores.contract.model import Embed, RecordType
 from stores.query import SearchQuery
 
@@ -89,7 +91,10 @@ def read_query(
         highlights_of(record_type, _names(values.get("highlight"), "highlight")),
         sort_of(
             record_type,
-            [(n.lstrip("-"), n.startswith("-")) for n in _names(values.get("sort"), "sort")],
+            [
+                (n.lstrip("-"), Direction.DESC if n.startswith("-") else Direction.ASC)
+                for n in _names(values.get("sort"), "sort")
+            ],
         ),
         min(DEFAULT_FIRST, record_type.expose.page_limit) if first is None else first,
         suggestions=suggestions in (True, "true"),
@@ -100,14 +105,18 @@ def read_query(
 
 
 def shown(
-    visibility: Visibility, record_type: RecordType, embeds: tuple[Embed, ...], document: Any
+    visibility: Visibility,
+    record_type: RecordType,
+    embeds: tuple[Embed, ...],
+    document: Any,
+    key: MaskKey,
 ) -> dict[str, Any]:
-    """A stored document as a caller sees it: names of GraphQL, what is not plain left out as null, and
-    related records whose rows are filtered left out."""
+    """A stored document as a caller sees it: names of GraphQL, masks on, and related records whose rows
+    are filtered left out."""
     record: dict[str, Any] = {}
     for prop in record_type.properties:
-        plain = visibility.form(prop) is Form.PLAIN
-        record[field_of(record_type, prop)] = document.get(prop.name) if plain else None
+        value = document.get(prop.name)
+        record[field_of(record_type, prop)] = masked(prop, value, visibility.form(prop), key)
     for embed in embeds:
         relation = record_type.relation_by_name[embed.relation]
         target = visibility.contract.types[relation.target]
@@ -117,10 +126,12 @@ def shown(
             continue
         inner = document.get(relation.name)
         if isinstance(inner, list):
-            record[relation.graphql] = [shown(visibility, target, embed.embeds, i) for i in inner]
+            record[relation.graphql] = [
+                shown(visibility, target, embed.embeds, i, key) for i in inner
+            ]
         else:
             record[relation.graphql] = (
-                None if inner is None else shown(visibility, target, embed.embeds, inner)
+                None if inner is None else shown(visibility, target, embed.embeds, inner, key)
             )
     return record
 
@@ -146,7 +157,11 @@ async def search_endpoint(request: Request) -> Response:
             "id": hit.key,
             "score": hit.score,
             "record": shown(
-                visibility, record_type, record_type.embeds, orjson.loads(hit.document)
+                visibility,
+                record_type,
+                record_type.embeds,
+                orjson.loads(hit.document),
+                services.mask_key,
             ),
             "highlights": {
                 field_of(record_type, record_type.by_name[n]): fragments

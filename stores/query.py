@@ -6,7 +6,7 @@ coerces them: str, int, float, bool, Decimal, date, datetime, time, UUID, and li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -64,6 +64,12 @@ Filter: TypeAlias = "Compare | And | Or | Not | Related"
 EVERYTHING = And(())
 
 
+def all_of(parts: Iterable[Filter]) -> Filter:
+    """The filter of which each part must hold."""
+    some = tuple(part for part in parts if part != EVERYTHING)
+    return some[0] if len(some) == 1 else And(some)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """One step of an order. Missing values come last when ascending, first when descending
@@ -111,7 +117,8 @@ class SearchQuery:
     `properties`: the text properties that may be searched, None for all the contract declares.
     `highlight`: properties to highlight; hits carry fragments with `<em>` around matches, the rest
     HTML-escaped. `sort` empty: by score, ties by key. `after`: the sort values of the last hit, as
-    `SearchHit.sort_values` gave them.
+    `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by whatever they
+    are about: which rows may be seen at all.
     """
 
     type: str
@@ -125,6 +132,7 @@ class SearchQuery:
     properties: tuple[str, ...] | None = None
     fuzzy: bool = True
     suggestions: bool = False
+    rows: Filter = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,9 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class FacetBucket:
+    """How many hits have `value`, which is as documents have it in JSON. Hits are those that the query would
+    have without the conditions that are about the facet's property alone."""
+
     value: Any
     count: int
 

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from gateway.compiler.statement import Binder, base_type, cast_of, column, comparable, table_of
 from gateway.late import Late
-from stores.contract.model import Contract, Property, RecordType, Relation
+from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.query import EVERYTHING, And, Filter, Not, Op, Or, Related
 from stores.values import to_text
 
@@ -78,6 +78,27 @@ class Conditions:
         self, prop: Property, op: Op, value: Any, expression: sql.Composable
     ) -> sql.Composable:
         """One comparison of `expression`, whose type is the property's."""
+        if prop.scalar is Scalar.FLOAT and not prop.array:
+            return self._compare_float(prop, op, value, expression)
+        return self._compare(prop, op, value, expression)
+
+    def _compare_float(
+        self, prop: Property, op: Op, value: Any, expression: sql.Composable
+    ) -> sql.Composable:
+        """NaN and the infinities are missing, as they are shown. An index serves each part."""
+        above = sql.SQL("{} > '-Infinity'").format(expression)
+        below = sql.SQL("{} < 'Infinity'").format(expression)  # NaN is greater
+        if op is Op.IS_NULL:
+            return sql.SQL("({}) IS NOT TRUE" if value else "({})").format(both([above, below]))
+        finite = {
+            Op.GT: [below], Op.GTE: [below], Op.LT: [above], Op.LTE: [above],
+            Op.NEQ: [above, below], Op.NOT_IN: [above, below],
+        }.get(op, [])  # fmt: skip
+        return both([self._compare(prop, op, value, expression), *finite])
+
+    def _compare(
+        self, prop: Property, op: Op, value: Any, expression: sql.Composable
+    ) -> sql.Composable:
         if op is Op.IS_NULL:
             return sql.SQL("{} IS NULL" if value else "{} IS NOT NULL").format(expression)
         expression = comparable(prop, expression)

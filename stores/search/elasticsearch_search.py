@@ -10,15 +10,12 @@ import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import Any
 
 import orjson
 
-from stores.contract.model import Property, Scalar
 from stores.errors import InputError, LimitError
-from stores.query import FacetBucket, Order, SearchHit, SearchQuery, SearchResult
+from stores.query import FacetBucket, Filter, Order, SearchHit, SearchQuery, SearchResult, all_of
 from stores.search.elasticsearch_documents import converter
 from stores.search.elasticsearch_errors import refused
 from stores.search.elasticsearch_fields import DOCUMENT, KEY, TOMBSTONE
@@ -35,10 +32,12 @@ from stores.search.elasticsearch_text import (
     phrases_of,
     text_query,
 )
+from stores.search.facet_filters import facet_filters
+from stores.search.facet_values import shown, wanted
 from stores.search.fields import Field, Level, text_fields, text_mark, value_mark, whole_mark
 from stores.search.filter_plan import CannotFilter, marks_of, plan
 from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
-from stores.search.twins import Kind, decimal_scale
+from stores.search.twins import Kind
 
 MAX_FIRST = 1000
 MAX_FACETS = 20
@@ -110,7 +109,9 @@ class Search:
         self.marks: dict[str, str] = {}
         self.phrases = phrases_of(query.text)
         self.fields = self._searched()
-        self._filter = self._filtered()
+        self._parts = facet_filters(query)
+        self._filter = self._planned(self._parts.shared)
+        self._post_filter = self._planned(self._parts.all_own()) if self._parts.own else None
         self._by_score = bool(query.text.strip()) and not query.sort
         self._steps = tuple(self._step(order) for order in query.sort)
         self._facets = self._asked_facets()
@@ -134,9 +135,9 @@ class Search:
                 self.marks[whole_mark(found)] = found.path
         return fields
 
-    def _filtered(self) -> Query:
+    def _planned(self, parts: tuple[Filter, ...]) -> Query:
         try:
-            planned = plan(self._level, self._query.filter)
+            planned = plan(self._level, all_of(parts))
         except CannotFilter as error:
             raise refused(f"the filter cannot be applied: {error}") from None
         self.marks |= dict(marks_of(planned))
@@ -226,6 +227,8 @@ class Search:
             "_source": [DOCUMENT],
             "timeout": f"{int(seconds * 1000)}ms",
         }
+        if self._post_filter is not None:
+            found["post_filter"] = self._post_filter
         if self._after is not None:
             found["search_after"] = self._after
         words = [f for f in self.fields if f.prop.name in query.highlight and not f.whole_text]
@@ -234,7 +237,7 @@ class Search:
                 self._text.words, words, self._marker, MAX_LOOKED_AT
             )
         aggregations = {
-            f"f{place}": {"terms": self._facet(facet, size, shards)}
+            f"f{place}": self._facet(facet, size, shards)
             for place, (facet, size) in enumerate(self._facets)
         }
         if query.suggestions:
@@ -247,12 +250,17 @@ class Search:
         return found
 
     def _facet(self, facet: Field, size: int, shards: int) -> dict[str, Any]:
-        return {
+        size = wanted(facet.prop, size)
+        terms = {
             "field": facet.value,
             "size": size,
             "shard_size": size if shards == 1 else max(size, _SHARD_FACET_TERMS),
             "order": [{"_count": "desc"}, {"_key": "asc"}],
         }
+        if self._post_filter is None:
+            return {"terms": terms}
+        others = self._planned(self._parts.but(facet.prop.name))
+        return {"filter": others, "aggs": {"terms": {"terms": terms}}}
 
     def _single_words(self) -> list[str]:
         return list(dict.fromkeys(p.words[0] for p in self.phrases if len(p.words) == 1))
@@ -328,13 +336,12 @@ class Search:
         return marked
 
     def _counted(self, answer: dict[str, Any]) -> dict[str, list[FacetBucket]]:
-        return {
-            facet.prop.name: [
-                FacetBucket(facet_value(facet.prop, b["key"]), int(b["doc_count"]))
-                for b in answer[f"f{place}"]["buckets"]
-            ]
-            for place, (facet, _) in enumerate(self._facets)
-        }
+        facets: dict[str, list[FacetBucket]] = {}
+        for place, (facet, size) in enumerate(self._facets):
+            found = answer[f"f{place}"]
+            buckets = (found if self._post_filter is None else found["terms"])["buckets"]
+            facets[facet.prop.name] = shown(facet.prop, buckets, size)
+        return facets
 
     def _corrected(self, answer: dict[str, Any]) -> list[str]:
         words = self._single_words()
@@ -379,31 +386,3 @@ def _composed(value: Any) -> Any:
     if isinstance(value, list):
         return [composed(v) for v in value if isinstance(v, str)]
     return composed(value) if isinstance(value, str) else value
-
-
-_EPOCH = datetime(1970, 1, 1)
-
-
-def facet_value(prop: Property, key: Any) -> Any:
-    """A facet's value out of its twin, as `stores.query` has values; the twin where Python has none."""
-    try:
-        match prop.scalar:
-            case Scalar.BOOLEAN:
-                return bool(key)
-            case Scalar.INT | Scalar.BIGINT:
-                return int(key)
-            case Scalar.DATE:
-                return date(1970, 1, 1) + timedelta(days=int(key))
-            case Scalar.TIMESTAMP:
-                return (_EPOCH + timedelta(microseconds=int(key))).replace(tzinfo=UTC)
-            case Scalar.DATETIME:
-                return _EPOCH + timedelta(microseconds=int(key))
-            case Scalar.TIME:
-                seconds, micros = divmod(int(key), 1_000_000)
-                return time(seconds // 3600, seconds // 60 % 60, seconds % 60, micros)
-            case Scalar.DECIMAL:
-                return Decimal(str(key)).quantize(Decimal(1).scaleb(-(decimal_scale(prop) or 0)))
-            case _:
-                return key
-    except (OverflowError, ValueError, ArithmeticError):
-        return key

@@ -1,8 +1,8 @@
-"""What of a filter a search index can apply with SQL's meaning: a pure plan that each search store makes
+"""What of a filter a search index can apply with canonical's meaning: a pure plan that each search store makes
 its own query of, or the reason why the filter cannot be kept.
 
-A comparison is true, false or, where the value is missing, neither; `Not` is true only where its part is
-false. So each filter is planned twice over: where it holds, and where it is false.
+A comparison does not hold where the value is missing, and `Not` holds where its part does not: as in canonical,
+SQL's third truth value does not leak out.
 """
 
 from __future__ import annotations
@@ -92,44 +92,41 @@ class Without:
 Node: TypeAlias = All | OneOf | Range | Pattern | Missing | Both | Either | Without
 
 
-def plan(level: Level, filter: Filter, *, holds: bool = True) -> Node:
-    """Where `filter` holds, or where it is false. Raises CannotFilter."""
+def plan(level: Level, filter: Filter) -> Node:
+    """Where `filter` holds. Raises CannotFilter."""
     match filter:
-        case And(parts=parts) | Or(parts=parts):
-            nodes = tuple(plan(level, part, holds=holds) for part in parts)
-            return Both(nodes) if isinstance(filter, And) == holds else Either(nodes)
+        case And(parts=parts):
+            return Both(tuple(plan(level, part) for part in parts))
+        case Or(parts=parts):
+            return Either(tuple(plan(level, part) for part in parts))
         case Not(part=part):
-            return plan(level, part, holds=not holds)
+            return Without(All(), plan(level, part))
         case Related(relation=name, filter=part):
             sub = level.find((name,))
             if sub is None:
                 raise CannotFilter(f"{name} is not inside the search documents")
-            there = Both((Without(All(), Missing(sub.path)), plan(sub, part)))
-            # "There is a related record that …" is true or false, never neither.
-            return there if holds else Without(All(), there)
+            return Both((Without(All(), Missing(sub.path)), plan(sub, part)))
         case Compare():
-            return _compare(level, filter, holds)
+            return _compare(level, filter)
 
 
-def _compare(level: Level, compare: Compare, holds: bool) -> Node:
+def _compare(level: Level, compare: Compare) -> Node:
     field = level.field(compare.property)
     if field is None:
         raise CannotFilter(f"{compare.property} is not a property of {level.record_type.name}")
     missing = Missing(field.path)
     if compare.op is Op.IS_NULL:
-        return missing if bool(compare.value) == holds else Without(All(), missing)
+        return missing if compare.value else Without(All(), missing)
     positive, negated = _POSITIVE.get(compare.op, (compare.op, False))
     node = _matching(field, positive, compare.value)
-    if holds != negated:
-        return node
-    return Without(All(), Either((node, missing)))
+    return Without(All(), Either((node, missing))) if negated else node
 
 
 _POSITIVE = {Op.NEQ: (Op.EQ, True), Op.NOT_IN: (Op.IN, True)}
 
 
 def _matching(field: Field, op: Op, value: Any) -> Node:
-    """Where the comparison holds; it is false for every other value that is not missing."""
+    """Where the comparison holds."""
     prop, kind = field.prop, field.kind
     if kind is None:
         raise CannotFilter(f"{prop.name} is not indexed: {prop.sql_type} is not compared here")

@@ -17,9 +17,11 @@ import tantivy
 from tantivy import Occur, Query
 
 from stores.errors import InputError, LimitError, StoreRefused
-from stores.query import FacetBucket, Order, SearchHit, SearchQuery, SearchResult
+from stores.query import FacetBucket, Filter, Order, SearchHit, SearchQuery, SearchResult, all_of
 from stores.search import filter_plan
 from stores.search import tantivy_filters as filters
+from stores.search.facet_filters import facet_filters
+from stores.search.facet_values import shown
 from stores.search.fields import Field, Level, text_fields, text_mark, value_mark, whole_mark
 from stores.search.highlight import highlights
 from stores.search.tantivy_analyzers import composed
@@ -83,7 +85,7 @@ class Search:
         text = TextQuery(Query.all_query(), ())
         if query.text.strip():
             text = text_query(self._searcher, self._schema, searched, query.text, query.fuzzy)
-        matching = self._matching(text, query)
+        matching = self._matching(text, all_of((query.filter, query.rows)))
         wanted = query.first + 1
         if query.text.strip() and not query.sort:
             page, total = self._by_score(matching, query.after, wanted)
@@ -94,7 +96,7 @@ class Search:
         return SearchResult(
             hits=[self._hit(found, query, searched, text) for found in page[: query.first]],
             total=total,
-            facets=self._facets(matching, query),
+            facets=self._facets(text, query),
             suggestions=(
                 corrections(self._searcher, searched, text.phrases, composed(query.text))
                 if query.suggestions
@@ -127,11 +129,11 @@ class Search:
                 self._known(whole_mark(field), field.path)
         return fields
 
-    def _matching(self, text: TextQuery, query: SearchQuery) -> Query:
+    def _matching(self, text: TextQuery, filter: Filter) -> Query:
         if text.query is None:
             return Query.empty_query()
         try:
-            node = filter_plan.plan(self._level, query.filter)
+            node = filter_plan.plan(self._level, filter)
         except filter_plan.CannotFilter as error:
             raise StoreRefused(
                 f"{KIND}: the filter cannot be applied: {error}", store=KIND
@@ -339,10 +341,13 @@ class Search:
         order = found.values if found.score is None else (found.score,)
         return SearchHit(found.key, found.score, found.document, marked, (*order, found.key))
 
-    def _facets(self, matching: Query, query: SearchQuery) -> dict[str, list[FacetBucket]]:
+    def _facets(self, text: TextQuery, query: SearchQuery) -> dict[str, list[FacetBucket]]:
         if len(query.facets) > MAX_FACETS:
             raise LimitError(f"a search has at most {MAX_FACETS} facets")
-        asked: dict[str, Any] = {}
+        parts = facet_filters(query)
+        # Facets without conditions of their own are counted in one pass.
+        passes: dict[str, dict[str, Any]] = {}
+        fields: dict[str, Field] = {}
         for facet in query.facets:
             field = self._level.field(facet.property)
             if field is None or field.kind is None or not field.prop.search.facet:
@@ -350,6 +355,8 @@ class Search:
             if not 1 <= facet.size <= MAX_FACET_SIZE:
                 raise LimitError(f"a facet has 1 to {MAX_FACET_SIZE} values")
             self._known(value_mark(field), field.path)
+            fields[facet.property] = field
+            asked = passes.setdefault(facet.property if facet.property in parts.own else "", {})
             asked[facet.property] = {
                 "terms": {
                     "field": field.value,
@@ -357,28 +364,20 @@ class Search:
                     "segment_size": _FACET_TERMS,
                 }
             }
-        if not asked:
-            return {}
-        answer = self._searcher.aggregate(matching, asked)
+        answer: dict[str, Any] = {}
+        for name, asked in passes.items():
+            matching = self._matching(text, all_of((*parts.shared, *parts.but(name))))
+            answer |= self._searcher.aggregate(matching, asked)
         facets: dict[str, list[FacetBucket]] = {}
         for facet in query.facets:
-            field = self._level.field(facet.property)
             buckets = answer.get(facet.property, {}).get("buckets", [])
-            counted = [FacetBucket(_bucket(field, b["key"]), int(b["doc_count"])) for b in buckets]
-            counted.sort(key=lambda b: (-b.count, b.value))
-            facets[facet.property] = counted[: facet.size]
+            ordered = sorted(buckets, key=lambda b: (-b["doc_count"], b["key"]))
+            facets[facet.property] = shown(fields[facet.property].prop, ordered, facet.size)
         return facets
 
 
 def _count(found: tantivy.SearchResult) -> int:
     return int(found.count or 0)  # type: ignore[attr-defined]  # its stub lacks it
-
-
-def _bucket(field: Field | None, key: Any) -> Any:
-    kind = field.kind if field else None
-    if kind is Kind.BOOL:
-        return bool(key)
-    return int(key) if kind is Kind.INT else key
 
 
 def _fits(kind: Kind, value: Any) -> bool:

@@ -63,11 +63,11 @@ def kind_of(prop: Property) -> Kind | None:
     return _KINDS.get(prop.scalar)
 
 
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
+EPOCH_DAY = date(1970, 1, 1).toordinal()
 _ISO = re.compile(
     r"(\d{4,})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:\+00(?::?00)?|Z)?)?( BC)?"
 )
-_INFINITE = 2**62
+INFINITE = 2**62
 
 
 def days_from_civil(year: int, month: int, day: int) -> int:
@@ -95,9 +95,9 @@ def _moment(text: str) -> tuple[int, int]:
 def date_number(text: str) -> int:
     """Days since 1970 of "YYYY-MM-DD"."""
     if text.endswith("infinity"):
-        return -_INFINITE if text.startswith("-") else _INFINITE
+        return -INFINITE if text.startswith("-") else INFINITE
     try:
-        return date.fromisoformat(text).toordinal() - _EPOCH_DAY
+        return date.fromisoformat(text).toordinal() - EPOCH_DAY
     except ValueError:
         return _moment(text)[0]
 
@@ -105,7 +105,7 @@ def date_number(text: str) -> int:
 def timestamp_number(text: str) -> int:
     """Microseconds since 1970 of an ISO time stamp in UTC or without a zone."""
     if text.endswith("infinity"):
-        return -_INFINITE if text.startswith("-") else _INFINITE
+        return -INFINITE if text.startswith("-") else INFINITE
     days, micros = _moment(text)
     return days * 86_400_000_000 + micros
 

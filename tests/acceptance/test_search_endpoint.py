@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from gateway.filters import parse_filter
+from gateway.orders import Direction
 from gateway.search import facets_of, highlights_of, run_search, run_suggest, sort_of
 from gateway.services import Freshness, Viewer
 from gateway.visibility import Visibility
@@ -231,7 +232,7 @@ def test_roles_open_what_the_contract_says_and_no_more(database: str, tmp_path: 
             parse_filter(person, {"salary": {"gt": 1}}, visibility)
         for query in (
             SearchQuery("person", facets=facets_of(person, ["salary"])),
-            SearchQuery("person", sort=sort_of(person, [("salary", False)])),
+            SearchQuery("person", sort=sort_of(person, [("salary", Direction.ASC)])),
             SearchQuery("person", highlight=highlights_of(person, ["email"])),
         ):
             with pytest.raises(ForbiddenError):

@@ -1,4 +1,4 @@
-"""What a filter means, in plain Python: SQL's three values, None for unknown."""
+"""What a filter means, in plain Python."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from stores.query import And, Compare, Filter, Not, Op, Or, Related
 from tests.conformance.store_contract import CONTRACT
 
 
-def holds(filter: Filter, record: dict[str, Any], record_type: RecordType) -> bool | None:
-    """True, False, or None where SQL says unknown."""
+def holds(filter: Filter, record: dict[str, Any], record_type: RecordType) -> bool:
+    """A comparison does not hold for a missing value; `Not` holds where its part does not."""
     match filter:
         case And(parts=parts):
-            found = [holds(p, record, record_type) for p in parts]
-            return False if False in found else None if None in found else True
+            return all(holds(p, record, record_type) for p in parts)
         case Or(parts=parts):
-            found = [holds(p, record, record_type) for p in parts]
-            return True if True in found else None if None in found else False
+            return any(holds(p, record, record_type) for p in parts)
         case Not(part=part):
-            inner = holds(part, record, record_type)
-            return None if inner is None else not inner
+            return not holds(part, record, record_type)
         case Related(relation=name, filter=part):
             relation = record_type.relation_by_name[name]
             related = record.get(name)
-            target = CONTRACT.types[relation.target]
-            return related is not None and holds(part, related, target) is True
+            return related is not None and holds(part, related, CONTRACT.types[relation.target])
         case Compare(property=name, op=op, value=value):
             return _compare(record_type.by_name[name], op, record.get(name), value)
 
@@ -49,11 +45,11 @@ def python(prop: Property, value: Any) -> Any:
             return value
 
 
-def _compare(prop: Property, op: Op, stored: Any, value: Any) -> bool | None:
+def _compare(prop: Property, op: Op, stored: Any, value: Any) -> bool:
     if op is Op.IS_NULL:
         return (stored is None) == value
     if stored is None:
-        return None
+        return False
     if prop.array:
         assert op is Op.CONTAINS
         return value in [python(prop, v) for v in stored if v is not None]

@@ -51,7 +51,7 @@ def record_type(
 
 SEARCHED = SearchOptions(text=True)
 FACET = SearchOptions(facet=True)
-SORTED = SearchOptions(sort=True)
+SORTED = SearchOptions(sort=True, facet=True)
 
 AUTHOR = record_type(
     "author",

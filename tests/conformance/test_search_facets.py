@@ -10,11 +10,11 @@ import pytest
 
 from stores.errors import InputError, LimitError
 from stores.protocols import Capability, Write
-from stores.query import Compare, Facet, FacetBucket, Op, SearchQuery
+from stores.query import And, Compare, Facet, FacetBucket, Filter, Not, Op, SearchQuery
+from tests.conformance.filter_meaning import holds
 from tests.conformance.search_library import fill, records
 from tests.conformance.store_backends import Place, load, publish, run, searches
 from tests.conformance.store_contract import BOOK, book, delete
-from tests.conformance.three_valued import holds
 
 
 def counted(made: list[dict[str, Any]], name: str) -> Counter[Any]:
@@ -49,6 +49,54 @@ def test_a_facet_counts_the_hits_of_the_query(search_place: Place, name: str) ->
                 buckets = found.facets[name]
                 assert {b.value: b.count for b in buckets} == counted(expected, name)
                 assert all(type(b.value) is type(next(iter(counted(made, name)))) for b in buckets)
+
+    run(story())
+
+
+def test_a_facet_counts_outside_its_own_filter(search_place: Place) -> None:
+    """What is chosen of a facet narrows the hits and the other facets, not the facet itself; what may not be
+    seen is counted by none."""
+    made = records(150)
+    english = Compare("language", Op.IN, ["en"])
+    red = Compare("tags", Op.CONTAINS, "red")
+    rated = Compare("rating", Op.GT, 0)
+    seen = Compare("language", Op.NEQ, "fr")
+
+    def counts(name: str, *filters: Filter) -> Counter[Any]:
+        return counted([r for r in made if all(holds(f, r, BOOK) for f in filters)], name)
+
+    async def story() -> None:
+        async with search_place.ready("book") as store:
+            if Capability.FACETS not in store.capabilities:
+                pytest.skip("no facets")
+            await fill(store, made)
+            found = await searches(store).search(
+                SearchQuery(
+                    "book",
+                    filter=And((english, And((rated, Not(Not(red)))))),
+                    facets=(Facet("language", 100), Facet("tags", 100), Facet("pages", 100)),
+                    rows=seen,
+                )
+            )
+            buckets = {n: {b.value: b.count for b in f} for n, f in found.facets.items()}
+            assert found.total == sum(counts("language", english, rated, red).values())
+            assert buckets["language"] == counts("language", rated, red, seen)
+            assert buckets["tags"] == counts("tags", english, rated)
+            assert buckets["pages"] == counts("pages", english, rated, red)
+            assert len(buckets["language"]) > 1
+
+    run(story())
+
+
+@pytest.mark.parametrize("name", ["published", "rating"])
+def test_a_facets_values_are_as_documents_have_them(search_place: Place, name: str) -> None:
+    made = records(150)
+
+    async def story() -> None:
+        async with search_place.ready("book") as store:
+            await fill(store, made)
+            found = await searches(store).search(SearchQuery("book", facets=(Facet(name, 100),)))
+            assert {b.value: b.count for b in found.facets[name]} == counted(made, name)
 
     run(story())
 

@@ -12,10 +12,10 @@ import pytest
 from stores.errors import InputError, LimitError, StoreRefused
 from stores.protocols import Store, Write
 from stores.query import And, Compare, Filter, Op, Order, SearchHit, SearchQuery
+from tests.conformance.filter_meaning import holds, python
 from tests.conformance.search_library import fill, records
 from tests.conformance.store_backends import Place, load, publish, run, searches
 from tests.conformance.store_contract import BOOK, book, delete
-from tests.conformance.three_valued import holds, python
 
 
 def ordered(made: list[dict[str, Any]], sort: tuple[Order, ...]) -> list[str]:

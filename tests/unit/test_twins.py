@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import tantivy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stores.contract.model import Scalar
+from stores.contract.model import Logical, Property, Scalar
+from stores.search.facet_values import facet_value
 from stores.search.tantivy_filters import text_beyond
 from stores.search.twins import (
     TWIN_BYTES,
@@ -132,3 +134,31 @@ def test_a_range_of_texts_is_bytewise(
         v for v in values
         if (v.encode() > raw if above else v.encode() < raw) or (inclusive and v == bound)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scalar", "sql_type", "values"),
+    [
+        (Scalar.DATE, "date", ["1970-01-01", "0001-01-01", "9999-12-31", "12024-02-29", "infinity", "0044-03-15 BC"]),
+        (Scalar.TIMESTAMP, "timestamp with time zone", ["2024-06-01T12:00:00.5+00:00", "1969-12-31T23:59:59.999999+00:00", "-infinity"]),
+        (Scalar.DATETIME, "timestamp without time zone", ["2024-06-01T12:00:00", "0001-01-01T00:00:00.000001"]),
+        (Scalar.TIME, "time without time zone", ["00:00:00", "24:00:00", "12:30:00.5"]),
+        (Scalar.DECIMAL, "numeric(12,2)", ["-1.50", "0.00", "9999999999.99"]),
+        (Scalar.BIGINT, "bigint", [2**63 - 1, -(2**63), 0]),
+        (Scalar.BOOLEAN, "boolean", [True, False]),
+        (Scalar.STRING, "text", ["", "é" * 480]),
+    ],
+)  # fmt: skip
+def test_a_facet_shows_the_value_that_the_document_has(
+    scalar: Scalar, sql_type: str, values: list[Any]
+) -> None:
+    prop = Property("p", "p", "p", Logical.STRING, scalar, sql_type)
+    for value in values:
+        twin = twin_converter(prop)(value)
+        assert facet_value(prop, twin) == value
+        assert facet_value(prop, float(twin) if scalar is Scalar.DECIMAL else twin) == value
+
+
+def test_a_text_too_long_to_be_kept_whole_is_no_value_of_a_facet() -> None:
+    prop = Property("p", "p", "p", Logical.STRING, Scalar.STRING, "text")
+    assert facet_value(prop, twin_converter(prop)("é" * 481)) is None
