@@ -3,6 +3,7 @@ translated once."""
 
 from __future__ import annotations
 
+import ssl
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -56,10 +57,12 @@ class Http:
             options["api_key"] = address.api_key
         elif address.user:
             options["basic_auth"] = (address.user, address.password)
-        if address.ca:
-            options["ca_certs"] = address.ca
         serializer = _Orjson()
         try:
+            if address.node.startswith("https:"):
+                # The client's own context checks no name of a host that is an IP address, and trusts the
+                # system's authorities beside the one that is named.
+                options["ssl_context"] = ssl.create_default_context(cafile=address.ca or None)
             self._client = AsyncElasticsearch(
                 [address.node],
                 serializers={
