@@ -16,6 +16,7 @@ from gateway.compiler.keysets import Key, beyond
 from gateway.compiler.statement import Binder, Parameter, cast_of, column, comparable, table_of
 from gateway.compiler.values import as_object, value_as_json
 from gateway.filters import row_filter
+from gateway.masks import MaskKey, bound_by
 from gateway.names import field_of, property_of
 from gateway.visibility import Form, Visibility
 from stores.canonical.driver_errors import translate
@@ -45,7 +46,26 @@ class Export:
     filter: Filter = EVERYTHING
     after: tuple[str, ...] | None = None
     visibility: Visibility | None = None
-    salt: str = ""
+    mask_key: MaskKey | None = None
+
+    @property
+    def columns(self) -> tuple[Property, ...]:
+        return self.fields or self.record_type.properties
+
+    def form(self, prop: Property) -> Form:
+        return Form.PLAIN if self.visibility is None else self.visibility.form(prop)
+
+
+@dataclass(slots=True)
+class Written:
+    """What has left an export so far, and its snapshot: every commit up to the WAL position `position` is in
+    it; it was taken `at` (seconds since the epoch, canonical's clock)."""
+
+    rows: int = 0
+    bytes: int = 0
+    position: str = ""
+    at: float = 0.0
+    digest: Any = field(default_factory=hashlib.sha256)
 
 
 class _LiteralBinder(Binder):
@@ -75,16 +95,19 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
     delimiter that JSON escapes, nothing is ever quoted."""
     record_type = export.record_type
     binder = _LiteralBinder()
+    key = bound_by(binder, export.mask_key)
     alias = binder.alias()
 
     def rows(t: RecordType) -> Filter:
         return EVERYTHING if export.visibility is None else row_filter(t, export.visibility)
 
     def value(prop: Property) -> sql.Composable:
-        form = Form.PLAIN if export.visibility is None else export.visibility.form(prop)
-        return value_as_json(
-            prop, column(alias, prop.column), form, lambda: binder.bind(export.salt, "text")
-        )
+        form = export.form(prop)
+        if export.format is Format.PARQUET and form is Form.PLAIN:
+            from gateway.export_parquet import parquet_value
+
+            return parquet_value(prop, column(alias, prop.column))
+        return value_as_json(prop, column(alias, prop.column), form, key)
 
     conditions = Conditions(contract, binder, rows)
     where = conditions.visible(record_type, alias)

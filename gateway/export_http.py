@@ -47,7 +47,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
         parse_filter(record_type, raw, visibility),
         key_values(record_type, given["after"]) if "after" in given else None,
         visibility,
-        services.mask_salt,
+        services.mask_key,
     )
 
 
@@ -56,17 +56,51 @@ async def export_endpoint(request: Request) -> Response:
     export = _read(request, services, request.state.viewer)
     request.state.operation = f"export {export.record_type.name}"
     request.state.stores = {"canonical"}
-    places: asyncio.Semaphore = request.app.state.exports
-    if places.locked():
-        raise HttpProblem("OVERLOADED", "too many exports are running", hint="try again later")
-    blocks = _blocks(services, export, places)
-    try:
-        # What is wrong shows in the first block, while it can still be answered as a problem.
-        first = await anext(blocks, b"")
-    except BaseException:
-        await blocks.aclose()
-        raise
+    key = _key(services, export)
+    given = request.query_params
+    named = given.get("snapshot")
+    found: Spooled | None = None
+    if named is not None:
+        found = await spool.find(named, key)
+        if found is None:
+            raise HttpProblem(
+                "NOT_FOUND", "there is no such snapshot of this export", hint="begin a new one"
+            )
+    if given.get("manifest") in ("1", "true"):
+        if found is None:
+            raise InputError(
+                "a manifest is of a snapshot", hint="take the URL that Link of the export gives"
+            )
+        return _manifest(services, export, found)
+    ranged = request.headers.get("range", "")
+    if found is None and ranged:
+        condition = request.headers.get("if-range", "").strip()
+        if condition.startswith('"') and condition.endswith('"'):
+            found = await spool.find(condition.strip('"'), key)
+        if found is None:
+            ranged = ""  # the same bytes are not to be had: the whole, of a new snapshot
+    if request.method == "HEAD" and found is None:
+        return Response(media_type=MEDIA_TYPES[export.format], headers={"Accept-Ranges": "bytes"})
+    if found is None:
+        if spool.full:
+            raise HttpProblem("OVERLOADED", "too many exports are running", hint="try again later")
+        found = await spool.begin(
+            key,
+            lambda written: _blocks(services, export, written),
+            lambda written: manifest(services.contract, export, written),
+        )
+    return await _answer(request, export, found, ranged)
 
+
+def _key(services: Services, export: Export) -> str:
+    """What tells this query, by what this viewer may see of it, from all others."""
+    text = copy_statement(services.contract, export).as_bytes(None)
+    return hmac.new(
+        services.token_secret, export.format.encode() + b"\0" + text, hashlib.sha256
+    ).hexdigest()[:32]
+
+
+async def _answer(request: Request, export: Export, found: Spooled, ranged: str) -> Response:
     name = f"{export.record_type.plural}.{export.format.value}"
     return _ExportResponse(
         first,

@@ -206,7 +206,7 @@ class Writer:
         return Compiler(
             self.services.contract,
             lambda t: row_filter(t, self.visibility),
-            self.services.mask_salt,
+            self.services.mask_key,
         )
 
     async def _records(self, conn: Connection, keys: Sequence[Key]) -> list[Record]:

@@ -46,7 +46,7 @@ def compiler_of(context: RequestContext) -> Compiler:
     """A compiler with what the viewer may see compiled in."""
     services = context.services
     visibility = visibility_of(context)
-    return Compiler(services.contract, lambda t: row_filter(t, visibility), services.mask_salt)
+    return Compiler(services.contract, lambda t: row_filter(t, visibility), services.mask_key)
 
 
 async def read_records(

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from gateway.bulkheads import Bulkhead
 from gateway.guarded_stores import GuardedStore
+from gateway.masks import MaskKey
 from gateway.news import News
 from gateway.plan_cache import Plans
 from stores.canonical.connect import Pool
@@ -51,6 +52,10 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     text_order_is_bytewise: bool = True
     """Whether canonical's default collation orders text by its bytes, as the other stores do."""
+    mask_secret: bytes = b""
+    """Empty: made of `token_secret`."""
+    mask_key: MaskKey = field(init=False, compare=False, repr=False)
+    """With what values are hashed that are shown so: nobody without it can check a guess."""
     _shapes: dict[str, str] = field(default_factory=dict)
     plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
     """What the last queries were answered by; of these services alone."""
@@ -66,6 +71,7 @@ class Services:
 
     def __post_init__(self) -> None:
         limits = self.limits
+        self.mask_key = MaskKey.of(self.mask_secret or self.token_secret)
         self.documents_guard = GuardedStore(self.documents, "documents", limits.document_timeout)
         self.search_guard = GuardedStore(self.search, "search", limits.search_timeout)
         self.documents = cast(DocumentStore, self.documents_guard)
@@ -83,11 +89,6 @@ class Services:
         if shape is None:
             shape = self._shapes[type_name] = document_shape(self.contract, type_name)
         return shape
-
-    @property
-    def mask_salt(self) -> str:
-        """What goes before a value that is shown as its hash, so that a guess cannot be checked."""
-        return hmac.new(self.token_secret, b"mask", hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

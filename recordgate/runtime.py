@@ -24,7 +24,7 @@ from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
 from recordgate.http_server import bind, serve
 from recordgate.readiness import make_ready
-from recordgate.secrets_file import token_secret
+from recordgate.secrets_file import mask_secret, token_secret
 from recordgate.settings import Settings
 from recordgate.sync_state import sync_state
 from stores.canonical.connect import database_of, make_pool
@@ -188,6 +188,7 @@ class Runtime:
                 max_batch=settings.max_batch,
             ),
             bytewise,
+            mask_secret(settings),
         )
         callers = Callers(settings.rate_limit, settings.rate_burst, settings.concurrent_requests)
         access = Access(self._authenticator, callers, settings.cors_origins)

@@ -1,4 +1,5 @@
-"""The secret that signs tokens: from the file that the settings name, or made once in data_dir."""
+"""The secrets that sign tokens and mask values: from the files that the settings name; that of tokens is made once
+in data_dir where none is named."""
 
 from __future__ import annotations
 
@@ -19,13 +20,23 @@ def token_secret(settings: Settings) -> bytes:
     if path is None:
         path = settings.data_dir / "token.secret"
         _make(path)
+    return _secret("token_secret_file", path)
+
+
+def mask_secret(settings: Settings) -> bytes:
+    """Of the mask `hash`; empty where the tokens' secret serves. Raises SetupError."""
+    path = settings.mask_secret_file
+    return b"" if path is None else _secret("mask_secret_file", path)
+
+
+def _secret(name: str, path: Path) -> bytes:
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise SetupError(f"token_secret_file {path} cannot be read: {error.strerror}") from None
+        raise SetupError(f"{name} {path} cannot be read: {error.strerror}") from None
     if len(secret) < SHORTEST:
         raise SetupError(
-            f"token_secret_file {path} holds less than {SHORTEST} bytes",
+            f"{name} {path} holds less than {SHORTEST} bytes",
             hint="fill it with random text, the same for every gateway",
         )
     return secret

@@ -167,6 +167,10 @@ class Settings(BaseSettings):
     concurrent_requests: int = Field(
         100, ge=1, description="Requests of one caller that run at once."
     )
+    mask_secret_file: Path | None = Field(
+        None,
+        description="File with the secret of the mask `hash` (HMAC-SHA256); when unset it comes from the tokens' secret.",
+    )
     introspection_roles: Names = Field(
         ("*",),
         description="Roles that may read the schema and plans; `*`: all who may ask.",
@@ -221,7 +225,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             raise SetupError(f"{path} is not valid TOML: {error}") from error
         for name in (
             "contract", "data_dir", "postgres_password_file", "token_secret_file", "api_keys_file",
-            "trusted_documents",
+            "trusted_documents", "mask_secret_file",
         ):  # fmt: skip
             if isinstance(values.get(name), str):
                 values[name] = path.parent / Path(values[name]).expanduser()

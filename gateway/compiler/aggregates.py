@@ -10,6 +10,7 @@ from gateway.compiler.json_text import Json, as_sql, object_text, value_text
 from gateway.compiler.keysets import Key, order_by
 from gateway.compiler.selects import Compiler, where_clause
 from gateway.compiler.statement import Statement, cast_of, column, comparable, table_of
+from gateway.masks import bound_by
 from gateway.shapes import TypeName
 from gateway.visibility import Form
 
@@ -78,7 +79,11 @@ class _Aggregate:
         prop = term.property if isinstance(term, Group) else result_of(term.function, term.property)
         assert prop is not None
         return value_text(
-            prop, sql.SQL("r.") + name, Form.PLAIN, lambda: sql.SQL(""), required=False
+            prop,
+            sql.SQL("r.") + name,
+            Form.PLAIN,
+            bound_by(self.compiler.binder, None),
+            required=False,
         )
 
     def _term(self, term: Term) -> sql.Composable:

@@ -9,7 +9,7 @@ holds that byte, since control characters are escaped in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from psycopg import sql
 
 from gateway.compiler.statement import base_type
 from gateway.compiler.values import SAFE
+from gateway.masks import KeyBinder, masked_sql
 from gateway.visibility import Form
 from stores.canonical.json_form import json_value
 from stores.contract.model import Property, Scalar
@@ -94,31 +95,18 @@ def value_text(
     prop: Property,
     column: sql.Composable,
     form: Form,
-    salt: Callable[[], sql.Composable],
+    key: KeyBinder,
     *,
     required: bool,
 ) -> Json:
-    """The property's value in the form that the viewer may see. `salt` binds what goes before a value
-    that is shown as its hash; a mask that the type cannot show is null. `required`: the field is
-    non-null, so that a missing value is an error."""
+    """The property's value in the form that the viewer may see. `key` binds what hashes are made with; a
+    mask that the type cannot show is null. `required`: the field is non-null, so that a missing value is
+    an error."""
     if form is Form.PLAIN:
         missing = sql.SQL(f"{_MARK}'null'" if required else "'null'")
         return sql.SQL("coalesce({}, {})").format(_plain(prop, column), missing)
-    if prop.scalar is Scalar.STRING and not prop.array:
-        if form is Form.HASH:
-            return or_null(
-                sql.SQL(
-                    """('"' || encode(sha256(convert_to({} || {}::text, 'UTF8')), 'hex') || '"')"""
-                ).format(salt(), column)
-            )
-        if form is Form.PARTIAL:
-            return or_null(
-                sql.SQL(
-                    "CASE WHEN length({0}::text) > 3 THEN to_json(left({0}::text, 1) || '***')::text"
-                    """ WHEN {0} IS NOT NULL THEN '"***"' END"""
-                ).format(column)
-            )
-    return "null"
+    text = masked_sql(prop, column, form, key)
+    return "null" if text is None else or_null(quoted_text(text))
 
 
 def _plain(prop: Property, column: sql.Composable) -> sql.Composable:

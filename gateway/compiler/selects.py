@@ -27,6 +27,7 @@ from gateway.compiler.json_text import (
 from gateway.compiler.keysets import Key, beyond, order_by
 from gateway.compiler.statement import Binder, Statement, cast_of, column, comparable, table_of
 from gateway.late import Late
+from gateway.masks import KeyBinder, MaskKey, bound_by
 from gateway.orders import nulls_first, order_property, signature
 from gateway.shapes import (
     EdgeCursor,
@@ -59,14 +60,17 @@ PLAIN_KEYS = (Scalar.INT, Scalar.BIGINT, Scalar.DECIMAL, Scalar.UUID)
 
 
 class Compiler:
-    """Compiles one root field. `rows` gives the rows of a type that the viewer may see, `salt` goes
-    before every value that is shown hashed."""
+    """Compiles one root field. `rows` gives the rows of a type that the viewer may see; with `mask_key`
+    values are hashed that are shown so."""
 
     def __init__(
-        self, contract: Contract, rows: Callable[[RecordType], Filter], salt: str = ""
+        self,
+        contract: Contract,
+        rows: Callable[[RecordType], Filter],
+        mask_key: MaskKey | None = None,
     ) -> None:
         self.contract = contract
-        self.salt = salt
+        self.mask_key = mask_key
         self.binder = Binder()
         self.conditions = Conditions(contract, self.binder, rows)
 
@@ -159,7 +163,7 @@ class Compiler:
             elif isinstance(part, Value):
                 prop = part.property
                 value = value_text(
-                    prop, row(prop.column), part.form, self._salt, required=non_null(prop)
+                    prop, row(prop.column), part.form, self._key(), required=non_null(prop)
                 )
             elif isinstance(part, One):
                 value = self._one(part, row, joins)
@@ -202,8 +206,8 @@ class Compiler:
     def _key_text(self, record_type: RecordType, row: Row) -> sql.Composable:
         return sql_key([row(c) for c in record_type.key])
 
-    def _salt(self) -> sql.Composable:
-        return self.binder.bind(self.salt, "text")
+    def _key(self) -> KeyBinder:
+        return bound_by(self.binder, self.mask_key)
 
     # Connections -------------------------------------------------------------------------------
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from psycopg import sql
 
 from gateway.compiler.statement import quoted
+from gateway.masks import KeyBinder, masked_sql
 from gateway.visibility import Form
 from stores.canonical.json_form import json_value
 from stores.contract.model import Property, Scalar
@@ -15,11 +16,9 @@ SAFE = 2**53 - 1
 
 
 def value_as_json(
-    prop: Property, column: sql.Composable, form: Form, salt: Callable[[], sql.Composable]
+    prop: Property, column: sql.Composable, form: Form, key: KeyBinder
 ) -> sql.Composable:
-    """`salt` binds what goes before a value that is shown as its hash. A mask that the type cannot show
-    is null."""
-    maskable = prop.scalar is Scalar.STRING and not prop.array
+    """`key` binds what hashes are made with. A mask that the type cannot show is null."""
     if form is Form.PLAIN:
         value = json_value(prop, column)
         if prop.scalar is Scalar.BIGINT and not prop.array:
@@ -28,16 +27,7 @@ def value_as_json(
                 "CASE WHEN {0} BETWEEN {1} AND {2} THEN to_json({0}) ELSE to_json({0}::text) END"
             ).format(value, sql.Literal(-SAFE), sql.Literal(SAFE))
         return value
-    if form is Form.HASH and maskable:
-        return sql.SQL("encode(sha256(convert_to({} || {}::text, 'UTF8')), 'hex')").format(
-            salt(), column
-        )
-    if form is Form.PARTIAL and maskable:
-        return sql.SQL(
-            "CASE WHEN length({0}::text) > 3 THEN left({0}::text, 1) || '***'"
-            " WHEN {0} IS NOT NULL THEN '***' END"
-        ).format(column)
-    return sql.SQL("NULL::text")
+    return masked_sql(prop, column, form, key) or sql.SQL("NULL::text")
 
 
 def as_object(items: Sequence[tuple[str, sql.Composable]]) -> sql.Composable:

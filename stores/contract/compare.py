@@ -174,6 +174,8 @@ def _property(where: str, old: Property, new: Property) -> Iterator[Difference]:
         )
     yield from _limits(where, old, new)
     yield from _by_role(where, "the value", dict(old.masking), dict(new.masking))
+    if old.partial != new.partial:
+        yield Difference(True, where, "another part of the value is shown")
     yield from _read_roles(where, old.read_roles, new.read_roles)
     yield from _search(where, old, new)
 

@@ -29,6 +29,8 @@ ANALYZERS = ("standard", "keyword", *LANGUAGES)
 MAX_BOOST = 1000.0
 MAX_PAGE = 10_000
 MAX_GENERATIONS = 20
+MAX_SHOWN = 100
+"""Characters that a mask shows at either end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Access:
 class PropertyExtensions:
     search: SearchOptions = field(default_factory=SearchOptions)
     masking: tuple[tuple[str, Masking], ...] = ()
+    partial: tuple[int, int] = (1, 0)
     read_roles: tuple[str, ...] | None = None
     generated: bool = False
 
@@ -182,7 +185,9 @@ def expose_value(at: Node | None, access: Access) -> Expose:
 def _roles_of_operations(at: Node, access: Access) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """operation → roles; one that is named itself counts for more than its group."""
     if not isinstance(at.data, dict):
-        wrong(at, "`roles` must be a mapping from an operation to roles", "roles: {write: [editor]}")
+        wrong(
+            at, "`roles` must be a mapping from an operation to roles", "roles: {write: [editor]}"
+        )
         return ()
     known = (*READS, *WRITES, *_GROUPS)
     by_group: dict[str, tuple[str, ...]] = {}
@@ -213,24 +218,36 @@ def property_extensions(node: Node, kind: TypeOf, access: Access) -> PropertyExt
         read_roles = tuple(
             r.data for r in at if isinstance(r.data, str) and access.known(r, r.data)
         )
+    masking, partial = _masking(found.get("masking"), kind, access)
     return PropertyExtensions(
         search=_search(found.get("search"), kind),
-        masking=_masking(found.get("masking"), kind, access),
+        masking=masking,
+        partial=partial,
         read_roles=read_roles,
         generated=flag_value(found, "generated", False),
     )
 
 
-def _masking(at: Node | None, kind: TypeOf, access: Access) -> tuple[tuple[str, Masking], ...]:
+def _masking(
+    at: Node | None, kind: TypeOf, access: Access
+) -> tuple[tuple[tuple[str, Masking], ...], tuple[int, int]]:
+    """The masks by role, and the characters that `partial` shows, which are the same for all roles."""
+    plain = PropertyExtensions().partial
     if at is None:
-        return ()
+        return (), plain
     if not isinstance(at.data, dict):
         wrong(at, "`masking` must be a mapping from a role to null, hash, partial or drop")
-        return ()
+        return (), plain
     masks: list[tuple[str, Masking]] = []
+    windows: list[tuple[int, int]] = []
     for role, value in at.entries():
         access.known(value, role)
         how = "null" if value.data is None else value.data
+        if isinstance(how, dict) and list(how) == ["partial"]:
+            windows.append(_window(value.get("partial")))
+            how = "partial"
+        elif how == "partial":
+            windows.append(plain)
         if how not in tuple(Masking):
             wrong(value, f"no such mask: {how!r}", "null, hash, partial or drop")
             continue
@@ -241,7 +258,23 @@ def _masking(at: Node | None, kind: TypeOf, access: Access) -> tuple[tuple[str, 
             wrong(value, f"`{how}` masks text only", "use null or drop")
             continue
         masks.append((role, mask))
-    return tuple(masks)
+    if len(set(windows)) > 1:
+        wrong(at, "`partial` must show the same characters to all roles")
+    return tuple(masks), windows[0] if windows else plain
+
+
+def _window(at: Node) -> tuple[int, int]:
+    """`{first: 2, last: 4}`; what is not there is 0."""
+    if not isinstance(at.data, dict):
+        wrong(at, "`partial` must be a mapping", "partial: {first: 1, last: 2}")
+        return (0, 0)
+    sizes = {"first": 0, "last": 0}
+    for key, value in at.entries():
+        if key in sizes:
+            sizes[key] = whole_value(value, key, 0, MAX_SHOWN, 0)
+        else:
+            _unknown_key(value, "partial", key, tuple(sizes))
+    return sizes["first"], sizes["last"]
 
 
 _SEARCH: dict[str, Callable[[TypeOf], bool]] = {

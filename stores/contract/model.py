@@ -118,6 +118,8 @@ class Property:
     description: str = ""
     search: SearchOptions = field(default_factory=SearchOptions)
     masking: tuple[tuple[str, Masking], ...] = ()
+    partial: tuple[int, int] = (1, 0)
+    """Characters, first and last, that the mask `partial` shows."""
     read_roles: tuple[str, ...] | None = None
     """Roles that may see the property; None: everybody."""
 

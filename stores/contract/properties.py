@@ -76,6 +76,7 @@ def resolve_property(node: Node, access: Access, *, managed: bool) -> Declared |
         description=node.text("description"),
         search=extensions.search,
         masking=extensions.masking,
+        partial=extensions.partial,
         read_roles=extensions.read_roles,
         **limits,
     )
