@@ -18,7 +18,8 @@ from gateway.app_guard import Guard, Recent
 from gateway.console import MoreState, page, state_endpoint
 from gateway.direct import Direct
 from gateway.draining import Drain
-from gateway.export_http import MOST, export_endpoint
+from gateway.export_http import export_endpoint
+from gateway.export_spool import Spool
 from gateway.graphiql import graphiql_page, samples_endpoint
 from gateway.graphql_http import wants_page
 from gateway.graphql_run import GraphQLRunner
@@ -50,6 +51,7 @@ def make_app(
     access: Access | None = None,
     documents: Documents | None = None,
     more_state: MoreState | None = None,
+    spool: Spool | None = None,
     extra: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application over `services`. Without `access` everybody may do everything; `documents`:
@@ -137,7 +139,7 @@ def make_app(
     )
     app.router.redirect_slashes = False
     app.state.services, app.state.drain = services, drain
-    app.state.exports = asyncio.Semaphore(MOST)
+    app.state.spool = spool or Spool(None)
     return app
 
 

@@ -1,12 +1,15 @@
-"""A record type's rows as NDJSON or CSV, cut out of canonical by one COPY: one snapshot, in the order of
-the key, in a stream whose memory does not grow with the data."""
+"""A record type's rows as NDJSON, CSV or Parquet, cut out of canonical by one COPY: one snapshot, in the
+order of the key, in a stream whose memory does not grow with the data."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -19,21 +22,30 @@ from gateway.filters import row_filter
 from gateway.masks import MaskKey, bound_by
 from gateway.names import field_of, property_of
 from gateway.visibility import Form, Visibility
+from stores.canonical.copy_out import copy_out
 from stores.canonical.driver_errors import translate
 from stores.contract.model import Contract, Property, RecordType
 from stores.errors import InputError
 from stores.query import EVERYTHING, Filter
 
-BLOCK = 64 * 1024
+if TYPE_CHECKING:
+    from gateway.export_parquet import ParquetEncoder
+
+BLOCK = 256 * 1024
 """Bytes that are gathered before they are handed on."""
 
 
 class Format(StrEnum):
     NDJSON = "ndjson"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
-MEDIA_TYPES = {Format.NDJSON: "application/x-ndjson", Format.CSV: "text/csv; charset=utf-8"}
+MEDIA_TYPES = {
+    Format.NDJSON: "application/x-ndjson",
+    Format.CSV: "text/csv; charset=utf-8",
+    Format.PARQUET: "application/vnd.apache.parquet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +130,8 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
     ]
     if export.after is not None:
         where.append(beyond(keys, export.after, binder))
-    named = [(field_of(record_type, p), value(p)) for p in export.fields or record_type.properties]
-    if export.format is Format.NDJSON:
+    named = [(field_of(record_type, p), value(p)) for p in export.columns]
+    if export.format is not Format.CSV:
         columns = sql.SQL("({})::text").format(as_object(named))
         options = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
     else:
@@ -137,23 +149,76 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
     )
 
 
+_SNAPSHOT = """
+SELECT pg_current_wal_insert_lsn()::text, extract(epoch FROM clock_timestamp())::float8
+"""
+
+
 async def stream(
-    conn: AsyncConnection[Any], contract: Contract, export: Export
+    conn: AsyncConnection[Any], contract: Contract, export: Export, written: Written
 ) -> AsyncGenerator[bytes, None]:
-    """The blocks of the export. Closing the generator early cancels the COPY. Raises what
-    `driver_errors` makes of the driver's errors."""
+    """The blocks of the export, noted in `written` as they are handed on. Closing the generator early cancels
+    the COPY and closes the connection. Raises what `driver_errors` makes of the driver's errors."""
+    encoder = _encoder(export)
     try:
-        async with conn.transaction(), conn.cursor() as cursor:
-            await cursor.execute("SET TRANSACTION READ ONLY")
-            await cursor.execute("SET LOCAL statement_timeout = 0")
-            block = bytearray()
-            async with cursor.copy(copy_statement(contract, export)) as copy:
-                async for part in copy:
-                    block += part
-                    if len(block) >= BLOCK:
-                        yield bytes(block)
-                        block.clear()
-            if block:
-                yield bytes(block)
+        await conn.execute("BEGIN READ ONLY")
+        await conn.execute("SET LOCAL statement_timeout = 0")
+        row = await (await conn.execute(_SNAPSHOT)).fetchone()
+        assert row is not None
+        written.position, written.at = row
+        head = export.format is Format.CSV
+        statement = copy_statement(contract, export)
+        async with aclosing(copy_out(conn, statement, BLOCK)) as blocks:
+            async for block in blocks:
+                written.rows += block.rows - head
+                head = False
+                data = block.data
+                if encoder is not None:
+                    data = await asyncio.to_thread(encoder.encode, data)
+                if data:
+                    yield _noted(written, data)
+        await conn.execute("COMMIT")
+        if encoder is not None:
+            yield _noted(written, await asyncio.to_thread(encoder.end))
     except psycopg.Error as error:
         raise translate(error, contract) from None
+
+
+def _noted(written: Written, data: bytes) -> bytes:
+    written.bytes += len(data)
+    written.digest.update(data)
+    return data
+
+
+def _encoder(export: Export) -> ParquetEncoder | None:
+    if export.format is not Format.PARQUET:
+        return None
+    from gateway.export_parquet import ParquetEncoder, column_of
+
+    t = export.record_type
+    return ParquetEncoder([column_of(field_of(t, p), p, export.form(p)) for p in export.columns])
+
+
+def manifest(contract: Contract, export: Export, written: Written) -> dict[str, Any]:
+    """What an export is, for those who keep it."""
+    t = export.record_type
+    return {
+        "contract": {"name": contract.name, "version": contract.version},
+        "type": t.name,
+        "format": export.format.value,
+        "mediaType": MEDIA_TYPES[export.format],
+        "fields": [
+            {
+                "name": field_of(t, p),
+                "type": p.scalar.value,
+                "array": p.array,
+                "shown": export.form(p).value,
+            }
+            for p in export.columns
+        ],
+        "filtered": export.filter != EVERYTHING,
+        "rows": written.rows,
+        "bytes": written.bytes,
+        "sha256": written.digest.hexdigest(),
+        "snapshot": {"position": written.position, "at": written.at},
+    }

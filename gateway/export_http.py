@@ -1,18 +1,34 @@
-"""`/export/{type}`: the export as a streamed answer."""
+"""`/export/{type}`: an export as a streamed answer that can be gone on with after a cut, with the same bytes,
+and its manifest."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import hashlib
+import hmac
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
+from urllib.parse import urlencode
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway.bodies import json_parameter
-from gateway.export import MEDIA_TYPES, Export, Format, fields_of, stream
+from gateway.byte_ranges import Unsatisfiable, asked_range
+from gateway.export import (
+    MEDIA_TYPES,
+    Export,
+    Format,
+    Written,
+    copy_statement,
+    fields_of,
+    manifest,
+    stream,
+)
+from gateway.export_spool import Spool, Spooled
 from gateway.filters import parse_filter
 from gateway.problems import HttpProblem
 from gateway.search_http import record_type_of
@@ -21,8 +37,9 @@ from gateway.shaping import key_values
 from gateway.visibility import Visibility
 from stores.errors import InputError
 
-MOST = 2
-"""Exports that run at once: each holds one of canonical's connections for as long as its reader takes."""
+RESUME_WAIT = 20.0
+"""Seconds that a range waits for its export to be whole."""
+_KNOWN = frozenset(("format", "filter", "fields", "after", "snapshot", "manifest"))
 
 
 def _read(request: Request, services: Services, viewer: Viewer) -> Export:
@@ -30,12 +47,18 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
     if "export" not in record_type.expose.operations:
         raise InputError(f"{record_type.plural} cannot be exported")
     given = request.query_params
+    for name in given:
+        if name not in _KNOWN:
+            raise InputError(
+                f"no parameter {name[:40]!r} is known",
+                hint="known are " + ", ".join(sorted(_KNOWN)),
+            )
     visibility = Visibility(services.contract, viewer.roles)
     visibility.require_may(record_type, "export")
     try:
         format_ = Format(given.get("format", "ndjson"))
     except ValueError:
-        raise InputError("format must be ndjson or csv") from None
+        raise InputError("format must be ndjson, csv or parquet") from None
     raw = json_parameter(given["filter"], "filter") if "filter" in given else {}
     if raw is None:
         raise InputError("filter must not be null", hint="leave it out")
@@ -52,7 +75,9 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
 
 
 async def export_endpoint(request: Request) -> Response:
+    """Without `snapshot` and a range that knows its ETag: a new export. Else the one that is named."""
     services: Services = request.app.state.services
+    spool: Spool = request.app.state.spool
     export = _read(request, services, request.state.viewer)
     request.state.operation = f"export {export.record_type.name}"
     request.state.stores = {"canonical"}
@@ -102,25 +127,79 @@ def _key(services: Services, export: Export) -> str:
 
 async def _answer(request: Request, export: Export, found: Spooled, ranged: str) -> Response:
     name = f"{export.record_type.plural}.{export.format.value}"
-    return _ExportResponse(
-        first,
-        blocks,
-        media_type=MEDIA_TYPES[export.format],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    place = _place(request, found)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Location": place,
+        "ETag": f'"{found.id}"',
+        "Link": f'<{place}&manifest=1>; rel="describedby"',
+        "Vary": "Authorization, X-API-Key",
+    }
+    media_type = MEDIA_TYPES[export.format]
+    start, end, status = 0, None, 200
+    if ranged:
+        try:
+            async with asyncio.timeout(RESUME_WAIT):
+                await found.until(lambda: found.ended)
+        except TimeoutError:
+            raise HttpProblem(
+                "OVERLOADED",
+                "the export is still being written",
+                hint="ask for the range again in a moment",
+                headers={"Retry-After": "5"},
+            ) from None
+        if found.error is not None:
+            raise found.error
+        try:
+            part = asked_range(ranged, found.size)
+        except Unsatisfiable:
+            raise HttpProblem(
+                "RANGE_NOT_SATISFIABLE",
+                "the range begins beyond the end",
+                headers={"Content-Range": f"bytes */{found.size}"},
+            ) from None
+        if part is not None:
+            start, end, status = *part, 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
+    if found.whole:
+        end = found.size if end is None else end
+        headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    return _ExportResponse(found.read(start, end), status, headers, media_type)
+
+
+def _place(request: Request, found: Spooled) -> str:
+    """The URL that gives the same bytes again."""
+    kept = [
+        (k, v) for k, v in request.query_params.multi_items() if k not in ("snapshot", "manifest")
+    ]
+    return f"{request.url.path}?{urlencode([*kept, ('snapshot', found.id)])}"
+
+
+def _manifest(services: Services, export: Export, found: Spooled) -> Response:
+    """What is known now; `complete` says whether that is all."""
+    body: dict[str, Any] = dict(
+        found.manifest or manifest(services.contract, export, found.written)
     )
+    body |= {"id": found.id, "complete": found.whole}
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 class _ExportResponse(StreamingResponse):
-    """Closes its blocks however it ends: an iterator that is only forgotten would hold its connection
-    until it is collected."""
+    """Closes its blocks however it ends: an iterator that is only forgotten would hold its file until it is
+    collected."""
 
-    def __init__(self, first: bytes, blocks: AsyncGenerator[bytes, None], **more: Any) -> None:
-        async def body() -> AsyncIterator[bytes]:
-            yield first
-            async for block in blocks:
-                yield block
-
-        super().__init__(body(), **more)
+    def __init__(
+        self,
+        blocks: AsyncGenerator[bytes, None],
+        status: int,
+        headers: dict[str, str],
+        media_type: str,
+    ) -> None:
+        super().__init__(blocks, status, headers, media_type)
         self._blocks = blocks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,12 +210,11 @@ class _ExportResponse(StreamingResponse):
 
 
 async def _blocks(
-    services: Services, export: Export, places: asyncio.Semaphore
+    services: Services, export: Export, written: Written
 ) -> AsyncGenerator[bytes, None]:
     async with (
-        places,
         services.pool.connection() as conn,
-        aclosing(stream(conn, services.contract, export)) as blocks,
+        aclosing(stream(conn, services.contract, export, written)) as blocks,
     ):
         async for block in blocks:
             yield block

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import typer
 
-from gateway.export import Export, Format, stream
+from gateway.export import Export, Format, Written, fields_of, manifest, stream
+from gateway.filters import parse_filter
+from gateway.visibility import Visibility
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import ProgressLine, invocation, reported
 from stores.canonical.connect import connect_async
@@ -29,6 +32,16 @@ def export(
         Format, typer.Option("--format", help="Form of the records.")
     ] = Format.NDJSON,
     output: Annotated[Path | None, typer.Option(help="File to write; stdout where none.")] = None,
+    fields: Annotated[
+        str, typer.Option(help="Names, separated by commas; all where left out.")
+    ] = "",
+    filter_: Annotated[
+        str, typer.Option("--filter", help="A filter as in GraphQL, as JSON.")
+    ] = "{}",
+    manifest_file: Annotated[
+        Path | None,
+        typer.Option("--manifest", help="File for counts, checksum, fields and snapshot, as JSON."),
+    ] = None,
 ) -> None:
     """All records of a type, from one consistent snapshot, in the order of their keys."""
     given = invocation(ctx)
@@ -42,20 +55,44 @@ def export(
                 hint="one of " + ", ".join(contract.types),
             )
         with open_canonical(settings) as access:
-            asked = Export(record_type, format_)
+            names = [n.strip() for n in fields.split(",") if n.strip()]
+            asked = Export(
+                record_type,
+                format_,
+                fields_of(record_type, names),
+                parse_filter(record_type, _filter(filter_), Visibility(contract)),
+            )
             if output is None:
-                asyncio.run(_write(access.url, contract, asked, sys.stdout.buffer))
+                written = asyncio.run(_write(access.url, contract, asked, sys.stdout.buffer))
             else:
-                _write_file(access.url, contract, asked, output)
+                written = _write_file(access.url, contract, asked, output)
+        if manifest_file is not None:
+            _write_manifest(manifest_file, contract, asked, written)
 
 
-def _write_file(url: str, contract: Contract, asked: Export, output: Path) -> None:
+def _filter(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InputError("--filter is not valid JSON") from None
+
+
+def _write_manifest(file: Path, contract: Contract, asked: Export, written: Written) -> None:
+    text = json.dumps({**manifest(contract, asked, written), "complete": True}, indent=2) + "\n"
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise SetupError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _write_file(url: str, contract: Contract, asked: Export, output: Path) -> Written:
     """The file is there whole or not at all."""
     draft = output.with_name(f".{output.name}.part")
     try:
         with draft.open("wb") as file:
-            asyncio.run(_write(url, contract, asked, file))
+            written = asyncio.run(_write(url, contract, asked, file))
         draft.replace(output)
+        return written
     except OSError as error:
         raise SetupError(f"{output} cannot be written: {error.strerror}") from None
     finally:
@@ -63,17 +100,17 @@ def _write_file(url: str, contract: Contract, asked: Export, output: Path) -> No
             draft.unlink()
 
 
-async def _write(url: str, contract: Contract, asked: Export, out: IO[bytes]) -> None:
+async def _write(url: str, contract: Contract, asked: Export, out: IO[bytes]) -> Written:
     conn = await connect_async(url, application_name="recordgate export")
-    done = 0
+    written = Written()
     try:
-        async with contextlib.aclosing(stream(conn, contract, asked)) as blocks:
+        async with contextlib.aclosing(stream(conn, contract, asked, written)) as blocks:
             with ProgressLine(f"export {asked.record_type.name}", unit="bytes") as progress:
                 async for block in blocks:
                     out.write(block)
-                    done += len(block)
-                    progress.update(done)
+                    progress.update(written.bytes)
         out.flush()
+        return written
     except BrokenPipeError:
         raise SetupError("the reader of the output went away") from None
     finally:
