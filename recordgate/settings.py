@@ -90,6 +90,14 @@ class Settings(BaseSettings):
         ge=1,
         description="Reads that canonical does at once in the place of a document store that fails, is stale or slow.",
     )
+    export_room: int = Field(
+        2 * 1024**3,
+        ge=0,
+        description="Bytes below data_dir for exports, so that a cut one can be gone on with; a larger one is sent without.",
+    )
+    export_age: float = Field(
+        3600.0, ge=0, description="Seconds for which a whole export is kept after it was last read."
+    )
     drain_delay: float = Field(
         0.0,
         ge=0,
