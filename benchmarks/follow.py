@@ -76,7 +76,6 @@ def worker(url: str, folder: Path) -> None:
             canonical_url=url,
             source=lambda: open_source("pgoutput:", contract, url),
             sinks={name: open_store(scheme, folder) for name, scheme in SINKS.items()},
-            owns_stores=True,
         )
         stopping: list[asyncio.Task[None]] = []
         asyncio.get_running_loop().add_signal_handler(

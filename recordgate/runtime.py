@@ -10,12 +10,13 @@ import signal
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from gateway.app import make_app
+from gateway.export_spool import Spool
 from gateway.metrics import Metrics
 from gateway.security.callers import Callers
 from gateway.security.door import Access
@@ -26,13 +27,13 @@ from recordgate.http_server import bind, serve
 from recordgate.readiness import make_ready
 from recordgate.secrets_file import mask_secret, token_secret
 from recordgate.settings import Settings
+from recordgate.sync_access import SINKS, make_store
 from recordgate.sync_state import sync_state
 from stores.canonical.connect import database_of, make_pool
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
 from stores.protocols import DocumentStore, SearchStore, Store
-from stores.registry import open_store
 
 log = logging.getLogger("recordgate")
 
@@ -93,8 +94,6 @@ class Runtime:
         changes = settings.changes.get_secret_value()
         if self.role is Role.UP and changes.startswith("kafka:"):
             await asyncio.to_thread(self._register_connector, changes)
-        self.documents = cast(DocumentStore, await self._store(settings.documents, "documents"))
-        self.search = cast(SearchStore, await self._store(settings.search, "search"))
         if self.role is not Role.SERVE:
             self._open_worker()
         if self.role is Role.SYNC:
@@ -102,26 +101,24 @@ class Runtime:
         else:
             await self._open_gateway(system, bytewise)
 
-    async def _store(self, url: Any, role: str) -> Store:
-        """The store, open; one that is down is tried again in the background."""
-        store = open_store(url.get_secret_value(), self.settings.data_dir, role=role)
-        if self.role is Role.SYNC:
-            return store  # the worker opens it, once no other worker has it
-        write = self.role is Role.UP
+    async def _store(self, sink: str) -> Store:
+        """The gateway's view of a store, open for reading; one that is down is tried again in the
+        background. The worker has its own, for it may have to leave the store to another worker."""
+        store = make_store(self.settings, sink)
         try:
-            await store.open(self.contract, write=write)
+            await store.open(self.contract, write=False)
         except StoreUnavailable as error:
-            log.warning("the %s store is not reached, and is tried again: %s", role, error)
-            task = asyncio.ensure_future(self._reopen(store, write))
+            log.warning("the %s store is not reached, and is tried again: %s", sink, error)
+            task = asyncio.ensure_future(self._reopen(store))
             self._exits.push_async_callback(_ended, task)
         self._exits.push_async_callback(store.close)
         return store
 
-    async def _reopen(self, store: Store, write: bool) -> None:
+    async def _reopen(self, store: Store) -> None:
         while True:
             await asyncio.sleep(RETRY)
             with contextlib.suppress(StoreUnavailable):
-                await store.open(self.contract, write=write)
+                await store.open(self.contract, write=False)
                 log.info("the %s store is reached", store.kind)
                 return
 
@@ -145,11 +142,10 @@ class Runtime:
             contract=self.contract,
             canonical_url=self.url,
             source=lambda: open_source(changes, self.contract, self.url),
-            sinks={"documents": self.documents, "search": self.search},
+            sinks={name: make_store(settings, name) for name in SINKS},
             batch_size=settings.batch_size,
             backlog_memory_keys=settings.backlog_memory_keys,
             metrics=SyncMetrics(self._registry),
-            owns_stores=self.role is Role.SYNC,
         )
 
     def _answer_for_worker(self) -> None:
@@ -159,6 +155,8 @@ class Runtime:
 
     async def _open_gateway(self, system: str, bytewise: bool) -> None:
         settings = self.settings
+        self.documents = cast(DocumentStore, await self._store("documents"))
+        self.search = cast(SearchStore, await self._store("search"))
         milliseconds = round(settings.statement_timeout * 1000)
         pool = make_pool(
             self.url,
@@ -192,6 +190,10 @@ class Runtime:
         )
         callers = Callers(settings.rate_limit, settings.rate_burst, settings.concurrent_requests)
         access = Access(self._authenticator, callers, settings.cors_origins)
+        spool = Spool(
+            settings.data_dir / "exports", room=settings.export_room, age=settings.export_age
+        )
+        self._exits.push_async_callback(spool.close)
         news = asyncio.ensure_future(self.services.news.run(str(pool.conninfo)))
         self._exits.push_async_callback(_ended, news)
         slot = slot_name(self.contract, database_of(self.url))
@@ -201,6 +203,7 @@ class Runtime:
             access=access,
             documents=self._documents,
             more_state=lambda: sync_state(pool, slot),
+            spool=spool,
         )
 
     # Running -----------------------------------------------------------------------------------

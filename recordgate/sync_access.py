@@ -15,7 +15,7 @@ from stores.contract.model import Contract
 from stores.errors import InputError, RecordgateError
 from stores.protocols import Store
 from stores.registry import open_store
-from sync.session import worker_runs
+from sync.lease import worker_runs
 from sync.sources.registry import open_source
 from sync.worker import Worker
 
@@ -98,7 +98,6 @@ async def with_worker(
         sinks={name: make_store(settings, name) for name in SINKS},
         batch_size=settings.batch_size,
         backlog_memory_keys=settings.backlog_memory_keys,
-        owns_stores=True,
     )
     task = asyncio.create_task(worker.run())
     try:

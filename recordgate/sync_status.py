@@ -15,7 +15,7 @@ from stores.contract.model import Contract
 from stores.errors import RecordgateError
 from stores.lsn import format_lsn
 from stores.protocols import Store
-from sync.session import worker_runs
+from sync.lease import worker_runs
 from sync.verify import active_generation
 
 SECONDS = 5.0

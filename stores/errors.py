@@ -6,6 +6,7 @@
     │   └── LimitError         the input is right but larger than allowed
     ├── ConstraintError        canonical refused a row: key, foreign key, check, not null
     ├── ConflictError          somebody else was faster, or holds what is needed
+    │   └── FencedError        another worker is in charge: this one must not write any more
     ├── ForbiddenError         the caller's roles do not allow it
     ├── TimeoutExceeded        the call took longer than a limit allows, and was stopped
     ├── StoreError             a store did not do what was asked
@@ -27,9 +28,11 @@ from typing import ClassVar
 
 
 class RecordgateError(Exception):
-    """Base of all errors that recordgate raises on purpose."""
+    """Base of all errors that recordgate raises on purpose. `rows`: of a call with several records, what is
+    wrong with each bad one: its index, code, message and field."""
 
     code: ClassVar[str] = "INTERNAL"
+    rows: tuple[dict[str, object], ...] = ()
 
     def __init__(self, message: str, *, hint: str = "", code: str | None = None) -> None:
         super().__init__(message)
@@ -74,9 +77,18 @@ class ConstraintError(RecordgateError):
 
 
 class ConflictError(RecordgateError):
-    """Somebody else changed or holds what this call needs."""
+    """Somebody else changed or holds what this call needs; `holder` is its process id, where it is one of
+    this machine and known."""
 
     code = "CONFLICT"
+
+    def __init__(self, message: str, *, hint: str = "", holder: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.holder = holder
+
+
+class FencedError(ConflictError):
+    """Another worker has taken over: what this one still has in hand must not be written any more."""
 
 
 class ForbiddenError(RecordgateError):

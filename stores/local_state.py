@@ -98,11 +98,31 @@ def hold_writer_lock(path: Path, store: str) -> sqlite3.Connection:
         connection.close()
         if primary_code(error) != sqlite3.SQLITE_BUSY:
             raise
+        holder = _holder(path)
         raise ConflictError(
             f"{store}: another process writes to {path.parent}",
-            hint="only one worker may run on a data_dir: stop the other one",
+            hint="only one worker at a time may have a data_dir; this one waits"
+            + (f" for process {holder}" if holder else ""),
+            holder=holder,
         ) from None
     return connection
+
+
+def _holder(path: Path) -> int | None:
+    """The process that has a lock on the file, as Linux lists it; None where the system does not say. The file
+    itself must not be opened for this: closing it would end the locks of our own process."""
+    try:
+        inode = path.stat().st_ino
+        listed = Path("/proc/locks").read_text("ascii", "replace")
+    except OSError:
+        return None
+    for line in listed.splitlines():
+        # "1: POSIX  ADVISORY  WRITE 4711 08:01:1234 0 EOF"; "->" before POSIX: one that waits.
+        parts = line.split()
+        if len(parts) == 8 and parts[3] == "WRITE" and parts[5].rpartition(":")[2] == str(inode):
+            pid = int(parts[4])
+            return pid if pid > 0 else None
+    return None
 
 
 def generations(connection: sqlite3.Connection, type_name: str) -> list[Generation]:

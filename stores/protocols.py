@@ -139,6 +139,13 @@ class Store(Protocol):
         """Never raises; answers within two seconds."""
         ...
 
+    async def take_charge(self, term: int) -> None:
+        """From now on this process writes in `term`, which is greater than that of any worker before it. A
+        backend that several hosts can write to remembers the greatest one, and whoever has a smaller one gets
+        FencedError here, from `publish` with a position and from changes of generations. Where only
+        one process can have it open to write there is nothing to do."""
+        ...
+
     # Generations ------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]: ...

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from stores.contract.model import Contract
@@ -27,13 +27,19 @@ from sync.watermarks import Watermark
 log = logging.getLogger(__name__)
 
 
+Note = Callable[[int], Awaitable[None]]
+"""Writes down which generation a request is about, before anything is done about it."""
+
+
 @dataclass(slots=True)
 class Asked:
-    """`action`: reload or rollback. `answer`: the number of the generation that is being built, or is
-    active now."""
+    """`action`: reload or rollback. `number`: the generation that was noted for it by a worker that died, None
+    for a request that is new. `answer`: the generation that is being built, or is active now."""
 
     action: str
     type_name: str
+    number: int | None
+    note: Note
     answer: asyncio.Future[int]
 
 
@@ -53,10 +59,12 @@ class Building:
         self._books = books
         self._targets: dict[str, list[int]] = {}
 
-    def ask(self, action: str, type_name: str) -> asyncio.Future[int]:
+    def ask(
+        self, action: str, type_name: str, number: int | None, note: Note
+    ) -> asyncio.Future[int]:
         """Ask the loop for a reload or a rollback; the caller wakes it."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.asked.append(Asked(action, type_name, answer))
+        self.asked.append(Asked(action, type_name, number, note, answer))
         return answer
 
     def targets(self, type_name: str) -> list[int]:
@@ -105,17 +113,15 @@ class Building:
         """From now on nothing that the store says counts, until every type has been loaded anew."""
         log.warning("%s: %s; every type is loaded anew", self._name, reason)
         mark = self._watermark
-        async with self._books.lock, mark.lock:
+        async with mark.lock, self._books.changing() as conn:
             mark.required = set(self._contract.types)
             mark.reason = reason
             mark.published = 0
             for type_name in self._contract.types:
-                for entry in await generations.read(self._books.conn, self._name, type_name):
+                for entry in await generations.read(conn, self._name, type_name):
                     if entry.state == "building":
-                        await generations.forget(
-                            self._books.conn, self._name, type_name, entry.number
-                        )
-            await watermarks.write(self._books.conn, self._name, mark)
+                        await generations.forget(conn, self._name, type_name, entry.number)
+            await watermarks.write(conn, self._name, mark)
 
     async def _prepare_type(self, type_name: str) -> None:
         stored = await self._store.generations(type_name)
@@ -161,10 +167,8 @@ class Building:
             self.loads.pop(type_name, None)
 
     async def _begin(self, type_name: str, number: int) -> None:
-        async with self._books.lock:
-            await generations.begin(
-                self._books.conn, self._name, type_name, number, self.shape(type_name)
-            )
+        async with self._books.changing() as conn:
+            await generations.begin(conn, self._name, type_name, number, self.shape(type_name))
         await self._store.create_generation(type_name, number)
         # From here on changes go into it; the first page is read later.
         self._targets.setdefault(type_name, []).append(number)
@@ -203,7 +207,7 @@ class Building:
     async def note_published(
         self, load: Load, documents: Mapping[str, object], version: int, last: str | None
     ) -> None:
-        """A page is published. The caller holds the books' lock."""
+        """A page is published; inside a transaction of the caller's."""
         load.note_published(len(documents), version, last)
         await generations.advance(
             self._books.conn,
@@ -215,7 +219,6 @@ class Building:
             rows=load.kept_rows,
             walked=load.complete,
         )
-        crash_point("load-noted")
 
     # Finishing -------------------------------------------------------------------------------------
 
@@ -234,6 +237,7 @@ class Building:
                 await self._begin_again(load)
             return
         crash_point("before-activate")
+        await self._books.assure()
         await self._store.activate(type_name, load.number)
         crash_point("after-activate")
         was_required = type_name in self._watermark.required
@@ -254,13 +258,13 @@ class Building:
     async def _note_active(self, type_name: str, number: int, shape: str) -> None:
         """In the books, and that the type is required no more, in one transaction."""
         mark = self._watermark
-        async with self._books.lock, mark.lock, self._books.conn.transaction():
-            await generations.activate(self._books.conn, self._name, type_name, number, shape)
+        async with mark.lock, self._books.changing() as conn:
+            await generations.activate(conn, self._name, type_name, number, shape)
             if type_name in mark.required:
                 mark.required.discard(type_name)
                 if not mark.required:
                     mark.reason = ""
-                await watermarks.write(self._books.conn, self._name, mark)
+                await watermarks.write(conn, self._name, mark)
         self.active[type_name] = number
 
     async def _retire(self, type_name: str, *, keep_any: bool) -> None:
@@ -276,9 +280,10 @@ class Building:
         self._targets[type_name] = [self.active[type_name], *(g.number for g in kept)]
 
     async def _drop(self, type_name: str, number: int) -> None:
+        await self._books.assure()
         await self._store.drop_generation(type_name, number)
-        async with self._books.lock:
-            await generations.forget(self._books.conn, self._name, type_name, number)
+        async with self._books.changing() as conn:
+            await generations.forget(conn, self._name, type_name, number)
 
     # What people ask for ---------------------------------------------------------------------------
 
@@ -288,9 +293,9 @@ class Building:
             asked = self.asked[0]
             try:
                 if asked.action == "reload":
-                    number = await self._reload(asked.type_name)
+                    number = await self._reload(asked)
                 else:
-                    number = await self._rollback(asked.type_name)
+                    number = await self._rollback(asked)
             except (InputError, ConflictError) as error:
                 self.asked.popleft()
                 if not asked.answer.done():
@@ -300,25 +305,34 @@ class Building:
             if not asked.answer.done():
                 asked.answer.set_result(number)
 
-    async def _reload(self, type_name: str) -> int:
+    async def _reload(self, asked: Asked) -> int:
+        type_name, number = asked.type_name, asked.number
         load = self.loads.get(type_name)
-        if load is not None:
-            return load.number  # under way already
-        async with self._books.lock:
-            books = await generations.read(self._books.conn, self._name, type_name)
-        stored = await self._store.generations(type_name)
-        number = generations.next_number(stored, books)
-        await self._begin(type_name, number)
+        if load is not None:  # under way already
+            number = load.number
+        elif number is None:
+            async with self._books.lock:
+                books = await generations.read(self._books.conn, self._name, type_name)
+            number = generations.next_number(await self._store.generations(type_name), books)
+        await asked.note(number)
+        if load is None and number > self.active.get(type_name, 0):
+            await self._begin(type_name, number)
         return number
 
-    async def _rollback(self, type_name: str) -> int:
+    async def _rollback(self, asked: Asked) -> int:
+        """To the number noted, where a worker died on the way: never back by two."""
+        type_name, number = asked.type_name, asked.number
+        active = self.active.get(type_name)
+        if number is not None and number == active:
+            return number
         if type_name in self.loads:
             raise ConflictError(
                 f"{self._name}: a generation of {type_name} is being built",
                 hint="wait for it, `recordgate status` shows it",
             )
-        active = self.active.get(type_name)
         before = [n for n in self.targets(type_name) if active is not None and n < active]
+        if number is not None:
+            before = [n for n in before if n == number]
         if not before:
             raise InputError(
                 f"{self._name}: there is no generation of {type_name} to go back to",
@@ -326,7 +340,11 @@ class Building:
                 " before a gap, is not",
             )
         number = max(before)
+        await asked.note(number)
+        crash_point("rollback-noted")
+        await self._books.assure()
         await self._store.activate(type_name, number)
+        crash_point("rolled-back")
         await self._note_active(type_name, number, self.shape(type_name))
         log.info("%s: generation %d of %s is active again", self._name, number, type_name)
         return number

@@ -1,6 +1,7 @@
-"""Places where a test kills the process for real, to show that a crash just there loses nothing.
+"""Places where a test kills or stops the process for real, to show that it loses nothing just there.
 
-`crash_point(name)` does nothing unless RECORDGATE_TEST_CRASH_POINT is `name`, or `name:n` for its n-th call.
+`crash_point(name)` does nothing unless RECORDGATE_TEST_CRASH_POINT is `name`, or `name:n` for its n-th call. The
+signal is SIGKILL, or the one that RECORDGATE_TEST_CRASH_SIGNAL names.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import signal
 
 _NAME, _, _COUNT = os.environ.get("RECORDGATE_TEST_CRASH_POINT", "").partition(":")
+_SIGNAL = signal.Signals[os.environ.get("RECORDGATE_TEST_CRASH_SIGNAL", "SIGKILL")]
 _left = int(_COUNT or 1)
 
 
@@ -17,4 +19,4 @@ def crash_point(name: str) -> None:
         global _left
         _left -= 1
         if _left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), _SIGNAL)

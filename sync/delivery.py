@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from stores.errors import StoreUnavailable
 from stores.protocols import Outcome, Store, Write
+from sync.crash_points import crash_point
 from sync.letters import Letters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff
@@ -54,7 +55,7 @@ class Delivery:
                 newer = [Write(k, again.version, d) for k, d in again.documents.items()]
                 await self._send(unit.type_name, number, newer, refused)
         if refused:
-            async with self._books.lock:
+            async with self._books.changing():
                 await self._letters.set_aside(unit.type_name, unit.version, refused)
             for key in refused:
                 unit.documents.pop(key, None)
@@ -72,6 +73,8 @@ class Delivery:
         for _ in range(RESENDS):
             if not writes:
                 return stale
+            await self._books.assure()
+            crash_point("sending")
             verdicts = await self._store.write(type_name, number, writes)
             again: list[Write] = []
             counts: dict[Outcome, int] = {}

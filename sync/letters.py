@@ -38,6 +38,11 @@ class Letters:
         self._overflow = len(rows) > KNOWN
         self._known = {(type_name, key) for type_name, key in rows}
 
+    @property
+    def any(self) -> bool:
+        """Whether there may be one."""
+        return bool(self._known) or self._overflow
+
     def count(self, type_name: str) -> int:
         """How many of the type are known."""
         return sum(1 for name, _ in self._known if name == type_name)
@@ -55,7 +60,7 @@ class Letters:
 
     async def applied(self, type_name: str, keys: Mapping[str, object]) -> None:
         """These keys have been taken, or are gone: their letters are answered."""
-        if not self._known and not self._overflow:
+        if not self.any:
             return
         answered = [key for key in keys if self._overflow or (type_name, key) in self._known]
         if answered:

@@ -1,7 +1,7 @@
 """What commands ask of the running worker, through canonical's table recordgate.sync_requests: reload, rollback.
 
-The table works wherever the worker runs, and outlives it: a request that was running when the worker
-died is found again, and is done when the generations it asked for are active.
+The table works wherever the worker runs, and outlives it. Which generation a request is about is noted before
+anything is done about it, so that a worker which takes over finishes it and does not do it a second time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from stores.canonical.connect import AsyncConnection
-from stores.errors import RecordgateError
+from stores.errors import FencedError, RecordgateError
 from sync.session import Books
 from sync.writer import SinkWriter
 
@@ -87,34 +87,52 @@ class Requests:
             await asyncio.gather(*under_way.values(), return_exceptions=True)
 
     async def _attend(
-        self, request: int, action: str, type_name: str, sink: str | None, state: str, targets: Any
+        self,
+        request: int,
+        action: str,
+        type_name: str,
+        sink: str | None,
+        state: str,
+        noted: dict[str, int],
     ) -> None:
-        names = [sink] if sink else list(self._writers)
-        if state == "asked":
+        """`noted`: the generations that a worker which died has set out for. A reload that is running is the
+        books' affair; only its end is told here. A rollback is over when it is answered."""
+        if state == "asked" or action == "rollback":
+            targets: dict[str, int] = {}
             try:
-                targets = {
-                    name: await self._pass_on(action, type_name, name)
-                    for name in names
-                    if name in self._writers
-                }
+                for name in [sink] if sink else list(self._writers):
+                    if name in self._writers:
+                        noted[name] = await self._pass_on(request, action, type_name, name, noted)
+                        targets[name] = noted[name]
+            except FencedError:
+                raise
             except RecordgateError as error:
-                await self._set(request, "failed", {}, str(error))
+                await self._set(request, "failed", targets, str(error))
+                return
+            if action == "rollback":
+                await self._set(request, "done", targets, "")
                 return
             await self._set(request, "running", targets, "")
-        for name, number in targets.items():
+        for name, number in noted.items():
             async with self._guard.lock:
                 cursor = await self._guard.conn.execute(_ACTIVE, (number, name, type_name))
                 row = await cursor.fetchone()
             if not row or not row[0]:
                 return
-        await self._set(request, "done", targets, "")
+        await self._set(request, "done", noted, "")
 
-    async def _pass_on(self, action: str, type_name: str, name: str) -> int:
+    async def _pass_on(
+        self, request: int, action: str, type_name: str, name: str, noted: dict[str, int]
+    ) -> int:
+        async def note(number: int) -> None:
+            """A worker that takes over goes on with this number instead of finding another."""
+            await self._set(request, "asked", {**noted, name: number}, "")
+
         writer = self._writers[name]
-        answer = writer.building.ask(action, type_name)
+        answer = writer.building.ask(action, type_name, noted.get(name), note)
         writer.wake()
         return await answer
 
     async def _set(self, request: int, state: str, targets: Any, message: str) -> None:
-        async with self._guard.lock:
-            await self._guard.conn.execute(_SET, (state, Jsonb(targets), message, state, request))
+        async with self._guard.changing() as conn:
+            await conn.execute(_SET, (state, Jsonb(targets), message, state, request))

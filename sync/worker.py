@@ -21,7 +21,7 @@ from stores.canonical.connect import database_of
 from stores.canonical.driver_errors import translate
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
-from stores.errors import GapError, RecordgateError, StoreError
+from stores.errors import ConflictError, GapError, RecordgateError, StoreError
 from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync import selection, watermarks
@@ -49,9 +49,8 @@ CHANGES_AHEAD = 10_000
 
 
 class Worker:
-    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store.
-    Where `owns_stores`, the worker opens them once it has the lock, and closes them at its end; else
-    somebody else does, and one that is not open yet is waited for."""
+    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store; the worker
+    opens them once it is in charge, and closes them when another is, and at its end."""
 
     def __init__(
         self,
@@ -63,7 +62,6 @@ class Worker:
         batch_size: int = 1000,
         backlog_memory_keys: int = 200_000,
         metrics: SyncMetrics | None = None,
-        owns_stores: bool = False,
     ) -> None:
         self.metrics = metrics or SyncMetrics()
         self._contract = contract
@@ -73,7 +71,6 @@ class Worker:
         self._sinks = dict(sinks)
         self._batch_size = batch_size
         self._memory_keys = backlog_memory_keys
-        self._owns_stores = owns_stores
         self._slot = slot_name(contract, database_of(canonical_url))
         self._owner = uuid.uuid4()
         self._impact = Impact(contract)
@@ -106,8 +103,7 @@ class Worker:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stop.wait(), backoff.next())
         finally:
-            for name in list(self._open):
-                await self._close_store(name)
+            await self._close_stores()
 
     async def stop(self) -> None:
         """Publish what is written, record how far it is, and return from `run`."""
@@ -130,7 +126,7 @@ class Worker:
 
     async def _session(self) -> None:
         opening = asyncio.create_task(
-            open_session(self._url, self._slot, list(self._sinks), self._owner)
+            open_session(self._url, self._slot, list(self._sinks), self._owner, self._close_stores)
         )
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -172,10 +168,11 @@ class Worker:
         visibility = Visibility(session.marking)
         requests = Requests(session.guard, self._writers)
         loops = [
-            asyncio.create_task(self._sink(writer), name=f"sink {writer.name}")
+            asyncio.create_task(self._sink(session, writer), name=f"sink {writer.name}")
             for writer in self._writers.values()
         ]
         loops += [
+            asyncio.create_task(session.stay(), name="lease"),
             asyncio.create_task(self._follow(session, source, visibility), name="changes"),
             asyncio.create_task(self._record(session, source), name="watermarks"),
             asyncio.create_task(requests.run(), name="requests"),
@@ -230,9 +227,9 @@ class Worker:
             mark.required &= everything
             marks[name] = mark
         # Before anything is loaded: from here on the slot holds what the loads do not see.
-        async with session.guard.conn.transaction():
+        async with session.guard.changing() as conn:
             for name, mark in marks.items():
-                await watermarks.write(session.guard.conn, name, mark)
+                await watermarks.write(conn, name, mark)
         crash_point("source-opened")
         self._marked_lsn = start
         self._as_of = 0.0
@@ -258,29 +255,49 @@ class Worker:
 
     async def _forget_building(self, session: Session, sink: str) -> None:
         """What was being built before a gap has missed changes."""
-        await session.guard.conn.execute(
-            "DELETE FROM recordgate.generations WHERE sink = %s AND state = 'building'", (sink,)
-        )
+        async with session.guard.changing() as conn:
+            await conn.execute(
+                "DELETE FROM recordgate.generations WHERE sink = %s AND state = 'building'", (sink,)
+            )
 
     # The sinks -------------------------------------------------------------------------------------
 
-    async def _sink(self, writer: SinkWriter) -> None:
-        """Open the store, however long that takes, then run its loop."""
-        backoff = Backoff()
-        while self._owns_stores and writer.name not in self._open:
+    async def _sink(self, session: Session, writer: SinkWriter) -> None:
+        """Open the store, however long that takes, and run its loop."""
+        backoff = Backoff(most=2.0)
+        while writer.name not in self._open:
             try:
-                await writer.store.open(self._contract, write=True)
+                await self._open_store(writer.name)
+            except ConflictError as error:
+                writer.note_failure(error)
+                before = session.predecessor
+                if before is None or not before.end_if_stopped(error.holder):
+                    await asyncio.sleep(backoff.next())
             except RecordgateError as error:
                 writer.note_failure(error)
                 await asyncio.sleep(backoff.next(getattr(error, "retry_after", None)))
-            else:
-                self._open.add(writer.name)
         await writer.run()
 
-    async def _close_store(self, name: str) -> None:
-        self._open.discard(name)
-        with suppress(RecordgateError):
-            await self._sinks[name].close()
+    async def _open_store(self, name: str) -> None:
+        """A store that is being opened when the session ends is opened all the same, in its thread, and must be
+        known to be: it is to be closed."""
+        opening = asyncio.ensure_future(self._sinks[name].open(self._contract, write=True))
+        try:
+            await asyncio.wait({opening})
+        except asyncio.CancelledError:
+            await asyncio.wait({opening})
+            raise
+        finally:
+            if opening.done() and opening.exception() is None:
+                self._open.add(name)
+        opening.result()
+
+    async def _close_stores(self) -> None:
+        """Another worker is in charge, or we are at the end: an embedded store has one writer only."""
+        for name in list(self._open):
+            self._open.discard(name)
+            with suppress(RecordgateError):
+                await self._sinks[name].close()
 
     # The changes -----------------------------------------------------------------------------------
 
@@ -377,7 +394,7 @@ class Worker:
             if now - heartbeat > HEARTBEAT:
                 heartbeat = now
                 async with session.guard.lock:
-                    await session.heartbeat()
+                    await session.guard.lease.heartbeat(session.guard.conn)
                 await self._gauges(session, source)
 
     async def _record_once(self, session: Session, source: ChangeSource) -> None:
@@ -388,8 +405,8 @@ class Worker:
                 mark.durable = max(mark.durable, boundary.lsn)
             if writer.position is not None:
                 mark.as_of = writer.position.as_of
-            async with session.guard.lock, mark.lock:
-                await watermarks.write(session.guard.conn, name, mark)
+            async with mark.lock, session.guard.changing() as conn:
+                await watermarks.write(conn, name, mark)
         crash_point("recorded")
         source.acknowledge(min(w.watermark.durable for w in self._writers.values()))
 

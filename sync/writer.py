@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import psycopg
 
 from stores.contract.model import Contract
-from stores.errors import RecordgateError, StoreLost
+from stores.errors import FencedError, RecordgateError, StoreLost
 from stores.lsn import format_lsn
 from stores.protocols import Position, Store
 from sync import durable_backlog
@@ -161,8 +161,8 @@ class SinkWriter:
         self._durable_pending = True
         self._spills += 1
         batches = [*self._spilling, *(u.batch for u in under_way if u.batch)]
-        async with self._books.lock:
-            await durable_backlog.add_batches(self._books.conn, self.name, batches, lsn)
+        async with self._books.changing() as conn:
+            await durable_backlog.add_batches(conn, self.name, batches, lsn)
         for unit in under_way:
             unit.spilled = True
         self._spilling = []
@@ -173,12 +173,12 @@ class SinkWriter:
     # The loop --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until cancelled. Raises what canonical raises (psycopg.Error): the session is over."""
+        """Until cancelled. Raises what canonical raises (psycopg.Error), and FencedError: the session is over."""
         while True:
             retry_after: float | None = None
             try:
                 await self._serve()
-            except psycopg.Error:
+            except (psycopg.Error, FencedError):
                 raise
             except StoreLost as error:
                 self._failed(error)
@@ -194,6 +194,8 @@ class SinkWriter:
             await asyncio.sleep(self._backoff.next(retry_after))
 
     async def _serve(self) -> None:
+        await self._books.assure()
+        await self.store.take_charge(self._books.lease.term)
         self.position = await self.building.prepare()
         self.opened()
         async with self._books.lock:
@@ -397,19 +399,14 @@ class SinkWriter:
         written = list(self._written)
         reached = self._next_position(written)
         position = reached[1] if reached else None
+        await self._books.assure()
+        crash_point("publishing")
         self._pace.begin()
         await self.store.publish(position)
         self._pace.end()
         crash_point("published")
-        async with self._books.lock:
-            for unit in written:
-                if unit.page is not None:
-                    await self._durable.remove(unit.page)
-                await self.letters.applied(unit.type_name, unit.documents)
-                if unit.load is not None:
-                    await self.building.note_published(
-                        unit.load, unit.documents, unit.version, unit.last
-                    )
+        if self.letters.any or any(u.page is not None or u.load is not None for u in written):
+            await self._note(written)
         if reached is not None:
             self._backlog.passed(reached[0])
         self._written = [u for u in self._written if u not in written]
@@ -425,6 +422,20 @@ class SinkWriter:
             self._untold = not self.at_rest
         if written or position is not None:
             self._succeeded()
+
+    async def _note(self, published: Sequence[Unit]) -> None:
+        """In the books: what of the durable backlog and of loads is done, which letters are answered."""
+        async with self._books.changing():
+            for unit in published:
+                if unit.page is not None:
+                    await self._durable.remove(unit.page)
+                await self.letters.applied(unit.type_name, unit.documents)
+                if unit.load is not None:
+                    await self.building.note_published(
+                        unit.load, unit.documents, unit.version, unit.last
+                    )
+        if any(u.load is not None for u in published):
+            crash_point("load-noted")
 
     # Failing ---------------------------------------------------------------------------------------
 

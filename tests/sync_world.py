@@ -251,10 +251,11 @@ def fill(world: World, orders: int = 60) -> None:
 class WorkerProcess:
     """The worker in a process of its own, to be killed."""
 
-    def __init__(self, world: World, **environment: str) -> None:
+    def __init__(self, world: World, sinks: tuple[str, ...] = SINKS, **environment: str) -> None:
         stores = orjson.dumps(world.stores).decode()
+        arguments = [world.url, str(world.folder), stores, *sinks]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sync_world", world.url, str(world.folder), stores],
+            [sys.executable, "-m", "tests.sync_world", *arguments],
             env={**os.environ, **environment},
             cwd=Path(__file__).parents[1],
             stderr=(world.folder / "worker.log").open("ab"),
@@ -277,7 +278,7 @@ class WorkerProcess:
 
 
 def main() -> None:
-    """A worker until SIGTERM: `python -m tests.sync_world URL FOLDER STORES`."""
+    """A worker until SIGTERM: `python -m tests.sync_world URL FOLDER STORES SINK…`."""
     import logging
 
     logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(name)s %(message)s")
@@ -286,7 +287,7 @@ def main() -> None:
     world = World(contract, url, folder, None, stores)  # type: ignore[arg-type]
 
     async def run() -> None:
-        worker = world.worker()
+        worker = world.worker(tuple(sys.argv[4:]))
         loop = asyncio.get_running_loop()
         tasks: list[asyncio.Task[None]] = []
         loop.add_signal_handler(

@@ -13,7 +13,7 @@ from recordgate.sync_access import SyncAccess, chosen_sinks, chosen_types, sync_
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from sync import durable_backlog
-from sync.session import worker_runs
+from sync.lease import worker_runs
 from sync.verify import Report
 from sync.verify import verify as compare
 

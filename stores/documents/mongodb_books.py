@@ -1,10 +1,11 @@
 """The books of the MongoDB store: one document that says whose database it is, which generations there
 are in which collections, and the published position. Every change replaces it in one step, or fails.
 
-    recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, position: {system, lsn,
+    recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, term, position: {system, lsn,
                       asOf}, generations: [{type, number, state, shape, collection}]}
 
 `incarnation` is a random name of this life of the database: a server that lost its data has another or none.
+`term` is that of the worker in charge: one of a smaller term changes nothing here any more.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pymongo.errors import DuplicateKeyError
 
 from stores.contract.model import Contract
 from stores.documents.mongodb_errors import KIND
-from stores.errors import StoreLost, StoreRefused, StoreUnavailable
+from stores.errors import FencedError, StoreLost, StoreRefused, StoreUnavailable
 from stores.protocols import Generation, Position
 
 META = "recordgate.meta"
@@ -61,6 +62,7 @@ class Books:
     revision: int
     rows: tuple[Row, ...]
     position: Position | None
+    term: int
 
     def of(self, type_name: str) -> list[Row]:
         return sorted((r for r in self.rows if r.type_name == type_name), key=lambda r: r.number)
@@ -119,6 +121,7 @@ def read(document: Document) -> Books:
             int(document["revision"]),
             rows,
             position,
+            int(document.get("term", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreLost(
@@ -217,17 +220,47 @@ async def make(meta: AsyncCollection[dict[str, Any]], contract: Contract) -> Boo
     return read(document)
 
 
+async def take_charge(meta: AsyncCollection[dict[str, Any]], incarnation: str, term: int) -> None:
+    """Remember `term`. A change of the rows that was begun before fails, for its revision is old. Raises
+    FencedError where a greater term is there, StoreLost as `change`."""
+    found = await meta.find_one_and_update(
+        {"_id": ID, "incarnation": incarnation, "term": _not_after(term)},
+        {"$set": {"term": Int64(term)}, "$inc": {"revision": Int64(1)}},
+        {"_id": 1},
+    )
+    if found is None:
+        raise await _fenced_or_lost(meta, incarnation)
+
+
+def _not_after(term: int) -> Document:
+    """Also where there is none yet."""
+    return {"$not": {"$gt": Int64(term)}}
+
+
+async def _fenced_or_lost(
+    meta: AsyncCollection[dict[str, Any]], incarnation: str
+) -> FencedError | StoreLost:
+    books = await load(meta)
+    if books is None or books.incarnation != incarnation:
+        return lost()
+    return FencedError(f"{KIND}: another worker has taken over")
+
+
 async def change(
     meta: AsyncCollection[dict[str, Any]],
     incarnation: str,
     decide: Callable[[Books], tuple[Row, ...]],
+    term: int | None,
 ) -> Books:
     """Replace the rows by what `decide` makes of them, in one step. Raises StoreLost where the books are
-    gone or of another life, and what `decide` raises."""
+    gone or of another life, FencedError where a worker of a greater term than `term` has been here, and
+    what `decide` raises."""
     for _ in range(_TRIES):
         books = await load(meta)
         if books is None or books.incarnation != incarnation:
             raise lost()
+        if term is not None and books.term > term:
+            raise FencedError(f"{KIND}: another worker has taken over")
         rows = decide(books)
         if rows == books.rows:
             return books
@@ -242,9 +275,12 @@ async def change(
 
 
 async def publish(
-    meta: AsyncCollection[dict[str, Any]], incarnation: str, position: Position | None
+    meta: AsyncCollection[dict[str, Any]],
+    incarnation: str,
+    position: Position | None,
+    term: int | None,
 ) -> None:
-    """Raises StoreLost where the books that the writes belong to are gone."""
+    """Raises StoreLost where the books that the writes belong to are gone, FencedError as `change`."""
     if position is None:
         found = await meta.find_one({"_id": ID, "incarnation": incarnation}, {"_id": 1})
     else:
@@ -253,8 +289,9 @@ async def publish(
             "lsn": Int64(position.lsn),
             "asOf": position.as_of,
         }
-        found = await meta.find_one_and_update(
-            {"_id": ID, "incarnation": incarnation}, {"$set": {"position": at}}, {"_id": 1}
-        )
+        mine: dict[str, Any] = {"_id": ID, "incarnation": incarnation}
+        if term is not None:
+            mine["term"] = _not_after(term)
+        found = await meta.find_one_and_update(mine, {"$set": {"position": at}}, {"_id": 1})
     if found is None:
-        raise lost()
+        raise await _fenced_or_lost(meta, incarnation)

@@ -91,6 +91,7 @@ class MongodbStore:
         self._db: AsyncDatabase[dict[str, Any]] | None = None
         self._write_allowed = False
         self._incarnation = ""
+        self._term: int | None = None
         self._active: dict[str, Row] = {}
         self._uses_indexes = True
         self._markers_unsure = False
@@ -286,6 +287,10 @@ class MongodbStore:
             raise books_of.lost()
         return books
 
+    async def take_charge(self, term: int) -> None:
+        await self._write(lambda: books_of.take_charge(self._meta, self._incarnation, term))
+        self._term = term
+
     # Generations -------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]:
@@ -310,7 +315,10 @@ class MongodbStore:
             await collection.create_indexes(indexes.index_models(record_type))
             row = Row(type_name, number, "building", shape, collection.name)
             await books_of.change(
-                self._meta, self._incarnation, lambda books: books_of.added(books, row)
+                self._meta,
+                self._incarnation,
+                lambda books: books_of.added(books, row),
+                self._term,
             )
 
         await self._write(work)
@@ -370,6 +378,7 @@ class MongodbStore:
                 self._meta,
                 self._incarnation,
                 lambda books: books_of.activated(books, type_name, number),
+                self._term,
             )
             await self._mark_all(books.of(type_name))
             self._markers_unsure = False
@@ -387,6 +396,7 @@ class MongodbStore:
                 self._meta,
                 self._incarnation,
                 lambda books: books_of.removed(books, type_name, number),
+                self._term,
             )
             await self._db.drop_collection(row.collection)
 
@@ -440,7 +450,9 @@ class MongodbStore:
     async def publish(self, position: Position | None) -> None:
         """Every write was safe when `write` returned; what is left is the position, in this life of the
         database or not at all."""
-        await self._write(lambda: books_of.publish(self._meta, self._incarnation, position))
+        await self._write(
+            lambda: books_of.publish(self._meta, self._incarnation, position, self._term)
+        )
 
     async def position(self) -> Position | None:
         async def work() -> Position | None:

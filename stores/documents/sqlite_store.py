@@ -147,6 +147,9 @@ class SqliteStore:
             return Health(False, sqlite3.sqlite_version, f"{KIND}: no answer in two seconds")
         return Health(True, sqlite3.sqlite_version)
 
+    async def take_charge(self, term: int) -> None:
+        """The lock on the files lets one process write."""
+
     # Threads -----------------------------------------------------------------------------------
 
     def _type(self, name: str) -> RecordType:

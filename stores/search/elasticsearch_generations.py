@@ -20,7 +20,7 @@ from typing import Any
 
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
-from stores.errors import StoreLost
+from stores.errors import FencedError, StoreLost
 from stores.protocols import Position
 from stores.search.elasticsearch_errors import index_gone, lost, refused, unavailable
 from stores.search.elasticsearch_fields import PRESENCE, TOMBSTONE, analysis, field_count, mapping
@@ -73,6 +73,7 @@ class Generations:
         self._address = address
         self._contract = contract
         self.books = f"{address.prefix}-{contract.slug}"
+        self._term: int | None = None
 
     # Names -------------------------------------------------------------------------------------
 
@@ -160,16 +161,47 @@ class Generations:
         return Position(str(found["system"]), int(found["lsn"]), float(found["as_of"]))
 
     async def set_position(self, position: Position) -> None:
-        """Raises StoreLost where the books are gone."""
+        """Raises StoreLost where the books are gone, FencedError where another worker is in charge."""
+        await self._put(
+            "position", {"system": position.system, "lsn": position.lsn, "as_of": position.as_of}
+        )
+
+    async def take_charge(self, term: int) -> None:
+        """The term is the version of the documents in the books: the server refuses a smaller one. Raises
+        as `set_position`."""
+        self._term = term
+        await self._put("term", {})
+        position = await self.position()
+        if position is not None:
+            await self.set_position(position)
+
+    async def check_term(self) -> None:
+        """Raises FencedError where another worker is in charge."""
+        if self._term is not None:
+            answer = await self._http.send(
+                "GET",
+                path(self.books, "_doc", "term"),
+                params={"filter_path": "_version"},
+                allow=(404,),
+            )
+            if answer.status == 200 and int(answer.body["_version"]) > self._term:
+                raise _fenced()
+
+    async def _put(self, name: str, body: dict[str, Any]) -> None:
+        params = {"require_alias": "true"}
+        if self._term is not None:
+            params |= {"version": str(self._term), "version_type": "external_gte"}
         answer = await self._http.send(
             "PUT",
-            path(write_alias(self.books), "_doc", "position"),
-            {"system": position.system, "lsn": position.lsn, "as_of": position.as_of},
-            params={"require_alias": "true"},
-            allow=(404,),
+            path(write_alias(self.books), "_doc", name),
+            body,
+            params=params,
+            allow=(404, 409),
         )
         if answer.status == 404:
             raise index_gone(self.books)
+        if answer.status == 409:
+            raise _fenced()
 
     # Generations -------------------------------------------------------------------------------
 
@@ -273,6 +305,7 @@ class Generations:
 
     async def activate(self, type_name: str, number: int) -> None:
         """Settings of an index that is read, then the aliases in one step."""
+        await self.check_term()
         everything = await self.all(type_name)
         new = next((i for i in everything if i.number == number), None)
         if new is None:
@@ -314,6 +347,7 @@ class Generations:
         return set(answer.body) if answer.status == 200 else set()
 
     async def drop(self, type_name: str, number: int) -> None:
+        await self.check_term()
         index = next((i for i in await self.all(type_name) if i.number == number), None)
         if index is None:
             return
@@ -323,6 +357,10 @@ class Generations:
                 hint="activate another generation first",
             )
         await self._http.send("DELETE", path(index.name), seconds=ADMIN_SECONDS, allow=(404,))
+
+
+def _fenced() -> FencedError:
+    return FencedError("elasticsearch: another worker has taken over")
 
 
 def _meta_of(body: Any) -> dict[str, Any] | None:

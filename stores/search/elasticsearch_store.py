@@ -148,6 +148,10 @@ class ElasticsearchStore:
             )
         return Health(True, version)
 
+    async def take_charge(self, term: int) -> None:
+        _, generations = self._open_to_write()
+        await generations.take_charge(term)
+
     # Generations -------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]:

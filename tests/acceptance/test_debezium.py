@@ -35,7 +35,6 @@ class KafkaWorld(World):
             canonical_url=self.url,
             source=lambda: DebeziumSource(self.changes, self.contract, self.url),
             sinks={name: self.store(name) for name in sinks},
-            owns_stores=True,
         )
 
 

@@ -1,0 +1,224 @@
+"""Who may work on a slot: one worker at a time, taken over from one that died or stalls, and fenced for good.
+
+A session advisory lock of canonical is held by the worker's guard connection: whoever dies loses it. A worker that
+only stalls (stopped, swapped out, cut off) keeps it; so everybody can see in pg_stat_activity when the guard last
+said anything, which costs no WAL, and one that waits ends the connections of a guard that was silent for `STALLED`.
+
+What makes this safe is not the clock but the *term*: a number in recordgate.workers, greater with every session.
+`hold` reads it under a lock in the same transaction as what is written, so nothing of a session that was replaced is
+ever committed. Stores that several hosts can write to keep the term as well (`Store.take_charge`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import psycopg
+
+from stores.canonical.connect import AsyncConnection
+from stores.errors import FencedError
+
+log = logging.getLogger(__name__)
+
+RETRY = 0.25
+"""Seconds between two tries to get the lock."""
+SAY = 0.5
+"""Seconds between two signs of life of the guard."""
+STALLED = 2.5
+"""Seconds of silence after which a guard is replaced."""
+TRUSTED = 1.2
+"""Seconds for which a session that was in charge writes to a store without asking again; well below STALLED."""
+
+_LOCK = "SELECT pg_try_advisory_lock(%s)"
+_HOLDER = """
+SELECT l.pid, a.state, extract(epoch FROM clock_timestamp() - a.state_change)::float8
+FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::bigint = %s AND l.objid::bigint = %s
+"""
+_ROW = "SELECT owner, host, pid, backends FROM recordgate.workers WHERE slot = %s"
+# The slot's reader and the sessions that the worker has named. Only a role may end its own.
+_END = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND datname = current_database()
+  AND (pid = %(guard)s
+    OR pid = ANY(%(backends)s) AND application_name LIKE 'recordgate%%'
+    OR pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = %(slot)s))
+"""
+_WAIT_FOR_OTHERS = "SELECT FROM recordgate.workers WHERE slot = %s FOR UPDATE"
+# Greater than every term before, also after canonical came back from an older copy: never below its clock.
+_BEGIN = """
+INSERT INTO recordgate.workers AS w (slot, owner, epoch, host, pid, backends, heartbeat_at)
+VALUES (%(slot)s, %(owner)s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, %(host)s, %(pid)s,
+  %(backends)s, now())
+ON CONFLICT (slot) DO UPDATE SET owner = excluded.owner, host = excluded.host, pid = excluded.pid,
+  backends = excluded.backends, epoch = greatest(w.epoch + 1, excluded.epoch), heartbeat_at = now()
+RETURNING epoch
+"""
+_HOLD = "SELECT FROM recordgate.workers WHERE slot = %s AND epoch = %s FOR KEY SHARE"
+_SEE = "SELECT FROM recordgate.workers WHERE slot = %s AND epoch = %s"
+_HEARTBEAT = "UPDATE recordgate.workers SET heartbeat_at = now() WHERE slot = %s AND epoch = %s"
+
+
+@dataclass
+class Lease:
+    """The right of one session, `term`, to work on `slot`."""
+
+    slot: str
+    term: int
+    _seen: float = field(default_factory=lambda: clock())
+
+    async def hold(self, conn: AsyncConnection) -> None:
+        """Make the transaction that `conn` is in one that commits only while we are in charge: nobody
+        takes over before it has ended. Raises FencedError."""
+        await self._ask(conn, _HOLD)
+
+    async def see(self, conn: AsyncConnection) -> None:
+        """Raises FencedError where somebody else is in charge now."""
+        await self._ask(conn, _SEE)
+
+    async def _ask(self, conn: AsyncConnection, query: str) -> None:
+        before = clock()
+        cursor = await conn.execute(query.encode(), (self.slot, self.term), prepare=True)
+        if not cursor.rowcount:
+            raise FencedError("another worker has taken over")
+        self._seen = before
+
+    @property
+    def fresh(self) -> bool:
+        """Whether canonical has said a moment ago that we are in charge."""
+        return clock() - self._seen < TRUSTED
+
+    async def heartbeat(self, conn: AsyncConnection) -> None:
+        """For people who look into recordgate.workers. Raises FencedError."""
+        await self._ask(conn, _HEARTBEAT)
+
+
+def clock() -> float:
+    """Seconds that go on while the process is stopped and, where the system can tell, the machine asleep."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+# Getting in charge ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The process that was in charge before us."""
+
+    host: str
+    pid: int
+
+    def end_if_stopped(self, holder: int | None) -> bool:
+        """Kill it where it is stopped and is the `holder` of a lock that we need: a stopped process would
+        hold the files of an embedded store for as long as it likes. One that runs lets go by itself."""
+        mine = self.host == socket.gethostname() and holder == self.pid != os.getpid()
+        if not mine or not _stopped(self.pid):
+            return False
+        log.warning("process %d is stopped and holds the store's files: it is ended", self.pid)
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except OSError as error:
+            log.warning("process %d cannot be ended: %s", self.pid, error.strerror)
+            return False
+        return True
+
+
+def _stopped(pid: int) -> bool:
+    """By SIGSTOP or from a terminal. False where the system does not say."""
+    try:
+        state = (
+            Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+        )
+    except (OSError, IndexError):
+        return False
+    return state in ("T", "t")
+
+
+async def wait_for_lock(
+    conn: AsyncConnection, slot: str, waiting: Callable[[], Awaitable[None]]
+) -> Predecessor | None:
+    """Get the lock of `slot` for the session of `conn`, from whoever died or stalls. `waiting` is called once
+    where somebody else has it. The process that was in charge before, where one was."""
+    waited = False
+    while not await _try_lock(conn, slot):
+        if not waited:
+            waited = True
+            log.info("another worker reads %s; waiting for it", slot)
+            await waiting()
+        await _end_stalled(conn, slot)
+        await asyncio.sleep(RETRY)
+    row = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
+    return Predecessor(str(row[1]), int(row[2])) if row and row[1] and row[2] else None
+
+
+async def begin_term(
+    conn: AsyncConnection, slot: str, owner: uuid.UUID, backends: list[int]
+) -> Lease:
+    """A new term, once no transaction of the old one is open. The caller has the lock; `backends` are the
+    server's process ids of the session's connections."""
+    async with conn.transaction():
+        await conn.execute("SET LOCAL lock_timeout = '5s'")
+        await conn.execute(_WAIT_FOR_OTHERS.encode(), (slot,))
+        given = {
+            "slot": slot,
+            "owner": owner,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "backends": backends,
+        }
+        row = await (await conn.execute(_BEGIN.encode(), given)).fetchone()
+    assert row is not None
+    return Lease(slot, int(row[0]))
+
+
+async def _try_lock(conn: AsyncConnection, slot: str) -> bool:
+    row = await (await conn.execute(_LOCK, (lock_key(slot),))).fetchone()
+    return bool(row and row[0])
+
+
+async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
+    """End the connections of a guard that has said nothing for too long. One whose statement runs is slow
+    at canonical, not silent; one that waits for our next statement has nothing to say."""
+    row = await (await conn.execute(_HOLDER.encode(), _halves(slot))).fetchone()
+    if row is None or row[1] is None or not row[1].startswith("idle") or row[2] < STALLED:
+        return
+    guard, _, silent = row
+    named = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
+    log.warning("the worker that reads %s has been silent for %.1f s: taking over", slot, silent)
+    given = {"guard": guard, "backends": named[3] if named else [], "slot": slot}
+    try:
+        await conn.execute(_END.encode(), given)
+    except psycopg.errors.InsufficientPrivilege:
+        log.warning("its connections belong to a role that only a superuser may end: still waiting")
+
+
+async def worker_runs(conn: AsyncConnection, slot: str) -> bool:
+    """Whether a worker holds the lock now."""
+    return await (await conn.execute(_HOLDER.encode(), _halves(slot))).fetchone() is not None
+
+
+def lock_key(slot: str) -> int:
+    """The advisory lock of the worker that reads `slot`."""
+    return int.from_bytes(
+        sha256(f"recordgate worker {slot}".encode()).digest()[:8], "big", signed=True
+    )
+
+
+def _halves(slot: str) -> tuple[int, int]:
+    """The lock's key as pg_locks shows it."""
+    key = lock_key(slot) & 0xFFFFFFFFFFFFFFFF
+    return key >> 32, key & 0xFFFFFFFF
