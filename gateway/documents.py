@@ -24,6 +24,7 @@ from gateway.shapes import (
     PageInfo,
     PageShape,
     RecordShape,
+    RowVersion,
     TotalCount,
     TypeName,
     Value,
@@ -64,6 +65,8 @@ def why_not_document(
     for part in shape.fields:
         if isinstance(part, Value) and part.form is not Form.PLAIN:
             return f"{part.property.graphql} depends on who asks"
+        if isinstance(part, RowVersion):
+            return "versions of records are canonical's"
         if isinstance(part, Id) and not _key_is_plain(record_type):
             return f"the key of {record_type.graphql} has no plain text in its document"
         if isinstance(part, One | Many):
@@ -237,7 +240,7 @@ def from_document(
         elif isinstance(part, One):
             inner = document[part.relation.name]
             record[part.key] = None if inner is None else from_document(part.record, inner, {})
-        else:
+        elif isinstance(part, Many):
             found = related.get(part.key)
             if found is None:
                 inside = document[part.relation.name]

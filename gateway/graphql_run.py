@@ -77,6 +77,7 @@ class GraphQLRunner:
             from_headers(request.headers),
             explain=request.state.viewer.may_introspect
             and request.headers.get("recordgate-explain") == "1",
+            idempotency_key=request.headers.get("idempotency-key"),
         )
         answer = await respond(
             self.schema, context, asked.query, asked.variables, asked.operation_name
@@ -104,4 +105,5 @@ class GraphQLRunner:
         operation = context.operation or "graphql"
         request.state.operation = operation
         request.state.stores = stores
+        request.state.code = code
         self.metrics.count(operation, stores, code)

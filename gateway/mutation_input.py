@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gateway.mutation_rows import BadRow, Row, each
 from gateway.mutation_sql import Values
 from gateway.names import property_of
 from gateway.shaping import key_values
@@ -39,15 +40,17 @@ def read_values(record_type: RecordType, raw: Any, visibility: Visibility) -> di
     return values
 
 
-def read_many(record_type: RecordType, raw: Any, visibility: Visibility) -> list[dict[str, Any]]:
-    """Several records. Raises LimitError above MAX_RECORDS."""
+def read_many(
+    record_type: RecordType, raw: Any, visibility: Visibility
+) -> tuple[list[Row], list[BadRow]]:
+    """Several records: the good ones and the bad ones. Raises LimitError above MAX_RECORDS."""
     if not isinstance(raw, Sequence) or isinstance(raw, str):
         raise InputError("the input must be a list of records")
     if len(raw) > MAX_RECORDS:
         raise LimitError(
             f"more than {MAX_RECORDS} records in one call", hint="use `recordgate import` for more"
         )
-    return [read_values(record_type, one, visibility) for one in raw]
+    return each(raw, lambda one: read_values(record_type, one, visibility))
 
 
 def require_keys(record_type: RecordType, rows: Sequence[Values]) -> list[tuple[str, ...]]:
@@ -75,6 +78,14 @@ def read_key(record_type: RecordType, raw: Any) -> tuple[tuple[str, ...], list[A
         from_text(prop, text) for prop, text in zip(record_type.key_properties, texts, strict=True)
     ]
     return texts, values
+
+
+def read_version(args: Mapping[str, Any]) -> str | None:
+    """The version that the record must have; None where any will do."""
+    raw = args.get("ifVersion")
+    if "ifVersion" in args and not isinstance(raw, str):
+        raise InputError("ifVersion must be a string", hint="leave it out to write any version")
+    return raw
 
 
 def read_max(raw: Any) -> int:

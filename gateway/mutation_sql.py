@@ -46,6 +46,13 @@ def key_equals(record_type: RecordType) -> sql.Composable:
     )
 
 
+def version(record_type: RecordType) -> sql.Composed:
+    """The version of one record, which is locked until the transaction ends."""
+    return sql.SQL("SELECT xmin::text FROM {} WHERE {} FOR UPDATE").format(
+        table(record_type), key_equals(record_type)
+    )
+
+
 def insert(record_type: RecordType, names: Sequence[str]) -> sql.Composed:
     """INSERT of the properties `names`; returns the new record's key text."""
     if not names:

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
-from psycopg import AsyncConnection, AsyncRawCursor
+from psycopg import AsyncConnection, AsyncRawCursor, sql
 
-from gateway import mutation_sql
+from gateway import mutation_rows, mutation_sql
 from gateway.compiler import Compiler, Statement
 from gateway.compiler.conditions import TRUE
 from gateway.compiler.json_text import decode
 from gateway.filters import parse_filter, row_filter
 from gateway.freshness import report
-from gateway.mutation_input import read_key, read_many, read_max, read_values, require_keys
+from gateway.mutation_input import (
+    read_key,
+    read_many,
+    read_max,
+    read_values,
+    read_version,
+    require_keys,
+)
+from gateway.mutation_replay import Idempotency, idempotency
+from gateway.mutation_rows import BadRow, Row, is_of_a_row, refusal, write_each
 from gateway.records import RecordRef
 from gateway.selection import selected_below
 from gateway.services import RequestContext, Services
@@ -31,7 +41,7 @@ from gateway.tokens import sign_token
 from gateway.visibility import Visibility
 from stores.canonical.driver_errors import STORE, translate
 from stores.contract.model import RecordType
-from stores.errors import ForbiddenError, InputError, LimitError, StoreUnavailable
+from stores.errors import ConflictError, ForbiddenError, InputError, LimitError, StoreUnavailable
 from stores.keys import decode_key, encode_key
 from stores.query import EVERYTHING, Or
 
@@ -43,6 +53,9 @@ Record: TypeAlias = "dict[str, Any]"
 """A record once for each place in the answer that shows it, by that place's response name; None there
 where the record does not exist or is hidden."""
 
+CONTINUE = "CONTINUE"
+"""`onError` of a call with several records: write the good ones."""
+
 COMMIT_POSITION = b"SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
 
 
@@ -53,7 +66,21 @@ class Written:
     keys: list[Key] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     count: int = 0
+    errors: list[dict[str, Any]] = field(default_factory=list)
     token: str = ""
+
+    def kept(self) -> dict[str, Any]:
+        return {
+            "keys": self.keys,
+            "records": self.records,
+            "count": self.count,
+            "errors": self.errors,
+        }
+
+    @classmethod
+    def again(cls, kept: Mapping[str, Any]) -> Written:
+        keys = [tuple(k) for k in kept["keys"]]
+        return cls(keys, kept["records"], kept["count"], kept["errors"])
 
 
 @dataclass(slots=True)
@@ -65,6 +92,7 @@ class Writer:
     visibility: Visibility
     record_type: RecordType
     shapes: Mapping[str, RecordShape] = field(default_factory=dict)
+    idempotency: Idempotency | None = None
 
     async def run(self, operation: str, args: dict[str, Any]) -> Written:
         """Carry out `operation`. Raises InputError, LimitError, ForbiddenError, ConstraintError,
@@ -79,7 +107,7 @@ class Writer:
         async with services.pool.connection() as conn:
             try:
                 async with conn.transaction():
-                    written = await work(conn)
+                    written = await self._once(conn, work)
             except psycopg.Error as error:
                 raise translate(error, services.contract) from None
             try:
@@ -94,57 +122,128 @@ class Writer:
         written.token = sign_token(services.system, int(row[0]), services.token_secret)
         return written
 
+    async def _once(
+        self, conn: Connection, work: Callable[[Connection], Awaitable[Written]]
+    ) -> Written:
+        """`work`, or what came of it when it was asked for with the same idempotency key before."""
+        if self.idempotency is None:
+            return await work(conn)
+        kept = await self.idempotency.claim(conn)
+        if kept is not None:
+            return Written.again(kept)
+        written = await work(conn)
+        await self.idempotency.keep(conn, written.kept())
+        return written
+
     # Operations --------------------------------------------------------------------------------
 
     async def create(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
-        return self._inserting([read_values(self.record_type, args.get("input"), self.visibility)])
+        values = read_values(self.record_type, args.get("input"), self.visibility)
+
+        async def work(conn: Connection) -> Written:
+            return await self._visible(conn, await self._insert(conn, [(0, values)]))
+
+        return work
 
     async def create_many(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
-        return self._inserting(read_many(self.record_type, args.get("input"), self.visibility))
+        rows, bad = read_many(self.record_type, args.get("input"), self.visibility)
 
-    def _inserting(self, rows: list[dict[str, Any]]) -> Callable[[Connection], Awaitable[Written]]:
+        def one(values: mutation_sql.Values) -> tuple[sql.Composed, list[Any]]:
+            parameters = mutation_sql.parameters(self.record_type, values)
+            return mutation_sql.insert(self.record_type, list(values)), parameters
+
         async def work(conn: Connection) -> Written:
-            keys: list[Key] = []
-            async with conn.pipeline(), conn.cursor() as cursor:
-                for start, end in _alike(rows):
-                    statement = mutation_sql.insert(self.record_type, list(rows[start]))
-                    await cursor.executemany(
-                        statement,
-                        [mutation_sql.parameters(self.record_type, r) for r in rows[start:end]],
-                        returning=True,
-                    )
-                    while True:
-                        row = await cursor.fetchone()
-                        assert row is not None
-                        keys.append(self._decoded(row[0]))
-                        if not cursor.nextset():
-                            break
-            return await self._visible(conn, keys)
+            keys = await self._several(conn, args, rows, bad, self._insert, one)
+            found = [self._decoded(k) if isinstance(k, str) else k for k in keys]
+            written = await self._visible(conn, found)
+            written.errors = _told(bad)
+            return written
 
         return work
 
     async def upsert_many(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
-        rows = read_many(self.record_type, args.get("input"), self.visibility)
-        keys = require_keys(self.record_type, rows)
+        rows, bad = read_many(self.record_type, args.get("input"), self.visibility)
+        keys = require_keys(self.record_type, [values for _, values in rows])
+        by_place = {index: key for (index, _), key in zip(rows, keys, strict=True)}
+
+        def one(values: mutation_sql.Values) -> tuple[sql.Composed, list[Any]]:
+            parameters = mutation_sql.parameters(self.record_type, values)
+            return mutation_sql.upsert(self.record_type, list(values)), parameters
 
         async def work(conn: Connection) -> Written:
             await self._require_changeable(conn, keys)
-            async with conn.pipeline(), conn.cursor() as cursor:
-                for start, end in _alike(rows):
-                    await cursor.executemany(
-                        mutation_sql.upsert(self.record_type, list(rows[start])),
-                        [mutation_sql.parameters(self.record_type, r) for r in rows[start:end]],
-                    )
-            return await self._visible(conn, keys)
+            await self._several(conn, args, rows, bad, self._upsert, one)
+            refused = {row.index for row in bad}
+            written = await self._visible(
+                conn, [key for index, key in by_place.items() if index not in refused]
+            )
+            written.errors = _told(bad)
+            return written
 
         return work
+
+    async def _several(
+        self,
+        conn: Connection,
+        args: Mapping[str, Any],
+        rows: Sequence[Row],
+        bad: list[BadRow],
+        together: Callable[[Connection, Sequence[Row]], Awaitable[list[Key]]],
+        one: mutation_rows.Statement,
+    ) -> list[Any]:
+        """Write `rows` in few statements, or one by one where there is a bad one; then it is added to
+        `bad`. Where the call does not go on, an error lists all of them."""
+        found: list[Any] = []
+        try:
+            async with conn.transaction():
+                found = await together(conn, rows)
+        except psycopg.Error as failed:
+            error = translate(failed, self.services.contract)
+            if not is_of_a_row(error):
+                raise
+            written, more = await write_each(conn, rows, one, self.services.contract)
+            bad += more
+            bad.sort(key=lambda row: row.index)
+            found = [key for _, key in written]
+        if bad and args.get("onError") != CONTINUE:
+            raise refusal(bad, len(args["input"]), self.record_type.plural)
+        return found
+
+    async def _insert(self, conn: Connection, rows: Sequence[Row]) -> list[Key]:
+        keys: list[Key] = []
+        async with conn.pipeline(), conn.cursor() as cursor:
+            for alike in _alike([values for _, values in rows]):
+                await cursor.executemany(
+                    mutation_sql.insert(self.record_type, list(alike[0])),
+                    [mutation_sql.parameters(self.record_type, r) for r in alike],
+                    returning=True,
+                )
+                while True:
+                    row = await cursor.fetchone()
+                    assert row is not None
+                    keys.append(self._decoded(row[0]))
+                    if not cursor.nextset():
+                        break
+        return keys
+
+    async def _upsert(self, conn: Connection, rows: Sequence[Row]) -> list[Key]:
+        async with conn.pipeline(), conn.cursor() as cursor:
+            for alike in _alike([values for _, values in rows]):
+                await cursor.executemany(
+                    mutation_sql.upsert(self.record_type, list(alike[0])),
+                    [mutation_sql.parameters(self.record_type, r) for r in alike],
+                )
+        return []
 
     async def update(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
         key, values = read_key(self.record_type, args.get("id"))
         patch = read_values(self.record_type, args.get("input"), self.visibility)
+        version = read_version(args)
 
         async def work(conn: Connection) -> Written:
-            if not await self._seen(conn, [key]):
+            seen = await self._seen(conn, [key])
+            await self._require_version(conn, values, version, seen=seen)
+            if not seen:
                 return Written()
             if not patch:
                 return await self._visible(conn, [key])
@@ -161,9 +260,12 @@ class Writer:
 
     async def delete(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
         key, values = read_key(self.record_type, args.get("id"))
+        version = read_version(args)
 
         async def work(conn: Connection) -> Written:
-            if not await self._seen(conn, [key]):
+            seen = await self._seen(conn, [key])
+            await self._require_version(conn, values, version, seen=seen)
+            if not seen:
                 return Written()
             records = await self._records(conn, [key])
             cursor = await conn.execute(mutation_sql.delete(self.record_type), values)
@@ -243,6 +345,24 @@ class Writer:
         plain = RecordShape(self.record_type, (Id("id"),))
         return len(await self._found(conn, plain, keys)) == len(set(keys))
 
+    async def _require_version(
+        self, conn: Connection, key: Sequence[Any], version: str | None, *, seen: bool
+    ) -> None:
+        """Lock the record and refuse where it has not `version` any more. Raises ConflictError."""
+        if version is None:
+            return
+        row = None
+        if seen:
+            statement = mutation_sql.version(self.record_type)
+            row = await (await conn.execute(statement, list(key))).fetchone()
+        if row is None:
+            raise ConflictError(f"the {self.record_type.single} is not there any more")
+        if row[0] != version:
+            raise ConflictError(
+                f"the {self.record_type.single} has changed since it was read",
+                hint="read it again, and try with its new version",
+            )
+
     async def _require_changeable(self, conn: Connection, keys: Sequence[Key]) -> None:
         """Refuse where one of the records is there, but hidden by the viewer's row filter."""
         rows = row_filter(self.record_type, self.visibility)
@@ -272,15 +392,13 @@ _OPERATIONS = {
 }
 
 
-def _alike(rows: Sequence[mutation_sql.Values]) -> list[tuple[int, int]]:
+def _alike(rows: Sequence[mutation_sql.Values]) -> list[list[mutation_sql.Values]]:
     """Runs of rows that give the same properties, so that one statement serves each run."""
-    runs: list[tuple[int, int]] = []
-    start = 0
-    for i in range(1, len(rows) + 1):
-        if i == len(rows) or list(rows[i]) != list(rows[start]):
-            runs.append((start, i))
-            start = i
-    return runs if rows else []
+    return [list(run) for _, run in groupby(rows, key=list)]
+
+
+def _told(bad: Sequence[BadRow]) -> list[dict[str, Any]]:
+    return [row.told() for row in bad]
 
 
 async def _value(conn: Connection, statement: Statement) -> bytes:
@@ -313,7 +431,8 @@ async def resolve_mutation(
     shaper = Shaper(visibility)
     times = len(args["input"]) if operation in ("createMany", "upsert") else 1
     shapes = {s.key: shaper.record(record_type, s.fields, times) for s in places}
-    writer = Writer(services, visibility, record_type, shapes)
+    key = idempotency(context.viewer, context.idempotency_key, args.get("idempotencyKey"), info)
+    writer = Writer(services, visibility, record_type, shapes, key)
     written = await writer.run(operation, args)
     context.token = written.token
     context.routes[str(info.path.key)] = report("canonical", "a write")
@@ -323,7 +442,7 @@ async def resolve_mutation(
     ]
     answer: dict[str, Any] = {"token": written.token}
     if operation in ("createMany", "upsert"):
-        answer[record_type.plural] = refs
+        answer |= {record_type.plural: refs, "errors": written.errors}
     elif operation == "deleteMany":
         answer["count"] = written.count
     else:

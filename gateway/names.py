@@ -24,5 +24,11 @@ def property_of(record_type: RecordType, name: str) -> Property | None:
     return found if found is not None and field_of(record_type, found) == name else None
 
 
+def version_field(record_type: RecordType) -> str:
+    """The field that shows a record's version, beside the contract's own names."""
+    taken = record_type.by_graphql.keys() | record_type.relation_by_graphql.keys()
+    return "version" if "version" not in taken else "recordVersion"
+
+
 def relation_of(record_type: RecordType, name: str) -> Relation | None:
     return record_type.relation_by_graphql.get(name)

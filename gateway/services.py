@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -128,5 +126,7 @@ class RequestContext:
     """The token of the last write of this request."""
     cost: int = 0
     """What the operation may cost at the most, as soon as it is known."""
+    idempotency_key: str | None = None
+    """The request's `Idempotency-Key`."""
     operation: str = ""
     """"query" or "mutation", as soon as it is known."""

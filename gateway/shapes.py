@@ -36,6 +36,13 @@ class Id:
 
 
 @dataclass(frozen=True, slots=True)
+class RowVersion:
+    """What a record's version is called by: canonical's `xmin`, which every change of the row moves."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class One:
     key: str
     relation: Relation
@@ -49,7 +56,7 @@ class Many:
     page: PageShape
 
 
-RecordField: TypeAlias = "TypeName | Value | Id | One | Many"
+RecordField: TypeAlias = "TypeName | Value | Id | RowVersion | One | Many"
 
 
 @dataclass(frozen=True, slots=True)

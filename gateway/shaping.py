@@ -11,7 +11,7 @@ from typing import Any
 from gateway import cursors
 from gateway.filters import parse_filter
 from gateway.late import Late, Slot, last_kept, settled
-from gateway.names import property_of, relation_of
+from gateway.names import property_of, relation_of, version_field
 from gateway.orders import parse_order, signature
 from gateway.selection import Selected
 from gateway.shapes import (
@@ -28,6 +28,7 @@ from gateway.shapes import (
     PageShape,
     RecordField,
     RecordShape,
+    RowVersion,
     TotalCount,
     TypeName,
     Value,
@@ -74,6 +75,8 @@ class Shaper:
         prop = property_of(record_type, field.name)
         if prop is not None:
             return Value(field.key, prop, self.visibility.form(prop))
+        if field.name == version_field(record_type):
+            return RowVersion(field.key)
         relation = relation_of(record_type, field.name)
         assert relation is not None, field.name
         self.visibility.require_open(record_type, relation)

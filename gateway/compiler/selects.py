@@ -41,6 +41,7 @@ from gateway.shapes import (
     PageInfo,
     PageShape,
     RecordShape,
+    RowVersion,
     TotalCount,
     TypeName,
     Value,
@@ -57,6 +58,9 @@ Row: TypeAlias = "Callable[[str], sql.Composable]"
 
 PLAIN_KEYS = (Scalar.INT, Scalar.BIGINT, Scalar.DECIMAL, Scalar.UUID)
 """Scalars of keys whose text needs no escape in JSON."""
+
+
+ROW_VERSION = "xmin"
 
 
 class Compiler:
@@ -160,6 +164,8 @@ class Compiler:
                 value = f'"{part.name}"'
             elif isinstance(part, Id):
                 value = self._id(part, shape.type, row)
+            elif isinstance(part, RowVersion):
+                value = joined(['"', row(ROW_VERSION) + sql.SQL("::text"), '"'])
             elif isinstance(part, Value):
                 prop = part.property
                 value = value_text(
@@ -473,6 +479,8 @@ def _places(shape: PageShape) -> dict[str, sql.SQL]:
                 found[part.property.column] = None
             elif isinstance(part, Id):
                 found.update(dict.fromkeys(record.type.key))
+            elif isinstance(part, RowVersion):
+                found[ROW_VERSION] = None
             elif isinstance(part, One | Many):
                 found.update(dict.fromkeys(part.relation.columns))
     return {name: sql.SQL(f"c{i}") for i, name in enumerate(found)}

@@ -7,6 +7,7 @@ from typing import Any
 from graphql import (
     GraphQLArgument,
     GraphQLBoolean,
+    GraphQLEnumType,
     GraphQLField,
     GraphQLFieldResolver,
     GraphQLID,
@@ -19,10 +20,39 @@ from graphql import (
     GraphQLString,
 )
 
+from gateway.mutations import CONTINUE
 from gateway.names import field_of
 from gateway.schema.records import Records, field
 from gateway.schema.scalars import input_type
 from stores.contract.model import RecordType
+
+ROW_ERROR = GraphQLObjectType(
+    "RowError",
+    {
+        "index": field(GraphQLNonNull(GraphQLInt), "The record's place in the input, from 0."),
+        "code": field(GraphQLNonNull(GraphQLString)),
+        "message": field(GraphQLNonNull(GraphQLString)),
+        "field": field(GraphQLString),
+    },
+)
+ON_ERROR = GraphQLArgument(
+    GraphQLNonNull(
+        GraphQLEnumType(
+            "OnError",
+            {"ABORT": "ABORT", CONTINUE: CONTINUE},
+            description="What a bad record does to a call with several: nothing is written, or the others are.",
+        )
+    ),
+    default_value="ABORT",
+)
+IF_VERSION = GraphQLArgument(
+    GraphQLString,
+    description="The version that the record must still have; else the answer is CONFLICT.",
+)
+IDEMPOTENCY_KEY = GraphQLArgument(
+    GraphQLString,
+    description="Makes the call safe to send again for a day; as the header Idempotency-Key.",
+)
 
 
 def upper(name: str) -> str:
@@ -46,7 +76,13 @@ class Mutations:
         found: dict[str, GraphQLField] = {}
         record = {self.type.single: field(self.records.objects[self.type.name])}
         plain = GraphQLList(GraphQLNonNull(self.records.objects[self.type.name]))
-        several = {self.type.plural: field(GraphQLNonNull(plain), "In the order of the input.")}
+        several = {
+            self.type.plural: field(GraphQLNonNull(plain), "In the order of the input."),
+            "errors": field(
+                GraphQLNonNull(GraphQLList(GraphQLNonNull(ROW_ERROR))),
+                "What was not written, where the call went on.",
+            ),
+        }
         if "create" in allowed or "upsert" in allowed:
             whole = self._input("Input", self.written, required=True)
             inputs = GraphQLArgument(GraphQLNonNull(GraphQLList(GraphQLNonNull(whole))))
@@ -54,11 +90,11 @@ class Mutations:
             one = {"input": GraphQLArgument(GraphQLNonNull(whole))}
             found[f"create{self.one}"] = self._field(f"Create{self.one}", record, one, "create")
             found[f"create{self.many}"] = self._field(
-                f"Create{self.many}", several, {"input": inputs}, "createMany"
+                f"Create{self.many}", several, {"input": inputs, "onError": ON_ERROR}, "createMany"
             )
         if "upsert" in allowed:
             found[f"upsert{self.many}"] = self._field(
-                f"Upsert{self.many}", several, {"input": inputs}, "upsert"
+                f"Upsert{self.many}", several, {"input": inputs, "onError": ON_ERROR}, "upsert"
             )
         key = GraphQLArgument(GraphQLNonNull(GraphQLID))
         patched = [p for p in self.written if p.column not in self.type.key]
@@ -67,7 +103,11 @@ class Mutations:
             found[f"update{self.one}"] = self._field(
                 f"Update{self.one}",
                 record,
-                {"id": key, "input": GraphQLArgument(GraphQLNonNull(patch))},
+                {
+                    "id": key,
+                    "input": GraphQLArgument(GraphQLNonNull(patch)),
+                    "ifVersion": IF_VERSION,
+                },
                 "update",
             )
         if "delete" in allowed:
@@ -79,7 +119,7 @@ class Mutations:
                 ),
             }
             found[f"delete{self.one}"] = self._field(
-                f"Delete{self.one}", deleted, {"id": key}, "delete"
+                f"Delete{self.one}", deleted, {"id": key, "ifVersion": IF_VERSION}, "delete"
             )
         if "deleteMany" in allowed:
             found[f"delete{self.many}"] = self._field(
@@ -115,7 +155,7 @@ class Mutations:
             },
         )
         resolve: GraphQLFieldResolver = self.resolver(self.type, operation, payload)
-        return GraphQLField(payload, args, resolve=resolve)
+        return GraphQLField(payload, {**args, "idempotencyKey": IDEMPOTENCY_KEY}, resolve=resolve)
 
     def _input(self, suffix: str, props: list[Any], *, required: bool) -> GraphQLInputObjectType:
         fields = {}

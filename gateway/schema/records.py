@@ -19,7 +19,7 @@ from graphql import (
     GraphQLString,
 )
 
-from gateway.names import field_of, is_own_id
+from gateway.names import field_of, is_own_id, version_field
 from gateway.schema.filters import Inputs
 from gateway.schema.scalars import BIGINT, output
 from stores.contract.model import Contract, RecordType, Relation
@@ -92,6 +92,12 @@ class Records:
                     found[field_of(record_type, prop)] = field(
                         output(prop), prop.description or None
                     )
+            version = version_field(record_type)
+            if version not in found and version not in record_type.relation_by_graphql:
+                found[version] = field(
+                    GraphQLNonNull(GraphQLString),
+                    "Changes with the record: what `ifVersion` takes.",
+                )
             for relation in record_type.relations:
                 found[relation.graphql] = self._relation(relation)
             return found

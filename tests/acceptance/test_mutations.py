@@ -317,3 +317,129 @@ def test_every_type_of_value_goes_in_and_comes_back(database: str, tmp_path: Pat
             await go(rig)
 
     asyncio.run(main())
+
+
+def test_a_record_that_has_changed_is_not_written_over(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        read = '{ country(id: "FR") { version name } }'
+        update = (
+            "mutation ($v: String, $name: String) { updateCountry(id: \"FR\", ifVersion: $v, input: {name: $name})"
+            " { country { version name } } }"
+        )  # fmt: skip
+        first = (await rig.graphql(read))["data"]["country"]["version"]
+        changed = await rig.graphql(update, {"v": first, "name": "République"})
+        second = changed["data"]["updateCountry"]["country"]["version"]
+        assert second != first
+        late = await rig.graphql(update, {"v": first, "name": "Gallia"})
+        assert code(late) == "CONFLICT"
+        delete = 'mutation ($v: String) { deleteCity(id: "4717560", ifVersion: $v) { deleted } }'
+        assert code(await rig.graphql(delete, {"v": second})) == "CONFLICT"
+        assert code(await rig.graphql(delete, {"v": None})) == "BAD_USER_INPUT"
+        now = (await rig.graphql('{ city(id: "4717560") { version } }'))["data"]["city"]["version"]
+        assert (await rig.graphql(delete, {"v": now}))["data"]["deleteCity"] == {"deleted": True}
+        assert code(await rig.graphql(delete, {"v": now})) == "CONFLICT"
+        # Two at once with the same version: one is done.
+        both = await asyncio.gather(
+            *(rig.graphql(update, {"v": second, "name": name}) for name in ("one", "two"))
+        )
+        assert sorted("errors" in b for b in both) == [False, True]
+        assert (await rig.graphql(read))["data"]["country"]["name"] in ("one", "two")
+        # Pages and nested records show the version that the key read does.
+        versions = '{ city(id: "2988507") { version } cities { nodes { id version country { version } } } }'
+        shown = (await rig.graphql(versions))["data"]
+        nodes = {n["id"]: n for n in shown["cities"]["nodes"]}
+        assert nodes["2988507"]["version"] == shown["city"]["version"]
+        france = (await rig.graphql(read))["data"]["country"]["version"]
+        assert nodes["2988507"]["country"]["version"] == france
+
+    run(database, tmp_path, go)
+
+
+def test_a_mutation_sent_again_with_its_key_is_done_once(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        create = "mutation { createCountry(input: " + GERMANY + ") { token country { name } } }"
+        headers = {"Idempotency-Key": "a-1"}
+        first = await rig.graphql(create, headers=headers)
+        again = await rig.graphql(create, headers=headers)
+        assert first["data"]["createCountry"]["country"] == {"name": "Germany"}
+        assert again["data"]["createCountry"]["country"] == {"name": "Germany"}
+        lsn = [
+            read_token(a["data"]["createCountry"]["token"], rig.services.system, SECRET)
+            for a in (first, again)
+        ]
+        assert lsn[1] >= lsn[0]  # good for reading the write
+        assert code(await rig.graphql(create)) == "CONSTRAINT_VIOLATION"
+        other = create.replace("Germany", "Allemagne")
+        assert code(await rig.graphql(other, headers=headers)) == "BAD_USER_INPUT"
+        # The argument, and many at once: a deletion is told as it was each time.
+        delete = 'mutation ($k: String) { deleteCountry(id: "DE", idempotencyKey: $k) { deleted country { name } } }'
+        told = await asyncio.gather(*(rig.graphql(delete, {"k": "b"}) for _ in range(4)))
+        for answer in told:
+            assert answer["data"]["deleteCountry"] == {
+                "deleted": True, "country": {"name": "Germany"},
+            }  # fmt: skip
+        # What failed leaves no key: the same key does it once it can be done.
+        city = (
+            'mutation { createCity(idempotencyKey: "c", input: {geonameid: 9, name: "Bonn", countryCode: "DE",'
+            " latitude: 1, longitude: 1, population: 1}) { city { name } } }"
+        )
+        assert code(await rig.graphql(city)) == "CONSTRAINT_VIOLATION"
+        await rig.graphql(create, headers={"Idempotency-Key": "a-2"})
+        for _ in range(2):
+            assert (await rig.graphql(city))["data"]["createCity"]["city"] == {"name": "Bonn"}
+        # Two fields of one request are two places.
+        two = "mutation { a: createCity(input: %s) { city { id } } b: createCity(input: %s) { city { id } } }"
+        inputs = tuple(
+            f'{{geonameid: {n}, name: "x", countryCode: "DE", latitude: 1, longitude: 1, population: 1}}'
+            for n in (10, 11)
+        )
+        for _ in range(2):
+            made = await rig.graphql(two % inputs, headers={"Idempotency-Key": "d"})
+            assert [made["data"][k]["city"]["id"] for k in ("a", "b")] == ["10", "11"]
+        for bad in ("", "x" * 300, "ä", "a b"):
+            assert code(await rig.graphql(delete, {"k": bad})) == "BAD_USER_INPUT"
+        with psycopg.connect(database, autocommit=True) as conn:
+            conn.execute(
+                "UPDATE recordgate.idempotency_keys SET made_at = now() - interval '25 hours'"
+            )
+            await rig.graphql('mutation { deleteCity(id: "1", idempotencyKey: "e") { deleted } }')
+            left = conn.execute("SELECT count(*) FROM recordgate.idempotency_keys").fetchone()
+        assert left == (1,)
+
+    run(database, tmp_path, go)
+
+
+def test_bad_records_among_many_are_told_by_their_index(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        def row(iso: str, **more: Any) -> dict[str, Any]:
+            return {"iso": iso, "iso3": iso + "X", "name": iso, "continent": "EU"} | more
+
+        rows = [
+            row("DE"), row("FR"), row("IT", continent="XX"), row("ES", areaKm2="not a number"), row("PT"),
+            row("DE", iso3="DEY"),
+        ]  # fmt: skip
+        for field in ("createCountries", "upsertCountries"):
+            bad = [1, 2, 3, 5] if field == "createCountries" else [2, 3]
+            given = rows if field == "createCountries" else rows[:5]
+            query = (
+                "mutation ($rows: [CountryInput!]!, $on: OnError!) { made: "
+                + field
+                + "(input: $rows, onError: $on)"
+                " { countries { iso } errors { index code message field } } }"
+            )
+            refused = await rig.graphql(query, {"rows": given, "on": "ABORT"})
+            assert [r["index"] for r in refused["errors"][0]["extensions"]["rows"]] == bad
+            assert refused["data"] == {"made": None}
+            left = await rig.graphql("{ countries { totalCount } }")
+            assert left["data"]["countries"]["totalCount"] == (
+                2 if field == "createCountries" else 4
+            )
+            went_on = (await rig.graphql(query, {"rows": given, "on": "CONTINUE"}))["data"]["made"]
+            assert [e["index"] for e in went_on["errors"]] == bad
+            codes = {e["index"]: (e["code"], e["field"]) for e in went_on["errors"]}
+            assert codes[3][0] == "BAD_USER_INPUT"
+            assert codes[2] == ("CONSTRAINT_VIOLATION", "continent")
+            written = [c["iso"] for c in went_on["countries"]]
+            assert written == [r["iso"] for i, r in enumerate(given) if i not in bad]
+
+    run(database, tmp_path, go)

@@ -45,7 +45,7 @@ def test_the_demo_has_the_fields_that_its_users_hold_on_to() -> None:
     assert {
         "createCity", "createCities", "upsertCities", "updateCity", "deleteCity", "deleteCities",
     } <= set(mutation)  # fmt: skip
-    assert set(mutation["deleteCities"].args) == {"filter", "max"}
+    assert set(mutation["deleteCities"].args) == {"filter", "max", "idempotencyKey"}
     city = print_schema(schema).split("type City implements Node {")[1].split("\n}")[0]
     assert "  id: ID!" in city
     assert "  nodeId: ID!" in city
