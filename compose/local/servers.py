@@ -117,7 +117,7 @@ def start_elasticsearch(
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(launcher, lambda: _green(url, settings), 90)
+        wait_until(launcher, lambda: _green(url, settings), 180)
     except ServerProblem:
         _server_of(launcher, folder).kill()
         raise

@@ -51,7 +51,8 @@ def demo(
         stderr.print("countries and cities of GeoNames, https://www.geonames.org/, CC BY 4.0")
         stage = set_stage(data_dir, stack, reset=reset or check, cities=cities)
         if not check:
-            show_live(stage, port)
+            with stage.canonical():
+                show_live(stage, port)
             return
 
         def report(step: Step) -> None:
@@ -60,7 +61,8 @@ def demo(
 
         victims = servers_of(stack, data_dir) if kill_servers else []
         tour = Tour(stage, Commands(stage.config), report, port=port or 0, servers=victims)
-        passed = tour.run()
+        with stage.canonical():
+            passed = tour.run()
         emit(
             {
                 "passed": passed,

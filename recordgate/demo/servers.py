@@ -18,7 +18,7 @@ from pathlib import Path
 
 from stores.errors import SetupError
 
-START = 180.0
+START = 240.0
 """Seconds that a killed server may take to be there again."""
 
 
@@ -80,7 +80,9 @@ def settings_of(stack: Stack) -> dict[str, str]:
     }
     if stack is Stack.KAFKA:
         broker, connect = urls["kafka"].rstrip("/"), urls["connect"]
-        found["changes"] = f"{broker}/?topic_prefix={name}&group={name}&connect={connect}"
+        found["changes"] = (
+            f"{broker}/?topic_prefix={name}&group={name}&connector={name}&connect={connect}"
+        )
         # Connect is another process: it reaches Postgres over TCP only.
         found["postgres"] = f"embedded:?port={_free_port()}"
     return found

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from recordgate.canonical_access import CanonicalAccess, open_canonical
 from recordgate.demo.data import CITIES, DemoFiles, make_files
+from recordgate.demo.leftovers import remove_leftovers
 from recordgate.demo.servers import Stack, settings_of
+from recordgate.settings import load_settings
 from stores.errors import SetupError
 
 MARK = "# Written by `recordgate demo`; remove the folder to begin anew.\n"
@@ -26,6 +29,11 @@ class Stage:
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
+
+    def canonical(self) -> CanonicalAccess:
+        """Canonical, running inside a `with` block: between two commands the embedded one would stop, and
+        a connector of Debezium that is there by then would not stand that."""
+        return open_canonical(load_settings(self.config))
 
 
 def set_stage(
@@ -64,5 +72,6 @@ def _is_ours(config: Path) -> bool:
 def _remove(folder: Path) -> None:
     from recordgate.embedded import EmbeddedPostgres
 
+    remove_leftovers(folder / "recordgate.toml")
     EmbeddedPostgres(folder).remove()
     shutil.rmtree(folder)

@@ -4,6 +4,7 @@ that sees anything else than it must ends the tour with exit code 1."""
 from __future__ import annotations
 
 import csv
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recordgate.demo.data import COUNTRIES
+from recordgate.demo.leftovers import remove_connector
 from recordgate.demo.processes import Commands
 from recordgate.demo.queries import PARIS, Client
 from recordgate.demo.servers import Server
@@ -112,6 +114,7 @@ class Tour:
             return True
         finally:
             self.commands.stop_all()
+            remove_connector(self.stage.config)
 
     # Steps ----------------------------------------------------------------------------------------
 
@@ -268,10 +271,16 @@ class Tour:
         return f"generation {before} → {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
 
     def kill_worker(self) -> str:
+        """The worker is stopped while the changes are made, so that it cannot be done before it is killed."""
         many = self.stage.folder / "data" / "cities-many-changed.csv"
         write_changed(self.stage.data.cities, many, left_out=0, changed=self.many)
-        report = self._import("city", many)
-        target = self._committed()
+        self.worker.send_signal(signal.SIGSTOP)
+        try:
+            report = self._import("city", many)
+            target = self._committed()
+        finally:
+            self.worker.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
         self.commands.kill(self.worker)
         seen = self._watermarks()
         must(any(lsn < target for lsn in seen.values()), "the worker was done before it was killed")

@@ -141,6 +141,34 @@ def test_a_slot_that_goes_while_it_is_read_is_told(stage: Stage) -> None:
     asyncio.run(run())
 
 
+def test_a_connector_that_failed_for_a_reason_that_has_passed_is_started_again(
+    stage: Stage,
+) -> None:
+    async def run() -> None:
+        source = stage.make()
+        await source.open(None)
+        at = await durable(stage, source, 1)
+        await source.close()
+        api = ConnectApi(stage.connect, stage.name)
+        stage.conn.execute(f"ALTER PUBLICATION {PUBLICATION} RENAME TO away")
+        api.restart(everything=True)
+        await eventually(lambda: api.status().state == "FAILED", patience=30)
+        stage.conn.execute(f"ALTER PUBLICATION away RENAME TO {PUBLICATION}")
+        stage.insert(2)
+        with pytest.raises(StoreUnavailable, match="has failed"):
+            await source.open(at)
+        async with asyncio.timeout(60):
+            while True:
+                with suppress(StoreUnavailable):
+                    await source.open(at)
+                    break
+                await asyncio.sleep(0.5)
+        assert ids(await read_to(source, wal_end(stage.conn))) == ["2"]
+        await source.close()
+
+    asyncio.run(run())
+
+
 def test_a_topic_that_was_made_again_is_a_gap(stage: Stage) -> None:
     async def run() -> None:
         source = stage.make()

@@ -281,7 +281,11 @@ class DebeziumSource:
                 f"Kafka Connect has no connector {self._connector}", hint="run `recordgate apply`"
             )
         if status.state == "FAILED":
-            raise connector_failed(self._connector, status.trace)
+            problem = connector_failed(self._connector, status.trace)
+            if not isinstance(problem, GapError):
+                # Connect leaves it at that, though a restart of canonical may have been the whole reason.
+                api.restart()
+            raise problem
         if self._location.modes is not None:
             return modes
         return Modes(
@@ -489,7 +493,7 @@ def connector_failed(connector: str, trace: str) -> Exception:
     return StoreUnavailable(
         f"connector {connector} has failed: {trace}",
         store="kafka connect",
-        hint="mend what it names, then restart it, or run `recordgate apply`",
+        hint="mend what it names; it is started again with every try",
     )
 
 
