@@ -11,6 +11,7 @@ if [[ ! "$admin$password" =~ ^[A-Za-z0-9_-]+$ ]]; then
 fi
 
 put() {
+  local body=${2//\"/\\\"}
   # By stdin, so that no password is among the arguments of a process.
   curl --silent --show-error --fail --retry 10 --retry-delay 2 --retry-connrefused --output /dev/null \
     --config - <<EOT
@@ -18,7 +19,7 @@ url = "$ELASTICSEARCH/_security/$1"
 request = "PUT"
 user = "elastic:$admin"
 header = "content-type: application/json"
-data = "${2//\"/\\\"}"
+data = "$body"
 EOT
 }
 
