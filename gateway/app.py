@@ -14,7 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.access_log import AccessLog
 from gateway.app_guard import Guard, Recent
+from gateway.compression import Compression
+from gateway.conditional import conditional
 from gateway.console import MoreState, page, state_endpoint
 from gateway.direct import Direct
 from gateway.draining import Drain
@@ -52,6 +55,7 @@ def make_app(
     documents: Documents | None = None,
     more_state: MoreState | None = None,
     spool: Spool | None = None,
+    log: AccessLog | None = None,
     extra: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application over `services`. Without `access` everybody may do everything; `documents`:
@@ -63,13 +67,16 @@ def make_app(
     recent, drain = Recent(), Drain()
     metrics.running.set_function(lambda: drain.running)
     runner = GraphQLRunner(services, metrics, documents)
+    answered = conditional(runner.respond)
     schema_text = print_schema(runner.schema)
     openapi = openapi_document(services.contract)
 
     async def graphql(request: Request) -> Response:
-        if request.method == "GET" and wants_page(request):
+        if request.method == "POST":
+            return await runner.respond(request)
+        if wants_page(request):
             return await graphiql_page(request)
-        return await runner.respond(request)
+        return await answered(request)
 
     async def schema(_: Request) -> Response:
         return PlainTextResponse(schema_text)
@@ -97,6 +104,7 @@ def make_app(
                 code = "CANCELLED"
                 raise
             finally:
+                request.state.code = code
                 metrics.count(
                     getattr(request.state, "operation", request.url.path.split("/")[1]),
                     getattr(request.state, "stores", ()),
@@ -108,8 +116,8 @@ def make_app(
     routes: list[BaseRoute] = [
         Route("/graphql", graphql, methods=["GET", "POST"]),
         Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
-        Route("/search/{type}", seen(search_endpoint), methods=["GET", "POST"]),
-        Route("/suggest/{type}", seen(suggest_endpoint), methods=["GET"]),
+        Route("/search/{type}", seen(conditional(search_endpoint)), methods=["GET", "POST"]),
+        Route("/suggest/{type}", seen(conditional(suggest_endpoint)), methods=["GET"]),
         Route("/export/{type}", seen(export_endpoint), methods=["GET"]),
         Route("/health/live", live, methods=["GET"]),
         Route("/health/ready", ready, methods=["GET"]),
@@ -130,7 +138,9 @@ def make_app(
                 drain=drain,
                 seconds=services.limits.statement_timeout + GRACE,
                 most=MOST_RUNNING,
+                log=log,
             ),
+            Middleware(Compression),
             *cors(access.origins),
             Middleware(Door, access=access, count=lambda code: metrics.count("http", (), code)),
             Middleware(Direct, path="/graphql", endpoint=graphql, refused=_refused),

@@ -10,13 +10,16 @@ import secrets
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.access_log import AccessLog
 from gateway.deadlines import Limit
 from gateway.draining import Drain
 from gateway.metrics import Metrics
 from gateway.problems import HttpProblem, problem_response
+from gateway.trace_context import read_parent, response_header, trace_id
 
 log = logging.getLogger("gateway")
 
@@ -78,7 +81,9 @@ class Guard:
         drain: Drain,
         seconds: float,
         most: int,
+        log: AccessLog | None = None,
     ) -> None:
+        self.log = log
         self.app, self.metrics, self.recent, self.drain = app, metrics, recent, drain
         self.seconds, self.most = seconds, most
 
@@ -86,12 +91,24 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = next((v for n, v in scope["headers"] if n == b"x-request-id"), b"").decode(
-            "latin-1"
-        )
-        request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        given = parent = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value
+            elif name == b"traceparent":
+                parent = value
+        asked = given.decode("latin-1")
+        request_id = asked if _REQUEST_ID.match(asked) else secrets.token_hex(8)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         answer = _Answer(send, request_id)
+        if parent:
+            trace, flags = read_parent(parent)
+            trace_id.set(trace)
+            state["trace_id"] = trace
+            answer.trace = response_header(trace, flags) if trace else b""
+        elif trace_id.get():
+            trace_id.set("")
         counted = not scope["path"].startswith(_UNCOUNTED)
         if counted and (self.drain.refusing or self.drain.running >= self.most):
             busy = HttpProblem("OVERLOADED", "too many requests are running", hint="try again")
@@ -116,18 +133,18 @@ class Guard:
             seconds = time.perf_counter() - started
             if counted:
                 self.metrics.seconds.observe(seconds)
-                state = scope["state"]
-                self.recent.add(
-                    Answered(
-                        time.time(),
-                        scope["method"],
-                        scope["path"][:100],
-                        state.get("operation", ""),
-                        sorted(state.get("stores", ())),
-                        answer.status,
-                        round(seconds * 1000, 1),
-                    )
+                answered = Answered(
+                    time.time(),
+                    scope["method"],
+                    scope["path"][:100],
+                    state.get("operation", ""),
+                    sorted(state.get("stores", ())),
+                    answer.status,
+                    round(seconds * 1000, 1),
                 )
+                self.recent.add(answered)
+                if self.log is not None:
+                    self.log.note(answered.at, _line(answered, state, request_id))
 
     async def _run_here(
         self, scope: Scope, receive: Receive, answer: _Answer, request_id: str
@@ -207,6 +224,25 @@ class Guard:
             await asyncio.gather(work, gone, return_exceptions=True)
 
 
+def _line(answered: Answered, state: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """What the access log says of a request."""
+    viewer = state.get("viewer")
+    line = {
+        "method": answered.method,
+        "path": answered.path,
+        "operation": answered.operation,
+        "stores": answered.stores,
+        "roles": sorted(viewer.roles) if viewer is not None else [],
+        "status": answered.status,
+        "code": state.get("code", "OK" if 0 < answered.status < 400 else ""),
+        "ms": answered.milliseconds,
+        "requestId": request_id,
+    }
+    if state.get("trace_id"):
+        line["traceId"] = state["trace_id"]
+    return line
+
+
 class _Inbox:
     """The request's messages, read ahead one at a time, so that a disconnect is seen at once."""
 
@@ -253,6 +289,8 @@ class _Answer:
         self._send, self._id = send, request_id
         self.status = 0
         self.streaming = False
+        self.trace = b""
+        """The header `traceresponse`."""
         self.moved = 0.0
         """When a part of the body was last taken."""
 
@@ -263,6 +301,8 @@ class _Answer:
             given = {name.lower() for name, _ in headers}
             headers += [header for header in _ALWAYS if header[0] not in given]
             headers.append((b"x-request-id", self._id.encode()))
+            if self.trace:
+                headers.append((b"traceresponse", self.trace))
             message = {**message, "headers": headers}
         elif message.get("more_body"):
             self.streaming = True

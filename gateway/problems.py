@@ -5,6 +5,7 @@ reference that the log also has, and nothing else."""
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ import psycopg
 from graphql import GraphQLError
 from starlette.responses import Response
 
+from gateway.trace_context import trace_id
 from stores.canonical.driver_errors import translate
 from stores.errors import (
     ConstraintError,
@@ -113,8 +115,13 @@ def outside(error: BaseException) -> Outside:
 
 def _hidden(error: BaseException) -> Outside:
     reference = secrets.token_hex(8)
-    log.error("internal error %s", reference, exc_info=error)
+    log.error("internal error %s%s", reference, _trace(), exc_info=error)
     return Outside("INTERNAL", "an internal error", {"reference": reference})
+
+
+def _trace() -> str:
+    found = trace_id.get()
+    return f" of trace {found}" if found else ""
 
 
 def graphql_error(error: BaseException) -> GraphQLError:
@@ -148,9 +155,12 @@ def problem_response(error: BaseException, request_id: str = "") -> Response:
     }
     if request_id:
         body["requestId"] = request_id
+    if trace_id.get():
+        body["traceId"] = trace_id.get()
     headers = dict(error.headers) if isinstance(error, HttpProblem) else {}
     if seen.status == 503:
-        headers.setdefault("Retry-After", "1")
+        after = error.retry_after if isinstance(error, StoreUnavailable) else None
+        headers.setdefault("Retry-After", str(math.ceil(after or 1)))
     if isinstance(error, LimitError):
         body["title"] = "A limit is exceeded"
     return Response(orjson.dumps(body), seen.status, headers, media_type="application/problem+json")

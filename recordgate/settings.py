@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="What is logged to stderr, and more."
     )
+    access_log: str = Field(
+        "",
+        description="File for one line of JSON a request, `-` for stderr; none where empty.",
+    )
     batch_size: int = Field(
         1000,
         ge=1,

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from gateway.app_guard import Guard, Recent
+from gateway.draining import Drain
 from gateway.graphql_http import accepted
 from gateway.metrics import Metrics
 from gateway.services import Limits
@@ -317,7 +318,7 @@ def test_a_request_that_takes_too_long_or_loses_its_client_is_ended() -> None:
             ended.append(scope["path"])
 
     async def go() -> None:
-        guard = Guard(slow, metrics=Metrics(), recent=Recent(), seconds=0.2, most=2)
+        guard = Guard(slow, metrics=Metrics(), recent=Recent(), drain=Drain(), seconds=0.2, most=2)
         transport = httpx.ASGITransport(app=guard)
         async with httpx.AsyncClient(transport=transport, base_url="http://g") as client:
             answer = await client.get("/slow")
