@@ -70,7 +70,9 @@ class News:
                 await self._listen(conninfo)
             except psycopg.Error as error:
                 if self.connected:
-                    log.warning("the connection for news of the stores is lost: %s", type(error).__name__)
+                    log.warning(
+                        "the connection for news of the stores is lost: %s", type(error).__name__
+                    )
             finally:
                 self.connected = False
             await asyncio.sleep(RETRY)

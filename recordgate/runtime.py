@@ -7,14 +7,17 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import BinaryIO, cast
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
+from gateway.access_log import AccessLog
 from gateway.app import make_app
 from gateway.export_spool import Spool
 from gateway.metrics import Metrics
@@ -32,7 +35,7 @@ from recordgate.sync_state import sync_state
 from stores.canonical.connect import database_of, make_pool
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
-from stores.errors import StoreUnavailable
+from stores.errors import SetupError, StoreUnavailable
 from stores.protocols import DocumentStore, SearchStore, Store
 
 log = logging.getLogger("recordgate")
@@ -204,7 +207,24 @@ class Runtime:
             documents=self._documents,
             more_state=lambda: sync_state(pool, slot),
             spool=spool,
+            log=self._access_log(),
         )
+
+    def _access_log(self) -> AccessLog | None:
+        named = self.settings.access_log
+        if not named:
+            return None
+        out: BinaryIO = sys.stderr.buffer
+        if named != "-":
+            try:
+                out = self._exits.enter_context(Path(named).expanduser().open("ab"))
+            except OSError as error:
+                raise SetupError(
+                    f"access_log {named} cannot be written: {error.strerror}"
+                ) from None
+        log = AccessLog(out)
+        self._exits.callback(log.flush)
+        return log
 
     # Running -----------------------------------------------------------------------------------
 
