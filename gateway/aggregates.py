@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from gateway.filters import MAX_LIST, parse_filter
-from gateway.names import property_of
+from gateway.late import settled
+from gateway.names import property_of, relation_of
 from gateway.orders import Direction, orderable
 from gateway.selection import Selected
 from gateway.shapes import TypeName
 from gateway.shaping import read_size
 from gateway.visibility import Visibility
-from stores.contract.model import Logical, Property, RecordType, Scalar
+from stores.contract.model import Logical, Property, RecordType, Relation, Scalar
 from stores.errors import InputError, LimitError
 from stores.query import Filter, Op
 from stores.values import coerce
@@ -21,6 +22,7 @@ from stores.values import coerce
 MAX_GROUPS = 5
 """Properties in one groupBy."""
 MAX_CONDITIONS = 50
+PERCENTILE = "percentile"
 FUNCTIONS = ("countDistinct", "sum", "avg", "min", "max")
 
 _NUMBERS = (Scalar.INT, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL)
@@ -36,7 +38,7 @@ def has_function(function: str, prop: Property) -> bool:
     """Whether `function` can be taken of the property."""
     if not orderable(prop):
         return False
-    if function in ("sum", "avg"):
+    if function in ("sum", "avg", PERCENTILE):
         return prop.scalar in _NUMBERS
     return function == "countDistinct" or prop.scalar in _RANGED
 
@@ -49,7 +51,7 @@ def result_of(function: str, prop: Property | None) -> Property:
         return prop
     if function == "sum":
         scalar, sql_type = _SUMS.get(prop.scalar, (Scalar.DECIMAL, "numeric"))
-    elif prop.scalar is Scalar.DECIMAL:
+    elif prop.scalar is Scalar.DECIMAL and function != PERCENTILE:
         scalar, sql_type = Scalar.DECIMAL, "numeric"
     else:
         scalar, sql_type = Scalar.FLOAT, "double precision"
@@ -62,13 +64,16 @@ class Measure:
 
     function: str
     property: Property | None = None
+    fraction: float | None = None
+    """Of a percentile: 0.5 is the median."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The value that a group's records share."""
+    """The value that a group's records share, their own or of the record that `relation` leads to."""
 
     property: Property
+    relation: Relation | None = None
 
 
 Term: TypeAlias = "Measure | Group"
@@ -93,7 +98,7 @@ class Having:
 class AggregateShape:
     type: RecordType
     filter: Filter
-    groups: tuple[Property, ...]
+    groups: tuple[Group, ...]
     having: tuple[Having, ...]
     order: tuple[tuple[Term, Direction], ...]
     limit: int
@@ -120,7 +125,7 @@ class _Reader:
         names = list(dict.fromkeys(args.get("groupBy") or ()))
         if len(names) > MAX_GROUPS:
             raise LimitError(f"groupBy has more than {MAX_GROUPS} properties")
-        self.groups = tuple(self._property(n, "group") for n in names)
+        self.groups = tuple(self._group_of(n) for n in names)
 
     def shape(self, fields: tuple[Selected, ...]) -> AggregateShape:
         most = self.type.expose.page_limit
@@ -133,7 +138,7 @@ class _Reader:
             parse_filter(self.type, self.args.get("filter"), self.visibility),
             self.groups,
             self._having(),
-            (*order, *((Group(p), Direction.ASC) for p in self.groups)),
+            (*order, *((group, Direction.ASC) for group in self.groups)),
             most if first is None else first,
             tuple(self._part(f) for f in fields),
         )
@@ -145,11 +150,29 @@ class _Reader:
         self.visibility.require_plain(prop, what)
         return prop
 
-    def _group(self, name: str) -> Group:
-        prop = self._property(name, "group")
-        if prop not in self.groups:
-            raise InputError(f"group.{name} is not in groupBy")
-        return Group(prop)
+    def _group_of(self, path: tuple[str, ...]) -> Group:
+        """A group by the names of GraphQL: a property's, or a relation's and a property's of its target."""
+        if len(path) == 1:
+            return Group(self._property(path[0], "group"))
+        relation = relation_of(self.type, path[0])
+        if relation is None or relation.many:
+            raise InputError(f"{self.type.graphql} has no related record {path[0]}")
+        self.visibility.require_open(self.type, relation)
+        target = self.visibility.contract.types[relation.target]
+        prop = property_of(target, path[1])
+        if prop is None:
+            raise InputError(f"{target.graphql} has no property {path[1]}")
+        self.visibility.require_plain(prop, "group")
+        return Group(prop, relation)
+
+    def _group(self, *path: str) -> Group:
+        found = self._group_of(path)
+        if found not in self.groups:
+            raise InputError(
+                f"group.{'.'.join(path)} is not in groupBy",
+                hint=f"add {group_name(*path)} to groupBy",
+            )
+        return found
 
     def _part(self, field: Selected) -> Part:
         if field.name == "__typename":
@@ -162,10 +185,22 @@ class _Reader:
             if f.name == "__typename":
                 inner.append(Part(f.key, TypeName(f.key, f"{self.type.graphql}{suffix}")))
             elif field.name == "group":
-                inner.append(Part(f.key, self._group(f.name)))
+                inner.append(Part(f.key, self._grouped(f)))
             else:
-                inner.append(Part(f.key, Measure(field.name, self._property(f.name, "aggregate"))))
+                prop = self._property(f.name, "aggregate")
+                inner.append(Part(f.key, Measure(field.name, prop, _fraction(field))))
         return Part(field.key, tuple(inner))
+
+    def _grouped(self, field: Selected) -> Group | tuple[Part, ...]:
+        if not field.fields:
+            return self._group(field.name)
+        related = group_type(self.type, field.name)
+        return tuple(
+            Part(f.key, TypeName(f.key, related))
+            if f.name == "__typename"
+            else Part(f.key, self._group(field.name, f.name))
+            for f in field.fields
+        )
 
     def _order(self, entry: Any) -> tuple[Term, Direction]:
         one = InputError(
@@ -180,7 +215,12 @@ class _Reader:
             if not isinstance(inner, Mapping) or len(inner) != 1:
                 raise one
             ((inside, inner),) = inner.items()
-            if name == "group":
+            if name == "group" and isinstance(inner, Mapping):
+                if len(inner) != 1:
+                    raise one
+                ((below, inner),) = inner.items()
+                term = self._group(inside, below)
+            elif name == "group":
                 term = self._group(inside)
             else:
                 term = Measure(name, self._property(inside, "aggregate"))
@@ -206,6 +246,25 @@ class _Reader:
         if len(found) > MAX_CONDITIONS:
             raise LimitError(f"having has more than {MAX_CONDITIONS} comparisons")
         return tuple(found)
+
+
+def group_name(*path: str) -> str:
+    """How `groupBy` calls a group: `countryCode`, `country_continent`."""
+    return "_".join(path)
+
+
+def group_type(record_type: RecordType, relation: str) -> str:
+    """The type of what is shown of a group's related record."""
+    return f"{record_type.graphql}GroupOf{relation[:1].upper()}{relation[1:]}"
+
+
+def _fraction(field: Selected) -> float | None:
+    if field.name != PERCENTILE:
+        return None
+    fraction = float(settled(field.args["fraction"]))
+    if not 0 <= fraction <= 1:
+        raise InputError("percentile.fraction must be from 0 to 1", hint="0.5 is the median")
+    return fraction
 
 
 def _comparisons(measure: Measure, raw: Mapping[str, Any], where: str) -> list[Having]:

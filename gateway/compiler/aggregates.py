@@ -5,7 +5,8 @@ from __future__ import annotations
 from psycopg import sql
 
 from gateway.aggregates import AggregateShape, Group, Measure, Part, Term, result_of
-from gateway.compiler.conditions import both
+from gateway.compiler.conditions import both, linked
+from gateway.compiler.joins import Joins
 from gateway.compiler.json_text import Json, as_sql, object_text, value_text
 from gateway.compiler.keysets import Key, order_by
 from gateway.compiler.selects import Compiler, where_clause
@@ -13,6 +14,7 @@ from gateway.compiler.statement import Statement, cast_of, column, comparable, t
 from gateway.masks import bound_by
 from gateway.shapes import TypeName
 from gateway.visibility import Form
+from stores.contract.model import Relation
 
 
 def compile_aggregate(compiler: Compiler, shape: AggregateShape) -> Statement:
@@ -25,6 +27,9 @@ class _Aggregate:
         self.compiler = compiler
         self.shape = shape
         self.table = compiler.binder.alias()
+        self.joins = Joins()
+        self.related: dict[str, sql.SQL] = {}
+        """The aliases of the records that groups are related to, by relation."""
         self.columns: dict[Term, sql.SQL] = {}
         """The terms that the answer shows, by the column that they have in the inner select."""
 
@@ -46,17 +51,19 @@ class _Aggregate:
         columns: list[sql.Composable] = [
             sql.SQL("{} AS {}").format(self._term(t), name) for t, name in self.columns.items()
         ]
+        group = self._group_by()
         text = sql.SQL(
             "SELECT '[' || coalesce(string_agg({members}, ',' ORDER BY r.n), '') || ']' FROM"
             " (SELECT row_number() OVER () AS n, s.* FROM (SELECT {columns} FROM {table} {alias}"
-            "{where}{group}{having}{order} LIMIT {limit}) s) r"
+            "{joins}{where}{group}{having}{order} LIMIT {limit}) s) r"
         ).format(
             members=members,
             columns=sql.SQL(", ").join(columns or [sql.SQL("count(*) AS c")]),
             table=table_of(shape.type),
             alias=self.table,
+            joins=self.joins.text(),
             where=where_clause(where),
-            group=self._group_by(),
+            group=group,
             having=sql.SQL(" HAVING ") + both(having) if having else sql.SQL(""),
             order=order_by(order) if order else sql.SQL(""),
             limit=sql.Literal(shape.limit),
@@ -66,7 +73,7 @@ class _Aggregate:
     def _group_by(self) -> sql.Composable:
         if not self.shape.groups:
             return sql.SQL("")
-        columns = [self._term(Group(p)) for p in self.shape.groups]
+        columns = [self._term(group) for group in self.shape.groups]
         return sql.SQL(" GROUP BY ") + sql.SQL(", ").join(columns)
 
     def _member(self, part: Part) -> Json:
@@ -89,15 +96,31 @@ class _Aggregate:
     def _term(self, term: Term) -> sql.Composable:
         if term.property is None:
             return sql.SQL("count(*)")
-        value = comparable(term.property, column(self.table, term.property.column))
         if isinstance(term, Group):
-            return value
+            alias = self.table if term.relation is None else self._related(term.relation)
+            return comparable(term.property, column(alias, term.property.column))
+        value = comparable(term.property, column(self.table, term.property.column))
         if term.function == "countDistinct":
             return sql.SQL("count(DISTINCT {})").format(value)
+        if term.fraction is not None:
+            return sql.SQL(
+                "percentile_cont({}) WITHIN GROUP (ORDER BY {}::double precision)"
+            ).format(sql.Literal(term.fraction), value)
         result = result_of(term.function, term.property)
         if term.function in ("min", "max"):
             return sql.SQL("{}({})").format(sql.SQL(term.function), value)
         return sql.SQL("{}({})::{}").format(sql.SQL(term.function), value, sql.SQL(result.sql_type))
+
+    def _related(self, relation: Relation) -> sql.SQL:
+        """Joined once; a record that the viewer may not see is as one that is not there."""
+        alias = self.related.get(relation.name)
+        if alias is None:
+            alias = self.related[relation.name] = self.compiler.binder.alias()
+            target = self.compiler.contract.types[relation.target]
+            conditions = linked(relation, self.table, alias)
+            conditions += self.compiler.conditions.visible(target, alias)
+            self.joins.add(target, alias, conditions)
+        return alias
 
     def _key(self, term: Term, descending: bool, first: bool | None) -> Key:
         counted = isinstance(term, Measure) and term.function in ("count", "countDistinct")

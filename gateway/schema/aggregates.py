@@ -7,6 +7,7 @@ from typing import Any
 from graphql import (
     GraphQLArgument,
     GraphQLEnumType,
+    GraphQLFloat,
     GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLInt,
@@ -15,13 +16,20 @@ from graphql import (
     GraphQLObjectType,
 )
 
-from gateway.aggregates import FUNCTIONS, has_function, result_of
+from gateway.aggregates import (
+    FUNCTIONS,
+    PERCENTILE,
+    group_name,
+    group_type,
+    has_function,
+    result_of,
+)
 from gateway.names import field_of
 from gateway.orders import orderable
 from gateway.schema.filters import DIRECTION, Inputs
 from gateway.schema.records import field
 from gateway.schema.scalars import BIGINT, nullable_output
-from stores.contract.model import Property, RecordType
+from stores.contract.model import Property, RecordType, Relation
 
 
 class Aggregates:
@@ -31,9 +39,15 @@ class Aggregates:
         self.type = record_type
         self.inputs = inputs
         self.groupable = [p for p in record_type.properties if orderable(p)]
+        self.related = {r.graphql: self._related(r) for r in record_type.relations if not r.many}
         self.measured = {
             f: [p for p in record_type.properties if has_function(f, p)] for f in FUNCTIONS
         }
+
+    def _related(self, relation: Relation) -> dict[str, Property]:
+        """The properties of the related record that groups can be made of, by the name of their field."""
+        target = self.inputs.contract.types[relation.target]
+        return {field_of(target, p): p for p in target.properties if orderable(p)}
 
     def _named(self, props: list[Property]) -> list[tuple[str, Property]]:
         return [(field_of(self.type, p), p) for p in props]
@@ -42,6 +56,11 @@ class Aggregates:
         fields = {"count": field(GraphQLNonNull(BIGINT), "Records in the group.")}
         name = self.type.graphql
         group = {n: field(nullable_output(p)) for n, p in self._named(self.groupable)}
+        for relation, there in self.related.items():
+            values = {n: field(nullable_output(p)) for n, p in there.items()}
+            if values:
+                kind = GraphQLObjectType(group_type(self.type, relation), values)
+                group[relation] = field(GraphQLNonNull(kind))
         if group:
             fields["group"] = field(
                 GraphQLNonNull(GraphQLObjectType(f"{name}Group", group)),
@@ -54,6 +73,17 @@ class Aggregates:
             if values:
                 kind = GraphQLObjectType(f"{name}{_upper(function)}", values)
                 fields[function] = field(GraphQLNonNull(kind))
+        numbers = {
+            n: field(GraphQLFloat)
+            for n, p in self._named(list(self.type.properties))
+            if has_function(PERCENTILE, p)
+        }
+        if numbers:
+            fields[PERCENTILE] = field(
+                GraphQLNonNull(GraphQLObjectType(f"{name}Percentile", numbers)),
+                "Between the two values at the fraction of the ordered ones: 0.5 is the median.",
+                {"fraction": GraphQLArgument(GraphQLNonNull(GraphQLFloat))},
+            )
         return GraphQLObjectType(f"{name}Aggregate", fields)
 
     def arguments(self) -> dict[str, GraphQLArgument]:
@@ -61,6 +91,13 @@ class Aggregates:
         having: dict[str, Any] = {"count": GraphQLInputField(self._comparison("count", None))}
         order: dict[str, Any] = {"count": GraphQLInputField(DIRECTION)}
         group = {n: GraphQLInputField(DIRECTION) for n, _ in self._named(self.groupable)}
+        for relation, there in self.related.items():
+            if there:
+                related = GraphQLInputObjectType(
+                    f"{group_type(self.type, relation)}OrderBy",
+                    {n: GraphQLInputField(DIRECTION) for n in there},
+                )
+                group[relation] = GraphQLInputField(related)
         if group:
             order["group"] = GraphQLInputField(GraphQLInputObjectType(f"{name}GroupOrderBy", group))
         for function, props in self.measured.items():
@@ -96,9 +133,14 @@ class Aggregates:
             ),
         }
         # GraphQL keeps three names from being enum values.
-        groups = [n for n, _ in self._named(self.groupable) if n not in ("true", "false", "null")]
+        groups: dict[str, tuple[str, ...]] = {
+            n: (n,) for n, _ in self._named(self.groupable) if n not in ("true", "false", "null")
+        }
+        for relation, there in self.related.items():
+            for n in there:
+                groups.setdefault(group_name(relation, n), (relation, n))
         if groups:
-            kind = GraphQLEnumType(f"{name}GroupBy", {n: n for n in groups})
+            kind = GraphQLEnumType(f"{name}GroupBy", groups)
             found["groupBy"] = GraphQLArgument(GraphQLList(GraphQLNonNull(kind)))
         return found
 

@@ -240,6 +240,27 @@ AGGREGATES: list[tuple[str, str]] = [
              'rating', NULL), 'avg', jsonb_build_object('score', avg("score $1; --")::text))
            FROM "Au""thors" """,
     ),
+    (
+        "booksAggregate(groupBy: [author_name, lent], having: {count: {gt: 2}},"
+        " orderBy: [{count: DESC}, {group: {author: {name: DESC}}}]) {"
+        " n: count group { lent author { who: name __typename } __typename } }",
+        """SELECT jsonb_build_object('n', count(*), 'group', jsonb_build_object('lent', lent, 'author',
+             jsonb_build_object('who', "na""me", '__typename', 'BookGroupOfAuthor'), '__typename', 'BookGroup'))
+           FROM books LEFT JOIN "Au""thors" a ON a.id = author_id GROUP BY "na""me", lent
+           HAVING count(*) > 2 ORDER BY count(*) DESC, "na""me" DESC, "na""me", lent""",
+    ),
+    (
+        "booksAggregate(groupBy: [lent]) { count p: percentile(fraction: 0.5) { pages }"
+        " percentile(fraction: 0.9) { number } }",
+        """SELECT jsonb_build_object('count', count(*),
+             'p', jsonb_build_object('pages', percentile_cont(0.5) WITHIN GROUP (ORDER BY "select")),
+             'percentile', jsonb_build_object('number', percentile_cont(0.9) WITHIN GROUP (ORDER BY no)))
+           FROM books GROUP BY lent ORDER BY lent""",
+    ),
+    (
+        "peopleAggregate(groupBy: [boss_code]) { count group { boss { code } } }",
+        "SELECT jsonb_build_object() WHERE false",
+    ),
 ]
 
 
@@ -250,6 +271,13 @@ def test_an_aggregate_is_what_its_sql_gives(library: Library, query: str, by_han
 
 
 REFUSED: list[tuple[str, str]] = [
+    ("{ booksAggregate { percentile(fraction: 1.5) { pages } } }", "BAD_USER_INPUT"),
+    ("{ booksAggregate(groupBy: [lent]) { group { author { name } } } }", "BAD_USER_INPUT"),
+    ("{ booksAggregate(orderBy: [{group: {author: {}}}]) { count } }", "BAD_USER_INPUT"),
+    ("{ booksAggregate(orderBy: [{group: {author: null}}]) { count } }", "BAD_USER_INPUT"),
+    ("{ booksAggregate(groupBy: [reviews_text]) { count } }", "BAD_USER_INPUT"),
+    ("{ peopleAggregate(groupBy: [boss_salary]) { count } }", "FORBIDDEN"),
+    ("{ peopleAggregate { percentile(fraction: 0.5) { salary } } }", "FORBIDDEN"),
     ("{ books(first: -1) { totalCount } }", "BAD_USER_INPUT"),
     ("{ books(last: -2147483648) { totalCount } }", "BAD_USER_INPUT"),
     ("{ books(first: 1, last: 1) { totalCount } }", "BAD_USER_INPUT"),
