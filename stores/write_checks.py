@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from stores.protocols import Outcome, Verdict, Write
+from stores.protocols import APPLIED, Outcome, Verdict, Write
 
 MAX_KEY_BYTES = 512
 MAX_DOCUMENT_BYTES = 16_000_000
@@ -19,18 +19,24 @@ def reject(reason: str) -> Verdict:
 
 
 def check_key(write: Write) -> Verdict | None:
-    """A verdict where the key or the version cannot be taken by any store."""
+    """A verdict where the key or the version cannot be taken by any store. Deleting such a key is done:
+    no store can hold it."""
     if not 0 < write.version <= MAX_VERSION:
         return reject("the version is not a positive number of 63 bits")
+    reason = _why_no_key(write.key)
+    if not reason:
+        return None
+    return APPLIED if write.document is None else reject(reason)
+
+
+def _why_no_key(key: str) -> str:
     try:
-        size = len(write.key.encode())
+        size = len(key.encode())
     except UnicodeEncodeError:
-        return reject("the key is not valid Unicode")
+        return "the key is not valid Unicode"
     if size > MAX_KEY_BYTES:
-        return reject(f"the key has {size} bytes, more than {MAX_KEY_BYTES}")
-    if "\0" in write.key:
-        return reject("the key holds a NUL character")
-    return None
+        return f"the key has {size} bytes, more than {MAX_KEY_BYTES}"
+    return "the key holds a NUL character" if "\0" in key else ""
 
 
 def parse_document(document: bytes) -> tuple[dict[str, Any] | None, Verdict | None]:
