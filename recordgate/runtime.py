@@ -137,6 +137,7 @@ class Runtime:
     def _open_worker(self) -> None:
         from sync.metrics import SyncMetrics
         from sync.sources.registry import open_source
+        from sync.sweep import SweepPace
         from sync.worker import Worker
 
         settings = self.settings
@@ -148,6 +149,7 @@ class Runtime:
             sinks={name: make_store(settings, name) for name in SINKS},
             batch_size=settings.batch_size,
             backlog_memory_keys=settings.backlog_memory_keys,
+            sweep=SweepPace(settings.sweep_rate, settings.sweep_interval),
             metrics=SyncMetrics(self._registry),
         )
 

@@ -80,6 +80,16 @@ class Settings(BaseSettings):
         ge=1000,
         description="Dirty keys a sink holds in memory before they go to its durable backlog.",
     )
+    sweep_rate: int = Field(
+        500,
+        ge=0,
+        description="Records a second of each store that the worker compares with canonical all the time; 0: none.",
+    )
+    sweep_interval: float = Field(
+        3600.0,
+        ge=1.0,
+        description="Least seconds between two beginnings of that comparison of a type in a store.",
+    )
     statement_timeout: float = Field(
         15.0, gt=0, description="Seconds a query of the gateway may take in a store."
     )

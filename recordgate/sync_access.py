@@ -17,6 +17,7 @@ from stores.protocols import Store
 from stores.registry import open_store
 from sync.lease import worker_runs
 from sync.sources.registry import open_source
+from sync.sweep import SweepPace
 from sync.worker import Worker
 
 SINKS = ("search", "documents")
@@ -98,6 +99,7 @@ async def with_worker(
         sinks={name: make_store(settings, name) for name in SINKS},
         batch_size=settings.batch_size,
         backlog_memory_keys=settings.backlog_memory_keys,
+        sweep=SweepPace(rate=0),
     )
     task = asyncio.create_task(worker.run())
     try:

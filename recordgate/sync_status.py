@@ -40,6 +40,10 @@ SELECT coalesce(sink, ''), count(*) FROM recordgate.dead_letters GROUP BY coales
 _LOADS = """
 SELECT sink, type, number, rows FROM recordgate.generations WHERE state = 'building'
 """
+_SWEEPS = """
+SELECT sink, type, differences, records, examples, ended_at, compared, resume_key IS NOT NULL
+FROM recordgate.sweeps
+"""
 _IMPORTS = """
 SELECT id, type, mode, state, rows, inserted, updated, unchanged, deleted, rejected, started_at, finished_at
 FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
@@ -60,6 +64,7 @@ async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
         letters = dict(await _rows(conn, _LETTERS))
         loads = await _rows(conn, _LOADS)
         imports = await _rows(conn, _IMPORTS)
+        sweeps = await _rows(conn, _SWEEPS)
     except psycopg.Error as error:
         raise translate(error) from None
     sinks = {}
@@ -77,6 +82,17 @@ async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
             "deadLetters": letters.get(name, 0),
             "loads": {t: {"generation": n, "records": r} for s, t, n, r in loads if s == name},
             "types": {},
+            "sweeps": {
+                type_name: {
+                    "differences": differences,
+                    "records": records,
+                    "examples": examples,
+                    "endedAt": ended,
+                    "underWay": compared if under_way else None,
+                }
+                for s, type_name, differences, records, examples, ended, compared, under_way in sweeps
+                if s == name
+            },
         }
         if name in access.stores:
             try:

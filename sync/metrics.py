@@ -76,7 +76,7 @@ class SyncMetrics:
         )
         self.verify_differences = Gauge(
             "recordgate_verify_differences",
-            "Records that differed from canonical at the last verify.",
+            "Records that differed from canonical in the last round of the sweep.",
             ["sink", "type"],
             registry=self.registry,
         )

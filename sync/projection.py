@@ -17,7 +17,12 @@ import psycopg
 from psycopg import sql
 
 from stores.canonical.connect import AsyncConnection, connect_async
-from stores.canonical.document_sql import documents_of_keys, documents_of_page, keys_of_page
+from stores.canonical.document_sql import (
+    digest_of_keys,
+    documents_of_keys,
+    documents_of_page,
+    keys_of_page,
+)
 from stores.contract.model import Contract
 from stores.keys import decode_key
 from stores.lsn import parse_lsn
@@ -49,6 +54,15 @@ class Page:
     documents: dict[str, bytes | None]
     last: str | None
     unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Of the records of some keys (see `sync.ranges`)."""
+
+    version: int
+    count: int
+    digest: str
 
 
 async def connect_for_reading(url: str, name: str) -> AsyncConnection:
@@ -88,21 +102,10 @@ class Projector:
         )
 
     async def _read(self, type_name: str, keys: Sequence[str]) -> Reading:
-        record_type = self._contract.types[type_name]
-        width = len(record_type.key)
+        asked, parameters = self._parameters(type_name, keys)
         documents: dict[str, bytes | None] = {}
-        asked: list[str] = []
-        parts: list[list[str]] = [[] for _ in range(width)]
-        for key in keys:
-            values = decode_key(key, width)
-            if values is None or "\0" in key:
-                documents[key] = None
-                continue
-            asked.append(key)
-            for part, text in zip(parts, values, strict=True):
-                part.append(text)
-        parameters: dict[str, Any] = {"keys": asked}
-        parameters |= {f"part{i}": part for i, part in enumerate(parts)}
+        if len(asked) < len(keys):
+            documents |= dict.fromkeys(set(keys) - set(asked))
         version, result = await self._execute(type_name, "keys", parameters, len(asked) <= FEW)
         value = result.get_value
         for i in range(result.ntuples):
@@ -116,6 +119,31 @@ class Projector:
                 documents.setdefault(canonical, None)
             documents.setdefault(_text(value(i, 0)), None)
         return Reading(version, documents)
+
+    def _parameters(self, type_name: str, keys: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+        """The keys that can be of the type at all, and what a statement that asks for them takes."""
+        width = len(self._contract.types[type_name].key)
+        asked: list[str] = []
+        parts: list[list[str]] = [[] for _ in range(width)]
+        for key in keys:
+            values = decode_key(key, width)
+            if values is None or "\0" in key:
+                continue
+            asked.append(key)
+            for part, text in zip(parts, values, strict=True):
+                part.append(text)
+        return asked, {"keys": asked} | {f"part{i}": part for i, part in enumerate(parts)}
+
+    async def digest(self, type_name: str, keys: Sequence[str]) -> Digest | None:
+        """Of the records of `keys`, computed by canonical; None where one of them cannot be printed."""
+        _, parameters = self._parameters(type_name, keys)
+        try:
+            version, result = await self._execute(type_name, "digest", parameters, False)
+        except psycopg.Error as error:
+            if not _is_about_a_value(error):
+                raise
+            return None
+        return Digest(version, int(_text(result.get_value(0, 0))), _text(result.get_value(0, 1)))
 
     async def page(self, type_name: str, after: str | None, limit: int) -> Page:
         """Up to `limit` records after the key `after`; from the first one where it is None."""
@@ -188,6 +216,8 @@ class Projector:
         record_type = self._contract.types[type_name]
         if which == "keys":
             return documents_of_keys(self._contract, record_type)
+        if which == "digest":
+            return digest_of_keys(self._contract, record_type)
         return documents_of_page(self._contract, record_type, first=which == "first")
 
 

@@ -1,34 +1,37 @@
-"""Compares stores with canonical, record by record, while both change.
+"""Compares stores with canonical, range by range, while both change.
 
-Canonical's keys come in bytewise order of their text, as `Store.scan` gives them, so each store is
-compared by one merge; documents are read in pages. What differs at first sight is only a suspect: it
-counts when the store's position has passed the first reading, and canonical still says the same.
+Canonical's keys come in bytewise order of their text, as `Store.scan` gives them, so a store is read by one walk.
+Of each range canonical says a checksum; only where a store's differs are its documents read and compared. What
+differs at first sight is only a suspect: it counts when the store's position has passed the first reading, and
+canonical still says the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.document_sql import keys_in_text_order
 from stores.contract.model import Contract
-from stores.errors import StoreLost
 from stores.protocols import Store
-from sync.projection import Projector, Reading, connect_for_reading
+from sync.projection import Digest, Projector, Reading, connect_for_reading
+from sync.ranges import RANGE, StoreWalk, can_be_digested, just_before, same
 from sync.reload import same_document
 
-PAGE = 2000
 EXAMPLES = 20
 """Keys that a report names of each kind."""
 SUSPECTS = 100_000
 """Most suspects of a type and sink that are looked at again; what is beyond counts as it is."""
 ROUNDS = 5
 NAP = 0.05
+SWAPS = 5
+"""Looks, a moment apart, before a generation that only the store calls active counts as wrong."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with (type, records compared, records in all)."""
@@ -38,10 +41,14 @@ Progress = Callable[[str, int, int | None], None]
 class Differences:
     """One type in one sink. `missing`, `extra`, `different`: how many; `examples`: kind → some keys.
     `unsettled`: records that changed at every look. `behind`: the sink's position did not move past the
-    reading, so that what is only late counts too."""
+    reading, so that what is only late counts too. `expected`: the generation that the books call active, where
+    readers see another one."""
 
     generation: int | None = None
+    expected: int | None = None
     canonical: int = 0
+    documents: int = 0
+    """Records that were compared document by document; a checksum was enough for the others."""
     missing: int = 0
     extra: int = 0
     different: int = 0
@@ -53,7 +60,7 @@ class Differences:
 
     @property
     def total(self) -> int:
-        return self.missing + self.extra + self.different
+        return self.missing + self.extra + self.different + (self.expected is not None)
 
     def note(self, kind: str, key: str) -> None:
         setattr(self, kind, getattr(self, kind) + 1)
@@ -76,10 +83,17 @@ class Report:
 
 
 @dataclass(slots=True)
-class _Suspect:
+class Suspect:
     version: int
     digest: bytes
     """Of canonical's document at the first look."""
+
+
+Suspects = dict[str, Suspect]
+
+_ACTIVE = """
+SELECT number FROM recordgate.generations WHERE sink = %s AND type = %s AND state = 'active'
+"""
 
 
 async def verify(
@@ -124,71 +138,128 @@ async def _type(
     found = {name: Differences() for name in stores}
     walks: dict[str, StoreWalk] = {}
     for name, store in stores.items():
-        active = await active_generation(store, type_name)
-        found[name].generation = active
+        await _generation(walking, found[name], name, store, type_name)
+        active = found[name].generation
         if active is not None:
             walks[name] = StoreWalk(store, type_name, active)
-    suspects: dict[str, dict[str, _Suspect]] = {name: {} for name in stores}
+    suspects: dict[str, Suspects] = {name: {} for name in stores}
     total = await projector.count(type_name) if progress else None
     done = 0
-    async with walking.transaction(), walking.cursor(name="recordgate_verify") as cursor:
-        await cursor.execute(keys_in_text_order(contract.types[type_name]))
-        while rows := await cursor.fetchmany(PAGE):
-            keys = [str(row[0]) for row in rows]
-            reading = await projector.read(type_name, keys)
-            for name in stores:
-                held = await walks[name].up_to(keys[-1]) if name in walks else {}
-                _compare(found[name], suspects[name], reading, keys, held)
-            done += len(keys)
-            if progress:
-                progress(type_name, done, total)
+    async for keys, canonical in _ranges(contract, walking, projector, type_name):
+        held = dict(zip(walks, await _all(w.up_to(keys[-1]) for w in walks.values()), strict=True))
+        digest = await canonical
+        differ = [
+            name
+            for name in stores
+            if name not in walks
+            or not can_be_digested(stores[name])
+            or not same(digest, held[name])
+        ]
+        if differ:
+            async with projector.lock:
+                reading = await projector.read(type_name, keys)
+            for name in differ:
+                compare(found[name], suspects[name], reading, keys, held.get(name, {}))
+        done += len(keys)
+        if progress:
+            progress(type_name, done, total)
     # What a store holds beyond canonical's last key.
     for name, walk in walks.items():
-        while held := await walk.page():
-            reading = await projector.read(type_name, list(held))
-            _compare(found[name], suspects[name], reading, (), held)
+        while rest := await walk.page():
+            reading = await projector.read(type_name, list(rest))
+            compare(found[name], suspects[name], reading, (), rest)
     for name, store in stores.items():
         found[name].canonical = done
         if suspects[name]:
-            await _look_again(store, projector, type_name, found[name], suspects[name], patience)
+            await look_again(store, projector, type_name, found[name], suspects[name], patience)
     return found
 
 
-def _compare(
+async def _ranges(
+    contract: Contract, walking: AsyncConnection, projector: Projector, type_name: str
+) -> AsyncIterator[tuple[list[str], asyncio.Task[Digest | None]]]:
+    """Keys of a range, and canonical's checksum of it, which canonical computes while the range before is
+    compared."""
+
+    async def digest(keys: list[str]) -> Digest | None:
+        async with projector.lock:
+            return await projector.digest(type_name, keys)
+
+    before: tuple[list[str], asyncio.Task[Digest | None]] | None = None
+    tasks: list[asyncio.Task[Digest | None]] = []
+    try:
+        async with walking.transaction(), walking.cursor(name="recordgate_verify") as cursor:
+            await cursor.execute(keys_in_text_order(contract.types[type_name]))
+            while rows := await cursor.fetchmany(RANGE):
+                keys = [str(row[0]) for row in rows]
+                tasks = [*tasks[-1:], asyncio.create_task(digest(keys))]
+                if before is not None:
+                    yield before
+                before = keys, tasks[-1]
+            if before is not None:
+                yield before
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _all(reads: Iterable[Coroutine[Any, Any, dict[str, bytes]]]) -> list[dict[str, bytes]]:
+    return await asyncio.gather(*reads)
+
+
+async def _generation(
+    conn: AsyncConnection, found: Differences, sink: str, store: Store, type_name: str
+) -> None:
+    """The generation that readers see, and whether the books know it as such; a swap is in both a moment apart."""
+    for _ in range(SWAPS):
+        found.generation = await active_generation(store, type_name)
+        cursor = await conn.execute(_ACTIVE, (sink, type_name))
+        row = await cursor.fetchone()
+        found.expected = None if row is None or row[0] == found.generation else int(row[0])
+        if found.expected is None:
+            return
+        await asyncio.sleep(0.2)
+
+
+def compare(
     found: Differences,
-    suspects: dict[str, _Suspect],
+    suspects: Suspects,
     reading: Reading,
     keys: Sequence[str],
     held: Mapping[str, bytes],
 ) -> None:
+    """What `held` has other than the reading, of `keys` and its own: suspects, as far as there is room."""
+    found.documents += len(keys) or len(held)
     for key in dict.fromkeys([*keys, *held]):
         document = reading.documents.get(key)
         if same_document(document, held.get(key)):
             continue
         if len(suspects) < SUSPECTS:
-            suspects[key] = _Suspect(reading.version, _digest(document))
+            suspects[key] = Suspect(reading.version, _digest(document))
         else:
             found.note(_kind(document, held.get(key)), key)
 
 
-async def _look_again(
+async def look_again(
     store: Store,
     projector: Projector,
     type_name: str,
     found: Differences,
-    suspects: dict[str, _Suspect],
+    suspects: Suspects,
     patience: float,
 ) -> None:
+    """Note of the suspects those that differ for good."""
     for _ in range(ROUNDS):
         newest = max(s.version for s in suspects.values())
         if not await passed(store, newest, patience):
             found.behind = True
         active = await active_generation(store, type_name)
         found.generation = active
-        left: dict[str, _Suspect] = {}
+        left: Suspects = {}
         ordered = sorted(suspects)
-        for start in range(0, len(ordered), PAGE):
-            keys = ordered[start : start + PAGE]
+        for start in range(0, len(ordered), RANGE):
+            keys = ordered[start : start + RANGE]
             held = await look_up(store, type_name, active, keys)
             # Canonical after the store: if it still says what it said first, the store had its chance.
             reading = await projector.read(type_name, keys)
@@ -199,7 +270,7 @@ async def _look_again(
                 if _digest(document) == suspects[key].digest:
                     found.note(_kind(document, held.get(key)), key)
                 else:
-                    left[key] = _Suspect(reading.version, _digest(document))
+                    left[key] = Suspect(reading.version, _digest(document))
         suspects = left
         if not suspects:
             return
@@ -246,60 +317,6 @@ async def look_up(
         if key in buffer:
             held[key] = buffer[key]
     return held
-
-
-def just_before(key: str) -> str | None:
-    """A text that is smaller than `key` in bytewise order, with hardly anything in between; None where
-    there is none."""
-    if not key:
-        return None
-    last = ord(key[-1])
-    if last == 0:
-        return key[:-1]
-    smaller = 0xD7FF if last == 0xE000 else last - 1
-    return key[:-1] + chr(smaller) + "\U0010ffff"
-
-
-class StoreWalk:
-    """Reads a generation in order of keys, in step with somebody else's order."""
-
-    def __init__(self, store: Store, type_name: str, generation: int) -> None:
-        self._store, self._type, self._generation = store, type_name, generation
-        self._after: str | None = None
-        self._ahead: dict[str, bytes] = {}
-        self._ended = False
-
-    async def up_to(self, last: str) -> dict[str, bytes]:
-        """The next records with keys up to `last`."""
-        found: dict[str, bytes] = {}
-        while self._ahead or await self._fill():
-            for key in list(self._ahead):
-                if key > last:
-                    return found
-                found[key] = self._ahead.pop(key)
-        return found
-
-    async def page(self) -> dict[str, bytes]:
-        """The next records, at most PAGE; empty at the end."""
-        if not self._ahead:
-            await self._fill()
-        found, self._ahead = self._ahead, {}
-        return found
-
-    async def _fill(self) -> bool:
-        if self._ended:
-            return False
-        page = await self._store.scan(self._type, self._generation, self._after, PAGE)
-        self._ended = len(page) < PAGE
-        if not page:
-            return False
-        if self._after is not None and page[0].key <= self._after:
-            raise StoreLost(
-                f"{self._store.kind} gives {self._type} out of order", store=self._store.kind
-            )
-        self._after = page[-1].key
-        self._ahead = {s.key: s.document for s in page}
-        return True
 
 
 def _kind(canonical: bytes | None, held: bytes | None) -> str:

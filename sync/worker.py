@@ -33,6 +33,7 @@ from sync.metrics import IMPORT_ROWS, IMPORT_VERDICTS, SyncMetrics
 from sync.pace import Backoff
 from sync.requests import Requests
 from sync.session import Session, open_session
+from sync.sweep import Sweep, SweepPace
 from sync.visibility import Visibility
 from sync.watermarks import Watermark
 from sync.writer import SinkWriter
@@ -62,6 +63,7 @@ class Worker:
         batch_size: int = 1000,
         backlog_memory_keys: int = 200_000,
         metrics: SyncMetrics | None = None,
+        sweep: SweepPace | None = None,
     ) -> None:
         self.metrics = metrics or SyncMetrics()
         self._contract = contract
@@ -71,6 +73,7 @@ class Worker:
         self._sinks = dict(sinks)
         self._batch_size = batch_size
         self._memory_keys = backlog_memory_keys
+        self._sweep_pace = sweep or SweepPace()
         self._slot = slot_name(contract, database_of(canonical_url))
         self._owner = uuid.uuid4()
         self._impact = Impact(contract)
@@ -176,6 +179,7 @@ class Worker:
             asyncio.create_task(self._follow(session, source, visibility), name="changes"),
             asyncio.create_task(self._record(session, source), name="watermarks"),
             asyncio.create_task(requests.run(), name="requests"),
+            asyncio.create_task(self._sweep(session), name="sweep"),
         ]
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -298,6 +302,17 @@ class Worker:
             self._open.discard(name)
             with suppress(RecordgateError):
                 await self._sinks[name].close()
+
+    async def _sweep(self, session: Session) -> None:
+        sweep = Sweep(
+            self._contract,
+            self._url,
+            session.guard,
+            self._writers,
+            self.metrics,
+            self._sweep_pace,
+        )
+        await sweep.run()
 
     # The changes -----------------------------------------------------------------------------------
 

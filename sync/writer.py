@@ -481,6 +481,11 @@ class SinkWriter:
         """Nothing waits and nothing is under way."""
         return self._backlog.empty and not self._taken and not self._spilling
 
+    @property
+    def at_ease(self) -> bool:
+        """Open and trusted: it can be compared with canonical."""
+        return self.ready.is_set() and not self.failing and not self.watermark.required
+
     def state(self) -> dict[str, object]:
         """For the console."""
         position = self.position

@@ -68,7 +68,9 @@ def as_text(value: dict[str, Any]) -> str:
                 if found["generation"] is None
                 else f"{found['records']:,} records, generation {found['generation']}"
             )
-            lines.append(f"  {type_name}: {held}{building}")
+            differing = (sink["sweeps"].get(type_name) or {}).get("differences")
+            swept = f"; {differing:,} differ from canonical" if differing else ""
+            lines.append(f"  {type_name}: {held}{building}{swept}")
     lines += [
         f"import     {i['id']}: {i['type']} {i['mode']}, {i['state']}, {i['rows']:,} rows,"
         f" {i['rejected']:,} set aside"

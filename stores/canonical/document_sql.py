@@ -83,6 +83,16 @@ def documents_of_page(contract: Contract, record_type: RecordType, *, first: boo
     )
 
 
+def digest_of_keys(contract: Contract, record_type: RecordType) -> sql.Composed:
+    """One row for the records of the keys asked that are there: (count, hexadecimal MD5). Parameters as in
+    `documents_of_keys`. The digest is that of the digests of `key \\n document`, in bytewise order of keys
+    (`sync.ranges` computes the same of what a store holds)."""
+    return sql.SQL(
+        "SELECT count(own), md5(coalesce(string_agg(md5(own || E'\\n' || document::text), ''"
+        ' ORDER BY own COLLATE "C"), \'\')) FROM ({}) AS found(asked, canonical, own, document)'
+    ).format(documents_of_keys(contract, record_type))
+
+
 def keys_of_page(record_type: RecordType, *, first: bool) -> sql.Composed:
     """The keys alone of what `documents_of_page` reads: rows (own key)."""
     key = [_column("t", c) for c in record_type.key]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stores.protocols import Generation
 from sync.generations import Entry, plan
-from sync.verify import just_before
+from sync.ranges import just_before
 from sync.visibility import Snapshot
 
 
