@@ -1,10 +1,12 @@
-"""What `doctor` looks at: canonical, what capture needs of it, and each store. Changes nothing."""
+"""What `doctor` looks at: canonical, what capture needs of it, the change source, and each store. Changes
+nothing."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from migrations.run import HEAD, current
 from recordgate.canonical_access import open_canonical
@@ -16,6 +18,7 @@ from stores.canonical.publication import publication_name, slot_name
 from stores.contract.model import Contract
 from stores.errors import RecordgateError
 from sync.sources.pgoutput.slot import slot_state
+from sync.sources.registry import open_source
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ async def examine(settings: Settings, contract: Contract) -> list[Finding]:
     """Every finding, canonical's first; what cannot be looked at for another's fault is left out."""
     findings = [Finding("contract", True, f"{contract.name} {contract.version}")]
     findings += await asyncio.to_thread(_canonical, settings, contract)
+    if settings.changes.get_secret_value().startswith("kafka:"):
+        findings += await asyncio.to_thread(_kafka, settings, contract)
     for sink in SINKS:
         findings.append(await _store(settings, contract, sink))
     return findings
@@ -46,6 +51,7 @@ def _canonical(settings: Settings, contract: Contract) -> list[Finding]:
         access = open_canonical(settings)
     except RecordgateError as error:
         return [Finding("canonical", False, error.message, error.hint)]
+    changes = settings.changes.get_secret_value()
     try:
         with connect(access.url) as conn:
             looks: tuple[Callable[[Connection, Contract], Finding], ...] = (
@@ -54,7 +60,7 @@ def _canonical(settings: Settings, contract: Contract) -> list[Finding]:
                 _own_tables,
                 _tables,
                 _publication,
-                _slot,
+                partial(_slot, changes=changes),
             )
             return [_guarded(look, conn, contract) for look in looks]
     except RecordgateError as error:
@@ -69,7 +75,8 @@ def _guarded(
     try:
         return look(conn, contract)
     except RecordgateError as error:
-        return Finding(look.__name__.strip("_"), False, error.message, error.hint)
+        name = look.func if isinstance(look, partial) else look
+        return Finding(name.__name__.strip("_"), False, error.message, error.hint)
 
 
 def _server(conn: Connection, _: Contract) -> Finding:
@@ -129,10 +136,17 @@ def _publication(conn: Connection, contract: Contract) -> Finding:
     return Finding("publication", False, f"{name} is not there", "run `recordgate apply`")
 
 
-def _slot(conn: Connection, contract: Contract) -> Finding:
-    state = slot_state(conn, slot_name(contract, conn.info.dbname))
+def _slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
+    """The worker's, or the connector's."""
+    name, maker = slot_name(contract, conn.info.dbname), "worker"
+    if changes.startswith("kafka:"):
+        from sync.sources.debezium import KafkaLocation, debezium_slot
+
+        given = KafkaLocation.parse(changes).slot
+        name, maker = given or debezium_slot(contract, conn.info.dbname), "connector"
+    state = slot_state(conn, name)
     if not state.exists:
-        return Finding("slot", True, f"{state.name} is not there yet; the worker makes it")
+        return Finding("slot", True, f"{state.name} is not there yet; the {maker} makes it")
     if state.wal_status == "lost":
         return Finding(
             "slot",
@@ -144,6 +158,19 @@ def _slot(conn: Connection, contract: Contract) -> Finding:
     return Finding(
         "slot", True, f"{state.name}, {reader}, keeps {state.retained_bytes:,} bytes of WAL"
     )
+
+
+def _kafka(settings: Settings, contract: Contract) -> list[Finding]:
+    try:
+        with open_canonical(settings) as access:
+            changes = settings.changes.get_secret_value()
+            open_source(changes, contract, access.url)  # says what is wrong with the setting
+            from sync.sources.debezium import inspect
+
+            seen = inspect(changes, contract, access.url)
+    except RecordgateError as error:
+        return [Finding("changes", False, error.message, error.hint)]
+    return [Finding(one.name, one.ok, one.saw, one.hint) for one in seen]
 
 
 async def _store(settings: Settings, contract: Contract, sink: str) -> Finding:

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     )
     changes: SecretStr = Field(
         SecretStr("pgoutput:"),
-        description="Where changes come from: `pgoutput:`, `kafka://host:9092/?topic_prefix=P&group=G`.",
+        description="Where changes come from: `pgoutput:`, `kafka://host:9092/?topic_prefix=P&group=G&connect=http://host:8083` (docs/howto/debezium.md has every parameter).",
     )
     data_dir: Path = Field(
         Path(".recordgate"), description="Folder of the embedded stores and of secrets made by us."

@@ -195,17 +195,19 @@ def _java(home: Path, heap: str, main: str, *arguments: str) -> list[str]:
     return [str(java), f"-Xmx{heap}", *JVM, "-cp", f"{home}/jars/*", main, *arguments]
 
 
-def start_kafka(folder: Path, *, port: int | None = None) -> tuple[Process, str]:
-    """Start one broker that is its own controller. Returns `host:port` of its bootstrap."""
+def start_kafka(folder: Path, *, port: int | None = None, jaas: str = "") -> tuple[Process, str]:
+    """Start one broker that is its own controller. Returns `host:port` of its bootstrap. `jaas`: its accounts,
+    as Java's login module PLAIN takes them; without, anybody may connect."""
     home = fetch("kafka")
     port, controller = port or free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
+    protocol = "SASL_PLAINTEXT" if jaas else "PLAINTEXT"
     properties = {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": f"{protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"{protocol}://127.0.0.1:{port}",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(folder / "data"),
         "auto.create.topics.enable": "false",
@@ -220,6 +222,14 @@ def start_kafka(folder: Path, *, port: int | None = None) -> tuple[Process, str]
         "group.initial.rebalance.delay.ms": "0",
         "broker.session.timeout.ms": "3000",
     }
+    if jaas:
+        properties |= {
+            "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,{protocol}:{protocol}",
+            "inter.broker.listener.name": protocol,
+            "sasl.enabled.mechanisms": "PLAIN",
+            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            f"listener.name.{protocol.lower()}.plain.sasl.jaas.config": jaas,
+        }
     config = folder / "server.properties"
     known = folder / "data" / "meta.properties"
     if known.exists():

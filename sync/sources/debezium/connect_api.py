@@ -40,6 +40,15 @@ class ConnectApi:
         self._url = url.rstrip("/")
         self._path = f"/connectors/{quote(connector, safe='')}"
 
+    def version(self) -> str:
+        """Kafka Connect's own."""
+        return str(self._call("GET", "/")[1].get("version", "of an unknown version"))
+
+    def plugin(self, name: str) -> str | None:
+        """The version of an installed connector class; None where it is not there."""
+        _, found = self._call("GET", "/connector-plugins")
+        return next((str(p.get("version")) for p in found if p.get("class") == name), None)
+
     def status(self) -> ConnectorStatus:
         code, body = self._call("GET", f"{self._path}/status")
         if code == 404:
@@ -88,13 +97,13 @@ class ConnectApi:
 
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[int, Any]:
         deadline = time.monotonic() + PATIENCE
         while True:
             code, answer = self._once(method, path, body)
             if code < 300 or code == 404:
                 return code, answer
-            said = str(answer.get("message", "")).splitlines()
+            said = str(answer.get("message", "")).splitlines() if isinstance(answer, dict) else []
             if code not in (409, 503) or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
@@ -110,19 +119,17 @@ class ConnectApi:
             hint="see the log of Kafka Connect",
         )
 
-    def _once(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int, dict[str, Any]]:
+    def _once(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self._url + path, data, {"content-type": "application/json"}, method=method
         )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-                return response.status, _object(response.read())
+                return response.status, _read(response.read())
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, _object(error.read())
+                return error.code, _read(error.read())
         except (OSError, ValueError):
             raise StoreUnavailable(
                 "Kafka Connect is not reached", store=STORE, hint="is it running, at this address?"
@@ -141,9 +148,10 @@ def failure(trace: str) -> str:
     return re.sub(r" ?\[.*\]", "", message if separator else cause)[:500]
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _read(data: bytes) -> Any:
+    """An object or a list; an empty object for anything else."""
     try:
         found = json.loads(data) if data else {}
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict | list) else {}

@@ -23,6 +23,7 @@ from sync.changes import NOTHING, Change, ChangeOp, Event
 from sync.sources.debezium.assembly import Assembly
 from sync.sources.debezium.envelope import Poison, TableReader, payload_text, read_transaction
 from sync.sources.debezium.location import KafkaLocation
+from sync.sources.debezium.reach import better
 
 log = logging.getLogger(__name__)
 # What goes wrong reaches us as exceptions; it logs as errors what a close has cancelled.
@@ -213,7 +214,7 @@ class TopicReader:
             try:
                 self._open()
             except BaseException as error:
-                self._opened.set_exception(translated(error))
+                self._opened.set_exception(better(translated(error), self._location))
                 return
             self._opened.set_result(None)
             while not self._stop.is_set():
