@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 ARGS ?=
 ONLY ?=
 
-.PHONY: demo test check format bench soak servers servers-stop lock clean docs audits differential
+.PHONY: demo test check format bench soak servers servers-stop lock clean docs audits differential fuzz
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -31,6 +31,12 @@ SEED ?= random
 differential: $(VENV)/.ready
 	@RECORDGATE_DIFFERENTIAL_QUERIES=$(QUERIES) RECORDGATE_DIFFERENTIAL_SEED=$(SEED) \
 	    $(PY) -m pytest -q -s --timeout=7200 tests/acceptance/test_differential.py $(ARGS)
+
+# Bad input of every kind, of a seed that is printed.
+EXAMPLES ?= 3000
+fuzz: $(VENV)/.ready
+	@RECORDGATE_FUZZ_EXAMPLES=$(EXAMPLES) RECORDGATE_FUZZ_SEED=$(SEED) \
+	    $(PY) -m pytest -q -s --timeout=7200 tests/acceptance/test_fuzz.py $(ARGS)
 
 check: $(VENV)/.ready
 	@$(VENV)/bin/ruff format --check .

@@ -47,8 +47,9 @@ def test_every_audit_of_graphql_over_http_is_ok(
 ) -> None:
     async def go() -> list[dict[str, Any]]:
         async with gateway(database, tmp_path, published=False) as rig:
-            sock, stop = bind("127.0.0.1", 0), asyncio.Event()
-            served = asyncio.ensure_future(serve(rig.app, sock, stop, lambda _: None))
+            sock, stop, up = bind("127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+            served = asyncio.ensure_future(serve(rig.app, sock, stop, lambda _: up.set()))
+            await up.wait()
             try:
                 return await run_node(audits, "graphql_http.mjs", f"{url_of(sock)}/graphql")
             finally:
