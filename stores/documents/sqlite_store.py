@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +23,8 @@ from stores import local_state
 from stores.contract.model import Contract, RecordType
 from stores.contract.shape import document_shape
 from stores.documents import sqlite_tables as tables
-from stores.errors import InputError, RecordgateError, StoreRefused, StoreUnavailable
+from stores.errors import InputError, StoreRefused
+from stores.local_books import LocalBooks, Work, in_one_snapshot
 from stores.protocols import (
     APPLIED,
     STALE,
@@ -38,15 +37,12 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Children, ChildrenQuery
-from stores.sqlite_errors import primary_code, translated
+from stores.sqlite_errors import primary_code
 from stores.write_checks import check_key, parse_document, reject
 
 KIND = "sqlite"
-READERS = 4
-"""Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter."""
 COMMIT_BYTES = 16_000_000
 """Written bytes after which `write` commits by itself, so that a long load keeps the WAL file small."""
-HEALTH_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -67,90 +63,30 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._books = LocalBooks(KIND, path, snapshot=True, raw=True)
         self._contract: Contract | None = None
-        self._lock: sqlite3.Connection | None = None
-        self._writer: sqlite3.Connection | None = None
-        self._write_thread: ThreadPoolExecutor | None = None
-        self._read_threads: ThreadPoolExecutor | None = None
-        self._position_reader: sqlite3.Connection | None = None
         self._key_reader: sqlite3.Connection | None = None
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
         self._pending_bytes = 0
         self._lost_writes = False
 
     # Opening -----------------------------------------------------------------------------------
 
     async def open(self, contract: Contract, *, write: bool) -> None:
-        await asyncio.to_thread(self._open, contract, write)
-
-    def _open(self, contract: Contract, write: bool) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{KIND}: {self.path.parent} cannot be made: {error.strerror}", store=KIND
-            ) from error
-        try:
-            with translated(KIND, self.path.name):
-                if write:
-                    self._lock = local_state.hold_writer_lock(
-                        self.path.with_name(self.path.name + ".writer"), KIND
-                    )
-                connection = local_state.connect(self.path)
-                self._writer = connection
-                local_state.claim(connection, contract.id, KIND)
-                self._position_reader = local_state.connect(
-                    self.path, busy_seconds=0, read_only=True
-                )
-                self._key_reader = local_state.connect(self.path, busy_seconds=0, read_only=True)
-                self._key_reader.text_factory = bytes
-        except BaseException:
-            self._close_connections()
-            raise
-        if not write:
-            connection.close()
-            self._writer = None
+        await asyncio.to_thread(self._books.open, contract.id, write=write)
         self._contract = contract
         self._lost_writes = False
-        self._local = threading.local()
-        self._read_threads = ThreadPoolExecutor(READERS, "sqlite-read")
-        if write:
-            self._write_thread = ThreadPoolExecutor(1, "sqlite-write")
 
     async def close(self) -> None:
-        for threads in (self._write_thread, self._read_threads):
-            if threads is not None:
-                await asyncio.to_thread(threads.shutdown)
-        self._write_thread = self._read_threads = None
-        self._close_connections()
-
-    def _close_connections(self) -> None:
-        """Closing the writer rolls back what was not published."""
-        everything = [self._writer, self._position_reader, self._key_reader, self._lock]
-        everything += self._readers
-        self._writer = self._position_reader = self._key_reader = self._lock = None
-        self._readers = []
-        for connection in everything:
-            if connection is not None:
-                with suppress(sqlite3.Error):
-                    connection.close()
+        self._key_reader = None
+        await self._books.close()
 
     async def health(self) -> Health:
-        try:
-            await asyncio.wait_for(
-                self._read(lambda c: c.execute("SELECT 1 FROM meta").fetchone()), HEALTH_SECONDS
-            )
-        except RecordgateError as error:
-            return Health(False, sqlite3.sqlite_version, error.message, error.hint)
-        except TimeoutError:
-            return Health(False, sqlite3.sqlite_version, f"{KIND}: no answer in two seconds")
-        return Health(True, sqlite3.sqlite_version)
+        return await self._books.health(
+            sqlite3.sqlite_version, lambda c: c.execute("SELECT 1 FROM meta").fetchone()
+        )
 
     async def take_charge(self, term: int) -> None:
         """The lock on the files lets one process write."""
-
-    # Threads -----------------------------------------------------------------------------------
 
     def _type(self, name: str) -> RecordType:
         found = self._contract.types.get(name) if self._contract else None
@@ -158,37 +94,13 @@ class SqliteStore:
             raise StoreRefused(f"{KIND}: the contract has no type {name!r}", store=KIND)
         return found
 
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """`work` in a reading thread, inside one snapshot."""
-        threads = self._read_threads
-        if threads is None:
-            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        return await asyncio.get_running_loop().run_in_executor(threads, self._read_now, work)
+    async def _read(self, work: Work[T]) -> T:
+        return await self._books.read(work)
 
-    def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with translated(KIND, self.path.name):
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                connection = local_state.connect(self.path, read_only=True)
-                connection.text_factory = bytes
-                self._local.connection = connection
-                self._readers.append(connection)
-            return _in_one_snapshot(connection, work)
+    async def _write(self, work: Work[T]) -> T:
+        """A failure rolls back what was not published."""
 
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """`work` in the writing thread. A failure rolls back what was not published."""
-        threads = self._write_thread
-        if threads is None:
-            raise StoreRefused(
-                f"{KIND}: not open for writing", store=KIND, hint="only the worker writes"
-            )
-        return await asyncio.get_running_loop().run_in_executor(threads, self._write_now, work)
-
-    def _write_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        connection = self._writer
-        if connection is None:
-            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        with translated(KIND, self.path.name):
+        def guarded(connection: sqlite3.Connection) -> T:
             unpublished = connection.in_transaction
             try:
                 return work(connection)
@@ -198,6 +110,8 @@ class SqliteStore:
                 with suppress(sqlite3.Error):
                     connection.rollback()
                 raise
+
+        return await self._books.write(guarded)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
@@ -310,10 +224,7 @@ class SqliteStore:
                 self._lost_writes = False
                 connection.rollback()
                 self._pending_bytes = 0
-                raise StoreUnavailable(
-                    f"{KIND}: writes that were not published are lost and must be sent again",
-                    store=KIND,
-                )
+                raise self._books.lost_writes()
             if position is not None:
                 if not connection.in_transaction:
                     connection.execute("BEGIN IMMEDIATE")
@@ -323,14 +234,7 @@ class SqliteStore:
         await self._write(work)
 
     async def position(self) -> Position | None:
-        """Read in place, without a thread: it costs ten microseconds and never waits for a lock."""
-        reader = self._position_reader
-        if reader is None:
-            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        try:
-            return local_state.get_position(reader)
-        except sqlite3.Error:
-            return await self._read(local_state.get_position)
+        return await self._books.position()
 
     # Reading -----------------------------------------------------------------------------------
 
@@ -355,7 +259,7 @@ class SqliteStore:
 
     async def get(self, type_name: str, keys: Sequence[str]) -> dict[str, bytes]:
         def work(connection: sqlite3.Connection) -> dict[str, bytes]:
-            generation_id = _active(connection, type_name)
+            generation_id, _ = self._books.active(connection, type_name)
             if len(keys) == 1:
                 statement, argument = tables.get_one(generation_id), keys[0]
             else:
@@ -368,10 +272,12 @@ class SqliteStore:
         if not keys:
             return {}
         try:
-            if len(keys) == 1 and self._key_reader is not None:
+            if len(keys) == 1:
                 # In place, as in `position`: a thread costs several times what the read does.
                 with suppress(sqlite3.Error):
-                    return _in_one_snapshot(self._key_reader, work)
+                    if self._key_reader is None:
+                        self._key_reader = self._books.reader(busy_seconds=0)
+                    return in_one_snapshot(self._key_reader, work)
             return await self._read(work)
         except UnicodeEncodeError:
             raise InputError("a key is not valid Unicode") from None
@@ -392,7 +298,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> dict[tuple[object, ...], Children]:
             # One prepared statement a parent, all in one snapshot: a window over all the children
             # would read each of them only to drop those beyond the limit.
-            generation_id = _active(connection, query.type)
+            generation_id, _ = self._books.active(connection, query.type)
             page = tables.children(record_type, generation_id, query.properties)
             total = tables.count_children(generation_id, query.properties)
             answer: dict[tuple[object, ...], Children] = {}
@@ -407,25 +313,6 @@ class SqliteStore:
             return answer
 
         return await self._read(work)
-
-
-def _in_one_snapshot(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    connection.execute("BEGIN")
-    try:
-        return work(connection)
-    finally:
-        connection.rollback()
-
-
-def _active(connection: sqlite3.Connection, type_name: str) -> int:
-    found = local_state.active(connection, type_name)
-    if found is None:
-        raise StoreUnavailable(
-            f"{KIND}: {type_name} is not loaded yet",
-            store=KIND,
-            hint="its first load is not finished",
-        )
-    return found[0]
 
 
 def _take_each(

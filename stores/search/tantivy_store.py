@@ -18,8 +18,7 @@ import shutil
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +29,8 @@ import tantivy
 from stores import local_state
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
-from stores.errors import InputError, RecordgateError, StoreRefused, StoreUnavailable
+from stores.errors import InputError, RecordgateError, StoreRefused
+from stores.local_books import LocalBooks, Work
 from stores.protocols import (
     Capability,
     Generation,
@@ -47,12 +47,9 @@ from stores.search.tantivy_analyzers import analyzer
 from stores.search.tantivy_errors import KIND, lost, translated
 from stores.search.tantivy_index import Reading, Writing
 from stores.search.tantivy_search import Search
-from stores.sqlite_errors import translated as sqlite_translated
 
-READERS = 4
 OPEN_WRITERS = 4
 """Generations that may have a writer at once; each has a heap and threads of its own."""
-HEALTH_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -81,16 +78,9 @@ class TantivyStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._state_path = folder / "state.sqlite"
+        self._books = LocalBooks(KIND, folder / "state.sqlite", snapshot=False, raw=False)
         self._contract: Contract | None = None
         self._levels: dict[str, Level] = {}
-        self._lock: sqlite3.Connection | None = None
-        self._state: sqlite3.Connection | None = None
-        self._position_reader: sqlite3.Connection | None = None
-        self._write_thread: ThreadPoolExecutor | None = None
-        self._read_threads: ThreadPoolExecutor | None = None
-        self._local = threading.local()
-        self._state_readers: list[sqlite3.Connection] = []
         self._writers: OrderedDict[tuple[str, int], Writing] = OrderedDict()
         self._lost_writes = False
         self._readings: dict[tuple[str, int], Reading] = {}
@@ -99,77 +89,30 @@ class TantivyStore:
     # Opening -----------------------------------------------------------------------------------
 
     async def open(self, contract: Contract, *, write: bool) -> None:
-        await asyncio.to_thread(self._open, contract, write)
-
-    def _open(self, contract: Contract, write: bool) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{KIND}: {self.folder} cannot be made: {error.strerror}", store=KIND
-            ) from error
-        try:
-            with sqlite_translated(KIND, self._state_path.name):
-                if write:
-                    self._lock = local_state.hold_writer_lock(
-                        self._state_path.with_name(self._state_path.name + ".writer"), KIND
-                    )
-                self._state = local_state.connect(self._state_path)
-                local_state.claim(self._state, contract.id, KIND)
-                self._position_reader = local_state.connect(
-                    self._state_path, busy_seconds=0, read_only=True
-                )
-        except BaseException:
-            self._close_connections()
-            raise
+        await asyncio.to_thread(self._books.open, contract.id, write=write)
         self._contract = contract
         self._levels = {name: levels(contract, t) for name, t in contract.types.items()}
-        self._local = threading.local()
-        self._read_threads = ThreadPoolExecutor(READERS, "tantivy-read")
         if write:
-            self._remove_leftovers()
-            self._write_thread = ThreadPoolExecutor(1, "tantivy-write")
+            await self._write(self._remove_leftovers)
 
-    def _remove_leftovers(self) -> None:
+    def _remove_leftovers(self, state: sqlite3.Connection) -> None:
         """Folders of generations that were dropped or never finished being made."""
-        assert self._state is not None
         known = {
             self._folder(type_name, number)
-            for type_name, number in self._state.execute("SELECT type, number FROM generations")
+            for type_name, number in state.execute("SELECT type, number FROM generations")
         }
         for folder in self.folder.glob("*/*"):
             if folder.is_dir() and folder not in known:
                 shutil.rmtree(folder, ignore_errors=True)
 
     async def close(self) -> None:
-        if self._write_thread is not None:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._write_thread, self._close_writers, True)
-        for threads in (self._write_thread, self._read_threads):
-            if threads is not None:
-                await asyncio.to_thread(threads.shutdown)
-        self._write_thread = self._read_threads = None
+        if self._books.writer is not None:
+            await self._write(lambda _: self._close_writers(wait=True))
+        await self._books.close()
         self._readings.clear()
-        self._close_connections()
-
-    def _close_connections(self) -> None:
-        everything = [self._state, self._position_reader, self._lock, *self._state_readers]
-        self._state = self._position_reader = self._lock = None
-        self._state_readers = []
-        for connection in everything:
-            if connection is not None:
-                with suppress(sqlite3.Error):
-                    connection.close()
 
     async def health(self) -> Health:
-        version = metadata.version("tantivy")
-        try:
-            await asyncio.wait_for(self._read(self._check), HEALTH_SECONDS)
-        except RecordgateError as error:
-            return Health(False, version, error.message, error.hint)
-        except TimeoutError:
-            return Health(False, version, f"{KIND}: no answer in two seconds")
-        return Health(True, version)
+        return await self._books.health(metadata.version("tantivy"), self._check)
 
     def _check(self, state: sqlite3.Connection) -> None:
         """Every active generation can be read."""
@@ -177,7 +120,8 @@ class TantivyStore:
             if type_name in self._levels:
                 self._active(state, type_name).searcher()
 
-    # Places ------------------------------------------------------------------------------------
+    async def take_charge(self, term: int) -> None:
+        """The lock on the files lets one process write."""
 
     def _folder(self, type_name: str, number: int) -> Path:
         return self.folder / folder_name(type_name) / str(number)
@@ -188,41 +132,11 @@ class TantivyStore:
             raise StoreRefused(f"{KIND}: the contract has no type {type_name!r}", store=KIND)
         return found
 
-    async def take_charge(self, term: int) -> None:
-        """The lock on the files lets one process write."""
+    async def _read(self, work: Work[T]) -> T:
+        return await self._books.read(work)
 
-    # Threads -----------------------------------------------------------------------------------
-
-    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """`work` with the state, in a reading thread."""
-        threads = self._read_threads
-        if threads is None:
-            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        return await asyncio.get_running_loop().run_in_executor(threads, self._read_now, work)
-
-    def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with sqlite_translated(KIND, self._state_path.name):
-            state: sqlite3.Connection | None = getattr(self._local, "state", None)
-            if state is None:
-                state = local_state.connect(self._state_path, read_only=True)
-                self._local.state = state
-                self._state_readers.append(state)
-            return work(state)
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        threads = self._write_thread
-        if threads is None:
-            raise StoreRefused(
-                f"{KIND}: not open for writing", store=KIND, hint="only the worker writes"
-            )
-        return await asyncio.get_running_loop().run_in_executor(threads, self._write_now, work)
-
-    def _write_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        state = self._state
-        if state is None:
-            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        with sqlite_translated(KIND, self._state_path.name):
-            return work(state)
+    async def _write(self, work: Work[T]) -> T:
+        return await self._books.write(work)
 
     # Generations -------------------------------------------------------------------------------
 
@@ -321,10 +235,7 @@ class TantivyStore:
             if self._lost_writes:
                 self._lost_writes = False
                 self._close_writers(wait=False)
-                raise StoreUnavailable(
-                    f"{KIND}: writes that were not published are lost and must be sent again",
-                    store=KIND,
-                )
+                raise self._books.lost_writes()
             for (type_name, generation), writer in list(self._writers.items()):
                 try:
                     writer.commit()
@@ -340,14 +251,7 @@ class TantivyStore:
         await self._write(work)
 
     async def position(self) -> Position | None:
-        """Read in place, without a thread: it costs ten microseconds and never waits for a lock."""
-        reader = self._position_reader
-        if reader is None:
-            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        try:
-            return local_state.get_position(reader)
-        except sqlite3.Error:
-            return await self._read(local_state.get_position)
+        return await self._books.position()
 
     # Reading -----------------------------------------------------------------------------------
 
@@ -365,13 +269,7 @@ class TantivyStore:
         """The active generation. Between the look into the books and the opening of the index it may
         have been retired and dropped: then the books are looked into once more."""
         for attempt in (1, 2):
-            found = local_state.active(state, type_name)
-            if found is None:
-                raise StoreUnavailable(
-                    f"{KIND}: {type_name} is not loaded yet",
-                    store=KIND,
-                    hint="its first load is not finished",
-                )
+            found = self._books.active(state, type_name)
             try:
                 reading = self._reading(type_name, found[1])
             except RecordgateError:

@@ -1,0 +1,179 @@
+"""The open books of an embedded store: whose lock, connections and threads the store reads and writes with.
+
+Reads run in a few threads, each with a connection of its own; writes run in one thread. Of the processes of a
+folder one writes, which holds the lock; any number read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from stores import local_state
+from stores.errors import RecordgateError, StoreRefused, StoreUnavailable
+from stores.protocols import Health, Position
+from stores.sqlite_errors import translated
+
+READERS = 4
+"""Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter."""
+HEALTH_SECONDS = 2.0
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+
+class LocalBooks:
+    """Of the store `kind`, in the file `path`. `snapshot`: all that one read asks is seen at one moment.
+    `raw`: readers get text as bytes."""
+
+    def __init__(self, kind: str, path: Path, *, snapshot: bool, raw: bool) -> None:
+        self.kind, self.path = kind, path
+        self._snapshot, self._raw = snapshot, raw
+        self.writer: sqlite3.Connection | None = None
+        """Used in the writing thread only; None where the books are open for reading."""
+        self._lock: sqlite3.Connection | None = None
+        self._position: sqlite3.Connection | None = None
+        self._write_thread: ThreadPoolExecutor | None = None
+        self._read_threads: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+
+    def open(self, contract_id: str, *, write: bool) -> None:
+        """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process writes."""
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self.kind}: {folder} cannot be made: {error.strerror}", store=self.kind
+            ) from error
+        try:
+            with translated(self.kind, self.path.name):
+                if write:
+                    lock = self.path.with_name(self.path.name + ".writer")
+                    self._lock = local_state.hold_writer_lock(lock, self.kind)
+                self.writer = local_state.connect(self.path)
+                local_state.claim(self.writer, contract_id, self.kind)
+                self._position = local_state.connect(self.path, busy_seconds=0, read_only=True)
+        except BaseException:
+            self._close_connections()
+            raise
+        if not write:
+            self.writer.close()
+            self.writer = None
+        self._local = threading.local()
+        self._read_threads = ThreadPoolExecutor(READERS, f"{self.kind}-read")
+        if write:
+            self._write_thread = ThreadPoolExecutor(1, f"{self.kind}-write")
+
+    async def close(self) -> None:
+        """Ends what runs first; what was not committed is rolled back."""
+        for threads in (self._write_thread, self._read_threads):
+            if threads is not None:
+                await asyncio.to_thread(threads.shutdown)
+        self._write_thread = self._read_threads = None
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        everything = [self.writer, self._position, self._lock, *self._readers]
+        self.writer = self._position = self._lock = None
+        self._readers = []
+        for connection in everything:
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.close()
+
+    def reader(self, busy_seconds: float = 5.0) -> sqlite3.Connection:
+        """One more connection for reading, closed with the books."""
+        connection = local_state.connect(self.path, busy_seconds=busy_seconds, read_only=True)
+        if self._raw:
+            connection.text_factory = bytes
+        self._readers.append(connection)
+        return connection
+
+    # Reading and writing -----------------------------------------------------------------------
+
+    async def read(self, work: Work[T]) -> T:
+        """`work` in a reading thread."""
+        threads = self._read_threads
+        if threads is None:
+            raise self._not_open()
+        return await asyncio.get_running_loop().run_in_executor(threads, self._read_now, work)
+
+    def _read_now(self, work: Work[T]) -> T:
+        with translated(self.kind, self.path.name):
+            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = self.reader()
+            return in_one_snapshot(connection, work) if self._snapshot else work(connection)
+
+    async def write(self, work: Work[T]) -> T:
+        """`work` in the writing thread."""
+        threads = self._write_thread
+        if threads is None:
+            raise StoreRefused(
+                f"{self.kind}: not open for writing", store=self.kind, hint="only the worker writes"
+            )
+        return await asyncio.get_running_loop().run_in_executor(threads, self._write_now, work)
+
+    def _write_now(self, work: Work[T]) -> T:
+        if self.writer is None:
+            raise self._not_open()
+        with translated(self.kind, self.path.name):
+            return work(self.writer)
+
+    def _not_open(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.kind}: not open", store=self.kind)
+
+    # What every embedded store answers alike ----------------------------------------------------
+
+    async def position(self) -> Position | None:
+        """Read in place, without a thread: it costs ten microseconds and never waits for a lock."""
+        if self._position is None:
+            raise self._not_open()
+        try:
+            return local_state.get_position(self._position)
+        except sqlite3.Error:
+            return await self.read(local_state.get_position)
+
+    async def health(self, version: str, check: Work[object]) -> Health:
+        """`check` raises where the store cannot be read."""
+        try:
+            await asyncio.wait_for(self.read(check), HEALTH_SECONDS)
+        except RecordgateError as error:
+            return Health(False, version, error.message, error.hint)
+        except TimeoutError:
+            return Health(False, version, f"{self.kind}: no answer in two seconds")
+        return Health(True, version)
+
+    def active(self, connection: sqlite3.Connection, type_name: str) -> tuple[int, int]:
+        """(row id, number) of the active generation. Raises StoreUnavailable where there is none."""
+        found = local_state.active(connection, type_name)
+        if found is None:
+            raise StoreUnavailable(
+                f"{self.kind}: {type_name} is not loaded yet",
+                store=self.kind,
+                hint="its first load is not finished",
+            )
+        return found
+
+    def lost_writes(self) -> StoreUnavailable:
+        """What `publish` raises where writes since the last one are gone."""
+        return StoreUnavailable(
+            f"{self.kind}: writes that were not published are lost and must be sent again",
+            store=self.kind,
+        )
+
+
+def in_one_snapshot(connection: sqlite3.Connection, work: Work[T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return work(connection)
+    finally:
+        connection.rollback()
