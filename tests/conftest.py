@@ -19,6 +19,7 @@ from psycopg import sql
 
 from compose.local.process import free_port
 from recordgate.embedded import EmbeddedPostgres
+from tests.promises.table import pytest_addoption, pytest_terminal_summary  # noqa: F401
 from tests.servers import (  # noqa: F401
     connect,
     elasticsearch_server,

@@ -171,7 +171,6 @@ async def _work(spec: Spec, folder: Path, contract: Contract) -> None:
         canonical_url=spec.canonical,
         source=lambda: open_source(spec.changes, contract, spec.canonical),
         sinks=sinks,
-        owns_stores=True,
         batch_size=BATCH,
         backlog_memory_keys=MEMORY_KEYS,
     )
