@@ -90,7 +90,9 @@ def postmaster_of(data_dir: Path) -> int:
 
 
 def supervisor_of(data_dir: Path) -> int:
-    return int(EmbeddedPostgres(data_dir).layout.supervisor_lock.read_text("ascii"))
+    lock = EmbeddedPostgres(data_dir).layout.supervisor_lock
+    until(lambda: bool(lock.read_text("ascii")), "the supervisor has written its id")
+    return int(lock.read_text("ascii"))
 
 
 def processes_in(cluster: Path) -> list[int]:
