@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from gateway.access_log import AccessLog
 from gateway.app_guard import Guard, Recent
@@ -26,6 +27,9 @@ from gateway.export_spool import Spool
 from gateway.graphiql import graphiql_page, samples_endpoint
 from gateway.graphql_http import wants_page
 from gateway.graphql_run import GraphQLRunner
+from gateway.graphql_sse import sse_response, wants_stream
+from gateway.graphql_streams import Streams
+from gateway.graphql_ws import Socket
 from gateway.health import live, ready
 from gateway.metrics import Metrics
 from gateway.openapi import openapi_document
@@ -36,6 +40,7 @@ from gateway.security.cross_origin import cors
 from gateway.security.door import Access, Door
 from gateway.services import Services
 from gateway.store_metrics import StoreMetrics
+from gateway.subscriptions import Hub
 from gateway.trusted import Documents
 from stores.errors import RecordgateError
 
@@ -67,11 +72,18 @@ def make_app(
     recent, drain = Recent(), Drain()
     metrics.running.set_function(lambda: drain.running)
     runner = GraphQLRunner(services, metrics, documents)
+    hub = Hub(services)
+    metrics.subscriptions.set_function(lambda: len(hub))
+    drain.at_end(hub.end)
+    trusted = runner.documents
+    streams = Streams(services, runner.schema, hub, metrics)
     answered = conditional(runner.respond)
     schema_text = print_schema(runner.schema)
     openapi = openapi_document(services.contract)
 
     async def graphql(request: Request) -> Response:
+        if wants_stream(request):
+            return await sse_response(request, streams, trusted)
         if request.method == "POST":
             return await runner.respond(request)
         if wants_page(request):
@@ -113,7 +125,11 @@ def make_app(
 
         return run
 
+    async def sockets(socket: WebSocket) -> None:
+        await Socket(socket, streams, trusted).run()
+
     routes: list[BaseRoute] = [
+        WebSocketRoute("/graphql", sockets),
         Route("/graphql", graphql, methods=["GET", "POST"]),
         Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
         Route("/search/{type}", seen(conditional(search_endpoint)), methods=["GET", "POST"]),

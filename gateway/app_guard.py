@@ -37,6 +37,7 @@ _WHOLE = ("/graphql",)
 """Paths whose answers are never streamed."""
 WATCH_AFTER = 0.05
 """Seconds after which it is watched whether the client of such a path is still there."""
+_EVENTS = b"text/event-stream"
 STALL = 60.0
 """Seconds in which a streamed answer must move: a reader that stops holds a snapshot of canonical."""
 _UNCOUNTED = ("/health/", "/metrics", "/console")
@@ -92,11 +93,14 @@ class Guard:
             await self.app(scope, receive, send)
             return
         given = parent = b""
+        streams = False
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 given = value
             elif name == b"traceparent":
                 parent = value
+            elif name == b"accept":
+                streams = _EVENTS in value
         asked = given.decode("latin-1")
         request_id = asked if _REQUEST_ID.match(asked) else secrets.token_hex(8)
         state = scope.setdefault("state", {})
@@ -109,8 +113,9 @@ class Guard:
             answer.trace = response_header(trace, flags) if trace else b""
         elif trace_id.get():
             trace_id.set("")
-        counted = not scope["path"].startswith(_UNCOUNTED)
-        if counted and (self.drain.refusing or self.drain.running >= self.most):
+        endless = streams and scope["path"] in _WHOLE
+        counted = not endless and not scope["path"].startswith(_UNCOUNTED)
+        if (counted or endless) and (self.drain.refusing or self.drain.running >= self.most):
             busy = HttpProblem("OVERLOADED", "too many requests are running", hint="try again")
             if self.drain.refusing:
                 busy = HttpProblem(
@@ -123,7 +128,9 @@ class Guard:
         if counted:
             self.drain.entered()
         try:
-            if scope["path"] in _WHOLE:
+            if endless:
+                await self._run_on(scope, receive, answer, request_id)
+            elif scope["path"] in _WHOLE:
                 await self._run_here(scope, receive, answer, request_id)
             else:
                 await self._run(scope, receive, answer, request_id)
@@ -181,6 +188,16 @@ class Guard:
             log.debug("request %s: the client is gone", request_id)
             return
         await self._failed(error, scope, receive, answer, request_id)
+
+    async def _run_on(
+        self, scope: Scope, receive: Receive, answer: _Answer, request_id: str
+    ) -> None:
+        """As `_run`, for a stream of events, which may go on for ever and sees itself when its client is
+        gone."""
+        try:
+            await self.app(scope, receive, answer.send)
+        except Exception as error:
+            await self._failed(error, scope, receive, answer, request_id)
 
     async def _failed(
         self,

@@ -35,6 +35,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.subscriptions = Gauge(
+            "recordgate_subscriptions",
+            "Subscriptions that are open now.",
+            registry=self.registry,
+        )
+
     def count(self, operation: str, stores: Iterable[str], code: str) -> None:
         """One operation: under each store that took part, or under "none"."""
         for store in set(stores) or {"none"}:

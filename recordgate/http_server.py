@@ -81,6 +81,8 @@ async def serve(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=1,
         backlog=2048,
+        ws_max_size=1_000_000,
+        ws_per_message_deflate=False,  # it takes more memory than an idle subscription
     )
     server = _Server(config, lambda: announce(url_of(sock)))
     running = asyncio.ensure_future(server.serve([sock]))

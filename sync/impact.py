@@ -97,7 +97,7 @@ def reaches(contract: Contract) -> list[Reach]:
 
 def _marker(contract: Contract, record_type: RecordType, own: list[Reach]) -> _Marker:
     name = record_type.name
-    key_of = _key_reader(record_type.key)
+    key_of = key_reader(record_type.key)
     direct: list[tuple[str, Callable[[Row], str | None]]] = []
     indirect: list[Reach] = []
     for reach in own:
@@ -105,7 +105,7 @@ def _marker(contract: Contract, record_type: RecordType, own: list[Reach]) -> _M
         if order is None:
             indirect.append(reach)
         else:
-            direct.append((reach.root, _key_reader(order)))
+            direct.append((reach.root, key_reader(order)))
     emptied = [name, *dict.fromkeys(r.root for r in own if r.root != name)]
 
     def mark(change: Change, touched: Touched) -> None:
@@ -142,7 +142,8 @@ def _names_the_root(contract: Contract, reach: Reach) -> tuple[str, ...] | None:
     return tuple(by_root[c] for c in root.key)
 
 
-def _key_reader(columns: tuple[str, ...]) -> Callable[[Row], str | None]:
+def key_reader(columns: tuple[str, ...]) -> Callable[[Row], str | None]:
+    """What gives the key of a row that names `columns`; None where one is NULL or unknown."""
     if len(columns) == 1:
         column = columns[0]
         return lambda row: row.get(column)

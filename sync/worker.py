@@ -28,6 +28,7 @@ from sync import selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
 from sync.crash_points import crash_point
 from sync.durable_backlog import count as count_durable
+from sync.feed import Feed
 from sync.impact import Impact, Touched
 from sync.metrics import IMPORT_ROWS, IMPORT_VERDICTS, SyncMetrics
 from sync.pace import Backoff
@@ -77,6 +78,7 @@ class Worker:
         self._slot = slot_name(contract, database_of(canonical_url))
         self._owner = uuid.uuid4()
         self._impact = Impact(contract)
+        self._feed = Feed(contract)
         self._stop = asyncio.Event()
         self._writers: dict[str, SinkWriter] = {}
         self._open: set[str] = set()
@@ -234,6 +236,7 @@ class Worker:
         async with session.guard.changing() as conn:
             for name, mark in marks.items():
                 await watermarks.write(conn, name, mark)
+            await self._feed.open(conn, start, broken=bool(gap) or least == float("inf"))
         crash_point("source-opened")
         self._marked_lsn = start
         self._as_of = 0.0
@@ -351,12 +354,16 @@ class Worker:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _take(self, session: Session, visibility: Visibility, events: list[Event]) -> None:
+        feed = self._feed
+        await feed.turn(session.guard, self._marked_lsn)
         touched = Touched()
         xids = []
         lsn = 0
         for event in events:
             if isinstance(event, Transaction):
                 self._impact.touch(event.changes, touched)
+                if feed.active:
+                    feed.note(event.changes)
                 if event.xid is not None:
                     xids.append(event.xid)
                 lsn = max(lsn, event.lsn)
@@ -366,6 +373,7 @@ class Worker:
         if touched:
             await visibility.wait(xids)
             await self._mark(session, touched)
+            await feed.write(session.guard, lsn or self._marked_lsn)
             self._busy = True
         if lsn > 0:
             self._marked_lsn = max(self._marked_lsn, lsn)
@@ -375,14 +383,21 @@ class Worker:
 
     async def _mark(self, session: Session, touched: Touched) -> None:
         writers = self._writers.values()
+        feed = self._feed if self._feed.active else None
         for type_name in touched.emptied:
+            if feed:
+                feed.touch_all(type_name)
             for writer in writers:
                 writer.mark_all(type_name)
         for type_name, keys in touched.keys.items():
+            if feed:
+                feed.touch(type_name, keys)
             for writer in writers:
                 writer.mark(type_name, keys)
         for reach, values in touched.reaches.items():
             async for page in selection.roots(session.marking, self._contract, reach, values):
+                if feed:
+                    feed.touch(reach.root, page)
                 for writer in writers:
                     writer.mark(reach.root, page)
                 await self._relieve()
@@ -401,6 +416,7 @@ class Worker:
             await asyncio.sleep(RECORD)
             for writer in self._writers.values():
                 await writer.relieve(self._marked_lsn)
+            await self._feed.look(session.guard)
             now = time.monotonic()
             if self._busy or now - recorded > RECORD_IDLE:
                 self._busy = any(not w.at_rest for w in self._writers.values())

@@ -51,7 +51,7 @@ from gateway.visibility import non_null
 from stores.canonical.joint_reads import JointStatement
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.keys import sql_key
-from stores.query import Filter, Order
+from stores.query import EVERYTHING, Filter, Order
 
 Row: TypeAlias = "Callable[[str], sql.Composable]"
 """Gives the expression of a column of the record at hand."""
@@ -118,8 +118,10 @@ class Compiler:
             as_sql(record), table_of(shape.type), alias, joins.text(), both(where)
         )
 
-    def several(self, shape: RecordShape, keys: Sequence[tuple[str, ...]]) -> Statement:
-        """The records of several keys: a JSON object by key text."""
+    def several(
+        self, shape: RecordShape, keys: Sequence[tuple[str, ...]], filter: Filter = EVERYTHING
+    ) -> Statement:
+        """The records of several keys that satisfy `filter`: a JSON object by key text."""
         alias = self.binder.alias()
         record_type = shape.type
         names = [sql.SQL(f"k{i}") for i in range(len(record_type.key))]
@@ -132,6 +134,7 @@ class Compiler:
             for p, name in zip(record_type.key_properties, names, strict=True)
         ]
         where += self.conditions.visible(record_type, alias)
+        where += self.conditions.filter(record_type, filter, alias)
         joins = Joins()
         key = quoted_text(self._key_text(record_type, lambda c: column(alias, c)))
         record = self._record(shape, lambda c: column(alias, c), joins)

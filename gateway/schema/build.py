@@ -33,6 +33,7 @@ from gateway.schema.mutations import Mutations, upper
 from gateway.schema.records import NODE, Records
 from gateway.schema.roots import RootKind, extensions
 from gateway.schema.scalars import DURATION
+from gateway.schema.subscriptions import change_fields
 from stores.contract.model import Contract, RecordType
 from stores.errors import ContractError
 
@@ -61,13 +62,17 @@ def build_schema(contract: Contract) -> GraphQLSchema:
         )
     }
     mutation: dict[str, GraphQLField] = {}
+    subscription: dict[str, GraphQLField] = {}
     for record_type in contract.types.values():
         _add(query, _queries(record_type, records))
+        if "get" in record_type.expose.operations:
+            _add(subscription, change_fields(record_type, records))
         _add(mutation, Mutations(record_type, records, resolve_write).fields())
     try:
         return GraphQLSchema(
             GraphQLObjectType("Query", query),
             GraphQLObjectType("Mutation", mutation) if mutation else None,
+            GraphQLObjectType("Subscription", subscription) if subscription else None,
             types=list(records.objects.values()),
             directives=[*specified_directives, FRESHNESS],
         )

@@ -13,6 +13,7 @@ class RootKind(Enum):
     GET = "get"
     LIST = "list"
     AGGREGATE = "aggregate"
+    CHANGES = "changes"
 
 
 @dataclass(frozen=True, slots=True)

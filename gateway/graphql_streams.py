@@ -1,0 +1,114 @@
+"""A GraphQL operation as a stream of answers, whatever carries it: a subscription's events, or the one answer of
+a query or mutation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from graphql import GraphQLError, GraphQLSchema
+
+from gateway.compiled import respond
+from gateway.freshness import required_lsn
+from gateway.graphql_http import GraphQLRequest
+from gateway.metrics import Metrics
+from gateway.problems import HttpProblem, graphql_error
+from gateway.services import Freshness, RequestContext, Services, Viewer
+from gateway.subscription_plan import Event, Refused, SubscriptionPlan, make_subscription
+from gateway.subscriptions import Hub
+from stores.errors import RecordgateError
+
+
+class Failed(Exception):
+    """The operation ends with errors. `errors`: as GraphQL has them, formatted."""
+
+    def __init__(self, errors: list[Mapping[str, Any]]) -> None:
+        super().__init__(str(errors[0].get("message")))
+        self.errors = errors
+
+    @property
+    def code(self) -> str:
+        return str(self.errors[0].get("extensions", {}).get("code", "INTERNAL"))
+
+    @classmethod
+    def by(cls, *errors: BaseException) -> Failed:
+        return cls([graphql_error(e).formatted for e in errors])
+
+
+class Streams:
+    """Opens streams over one schema and hub."""
+
+    def __init__(
+        self, services: Services, schema: GraphQLSchema, hub: Hub, metrics: Metrics
+    ) -> None:
+        self.services, self.schema, self.hub, self.metrics = services, schema, hub, metrics
+
+    async def open(
+        self, viewer: Viewer, asked: GraphQLRequest, freshness: Freshness, *, after: str = ""
+    ) -> AsyncGenerator[Event, None]:
+        """The answers as they come; nothing has been waited for in vain when this returns. `after`: where
+        to go on, unless the operation says so itself. Raises Failed, Ended; so does the generator."""
+        try:
+            plan = make_subscription(
+                self.schema,
+                self.services,
+                viewer,
+                asked.query,
+                asked.variables,
+                asked.operation_name,
+            )
+            if plan is None:
+                return self._one(viewer, asked, freshness)
+            if after and plan.after is None:
+                plan = replace(plan, after=after)
+            if plan.after is not None:
+                required_lsn(Freshness(after=plan.after), self.services)
+            same = (
+                asked.query,
+                asked.operation_name,
+                orjson.dumps(asked.variables, option=orjson.OPT_SORT_KEYS),
+                viewer.name,
+                viewer.roles,
+            )
+            events = self._events(plan, same)
+            await anext(events)  # subscribed
+        except Refused as error:
+            raise Failed.by(*error.errors) from None
+        except (RecordgateError, GraphQLError) as error:
+            raise Failed.by(error) from None
+        return events
+
+    async def _one(
+        self, viewer: Viewer, asked: GraphQLRequest, freshness: Freshness
+    ) -> AsyncGenerator[Event, None]:
+        context = RequestContext(self.services, viewer, freshness)
+        if asked.read_only:
+            raise Failed.by(
+                HttpProblem(
+                    "METHOD_NOT_ALLOWED", "a GET streams subscriptions only", hint="use POST"
+                )
+            )
+        answer = await respond(
+            self.schema, context, asked.query, asked.variables, asked.operation_name
+        )
+        stores = {str(route["store"]) for route in context.routes.values()}
+        self.metrics.count(context.operation or "graphql", stores, answer.code)
+        yield Event(answer.body, context.token or "")
+
+    async def _events(self, plan: SubscriptionPlan, same: Any) -> AsyncGenerator[Event, None]:
+        """First an empty event: it has begun."""
+        subscription = await self.hub.subscribe(plan, same)
+        code = "OK"
+        try:
+            yield Event(b"", "")
+            while True:
+                yield await subscription.next()
+        except RecordgateError as error:
+            failed = Failed.by(error)
+            code = failed.code
+            raise failed from None
+        finally:
+            self.hub.leave(subscription, same)
+            self.metrics.count("subscription", ("canonical",), code)

@@ -1,0 +1,209 @@
+"""What a subscription asks: from its document to the record type, the filter, and the events that changes
+become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+from graphql import (
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    get_named_type,
+    get_operation_ast,
+)
+from graphql.execution.collect_fields import collect_fields
+from graphql.execution.values import get_argument_values, get_variable_values
+
+from gateway.canonical import fetch_json
+from gateway.compiler.json_text import decode
+from gateway.execute import documents_of
+from gateway.filters import parse_filter
+from gateway.records import compiler_of, visibility_of
+from gateway.schema.roots import Root
+from gateway.selection import Selected, selected_below
+from gateway.services import RequestContext, Services, Viewer
+from gateway.shapes import RecordShape
+from gateway.shaping import Shaper, key_values
+from gateway.tokens import sign_token
+from stores.contract.model import RecordType
+from stores.errors import InputError
+from stores.query import EVERYTHING, Filter
+
+CHUNK = 500
+"""Records that are read at once."""
+
+
+class Refused(Exception):
+    """The document is not valid. `errors`: why, as GraphQL errors."""
+
+    def __init__(self, errors: Sequence[GraphQLError]) -> None:
+        super().__init__(errors[0].message)
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A row of the feed. `key` None: any record of the type."""
+
+    id: int
+    lsn: int
+    type: str
+    key: str | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`body`: GraphQL's answer. `token`: where it stands in the changes."""
+
+    body: bytes
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    schema: GraphQLSchema
+    fragments: dict[str, FragmentDefinitionNode]
+    variable_values: dict[str, Any]
+    field_nodes: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPlan:
+    """`shapes`: the record as each selection of it wants it, by response name. `deletions`: whether the viewer
+    may be told that a record went."""
+
+    services: Services
+    viewer: Viewer
+    type: RecordType
+    response_key: str
+    selected: tuple[Selected, ...]
+    shapes: Mapping[str, RecordShape]
+    filter: Filter
+    after: str | None
+    deletions: bool
+
+    async def events(self, changes: Sequence[Changed]) -> list[Event]:
+        """The event of each change that the viewer is to see, in their order, as GraphQL's answer. Each record
+        is read as it is now. Raises RecordgateError."""
+        last = {c.key: c for c in changes if c.key is not None}
+        keys = [k for k, c in last.items() if c.kind != "deleted" and k is not None]
+        found: dict[str, dict[str, Any]] = {}
+        for name, shape in (self.shapes or {"": RecordShape(self.type, ())}).items():
+            found[name] = await self._read(shape, keys)
+        some = next(iter(found.values()))
+        events: list[Event] = []
+        for change in changes:
+            key = change.key
+            if key is None:
+                events.append(self._event("REFRESH", None, change.lsn, {}))
+            elif change is not last[key]:
+                continue
+            elif key in some:
+                records = {name: read.get(key) for name, read in found.items()}
+                events.append(self._event(change.kind.upper(), key, change.lsn, records))
+            elif change.kind == "deleted" and self.deletions:
+                events.append(self._event("DELETED", key, change.lsn, {}))
+        return events
+
+    def refresh(self, lsn: int) -> Event:
+        return self._event("REFRESH", None, lsn, {})
+
+    async def _read(self, shape: RecordShape, keys: Sequence[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        context = RequestContext(self.services, self.viewer)
+        for start in range(0, len(keys), CHUNK):
+            values = [key_values(self.type, k) for k in keys[start : start + CHUNK]]
+            statement = compiler_of(context).several(shape, values, self.filter)
+            raw = await fetch_json(self.services, statement.text, statement.filled({}))
+            found |= decode(raw) if raw else {}
+        return found
+
+    def _event(self, kind: str, key: str | None, lsn: int, records: Mapping[str, Any]) -> Event:
+        services = self.services
+        token = sign_token(services.system, lsn, services.token_secret)
+        change: dict[str, Any] = {}
+        for part in self.selected:
+            if part.name == "kind":
+                change[part.key] = kind
+            elif part.name == "id":
+                change[part.key] = key
+            elif part.name == "token":
+                change[part.key] = token
+            elif part.name == "__typename":
+                change[part.key] = f"{self.type.graphql}Change"
+            else:
+                change[part.key] = records.get(part.key)
+        return Event(orjson.dumps({"data": {self.response_key: change}}), token)
+
+
+def make_subscription(
+    schema: GraphQLSchema,
+    services: Services,
+    viewer: Viewer,
+    query: str,
+    variables: Mapping[str, Any],
+    operation_name: str | None,
+) -> SubscriptionPlan | None:
+    """The plan; None where the operation is no subscription. Raises Refused, RecordgateError, GraphQLError."""
+    document, errors = documents_of(schema).get(schema, query, services.limits)
+    if document is None:
+        raise Refused(errors)
+    operation = get_operation_ast(document, operation_name)
+    if operation is None:
+        raise InputError("the document has no such operation", hint="name one by operationName")
+    if operation.operation is not OperationType.SUBSCRIPTION:
+        return None
+    values = _values(schema, operation, variables)
+    fragments = {
+        d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)
+    }
+    root_type = cast(GraphQLObjectType, schema.subscription_type)
+    grouped = collect_fields(schema, fragments, values, root_type, operation.selection_set)
+    if len(grouped) != 1:
+        raise InputError("a subscription selects exactly one field")
+    ((response_key, nodes),) = grouped.items()
+    definition = root_type.fields.get(nodes[0].name.value)
+    if definition is None:
+        raise InputError("a subscription selects exactly one field, and not __typename alone")
+    root: Root = (definition.extensions or {})["root"]
+    record_type = root.type
+    args = get_argument_values(definition, nodes[0], values)
+    kind = cast(GraphQLObjectType, get_named_type(definition.type))
+    selected = selected_below(_Place(schema, fragments, values, nodes), kind)
+    visibility = visibility_of(RequestContext(services, viewer))
+    visibility.require_may(record_type, "get")
+    shaper = Shaper(visibility)
+    shapes = {
+        s.key: shaper.record(record_type, s.fields)
+        for s in selected
+        if s.name == record_type.single
+    }
+    asked = parse_filter(record_type, args.get("filter"), visibility)
+    return SubscriptionPlan(
+        services,
+        viewer,
+        record_type,
+        response_key,
+        selected,
+        shapes,
+        asked,
+        args.get("after"),
+        asked == EVERYTHING and visibility.row_filters(record_type) is None,
+    )
+
+
+def _values(
+    schema: GraphQLSchema, operation: OperationDefinitionNode, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    values = get_variable_values(schema, operation.variable_definitions, dict(variables))
+    if isinstance(values, list):
+        raise Refused(values)
+    return values

@@ -1,0 +1,277 @@
+"""Delivers the feed of changes (`sync.feed`) to the subscriptions of this process.
+
+Subscriptions that ask the same, and may see the same, are one group: its events are read and made once, whoever
+many they are. Each has a bounded queue; one that does not take its events is ended, and may go on by the token of
+the last one it saw. Events come at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from gateway.freshness import required_lsn
+from gateway.services import Freshness, Services
+from gateway.subscription_plan import Changed, Event, SubscriptionPlan
+from stores.errors import LimitError, RecordgateError, StaleError, StoreUnavailable
+
+log = logging.getLogger("gateway")
+
+MOST = 5_000
+"""Subscriptions of a process."""
+MOST_EVENTS = 2_000
+MOST_BYTES = 4_000_000
+"""Of one subscription's queue."""
+MOST_AT_ONCE = 500
+"""Changes of a type that are told one by one; more at once are told as one REFRESH."""
+PAGE = 5_000
+LEASE = 20.0
+"""Seconds between two words that a feed is wanted."""
+SAFETY = 1.0
+"""Seconds between two looks at the feed where nothing is told."""
+BEGIN_WAIT = 15.0
+"""Seconds that a subscription waits for the worker to begin a feed."""
+
+_WANT = """
+UPDATE recordgate.feed_state SET wanted_until = greatest(wanted_until, now() + interval '10 minutes')
+RETURNING (since - '0/0'::pg_lsn)::bigint, (horizon - '0/0'::pg_lsn)::bigint,
+  (SELECT coalesce(max(id), 0) FROM recordgate.feed)
+"""
+_NEW = """
+SELECT id, (lsn - '0/0'::pg_lsn)::bigint, type, key, kind FROM recordgate.feed
+WHERE id > %s ORDER BY id LIMIT %s
+"""
+_SINCE = """
+SELECT id, (lsn - '0/0'::pg_lsn)::bigint, type, key, kind FROM recordgate.feed
+WHERE lsn >= '0/0'::pg_lsn + %s::numeric AND id > %s AND id <= %s AND type = %s ORDER BY id LIMIT %s
+"""
+
+
+class Ended(Exception):
+    """The stream breaks off: the client may connect again and go on by its last token."""
+
+
+class Subscription:
+    """`async for` gives events as they are to be sent. Raises RecordgateError where it is ended with a
+    reason, Ended where the process ends."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Event] = deque()
+        self._bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._end: BaseException | None = None
+
+    def put(self, events: Sequence[Event]) -> None:
+        self._queue.extend(events)
+        self._bytes += sum(len(e.body) for e in events)
+        if len(self._queue) > MOST_EVENTS or self._bytes > MOST_BYTES:
+            self.end(
+                LimitError(
+                    "events are not taken as fast as they come",
+                    hint="subscribe again with the token of the last event as `after`",
+                )
+            )
+        self._wake()
+
+    def end(self, why: BaseException) -> None:
+        """What is queued is dropped."""
+        self._queue.clear()
+        self._end = self._end or why
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> Event:
+        while True:
+            if self._end is not None:
+                raise self._end
+            if self._queue:
+                event = self._queue.popleft()
+                self._bytes -= len(event.body)
+                return event
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+
+@dataclass(slots=True)
+class _Group:
+    plan: SubscriptionPlan
+    members: set[Subscription] = field(default_factory=set)
+
+
+class Hub:
+    """The subscriptions of a process. `run` delivers while there are any."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._groups: dict[Hashable, _Group] = {}
+        self._count = 0
+        self._stirred = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._last = 0
+        self._since: int | None = None
+        self._known = asyncio.Event()
+        self._delivering = asyncio.Lock()
+        """Held while a batch goes out, so that who joins is either before it or after it."""
+        self._ending = False
+        services.news.also("recordgate_feed", self._hear)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _hear(self, _: str) -> None:
+        self._stirred.set()
+
+    async def subscribe(self, plan: SubscriptionPlan, same: Hashable) -> Subscription:
+        """Begin. `same` is equal for those whose events are the same. Raises LimitError, StaleError where
+        `after` is further back than the feed, StoreUnavailable where no worker tells of changes."""
+        if self._ending:
+            raise Ended
+        if self._count >= MOST:
+            raise StoreUnavailable(
+                "there are too many subscriptions", store="postgres", retry_after=10.0
+            )
+        self._count += 1
+        subscription = Subscription()
+        try:
+            if self._task is None or self._task.done():
+                self._known.clear()
+                self._task = asyncio.create_task(self._run())
+            try:
+                async with asyncio.timeout(BEGIN_WAIT):
+                    await self._known.wait()
+            except TimeoutError:
+                raise StoreUnavailable(
+                    "no worker tells of changes now", store="postgres", retry_after=5.0
+                ) from None
+            place = None if plan.after is None else await self._catch_up(subscription, plan)
+            async with self._delivering:
+                if place is not None:
+                    await self._catch_up(subscription, plan, place)
+                group = self._groups.setdefault(same, _Group(plan))
+                group.members.add(subscription)
+        except BaseException:
+            self._count -= 1
+            raise
+        return subscription
+
+    def leave(self, subscription: Subscription, same: Hashable) -> None:
+        group = self._groups.get(same)
+        if group is not None and subscription in group.members:
+            group.members.discard(subscription)
+            self._count -= 1
+            if not group.members:
+                del self._groups[same]
+
+    def end(self) -> None:
+        """The process ends: every stream breaks off, so that its client goes on elsewhere."""
+        self._ending = True
+        for group in self._groups.values():
+            for subscription in group.members:
+                subscription.end(Ended())
+
+    # Catching up -----------------------------------------------------------------------------------
+
+    async def _catch_up(
+        self, subscription: Subscription, plan: SubscriptionPlan, place: int = 0
+    ) -> int:
+        """Queue what was missed since `after`, from the row `place` on, up to where the others are; that
+        place."""
+        services = self._services
+        lsn = required_lsn(Freshness(after=plan.after), services)
+        _, horizon, _ = await self._ask(_WANT, ())
+        if horizon is None or lsn < horizon:
+            raise StaleError(
+                "the changes after the token are no longer known",
+                hint="read the records anew, and subscribe without `after`",
+            )
+        while place < self._last:
+            head = self._last
+            rows = await self._rows(_SINCE, (lsn, place, head, plan.type.name, PAGE))
+            subscription.put(await _events(plan, rows))
+            place = rows[-1].id if len(rows) == PAGE else head
+        return place
+
+    # Delivering ------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Until nobody is left."""
+        wanted = 0.0
+        loop = asyncio.get_running_loop()
+        while self._count:
+            self._stirred.clear()
+            try:
+                now = loop.time()
+                if now - wanted > LEASE or not self._known.is_set():
+                    await self._want()
+                    wanted = now
+                if self._known.is_set():
+                    await self._deliver()
+            except (RecordgateError, psycopg.Error, PoolTimeout) as error:
+                log.warning("subscriptions wait for canonical: %s", type(error).__name__)
+            except PoolClosed:
+                return
+            wait = SAFETY if self._known.is_set() else 0.2
+            try:
+                async with asyncio.timeout(wait):
+                    await self._stirred.wait()
+            except TimeoutError:
+                pass
+        self._known.clear()
+
+    async def _want(self) -> None:
+        since, _, last = await self._ask(_WANT, ())
+        if since is None:
+            return
+        if not self._known.is_set():
+            self._last = last
+        elif since != self._since:
+            # The feed was not written for a while, or changes were missed.
+            for group in self._groups.values():
+                self._tell(group, [group.plan.refresh(since)])
+        self._since = since
+        self._known.set()
+
+    async def _deliver(self) -> None:
+        while rows := await self._rows(_NEW, (self._last, PAGE)):
+            by_type: dict[str, list[Changed]] = {}
+            for row in rows:
+                by_type.setdefault(row.type, []).append(row)
+            async with self._delivering:
+                for group in list(self._groups.values()):
+                    found = by_type.get(group.plan.type.name)
+                    if found:
+                        self._tell(group, await _events(group.plan, found))
+                self._last = rows[-1].id
+            if len(rows) < PAGE:
+                return
+
+    def _tell(self, group: _Group, events: Sequence[Event]) -> None:
+        for subscription in group.members:
+            subscription.put(events)
+
+    # Canonical -------------------------------------------------------------------------------------
+
+    async def _ask(self, text: str, parameters: tuple[Any, ...]) -> Any:
+        async with self._services.pool.connection() as conn:
+            return await (await conn.execute(text.encode(), parameters)).fetchone()
+
+    async def _rows(self, text: str, parameters: tuple[Any, ...]) -> list[Changed]:
+        async with self._services.pool.connection() as conn:
+            rows = await (await conn.execute(text.encode(), parameters)).fetchall()
+        return [Changed(*row) for row in rows]
+
+
+async def _events(plan: SubscriptionPlan, rows: Sequence[Changed]) -> list[Event]:
+    if len({r.key for r in rows}) > MOST_AT_ONCE:
+        return [plan.refresh(rows[-1].lsn)]
+    return await plan.events(rows)
