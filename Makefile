@@ -60,6 +60,11 @@ lock:
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 
+# Role by field by door: what a role may not see leaves by none.
+.PHONY: matrix
+matrix: $(VENV)/.ready
+	@$(PY) -m pytest -q tests/acceptance/test_matrix.py $(ARGS)
+
 servers: $(VENV)/.ready
 	@$(PY) -m compose.local up
 

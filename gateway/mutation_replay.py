@@ -88,7 +88,7 @@ def idempotency(
     if not _KEY.match(given):
         raise InputError("an idempotency key has 1 to 255 visible ASCII characters")
     path = ".".join(str(part) for part in info.path.as_list())
-    who = orjson.dumps([viewer.name, path, given])
+    who = orjson.dumps([viewer.caller or viewer.name, path, given])
     parts = [print_ast(node) for node in info.field_nodes]
     parts += [print_ast(info.fragments[name]) for name in sorted(info.fragments)]
     asked = orjson.dumps(
