@@ -193,7 +193,12 @@ class Runtime:
             bytewise,
             mask_secret(settings),
         )
-        callers = Callers(settings.rate_limit, settings.rate_burst, settings.concurrent_requests)
+        callers = Callers(
+            settings.rate_limit,
+            settings.rate_burst,
+            settings.concurrent_requests,
+            settings.concurrent_streams,
+        )
         access = Access(self._authenticator, callers, settings.cors_origins)
         spool = Spool(
             settings.data_dir / "exports", room=settings.export_room, age=settings.export_age

@@ -193,6 +193,9 @@ class Settings(BaseSettings):
         None,
         description="File with the secret of the mask `hash` (HMAC-SHA256); when unset it comes from the tokens' secret.",
     )
+    concurrent_streams: int = Field(
+        2000, ge=1, description="Subscriptions by SSE, and WebSockets, that one caller has open."
+    )
     introspection_roles: Names = Field(
         ("*",),
         description="Roles that may read the schema and plans; `*`: all who may ask.",

@@ -19,29 +19,32 @@ MOST_PASSED = 10
 
 @dataclass(slots=True)
 class Caller:
-    """`tokens` are what the bucket held `at` that time; `running`: requests now."""
+    """`tokens` are what the bucket held `at` that time; `running`: requests now, `streaming`: streams."""
 
     tokens: float
     at: float
     running: int = 0
+    streaming: int = 0
 
 
 class Callers:
     """`rate`: requests a second, 0 for any number; `burst`: how many may come at once after a rest; `most`:
-    requests of a caller that run at once. `clock` in seconds."""
+    requests of a caller that run at once; `streams`: its streams (subscriptions). `clock` in seconds."""
 
     def __init__(
         self,
         rate: float = 0.0,
         burst: int = 100,
         most: int = 100,
+        streams: int = 2_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rate, self.burst, self.most = rate, burst, most
+        self.rate, self.burst = rate, burst
+        self.most, self.streams = most, streams
         self._clock = clock
         self._callers: OrderedDict[str, Caller] = OrderedDict()
 
-    def enter(self, name: str) -> Caller:
+    def enter(self, name: str, *, stream: bool = False) -> Caller:
         """A place for one request of the caller, who is to `leave` it. Raises HttpProblem (429)."""
         caller = self._callers.get(name)
         if caller is None:
@@ -49,15 +52,19 @@ class Callers:
             self._forget()
         else:
             self._callers.move_to_end(name)
-        if caller.running >= self.most:
+        if not stream and caller.running >= self.most:
             raise _too_many(f"more than {self.most} requests of yours are running", 1)
+        if stream and caller.streaming >= self.streams:
+            raise _too_many(f"more than {self.streams} streams of yours are open", 1)
         if self.rate > 0:
             self._take(caller)
-        caller.running += 1
+        caller.running += not stream
+        caller.streaming += stream
         return caller
 
-    def leave(self, caller: Caller) -> None:
-        caller.running -= 1
+    def leave(self, caller: Caller, *, stream: bool = False) -> None:
+        caller.running -= not stream
+        caller.streaming -= stream
 
     def _take(self, caller: Caller) -> None:
         now = self._clock()
@@ -74,7 +81,7 @@ class Callers:
             if len(self._callers) <= KEPT:
                 return
             name, caller = next(iter(self._callers.items()))
-            if caller.running:
+            if caller.running or caller.streaming:
                 self._callers.move_to_end(name)
             else:
                 del self._callers[name]

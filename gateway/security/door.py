@@ -57,7 +57,8 @@ class Door:
             require_entry(viewer, scope["path"])
             if scope["type"] == "websocket":
                 self._require_origin(scope)
-            caller = self.callers.enter(viewer.caller)
+            stream = _is_stream(scope)
+            caller = self.callers.enter(viewer.caller, stream=stream)
         except RecordgateError as error:
             await self._refuse(error, scope, receive, send)
             return
@@ -65,7 +66,7 @@ class Door:
         try:
             await self.app(scope, receive, send)
         finally:
-            self.callers.leave(caller)
+            self.callers.leave(caller, stream=stream)
 
     def _require_origin(self, scope: Scope) -> None:
         """A browser lets any page connect a WebSocket to anywhere, and says only whose page it is."""
@@ -89,6 +90,15 @@ class Door:
         if isinstance(error, HttpProblem) and response.status_code == 401 and _is_browser(scope):
             response.headers["WWW-Authenticate"] = PAGE_CHALLENGE
         await response(scope, receive, send)
+
+
+def _is_stream(scope: Scope) -> bool:
+    """What may stay open for hours, waiting most of the time."""
+    if scope["type"] == "websocket":
+        return True
+    return scope["path"] == "/graphql" and any(
+        n == b"accept" and b"text/event-stream" in v for n, v in scope["headers"]
+    )
 
 
 def _is_browser(scope: Scope) -> bool:

@@ -384,6 +384,19 @@ def test_a_caller_has_so_many_requests_at_once() -> None:
     callers.enter("a")
 
 
+def test_streams_are_counted_apart_from_requests() -> None:
+    callers = Callers(most=1, streams=2)
+    callers.enter("a")
+    first = callers.enter("a", stream=True)
+    callers.enter("a", stream=True)
+    with pytest.raises(HttpProblem):
+        callers.enter("a", stream=True)
+    callers.leave(first, stream=True)
+    callers.enter("a", stream=True)
+    with pytest.raises(HttpProblem):
+        callers.enter("a")
+
+
 def test_callers_are_forgotten_in_the_end_but_not_while_they_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
