@@ -99,6 +99,8 @@ def _type(old: RecordType, new: RecordType) -> Iterator[Difference]:
         yield Difference(
             False, where, f"keeps {new.generations} generations, not {old.generations}"
         )
+    if old.vocabulary != new.vocabulary:
+        yield Difference(False, where, "its searches know other synonyms or stop words")
     yield from _members(old, new)
 
 

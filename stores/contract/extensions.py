@@ -15,7 +15,7 @@ VENDOR = "recordgate"
 
 KNOWN: dict[str, tuple[str, ...]] = {
     "contract": ("managed", "schema"),
-    "schema": ("singular", "plural", "embed", "expose", "rowFilter", "generations"),
+    "schema": ("singular", "plural", "embed", "expose", "rowFilter", "generations", "search"),
     "property": ("search", "masking", "readRoles", "generated"),
     "relationship": ("inverse", "cardinality"),
 }
@@ -178,7 +178,7 @@ def expose_value(at: Node | None, access: Access) -> Expose:
         elif key == "roles":
             roles = _roles_of_operations(value, access)
         else:
-            _unknown_key(value, "expose", key, ("operations", "pageLimit", "roles"))
+            unknown_key(value, "expose", key, ("operations", "pageLimit", "roles"))
     return Expose(operations, limit, roles)
 
 
@@ -194,7 +194,7 @@ def _roles_of_operations(at: Node, access: Access) -> tuple[tuple[str, tuple[str
     by_name: dict[str, tuple[str, ...]] = {}
     for key, value in at.entries():
         if key not in known:
-            _unknown_key(value, "roles", key, known)
+            unknown_key(value, "roles", key, known)
             continue
         if not isinstance(value.data, list):
             wrong(value, f"`{key}` must be a list of roles")
@@ -273,7 +273,7 @@ def _window(at: Node) -> tuple[int, int]:
         if key in sizes:
             sizes[key] = whole_value(value, key, 0, MAX_SHOWN, 0)
         else:
-            _unknown_key(value, "partial", key, tuple(sizes))
+            unknown_key(value, "partial", key, tuple(sizes))
     return sizes["first"], sizes["last"]
 
 
@@ -307,7 +307,7 @@ def _search(at: Node | None, kind: TypeOf) -> SearchOptions:
         elif key == "boost":
             options[key] = float(number_value(value, "boost", 0.001, MAX_BOOST, 1.0))
         else:
-            _unknown_key(value, "search", key, (*_SEARCH, "analyzer", "boost"))
+            unknown_key(value, "search", key, (*_SEARCH, "analyzer", "boost"))
     return SearchOptions(**options)
 
 
@@ -318,5 +318,5 @@ def _one_of(at: Node, known: tuple[str, ...], what: str) -> bool:
     return False
 
 
-def _unknown_key(at: Node, where: str, key: str, known: tuple[str, ...]) -> None:
+def unknown_key(at: Node, where: str, key: str, known: tuple[str, ...]) -> None:
     at.report("BAD_EXTENSION", f"`{where}` has no `{key}`", suggestion(key, known), at_key=True)

@@ -174,6 +174,15 @@ class Expose:
     """operation → the roles that may; an operation that is not here is for all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What words mean in the searches of a type. `synonyms`: groups of words, or of several words, that mean
+    the same; `stop_words` say nothing."""
+
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    stop_words: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class RecordType:
     """A record type: one table, one GraphQL type, one collection in each store."""
@@ -196,6 +205,7 @@ class RecordType:
     row_filter: tuple[tuple[str, Any], ...] = ()
     """role → filter, in the form of a GraphQL filter with property names."""
     generations: int = 2
+    vocabulary: Vocabulary = Vocabulary()
     description: str = ""
 
     @cached_property

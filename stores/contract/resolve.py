@@ -25,6 +25,7 @@ from stores.contract.quality import check_quality
 from stores.contract.relations import resolve_relations
 from stores.contract.row_filters import resolve_row_filters
 from stores.contract.sla import resolve_sla
+from stores.contract.vocabulary import vocabulary_value
 from stores.contract.yaml_source import Source
 
 _NO_KEY = frozenset((Scalar.FLOAT, Scalar.JSON, Scalar.BYTES))
@@ -340,6 +341,7 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         expose=expose_value(draft.extensions.get("expose"), access),
         row_filter=resolve_row_filters(draft, drafts, access),
         generations=whole_value(at, "generations", 1, MAX_GENERATIONS, 2) if at else 2,
+        vocabulary=vocabulary_value(draft.extensions.get("search")),
         description=draft.node.text("description"),
     )
 

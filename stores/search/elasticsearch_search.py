@@ -107,7 +107,7 @@ class Search:
         self._level = level
         self._query = query
         self.marks: dict[str, str] = {}
-        self.phrases = phrases_of(query.text)
+        self.phrases = phrases_of(query.text, level.record_type.vocabulary)
         self.fields = self._searched()
         self._parts = facet_filters(query)
         self._filter = self._planned(self._parts.shared)
@@ -263,7 +263,9 @@ class Search:
         return {"filter": others, "aggs": {"terms": {"terms": terms}}}
 
     def _single_words(self) -> list[str]:
-        return list(dict.fromkeys(p.words[0] for p in self.phrases if len(p.words) == 1))
+        return list(
+            dict.fromkeys(p.words[0] for p in self.phrases if len(p.words) == 1 and not p.synonyms)
+        )
 
     def _known_words(self) -> dict[str, Any]:
         """Of which words there are records, whatever the filter says."""

@@ -13,12 +13,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stores.contract.model import Vocabulary
 from stores.search.edit_distance import allowed, distance
 from stores.search.elasticsearch_filters import Query, any_of
 from stores.search.elasticsearch_folding import composed, cut, fold
 from stores.search.fields import Field
 from stores.search.query_text import Phrase, parse
 from stores.search.twins import text_twin
+from stores.search.vocabulary import meant
 
 FUZZY_WEIGHT = 0.5
 """Of a forgiven match in the property with the greatest boost; a match as typed has at least 1."""
@@ -42,35 +44,43 @@ class TextQuery:
     phrases: tuple[Phrase, ...]
 
 
-def phrases_of(text: str) -> tuple[Phrase, ...]:
+def phrases_of(text: str, vocabulary: Vocabulary) -> tuple[Phrase, ...]:
     """Raises LimitError for a text that is too long."""
-    return tuple(parse(composed(text), cut))
+    return meant(parse(composed(text), cut), vocabulary, cut)
 
 
 def text_query(
     fields: Sequence[Field], text: str, phrases: tuple[Phrase, ...], fuzzy: bool, silent: Silent
 ) -> TextQuery:
     text = composed(text).strip()
+
+    def is_silent(phrase: Phrase) -> bool:
+        return any(not f.whole_text and _silent(f, phrase, silent) for f in fields)
+
     boosts = [f.prop.search.boost for f in fields if f.prop.search.boost > 0] or [1.0]
     low, high = min(boosts), max(boosts)
     clauses: list[Query] = []
     stop_words: list[Query] = []
-    for phrase in phrases:
+
+    def ways_of(phrase: Phrase, fuzzy: bool) -> list[Query]:
         ways: list[Query] = []
-        stopped = False
         for field in fields:
-            if field.whole_text:
-                continue
-            if _silent(field, phrase, silent):
-                stopped = True
+            if field.whole_text or _silent(field, phrase, silent):
                 continue
             boost = max(field.prop.search.boost / low, 1.0)
             ways.append(_exact(field, phrase, boost))
             if fuzzy and len(phrase.words) == 1 and _may_be_misspelled(phrase.words[0]):
                 ways.append(_forgiven(field, phrase, FUZZY_WEIGHT * boost * low / high))
-        if ways:
-            kind = stop_words if stopped else clauses
-            kind.append({"dis_max": {"queries": ways, "tie_breaker": TIE_BREAKER}})
+        return ways
+
+    for phrase in phrases:
+        typed = [_best(ways) for p in phrase.as_typed() if (ways := ways_of(p, fuzzy))]
+        ways = [w for p in phrase.by_synonym() for w in ways_of(p, False)]
+        if len(typed) > 1:
+            typed = [{"bool": {"must": typed}}]
+        if ways or typed:
+            kind = stop_words if phrase.optional or is_silent(phrase) else clauses
+            kind.append(_best([*typed, *ways]))
     if not clauses:
         clauses, stop_words = stop_words, []
     wholes = [q for f in fields for q in _whole(f, text, low, high, len(phrases))]
@@ -86,6 +96,10 @@ def text_query(
     marks = [*clauses, *stop_words]
     marking = {"bool": {"should": marks, "minimum_should_match": 1}} if marks else None
     return TextQuery(any_of(parts) if parts else None, marking, phrases)
+
+
+def _best(ways: list[Query]) -> Query:
+    return {"dis_max": {"queries": ways, "tie_breaker": TIE_BREAKER}} if len(ways) > 1 else ways[0]
 
 
 def _silent(field: Field, phrase: Phrase, silent: Silent) -> bool:
@@ -138,7 +152,7 @@ def corrected(
     word near it, out of `near`: word → (candidate, records). Empty where there is nothing to replace."""
     text = composed(text)
     found = text
-    for phrase in reversed(phrases):
+    for phrase in reversed([p for q in phrases if not q.synonyms for p in q.as_typed()]):
         if len(phrase.words) != 1 or phrase.words[0] in known:
             continue
         token = fold(phrase.words[0])

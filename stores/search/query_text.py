@@ -15,11 +15,22 @@ MAX_WORDS = 32
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """Words that stand next to each other; a single word is a phrase of one. `start` and `end` are
-    where it stands in the query text."""
+    where it stands in the query text. By what the contract says of words (see vocabulary): `optional` need not
+    match; of `parts`, where there are any, each must, wherever it stands; `synonyms` are found as well."""
 
     words: tuple[str, ...]
     start: int
     end: int
+    optional: bool = False
+    parts: tuple[Phrase, ...] = ()
+    synonyms: tuple[tuple[str, ...], ...] = ()
+
+    def as_typed(self) -> tuple[Phrase, ...]:
+        """What was typed, to be looked for as it is."""
+        return self.parts or (self,)
+
+    def by_synonym(self) -> tuple[Phrase, ...]:
+        return tuple(Phrase(words, self.start, self.end) for words in self.synonyms)
 
 
 Cut = Callable[[str], list[tuple[str, int, int]]]

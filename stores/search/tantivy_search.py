@@ -84,7 +84,14 @@ class Search:
         searched = self._searched(query)
         text = TextQuery(Query.all_query(), ())
         if query.text.strip():
-            text = text_query(self._searcher, self._schema, searched, query.text, query.fuzzy)
+            text = text_query(
+                self._searcher,
+                self._schema,
+                searched,
+                query.text,
+                query.fuzzy,
+                self._level.record_type.vocabulary,
+            )
         matching = self._matching(text, all_of((query.filter, query.rows)))
         wanted = query.first + 1
         if query.text.strip() and not query.sort:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import tantivy
 from tantivy import Occur, Query
 
+from stores.contract.model import Vocabulary
 from stores.search.edit_distance import allowed, distance, within
 from stores.search.fields import Field
 from stores.search.highlight import Matcher, Span
 from stores.search.query_text import Phrase, parse
 from stores.search.tantivy_analyzers import analyzer, composed, cut, fold
 from stores.search.tantivy_filters import any_of
+from stores.search.vocabulary import meant
 
 FUZZY_WEIGHT = 0.5
 """Of a forgiven match in the property with the greatest boost; a match as typed has at least 1."""
@@ -42,18 +44,27 @@ def text_query(
     fields: Sequence[Field],
     text: str,
     fuzzy: bool,
+    vocabulary: Vocabulary,
 ) -> TextQuery:
     """Raises LimitError for a text that is too long."""
     text = composed(text)
-    phrases = parse(text, cut)
+    phrases = meant(parse(text, cut), vocabulary, cut)
     scale = _Scale(searcher, schema, fields)
     clauses: list[Query] = []
     stop_words: list[Query] = []
     for phrase in phrases:
-        ways = [q for field in fields for q in scale.matches(field, phrase, fuzzy)]
-        if ways:
-            kind = stop_words if is_stop_word(fields, phrase) else clauses
-            kind.append(Query.disjunction_max_query(ways, TIE_BREAKER))
+        typed = [
+            Query.disjunction_max_query(ways, TIE_BREAKER)
+            for part in phrase.as_typed()
+            if (ways := [q for field in fields for q in scale.matches(field, part, fuzzy)])
+        ]
+        if len(typed) > 1:
+            typed = [Query.boolean_query([(Occur.Must, q) for q in typed])]
+        for other in phrase.by_synonym():
+            typed += [q for field in fields for q in scale.matches(field, other, False)]
+        if typed:
+            kind = stop_words if phrase.optional or is_stop_word(fields, phrase) else clauses
+            kind.append(Query.disjunction_max_query(typed, TIE_BREAKER))
     if not clauses:
         clauses, stop_words = stop_words, []
     whole = [q for field in fields for q in scale.whole(field, text)]
@@ -68,7 +79,7 @@ def text_query(
             occurs = [(Occur.Must, words), *((Occur.Should, q) for q in stop_words)]
             words = Query.boolean_query(occurs)
         whole.append(words)
-    return TextQuery(any_of(whole) if whole else None, tuple(phrases))
+    return TextQuery(any_of(whole) if whole else None, phrases)
 
 
 class _Scale:
@@ -152,6 +163,9 @@ def matcher(field: Field, phrases: Sequence[Phrase], text: str, fuzzy: bool) -> 
     exact: set[str] = set()
     forgiven: list[tuple[str, int]] = []
     for phrase in phrases:
+        for other in phrase.by_synonym():
+            exact.update(analyzed(field, other))
+    for phrase in (p for q in phrases for p in q.as_typed()):
         tokens = analyzed(field, phrase)
         exact.update(tokens)
         if fuzzy and len(tokens) == 1 and allowed(tokens[0]):
@@ -179,7 +193,7 @@ def corrections(
     """The query text with each word that no record has replaced by the most common word near it;
     empty where every word is known, or nothing is near."""
     corrected = text
-    for phrase in reversed(phrases):
+    for phrase in reversed([p for q in phrases if not q.synonyms for p in q.as_typed()]):
         if len(phrase.words) != 1:
             continue
         better = _nearest(searcher, fields, phrase)

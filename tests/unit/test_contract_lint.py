@@ -234,6 +234,19 @@ CASES = {
         schema=extension("expose", "{operations: [read]}") + "  #! BAD_EXTENSION"
     ),
     "page limit of nothing": order(schema=extension("expose", "{pageLimit: 0}") + "  #! BAD_EXTENSION"),
+    "a type's search that is none": order(schema=extension("search", "[a]") + "  #! BAD_EXTENSION"),
+    "a group of one synonym": order(
+        schema=extension("search", "{synonyms: [[a]]}") + "  #! BAD_EXTENSION"
+    ),
+    "a synonym that is a number": order(
+        schema=extension("search", "{synonyms: [[a, 1]]}") + "  #! BAD_EXTENSION"
+    ),
+    "stop words that are none": order(
+        schema=extension("search", "{stopWords: the}") + "  #! BAD_EXTENSION"
+    ),
+    "a word of search that is unknown": order(
+        schema=extension("search", "{stopwords: []}") + "  #! BAD_EXTENSION"
+    ),
     "generations of nothing": order(schema=extension("generations", "0") + "  #! BAD_EXTENSION"),
     "search that is true": order(
         f"{{name: a, logicalType: string, {extension('search', 'true')}}}  #! BAD_EXTENSION"

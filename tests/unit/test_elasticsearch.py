@@ -181,14 +181,16 @@ def test_marked_values_give_their_spans() -> None:
 # Filters ------------------------------------------------------------------------------------------
 
 
-def test_a_negated_comparison_leaves_out_what_is_missing() -> None:
+def test_not_has_what_is_missing_and_neq_has_not() -> None:
     found = query(plan(LEVEL, Not(Compare("pages", Op.GT, 3))))
+    assert found == {"bool": {"must_not": [{"range": {"pages:v": {"gt": 3}}}]}}
+    found = query(plan(LEVEL, Compare("pages", Op.NEQ, 3)))
     assert found == {
         "bool": {
             "must_not": [
                 {
                     "bool": {
-                        "should": [{"range": {"pages:v": {"gt": 3}}}, {"term": {"n": "pages"}}],
+                        "should": [{"term": {"pages:v": 3}}, {"term": {"n": "pages"}}],
                         "minimum_should_match": 1,
                     }
                 }
@@ -200,7 +202,7 @@ def test_a_negated_comparison_leaves_out_what_is_missing() -> None:
 def test_everything_and_nothing() -> None:
     assert query(plan(LEVEL, And(()))) == {"match_all": {}}
     assert query(plan(LEVEL, Or(()))) == {"match_none": {}}
-    assert query(plan(LEVEL, Not(And(())))) == {"match_none": {}}
+    assert query(plan(LEVEL, Not(And(())))) == {"bool": {"must_not": [{"match_all": {}}]}}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""`search` of a type: `{synonyms: [[usa, united states], …], stopWords: [the, …]}`."""
+
+from __future__ import annotations
+
+from stores.contract.extensions import unknown_key, wrong
+from stores.contract.model import Vocabulary
+from stores.contract.node import Node
+
+MAX_GROUPS = 1_000
+MAX_MEMBERS = 20
+MAX_STOP_WORDS = 1_000
+MAX_CHARACTERS = 100
+"""Of a word, or of several that are a synonym together."""
+
+
+def vocabulary_value(at: Node | None) -> Vocabulary:
+    """What is not right is a finding, and left out."""
+    if at is None:
+        return Vocabulary()
+    if not isinstance(at.data, dict):
+        wrong(
+            at, "`search` of a type must be a mapping", "search: {synonyms: [[usa, united states]]}"
+        )
+        return Vocabulary()
+    synonyms: tuple[tuple[str, ...], ...] = ()
+    stop_words: tuple[str, ...] = ()
+    for key, value in at.entries():
+        if key == "synonyms":
+            synonyms = _groups(value)
+        elif key == "stopWords":
+            stop_words = _words(value, "stopWords", MAX_STOP_WORDS)
+        else:
+            unknown_key(value, "search", key, ("synonyms", "stopWords"))
+    return Vocabulary(synonyms, stop_words)
+
+
+def _groups(at: Node) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(at.data, list) or len(at.data) > MAX_GROUPS:
+        wrong(
+            at,
+            f"`synonyms` must be a list of at most {MAX_GROUPS} groups",
+            "[[usa, united states]]",
+        )
+        return ()
+    found: list[tuple[str, ...]] = []
+    for group in at:
+        words = _words(group, "a group of synonyms", MAX_MEMBERS)
+        if isinstance(group.data, list) and len(group.data) == 1:
+            wrong(group, "a group of synonyms has at least two members")
+        elif len(words) > 1:
+            found.append(words)
+    return tuple(found)
+
+
+def _words(at: Node, what: str, most: int) -> tuple[str, ...]:
+    if not isinstance(at.data, list) or len(at.data) > most:
+        wrong(at, f"{what} must be a list of at most {most} texts")
+        return ()
+    found: list[str] = []
+    for word in at:
+        text = word.data
+        if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARACTERS:
+            wrong(word, f"{what}: a text of 1 to {MAX_CHARACTERS} characters is needed")
+        else:
+            found.append(text)
+    return tuple(found)
