@@ -135,7 +135,7 @@ async def execute(
     if result.data is not None or any(e.path for e in result.errors or ()):
         answer["data"] = result.data
     if result.errors:
-        answer["errors"] = _formatted(context, result.errors)
+        answer["errors"] = formatted(context, result.errors)
     answer["extensions"] = {"recordgate": extension(context, answer.get("data") or ())}
     return answer
 
@@ -174,15 +174,16 @@ def admit(context: RequestContext, operation: Operation, variables: Mapping[str,
 
 
 def _refused(context: RequestContext, errors: Sequence[Any]) -> dict[str, Any]:
-    return {"errors": _formatted(context, errors)}
+    return {"errors": formatted(context, errors)}
 
 
-def _formatted(context: RequestContext, errors: Sequence[Any]) -> list[Any]:
-    formatted = [graphql_error(e).formatted for e in errors]
+def formatted(context: RequestContext, errors: Sequence[Any]) -> list[Any]:
+    """Errors as GraphQL has them, as the viewer may see them."""
+    found = [graphql_error(e).formatted for e in errors]
     if not context.viewer.may_introspect:
-        for error in formatted:
+        for error in found:
             error["message"] = _SUGGESTION.sub("", error["message"])
-    return formatted
+    return found
 
 
 def extension(context: RequestContext, keys: Iterable[str]) -> dict[str, Any]:

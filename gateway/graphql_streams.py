@@ -11,10 +11,11 @@ import orjson
 from graphql import GraphQLError, GraphQLSchema
 
 from gateway.compiled import respond
+from gateway.execute import formatted
 from gateway.freshness import required_lsn
 from gateway.graphql_http import GraphQLRequest
 from gateway.metrics import Metrics
-from gateway.problems import HttpProblem, graphql_error
+from gateway.problems import HttpProblem
 from gateway.services import Freshness, RequestContext, Services, Viewer
 from gateway.subscription_plan import Event, Refused, SubscriptionPlan, make_subscription
 from gateway.subscriptions import Hub
@@ -33,8 +34,9 @@ class Failed(Exception):
         return str(self.errors[0].get("extensions", {}).get("code", "INTERNAL"))
 
     @classmethod
-    def by(cls, *errors: BaseException) -> Failed:
-        return cls([graphql_error(e).formatted for e in errors])
+    def by(cls, context: RequestContext, *errors: BaseException) -> Failed:
+        """`errors` as the viewer may see them."""
+        return cls(formatted(context, errors))
 
 
 class Streams:
@@ -50,17 +52,13 @@ class Streams:
     ) -> AsyncGenerator[Event, None]:
         """The answers as they come; nothing has been waited for in vain when this returns. `after`: where
         to go on, unless the operation says so itself. Raises Failed, Ended; so does the generator."""
+        context = RequestContext(self.services, viewer, freshness)
         try:
             plan = make_subscription(
-                self.schema,
-                self.services,
-                viewer,
-                asked.query,
-                asked.variables,
-                asked.operation_name,
+                self.schema, context, asked.query, asked.variables, asked.operation_name
             )
             if plan is None:
-                return self._one(viewer, asked, freshness)
+                return self._one(context, asked)
             if after and plan.after is None:
                 plan = replace(plan, after=after)
             if plan.after is not None:
@@ -72,23 +70,23 @@ class Streams:
                 viewer.name,
                 viewer.roles,
             )
-            events = self._events(plan, same)
+            events = self._events(context, plan, same)
             await anext(events)  # subscribed
         except Refused as error:
-            raise Failed.by(*error.errors) from None
+            raise Failed.by(context, *error.errors) from None
         except (RecordgateError, GraphQLError) as error:
-            raise Failed.by(error) from None
+            raise Failed.by(context, error) from None
         return events
 
     async def _one(
-        self, viewer: Viewer, asked: GraphQLRequest, freshness: Freshness
+        self, context: RequestContext, asked: GraphQLRequest
     ) -> AsyncGenerator[Event, None]:
-        context = RequestContext(self.services, viewer, freshness)
         if asked.read_only:
             raise Failed.by(
+                context,
                 HttpProblem(
                     "METHOD_NOT_ALLOWED", "a GET streams subscriptions only", hint="use POST"
-                )
+                ),
             )
         answer = await respond(
             self.schema, context, asked.query, asked.variables, asked.operation_name
@@ -97,7 +95,9 @@ class Streams:
         self.metrics.count(context.operation or "graphql", stores, answer.code)
         yield Event(answer.body, context.token or "")
 
-    async def _events(self, plan: SubscriptionPlan, same: Any) -> AsyncGenerator[Event, None]:
+    async def _events(
+        self, context: RequestContext, plan: SubscriptionPlan, same: Any
+    ) -> AsyncGenerator[Event, None]:
         """First an empty event: it has begun."""
         subscription = await self.hub.subscribe(plan, same)
         code = "OK"
@@ -106,7 +106,7 @@ class Streams:
             while True:
                 yield await subscription.next()
         except RecordgateError as error:
-            failed = Failed.by(error)
+            failed = Failed.by(context, error)
             code = failed.code
             raise failed from None
         finally:

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from gateway.freshness import from_headers
 from gateway.graphql_http import checked
 from gateway.graphql_streams import Failed, Streams
+from gateway.services import RequestContext
 from gateway.subscription_plan import Event
 from gateway.subscriptions import Ended
 from gateway.trusted import Documents
@@ -140,7 +141,8 @@ class Socket:
                 asked = checked(payload, self._documents)
                 freshness = from_headers(socket.headers)
             except RecordgateError as error:
-                raise Failed.by(error) from None
+                viewer = socket.state.viewer
+                raise Failed.by(RequestContext(self._streams.services, viewer), error) from None
             events = await self._streams.open(socket.state.viewer, asked, freshness)
             async with aclosing(events):
                 async for event in events:

@@ -16,14 +16,13 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     get_named_type,
-    get_operation_ast,
 )
 from graphql.execution.collect_fields import collect_fields
 from graphql.execution.values import get_argument_values, get_variable_values
 
 from gateway.canonical import fetch_json
 from gateway.compiler.json_text import decode
-from gateway.execute import documents_of
+from gateway.execute import admit, documents_of
 from gateway.filters import parse_filter
 from gateway.records import compiler_of, visibility_of
 from gateway.schema.roots import Root
@@ -146,27 +145,27 @@ class SubscriptionPlan:
 
 def make_subscription(
     schema: GraphQLSchema,
-    services: Services,
-    viewer: Viewer,
+    context: RequestContext,
     query: str,
     variables: Mapping[str, Any],
     operation_name: str | None,
 ) -> SubscriptionPlan | None:
     """The plan; None where the operation is no subscription. Raises Refused, RecordgateError, GraphQLError."""
-    document, errors = documents_of(schema).get(schema, query, services.limits)
+    services = context.services
+    kept, limits = documents_of(schema), services.limits
+    document, errors = kept.get(schema, query, limits)
     if document is None:
         raise Refused(errors)
-    operation = get_operation_ast(document, operation_name)
+    operation = kept.operation(schema, query, operation_name, limits, document)
     if operation is None:
         raise InputError("the document has no such operation", hint="name one by operationName")
-    if operation.operation is not OperationType.SUBSCRIPTION:
+    node, fragments = operation.node, operation.fragments
+    if node.operation is not OperationType.SUBSCRIPTION:
         return None
-    values = _values(schema, operation, variables)
-    fragments = {
-        d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)
-    }
+    admit(context, operation, variables)
+    values = _values(schema, node, variables)
     root_type = cast(GraphQLObjectType, schema.subscription_type)
-    grouped = collect_fields(schema, fragments, values, root_type, operation.selection_set)
+    grouped = collect_fields(schema, fragments, values, root_type, node.selection_set)
     if len(grouped) != 1:
         raise InputError("a subscription selects exactly one field")
     ((response_key, nodes),) = grouped.items()
@@ -178,7 +177,7 @@ def make_subscription(
     args = get_argument_values(definition, nodes[0], values)
     kind = cast(GraphQLObjectType, get_named_type(definition.type))
     selected = selected_below(_Place(schema, fragments, values, nodes), kind)
-    visibility = visibility_of(RequestContext(services, viewer))
+    visibility = visibility_of(context)
     visibility.require_may(record_type, "get")
     shaper = Shaper(visibility)
     shapes = {
@@ -189,7 +188,7 @@ def make_subscription(
     asked = parse_filter(record_type, args.get("filter"), visibility)
     return SubscriptionPlan(
         services,
-        viewer,
+        context.viewer,
         record_type,
         response_key,
         selected,

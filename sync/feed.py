@@ -137,6 +137,13 @@ class Feed:
             kind = "updated"
         self._rows[name, key] = kind
 
+    def noted(self) -> dict[tuple[str, str | None], str]:
+        """(type, key) → kind, of what is to be written; key None: many."""
+        found: dict[tuple[str, str | None], str] = {
+            place: kind for place, kind in self._rows.items() if place[0] not in self._many
+        }
+        return found | {(name, None): "refresh" for name in sorted(self._many)}
+
     async def write(self, books: Books, lsn: int) -> None:
         """Record what was noted, as of `lsn`; committed when this returns."""
         if self._rows or self._many:
@@ -144,10 +151,7 @@ class Feed:
                 await self._insert(conn, lsn)
 
     async def _insert(self, conn: AsyncConnection, lsn: int) -> None:
-        rows: list[tuple[str, str | None, str]] = [
-            (name, key, kind) for (name, key), kind in self._rows.items() if name not in self._many
-        ]
-        rows += [(name, None, "refresh") for name in sorted(self._many)]
+        rows = [(name, key, kind) for (name, key), kind in self.noted().items()]
         types, keys, kinds = zip(*rows, strict=True)
         await conn.execute(_INSERT, (lsn, list(types), list(keys), list(kinds)))
         await conn.execute(_TELL)

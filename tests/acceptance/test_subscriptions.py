@@ -19,7 +19,11 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
 
-from tests.acceptance.gateway_rig import ROWS
+from gateway.schema import build_schema
+from gateway.services import RequestContext, Viewer
+from gateway.subscription_plan import Changed, make_subscription
+from stores.errors import ForbiddenError
+from tests.acceptance.gateway_rig import ROWS, gateway
 from tests.acceptance.test_up import Process, settings, started
 
 CITIES = "subscription { cityChanged { kind id token city { name population country { name } } } }"
@@ -151,6 +155,69 @@ def test_a_filter_lets_its_own_records_through_and_tells_nothing_of_others(
             }
 
     with running(database, tmp_path, "filtered") as up:
+        asyncio.run(go(up))
+
+
+PEOPLE = """
+INSERT INTO departments (code, open, name) VALUES ('o', true, 'Open'), ('s', false, 'Secret');
+INSERT INTO people (id, name, salary, email, department_code)
+VALUES (1, 'Ann', 10, 'ann@example.org', 'o'), (2, 'Bob', 20, 'bob@example.org', 's');
+"""
+
+
+def test_a_row_or_field_that_is_hidden_leaves_by_no_event(database: str, tmp_path: Path) -> None:
+    contract = Path(__file__).parent / "restricted.odcs.yaml"
+
+    async def go() -> None:
+        async with gateway(
+            database, tmp_path, contract=contract, rows=PEOPLE, published=False
+        ) as rig:
+            schema = build_schema(rig.services.contract)
+
+            async def told(role: str, query: str, *changes: Changed) -> list[Any]:
+                viewer = Viewer(role, frozenset([role]), may_introspect=False)
+                context = RequestContext(rig.services, viewer)
+                plan = make_subscription(schema, context, query, {}, None)
+                assert plan is not None
+                found = [orjson.loads(e.body)["data"] for e in await plan.events(changes)]
+                return [next(iter(d.values())) for d in found]
+
+            rows = [Changed(n, n, "department", k, "updated") for n, k in enumerate("os", 1)]
+            gone = Changed(3, 3, "department", "x", "deleted")
+            query = "subscription { departmentChanged { kind id department { name } } }"
+            assert [c["id"] for c in await told("hr", query, *rows, gone)] == ["o", "s", "x"]
+            assert [c["id"] for c in await told("staff", query, *rows, gone)] == ["o"]
+            people = [Changed(n, n, "person", str(n), "updated") for n in (1, 2)]
+            query = (
+                "subscription { personChanged { id person { salary email department { name } } } }"
+            )
+            first, second = await told("staff", query, *people)
+            assert first["person"]["salary"] is None
+            assert first["person"]["email"] not in (None, "ann@example.org")
+            assert first["person"]["department"] == {"name": "Open"}
+            assert second["person"]["department"] is None
+            by = "subscription { personChanged(filter: {salary: {gt: 15}}) { id } }"
+            assert [c["id"] for c in await told("hr", by, *people)] == ["2"]
+            with pytest.raises(ForbiddenError):
+                await told("staff", by, *people)
+
+    asyncio.run(go())
+
+
+def test_missed_changes_are_told_as_a_refresh(database: str, tmp_path: Path) -> None:
+    async def go(up: Process) -> None:
+        async with stream(up.url, CITIES) as events:
+            up.process.send_signal(signal.SIGSTOP)
+            with psycopg.connect(database, autocommit=True) as conn:
+                # As the worker does that finds changes missing.
+                conn.execute(
+                    "UPDATE recordgate.feed_state SET since = since + 1, horizon = since + 1"
+                )
+            up.process.send_signal(signal.SIGCONT)
+            change = await events.change(60)
+            assert change["kind"] == "REFRESH"
+
+    with running(database, tmp_path, "missed") as up:
         asyncio.run(go(up))
 
 
