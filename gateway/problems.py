@@ -104,6 +104,8 @@ def outside(error: BaseException) -> Outside:
         extra["hint"] = error.hint
     if isinstance(error, ConstraintError) and error.field:
         extra["field"] = error.field
+    if error.rows:
+        extra["rows"] = list(error.rows)
     if isinstance(error, StaleError) and error.behind_ms is not None:
         extra["behindMs"] = round(error.behind_ms)
     if isinstance(error, StoreError):
