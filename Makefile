@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 ARGS ?=
 ONLY ?=
 
-.PHONY: demo test check format bench soak servers servers-stop lock clean docs audits differential fuzz
+.PHONY: demo test check format bench soak servers servers-stop lock clean docs conformance-table audits differential fuzz
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -70,6 +70,10 @@ servers: $(VENV)/.ready
 
 servers-stop: $(VENV)/.ready
 	@$(PY) -m compose.local down
+
+# Runs the conformance suite on every store and source, and writes what it saw.
+conformance-table: $(VENV)/.ready
+	@$(PY) -m pytest -q tests/conformance --conformance-table docs/reference/conformance.md $(ARGS)
 
 docs: $(VENV)/.ready
 	@$(PY) docs/generate.py

@@ -38,7 +38,9 @@ class Backend:
     """Removes what a test has left at a URL."""
 
 
+_ON_A_SERVER = "its files are a server's"
 _MONGODB_LACKS = {
+    "files of this machine": _ON_A_SERVER,
     "one writer": "versions alone decide; two writers do no harm",
     "a batch at once": "each document is replaced by itself; a reader may see a part of a batch",
 }
@@ -52,6 +54,7 @@ BACKENDS = (
         "{server}/{name}",
         local=False,
         lacks={
+            "files of this machine": _ON_A_SERVER,
             "one contract a place": "each contract has indexes of its own names",
             "one writer": "versions alone decide; two writers do no harm",
             "a batch at once": "a scan or refresh may come between two parts of a bulk",

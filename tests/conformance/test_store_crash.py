@@ -93,8 +93,6 @@ def test_the_next_writer_goes_on_after_a_kill(place: Place) -> None:
 
 @pytest.mark.promise("one writer")
 def test_two_writers_are_refused(place: Place) -> None:
-    if not place.backend.local:
-        pytest.skip("a server takes any number of connections")
 
     async def story() -> None:
         async with place.ready("author") as store:
@@ -115,8 +113,6 @@ def test_two_writers_are_refused(place: Place) -> None:
 
 @pytest.mark.promise("one writer")
 def test_a_writer_in_another_process_is_refused_until_it_is_dead(place: Place) -> None:
-    if not place.backend.local:
-        pytest.skip("a server takes any number of connections")
 
     async def refused() -> None:
         with pytest.raises(ConflictError):
