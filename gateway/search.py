@@ -192,6 +192,9 @@ async def run_search(
     if query.sort and Capability.SEARCH_SORT not in store.capabilities:
         raise InputError(f"sort: the {store.kind} store cannot sort")
     result = await store.search(allowed)
+    if allowed.rows != EVERYTHING:
+        # A score counts how rare a word is among all rows, also those that are hidden.
+        result = replace(result, hits=[replace(hit, score=None) for hit in result.hits])
     generation = await generation_of(store, record_type.name)
     return Searched(result, _report(services, standing, generation))
 
