@@ -20,13 +20,13 @@ RESERVED_ROOTS = frozenset(("node", "nodes"))
 RESERVED_TYPES = frozenset(
     (
         "Query", "Mutation", "Subscription", "Node", "PageInfo", "String", "Int", "Float",
-        "Boolean", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime", "Time",
+        "Boolean", "ChangeKind", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime", "Time",
         "UUID", "Bytes", "JSON", "Duration", "Direction", "Facet", "FacetBucket", "Highlight",
     )
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
 GENERATED_TYPES = (
-    "", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet", "SearchConnection",
+    "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet", "SearchConnection",
     "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy", "GroupOrderBy",
     "Having", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "OrderBy")),
 )  # fmt: skip
@@ -126,11 +126,11 @@ def single_and_plural(name: str, singular: str, plural: str) -> tuple[str, str]:
 
 
 def generated_fields(single: str, plural: str) -> tuple[str, ...]:
-    """The fields of Query and Mutation that a record type makes."""
+    """The fields of Query, Mutation and Subscription that a record type makes."""
     one, many = pascal(single), pascal(plural)
     return (
         single, plural, plural + "Aggregate", "search" + many, "create" + one, "create" + many,
-        "upsert" + many, "update" + one, "delete" + one, "delete" + many,
+        "upsert" + many, "update" + one, "delete" + one, "delete" + many, single + "Changed",
     )  # fmt: skip
 
 
