@@ -28,6 +28,13 @@ from tests.servers import (  # noqa: F401
     mongodb_url,
 )
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "promise(name): what of a store is tested; a backend's row may lack it"
+    )
+
+
 FAST = {"fsync": "off", "full_page_writes": "off"}
 
 

@@ -60,9 +60,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "promise(name): what of a store is tested; a backend's row may lack it"
-    )
     if config.getoption("--conformance-table", None) and not hasattr(config, "workerinput"):
         config.stash[TABLE] = Results()
         config.pluginmanager.register(_Gathering(config.stash[TABLE]))
