@@ -35,8 +35,13 @@ MAX_DIRECTIVES = 100
 MAX_REPEATED = 100
 """Fields that are named again in the set they are in: each pair is compared while validating."""
 MAX_DEFINITIONS = 200
+MAX_COMMENTS = 20_000
 MAX_VALUE_DEPTH = 24
 """Nesting of variables, and so of filters."""
+MAX_VALUES = 30_000
+"""Values in variables: reading each costs time that other callers wait."""
+MAX_NAMED_AGAIN = 3 * MAX_REPEATED
+"""Names that are in one set again, as the text has them: aliases and what is aliased among them."""
 INTROSPECTION_DEPTH = 20
 
 # An open string is a token to its end: a scan that fell back to single characters would be quadratic.
@@ -50,20 +55,36 @@ _TOKEN = re.compile(
 
 
 def scan(source: str, limits: Limits) -> None:
-    """Refuse a text with too many tokens or brackets too deep, without parsing it."""
-    count = depth = 0
+    """Refuse a text with too much in it, without parsing it: what is refused here costs others nothing."""
+    count = depth = comments = directives = definitions = again = 0
     deepest = 4 * limits.max_depth + MAX_VALUE_DEPTH
+    arguments = 0  # the depth of the brackets that arguments are in; 0 outside of any
+    sets: list[set[str]] = []
     for match in _TOKEN.finditer(source):
         token = match[0]
         if token[0] == "#":
+            comments += len(token)
+            if comments > MAX_COMMENTS:
+                raise LimitError(
+                    f"the document has more than {MAX_COMMENTS} characters of comments"
+                )
             continue
         count += 1
         if count > limits.max_tokens:
             raise LimitError(
                 f"the document has more than {limits.max_tokens} tokens", hint="setting max_tokens"
             )
-        if token in "{[(":
+        if token == "@":
+            directives += 1
+            if directives > MAX_DIRECTIVES:
+                raise LimitError(f"the document has more than {MAX_DIRECTIVES} directives")
+        elif token in "{[(":
             depth += 1
+            arguments = arguments or (depth if token == "(" else 0)
+            definitions += depth == 1 and token == "{"
+            if definitions > MAX_DEFINITIONS:
+                raise LimitError(f"the document has more than {MAX_DEFINITIONS} definitions")
+            sets.append(set())
             if depth > deepest:
                 raise LimitError(
                     f"the document nests deeper than {limits.max_depth} levels",
@@ -71,6 +92,14 @@ def scan(source: str, limits: Limits) -> None:
                 )
         elif token in "}])":
             depth -= 1
+            arguments = 0 if depth < arguments else arguments
+            if sets:
+                sets.pop()
+        elif sets and not arguments and (token[0].isalpha() or token[0] == "_"):
+            again += token in sets[-1]
+            sets[-1].add(token)
+            if again > MAX_NAMED_AGAIN:
+                raise LimitError(f"the query names fields more than {MAX_REPEATED} times again")
 
 
 def parse_within(source: str, limits: Limits) -> DocumentNode:
@@ -198,14 +227,18 @@ def check_document(document: DocumentNode, limits: Limits) -> None:
 
 
 def check_value(value: Any) -> None:
-    """Refuse variables nested too deep. Raises LimitError."""
+    """Refuse variables nested too deep, or of too many values. Raises LimitError."""
     pending = [(value, 1)]
+    count = 0
     while pending:
         current, depth = pending.pop()
         if isinstance(current, dict | list):
             if depth > MAX_VALUE_DEPTH:
                 raise LimitError(f"the variables nest deeper than {MAX_VALUE_DEPTH} levels")
             inside = current.values() if isinstance(current, dict) else current
+            count += len(current)
+            if count > MAX_VALUES:
+                raise LimitError(f"the variables have more than {MAX_VALUES} values")
             pending.extend((v, depth + 1) for v in inside if isinstance(v, dict | list))
 
 

@@ -28,7 +28,7 @@ class Limits:
     max_body_bytes: int = 1_000_000
     max_depth: int = 15
     max_aliases: int = 100
-    max_tokens: int = 15_000
+    max_tokens: int = 8_000
     document_timeout: float = 2.0
     search_timeout: float = 10.0
     fallback_reads: int = 5

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     max_aliases: int = Field(
         100, ge=1, description="Most fields a GraphQL query may name by alias."
     )
-    max_tokens: int = Field(15_000, ge=100, description="Most tokens in a GraphQL document.")
+    max_tokens: int = Field(8_000, ge=100, description="Most tokens in a GraphQL document.")
     max_cost: int = Field(
         250_000,
         ge=1,

@@ -7,7 +7,7 @@ import time
 import pytest
 from graphql import GraphQLError, build_schema, get_introspection_query, parse, validate
 
-from gateway.limits import check_document, check_value, parse_within, validation_rules
+from gateway.limits import check_document, check_value, parse_within, scan, validation_rules
 from gateway.services import Limits
 from stores.errors import LimitError
 
@@ -100,3 +100,38 @@ def test_variables_nested_too_deep_are_refused() -> None:
     with pytest.raises(LimitError):
         check_value(value)
     check_value({"filter": {"or": [{"name": {"eq": "x"}}]}})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{" + "name " * 400 + "}",
+        "{ a { " + "b: name " * 200 + "} }",
+        "{ name " + "@x " * 101 + "}",
+        " ".join(f"query q{i} {{ name }}" for i in range(201)),
+        "#" * 20_001 + "\n{ name }",
+    ],
+    ids=["a field again", "an alias again", "directives", "definitions", "comments"],
+)
+def test_what_is_too_much_is_refused_before_it_is_parsed(source: str) -> None:
+    with pytest.raises(LimitError):
+        scan(source, Limits())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{ " + " ".join(f'a{i}: city(id: "{i}") {{ name }}' for i in range(99)) + " }",
+        "{ things(filter: {or: [" + "{nr: {eq: 1}} " * 500 + "]}) { totalCount } }",
+        "query (" + " ".join(f"$a{i}: Int" for i in range(300)) + ") { a }",
+    ],
+    ids=["aliases", "a filter", "variables"],
+)
+def test_what_is_only_long_is_not(source: str) -> None:
+    scan(source, Limits())
+
+
+def test_variables_of_too_many_values_are_refused() -> None:
+    check_value({"rows": [{f"p{i}": i for i in range(20)}] * 1000})
+    with pytest.raises(LimitError):
+        check_value({"list": list(range(40_000))})
