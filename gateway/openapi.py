@@ -21,14 +21,32 @@ def _query(name: str, description: str, kind: str = "string") -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": {"type": kind}}
 
 
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+_IF_NONE_MATCH = _header("If-None-Match", "The ETag of an answer that is at hand.")
+_UNCHANGED = {"304": "It is as the ETag says."}
+
+
 def _operation(
-    summary: str, parameters: list[dict[str, Any]], media: dict[str, Any]
+    summary: str,
+    parameters: list[dict[str, Any]],
+    media: dict[str, Any],
+    others: dict[str, str] | None = None,
 ) -> dict[str, Any]:
+    """`others`: more statuses, without a body of their own."""
     return {
         "summary": summary,
         "parameters": parameters,
         "responses": {
             "200": {"description": "The answer.", "content": media},
+            **{code: {"description": text} for code, text in (others or {}).items()},
             "default": _PROBLEM,
         },
     }
@@ -47,13 +65,13 @@ def _search(t: RecordType) -> dict[str, Any]:
         ("first", f"Hits of a page, at most {t.expose.page_limit}.", "integer"),
         ("after", "The endCursor of the page before.", "string"),
     ]
-    headers = [
-        {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
-        for name, text in _FRESHNESS
-    ]
+    headers = [_header(name, text) for name, text in _FRESHNESS]
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/SearchResult"}}}
     get = _operation(
-        f"Search {t.plural}.", [*(_query(n, d, k) for n, d, k in fields), *headers], answer
+        f"Search {t.plural}.",
+        [*(_query(n, d, k) for n, d, k in fields), *headers, _IF_NONE_MATCH],
+        answer,
+        _UNCHANGED,
     )
     post = _operation(f"Search {t.plural}.", headers, answer)
     post["requestBody"] = {
@@ -90,8 +108,13 @@ def openapi_document(contract: Contract) -> dict[str, Any]:
             paths[f"/suggest/{t.name}"] = {
                 "get": _operation(
                     f"Completions of a text, from {t.plural}.",
-                    [_query("q", "The text so far."), _query("first", "How many.", "integer")],
+                    [
+                        _query("q", "The text so far."),
+                        _query("first", "How many.", "integer"),
+                        _IF_NONE_MATCH,
+                    ],
                     {"application/json": {"schema": {"type": "object"}}},
+                    _UNCHANGED,
                 )
             }
         if "export" in t.expose.operations:
@@ -99,12 +122,22 @@ def openapi_document(contract: Contract) -> dict[str, Any]:
                 "get": _operation(
                     f"All {t.plural}, from one snapshot, in the order of their keys.",
                     [
-                        _query("format", "ndjson (the default) or csv."),
+                        _query("format", "ndjson (the default), csv or parquet."),
                         _query("filter", "A filter as in GraphQL, as JSON."),
                         _query("fields", "Names, separated by commas; all where left out."),
-                        _query("after", "The key after which to go on."),
+                        _query("after", "The key after which to begin."),
+                        _query("snapshot", "The id of an export: the same bytes again."),
+                        _query("manifest", "1: what is known of the snapshot, as JSON."),
+                        _header("Range", "Bytes, with If-Range or of a snapshot."),
+                        _header("If-Range", "The ETag of the export that was cut."),
                     ],
-                    {"application/x-ndjson": {}, "text/csv": {}},
+                    {
+                        "application/x-ndjson": {},
+                        "text/csv": {},
+                        "application/vnd.apache.parquet": {},
+                        "application/json": {},
+                    },
+                    {"206": "A part of the export."},
                 )
             }
     paths["/health/live"] = {"get": _operation("The process runs.", [], {"application/json": {}})}
