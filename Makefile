@@ -37,6 +37,7 @@ EXAMPLES ?= 3000
 fuzz: $(VENV)/.ready
 	@RECORDGATE_FUZZ_EXAMPLES=$(EXAMPLES) RECORDGATE_FUZZ_SEED=$(SEED) \
 	    $(PY) -m pytest -q -s --timeout=7200 tests/acceptance/test_fuzz.py $(ARGS)
+	@$(PY) -m tests.fuzz.neighbour
 
 check: $(VENV)/.ready
 	@$(VENV)/bin/ruff format --check .
