@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -22,57 +22,79 @@ from tests.servers import remove_elasticsearch_indexes
 
 JUDGED = {"embedded": SINKS, "elasticsearch": ("search",), "mongodb": ("documents",)}
 """What a row of the table says something about."""
-EmptyStage = Callable[[bool, str], tuple[Stage, Front]]
+FIRST_LOAD = 200.0
+"""Seconds for making the generations of all types, on a busy machine."""
+Made = tuple[Stage, Front]
+
+
+@contextmanager
+def _made(
+    postgres: str,
+    folders: pytest.TempPathFactory,
+    servers: tuple[str, str] | None = None,
+    kafka: tuple[str, str] | None = None,
+) -> Iterator[Made]:
+    """`servers`: the URLs of Elasticsearch and MongoDB, `kafka` those of Kafka and Connect."""
+    name = f"t{secrets.token_hex(8)}"
+    stores, changes = None, "pgoutput:"
+    with ExitStack() as exits:
+        if servers:
+            stores = {"search": f"{servers[0]}/{name}", "documents": f"{servers[1]}/{name}"}
+            exits.callback(remove_elasticsearch_indexes, stores["search"])
+        with psycopg.connect(postgres, autocommit=True) as conn:
+            conn.execute(f"CREATE DATABASE {name}".encode())
+        exits.callback(drop_database, postgres, name)
+        if kafka:
+            changes = source_url(*kafka, name)
+            exits.callback(remove, *kafka, name)
+        url = url_of(postgres, name)
+        found = exits.enter_context(
+            stage(url, folders.mktemp(name), stores=stores, changes=changes)
+        )
+        if kafka:
+            apply_connector(changes, found.contract, url)
+        found.start()
+        found.wait(patience=FIRST_LOAD)
+        yield found, exits.enter_context(front(found))
 
 
 @pytest.fixture(scope="session")
-def stages(
-    postgres: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[EmptyStage]:
-    """Gives the stage of (real servers?, source), made when it is first asked for."""
-    made: dict[tuple[bool, str], tuple[Stage, Front]] = {}
-    with ExitStack() as exits:
-
-        def get(servers: bool, source: str) -> tuple[Stage, Front]:
-            if (servers, source) not in made:
-                made[servers, source] = _make(
-                    postgres, tmp_path_factory, request, exits, servers, source
-                )
-            return made[servers, source]
-
-        yield get
+def embedded_pgoutput(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    with _made(postgres, tmp_path_factory) as made:
+        yield made
 
 
-def _make(
+@pytest.fixture(scope="session")
+def servers_pgoutput(
     postgres: str,
-    folders: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
-    exits: ExitStack,
-    servers: bool,
-    source: str,
-) -> tuple[Stage, Front]:
-    name = f"t{secrets.token_hex(8)}"
-    stores, changes, kafka = None, "pgoutput:", None
-    if servers:
-        stores = {
-            "search": f"{request.getfixturevalue('elasticsearch_url')}/{name}",
-            "documents": f"{request.getfixturevalue('mongodb_url')}/{name}",
-        }
-        exits.callback(remove_elasticsearch_indexes, stores["search"])
-    with psycopg.connect(postgres, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name}".encode())
-    exits.callback(drop_database, postgres, name)
-    if source == "debezium":
-        kafka = request.getfixturevalue("kafka"), request.getfixturevalue("connect")
-        changes = source_url(*kafka, name)
-        exits.callback(remove, *kafka, name)
-    url = url_of(postgres, name)
-    found = exits.enter_context(stage(url, folders.mktemp(name), stores=stores, changes=changes))
-    if kafka:
-        apply_connector(changes, found.contract, url)
-    found.start()
-    found.wait()
-    return found, exits.enter_context(front(found))
+    elasticsearch_url: str,
+    mongodb_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Made]:
+    with _made(postgres, tmp_path_factory, (elasticsearch_url, mongodb_url)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def embedded_debezium(
+    postgres: str, kafka: str, connect: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Made]:
+    with _made(postgres, tmp_path_factory, None, (kafka, connect)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def servers_debezium(
+    postgres: str,
+    elasticsearch_url: str,
+    mongodb_url: str,
+    kafka: str,
+    connect: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Made]:
+    servers = (elasticsearch_url, mongodb_url)
+    with _made(postgres, tmp_path_factory, servers, (kafka, connect)) as made:
+        yield made
 
 
 @pytest.fixture(params=SOURCES)
@@ -89,10 +111,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def case(
-    kind: str, source: str, stages: EmptyStage, record_property: Callable[[str, object], None]
+    kind: str,
+    source: str,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> Iterator[Case]:
     """An empty stage with a worker that is in step."""
-    found, gateway = stages(kind != "embedded", source)
+    pair = "embedded" if kind == "embedded" else "servers"
+    found, gateway = request.getfixturevalue(f"{pair}_{source}")
     begin(found)
     slot = slot_name(found.contract, found.conn.info.dbname) if source == "pgoutput" else ""
     yield Case(found, gateway, JUDGED[kind], slot, lambda what: record_property("injected", what))

@@ -1,7 +1,7 @@
 """The table of promises: which was kept on which store with which change source, and what was done to break it.
 
-A promise's test says by `record_property("injected", …)` what it did. The run prints the table at its end, and writes it
-where `--promise-table FILE` says.
+A promise's test says by `record_property("injected", …)` what it did. The run prints the table at its end, and with
+`--promise-table FILE` writes it there; a cell that was not run keeps what FILE says.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PROMISES = {
 }
 STORES = ("embedded", "elasticsearch", "mongodb")
 SOURCES = ("pgoutput", "debezium")
+CELLS = [(stores, source) for stores in STORES for source in SOURCES]
 _TEST = re.compile(r"test_promise_(?P<promise>\w+)\[(?P<stores>\w+)-(?P<source>\w+)\]")
 _WORST = ("failed", "skipped", "kept")
 
@@ -58,7 +59,6 @@ def rows_of(reports: Iterable[pytest.TestReport]) -> dict[str, Row]:
 
 def markdown(rows: dict[str, Row]) -> str:
     """The table as a page of the documentation."""
-    cells = [(stores, source) for stores in STORES for source in SOURCES]
     lines = [
         "# The promises, tried",
         "",
@@ -67,18 +67,31 @@ def markdown(rows: dict[str, Row]) -> str:
         " from pgoutput and from Debezium on Kafka: a real worker in a process of its own on a real Postgres. What the"
         " promises do not cover: [what recordgate promises](../explanation/promises.md).",
         "",
-        "| promise | " + " | ".join(f"{stores}, {source}" for stores, source in cells) + " |",
-        "|---|" + "---|" * len(cells),
+        "| promise | " + " | ".join(f"{stores}, {source}" for stores, source in CELLS) + " |",
+        "|---|" + "---|" * len(CELLS),
     ]
     for name, title in PROMISES.items():
         row = rows.get(name, Row())
-        outcomes = [row.outcomes.get(cell, "not run") for cell in cells]
+        outcomes = [row.outcomes.get(cell, "not run") for cell in CELLS]
         lines.append(f"| *{title}* | " + " | ".join(outcomes) + " |")
     lines += ["", "## What was done to break them", ""]
     for name, title in PROMISES.items():
         injected = rows.get(name, Row()).injected
         lines.append(f"- *{title}*: " + ("; ".join(injected) or "nothing") + ".")
     return "\n".join(lines) + "\n"
+
+
+def read(text: str) -> dict[str, Row]:
+    """The rows of a page that `markdown` made."""
+    rows: dict[str, Row] = {}
+    for name, title in PROMISES.items():
+        row = rows[name] = Row()
+        for found in re.findall(rf"^\| \*{title}\* \|(.*)\|$", text, re.MULTILINE):
+            outcomes = (cell.strip() for cell in found.split("|"))
+            row.outcomes = {c: o for c, o in zip(CELLS, outcomes, strict=True) if o != "not run"}
+        for found in re.findall(rf"^- \*{title}\*: (.*)\.$", text, re.MULTILINE):
+            row.injected = dict.fromkeys(found.split("; ")) if found != "nothing" else {}
+    return rows
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -102,12 +115,17 @@ def pytest_terminal_summary(
     for name, row in sorted(rows.items(), key=lambda r: list(PROMISES).index(r[0])):
         cells = [
             f"{stores}/{source} {row.outcomes.get((stores, source), 'not run')}"
-            for stores in STORES
-            for source in SOURCES
+            for stores, source in CELLS
         ]
         terminalreporter.write_line(f"{name:{width}}  {'  '.join(cells)}")
         terminalreporter.write_line(f"{'':{width}}  injected: {'; '.join(row.injected)}")
     file = config.getoption("--promise-table")
     if file:
-        Path(file).write_text(markdown(rows), "utf-8")
+        path = Path(file)
+        before = read(path.read_text("utf-8")) if path.exists() else {}
+        for name, row in before.items():
+            now = rows.setdefault(name, Row())
+            now.outcomes = row.outcomes | now.outcomes
+            now.injected = row.injected | now.injected
+        path.write_text(markdown(rows), "utf-8")
         terminalreporter.write_line(f"written to {file}")

@@ -7,8 +7,10 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 
-from stores.canonical.importing import ImportOptions, Mode, run_import
+from stores.canonical.importing import ImportOptions, Limit, Mode, run_import
+from tests.histories.stage import Stage
 from tests.histories.steps import play
 from tests.promises.case import Case
 
@@ -59,36 +61,72 @@ def test_promise_bad_rows_stop_nothing(case: Case) -> None:
         time.sleep(0.02)
 
 
+SLOW = (
+    "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS"
+    " 'BEGIN PERFORM pg_sleep(0.003); RETURN coalesce(NEW, OLD); END'",
+    "CREATE TRIGGER slow BEFORE INSERT OR UPDATE OR DELETE ON public.products FOR EACH ROW"
+    " EXECUTE FUNCTION public.slow()",
+)
+"""So that a kill meets the middle of what is written."""
+ROWS = 120
+
+
 def test_promise_nothing_by_half(case: Case) -> None:
-    """An import of which the process is killed, again and again, at any moment: none of it or all of it."""
+    """An import that inserts, updates and deletes, of which the process is killed in the middle of its writing: the
+    old records or the new ones, no mixture, in canonical and at last in every store."""
     stage = case.stage
-    rows = 2000
+    old = {f"h{i}": "old" for i in range(ROWS)}
+    new = {f"h{i}": "new" for i in range(ROWS // 2, 3 * ROWS // 2)}
     file = stage.folder / "half.ndjson"
-    file.write_text(
-        "".join(json.dumps({"sku": f"h{i}", "name": f"row {i}"}) + "\n" for i in range(rows))
+    file.write_text("".join(json.dumps({"sku": k, "name": v}) + "\n" for k, v in new.items()))
+    stage.sql(
+        f"INSERT INTO public.products SELECT 'h' || i, 'old' FROM generate_series(0, {ROWS - 1}) i",
+        *SLOW,
     )
     pick = random.Random(f"{case.sinks}{case.slot}")
-    seen = set()
-    for turn in range(4):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                run_import(
-                    stage.spec.canonical, stage.contract, "product", [file],
-                    ImportOptions(Mode.UPSERT, batch=f"half-{turn // 2}"),
-                )  # fmt: skip
-            finally:
-                os._exit(0)
-        if turn < 3:
-            time.sleep(pick.uniform(0.02, 0.4))
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        count = stage.one("SELECT count(*) FROM public.products")
-        assert count in (0, rows), f"{count} of {rows}"
-        seen.add(count)
-    case.inject("the importing process killed three times at random moments, the batch begun again")
-    assert stage.one("SELECT count(*) FROM public.products") == rows
+    try:
+        for turn in range(4):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    run_import(
+                        stage.spec.canonical, stage.contract, "product", [file],
+                        ImportOptions(Mode.REPLACE, batch=f"half {case.sinks} {turn // 2}", max_deletes=Limit.parse("100%")),
+                    )  # fmt: skip
+                finally:
+                    os._exit(0)
+            if turn < 3:
+                _until(lambda: _writing(stage))
+                time.sleep(pick.uniform(0, 0.003 * 2 * ROWS))
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            _until(lambda: not _writing(stage))
+            now = dict(stage.conn.execute("SELECT sku, name FROM public.products").fetchall())
+            assert now in (old, new), "a mixture"
+    finally:
+        stage.sql("DROP TRIGGER slow ON public.products", "DROP FUNCTION public.slow()")
+    case.inject(
+        "the importing process killed three times in the middle of its writing, and begun again"
+    )
+    assert now == new
     stage.settle()
     for sink in case.sinks:
         number, _ = stage.generations(sink, "product")
-        assert len(stage.held(sink, "product", number)) == rows
+        assert len(stage.held(sink, "product", number)) == len(new)
+
+
+def _writing(stage: Stage) -> bool:
+    """Whether somebody else writes to products now."""
+    return bool(
+        stage.one(
+            "SELECT count(*) FROM pg_locks WHERE relation = 'public.products'::regclass"
+            " AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()"
+        )
+    )
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
