@@ -40,6 +40,8 @@ MAX_VALUE_DEPTH = 24
 """Nesting of variables, and so of filters."""
 MAX_VALUES = 30_000
 """Values in variables: reading each costs time that other callers wait."""
+MAX_OBJECTS = 1_000
+"""Objects in one list of variables: records to write, or parts of a filter."""
 MAX_NAMED_AGAIN = 3 * MAX_REPEATED
 """Names that are in one set again, as the text has them: aliases and what is aliased among them."""
 INTROSPECTION_DEPTH = 20
@@ -237,6 +239,9 @@ def check_value(value: Any) -> None:
                 raise LimitError(f"the variables nest deeper than {MAX_VALUE_DEPTH} levels")
             inside = current.values() if isinstance(current, dict) else current
             count += len(current)
+            many = isinstance(current, list) and len(current) > MAX_OBJECTS
+            if many and any(isinstance(v, dict) for v in current):
+                raise LimitError(f"a list in the variables has more than {MAX_OBJECTS} objects")
             if count > MAX_VALUES:
                 raise LimitError(f"the variables have more than {MAX_VALUES} values")
             pending.extend((v, depth + 1) for v in inside if isinstance(v, dict | list))

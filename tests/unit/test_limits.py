@@ -135,3 +135,5 @@ def test_variables_of_too_many_values_are_refused() -> None:
     check_value({"rows": [{f"p{i}": i for i in range(20)}] * 1000})
     with pytest.raises(LimitError):
         check_value({"list": list(range(40_000))})
+    with pytest.raises(LimitError):
+        check_value({"or": [{"nr": {"eq": 1}}] * 1001})
