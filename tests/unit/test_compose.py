@@ -11,7 +11,8 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -19,7 +20,10 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from compose.local.servers import ELASTICSEARCH_VERSION
+from gateway.breakers import State
 from gateway.metrics import Metrics
+from gateway.services import Services
+from gateway.store_metrics import StoreMetrics
 from recordgate.settings import Settings, load_settings
 from stores.documents import mongodb_url
 from stores.search import elasticsearch_url
@@ -270,6 +274,16 @@ def exported() -> set[str]:
     registry = CollectorRegistry()
     Metrics(registry)
     SyncMetrics(registry)
+    guard = SimpleNamespace(name="search", calls={"ok": 0}, state=lambda: State.CLOSED)
+    services = SimpleNamespace(
+        **{
+            "documents_guard": guard,
+            "search_guard": guard,
+            "fallbacks": SimpleNamespace(running=0),
+        },
+        **dict.fromkeys(("fallbacks_taken", "fallbacks_refused", "hedges_begun", "hedges_won"), 0),
+    )
+    StoreMetrics(cast(Services, services), registry)
     names: set[str] = set()
     for family in registry.collect():
         suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
