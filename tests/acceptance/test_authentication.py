@@ -7,6 +7,8 @@ import asyncio
 import hashlib
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -286,6 +288,45 @@ def test_a_page_of_another_name_cannot_ask_a_gateway_without_authentication(
             assert answer.status_code == 403, host
 
     run(database, tmp_path, go, access, contract=GEONAMES, rows="")
+
+
+def test_the_command_makes_lists_and_revokes_keys_and_a_gateway_on_all_addresses_needs_one(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "recordgate.toml"
+    config.write_text(
+        f"contract = {json.dumps(str(RESTRICTED))}\ndata_dir = 'data'\npostgres = 'postgresql://nobody@127.0.0.1:1/x'\n"
+    )
+
+    def recordgate(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "recordgate", "--config", str(config), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    refused = recordgate("serve", "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 1
+    assert "SETUP: host 0.0.0.0 can be reached from elsewhere" in refused.stderr
+    unknown = recordgate("keys", "create", "--role", "boss")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    made = recordgate("keys", "create", "--role", "hr", "--name", "ci", "--expires", "90d")
+    text = made.stdout.strip()
+    assert made.returncode == 0
+    listed = recordgate("keys", "list", "--json")
+    (shown,) = json.loads(listed.stdout)
+    assert (shown["name"], shown["roles"]) == ("ci", ["hr"])
+    assert text.rpartition("_")[2] not in listed.stdout
+    keys = KeyFile(tmp_path / "data" / "api_keys.json")
+    found = asyncio.run(keys.find(text))
+    assert found is not None
+    assert found.id == shown["id"]
+    later = recordgate("serve", "--host", "0.0.0.0", "--port", "0")
+    assert "can be reached from elsewhere" not in later.stderr, "there is a key now"
+    assert recordgate("keys", "revoke", shown["id"]).returncode == 0
+    assert recordgate("keys", "revoke", shown["id"]).returncode == 1
+    assert recordgate("keys", "list", "--json").stdout.strip() == "[]"
 
 
 # What roles may do -----------------------------------------------------------------------------
