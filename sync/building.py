@@ -27,6 +27,9 @@ from sync.watermarks import Watermark
 log = logging.getLogger(__name__)
 
 
+RECORDED = 60.0
+"""Seconds that a store may be newer than the last record of its watermark, which is written every few seconds."""
+
 Note = Callable[[int], Awaitable[None]]
 """Writes down which generation a request is about, before anything is done about it."""
 
@@ -85,6 +88,7 @@ class Building:
             reason = await self._distrust(position)
             if reason:
                 await self.require_all(reason)
+        mark.recorded = None
         for type_name in self._contract.types:
             await self._prepare_type(type_name)
         if mark.required:
@@ -101,6 +105,8 @@ class Building:
             return "the store's position is of another database"
         if position.lsn < mark.published:
             return "the store has gone back behind what was published"
+        if mark.recorded is not None and position.as_of > mark.recorded + RECORDED:
+            return "the store is newer than canonical's records, which were put back from an older copy"
         cursor = await self._books.conn.execute(
             "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
         )

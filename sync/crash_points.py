@@ -14,6 +14,12 @@ _SIGNAL = signal.Signals[os.environ.get("RECORDGATE_TEST_CRASH_SIGNAL", "SIGKILL
 _left = int(_COUNT or 1)
 
 
+def arm(name: str, count: int = 1) -> None:
+    """As the variable does, in a process that has been forked."""
+    global _NAME, _left
+    _NAME, _left = name, count
+
+
 def crash_point(name: str) -> None:
     if name == _NAME:
         global _left

@@ -29,12 +29,15 @@ class Watermark:
     required: set[str] = field(default_factory=set)
     reason: str = ""
     """Why a load is required, for people."""
+    recorded: float | None = None
+    """When it was last written by the session before, until the store has been checked against it."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """Held while it is written, so that of two writers the later one has the later state."""
 
 
 _READ = """
-SELECT sink, system, (lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM as_of)::float8, detail
+SELECT sink, system, (lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM as_of)::float8, detail,
+  extract(epoch FROM updated_at)::float8
 FROM recordgate.watermarks
 """
 _WRITE = """
@@ -45,7 +48,9 @@ ON CONFLICT (sink) DO UPDATE SET system = excluded.system, lsn = excluded.lsn,
 """
 
 
-_TELL = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('recordgate_positions', %s)"
+_TELL = (
+    "SELECT set_config('synchronous_commit', 'off', true), pg_notify('recordgate_positions', %s)"
+)
 """Nobody waits for a disk here: what is told is only that it is worth a look."""
 
 
@@ -74,7 +79,9 @@ class Teller:
 async def read(conn: AsyncConnection) -> dict[str, Watermark]:
     """Sink → watermark."""
     found = {}
-    for sink, system, lsn, as_of, detail in await (await conn.execute(_READ)).fetchall():
+    for sink, system, lsn, as_of, detail, updated_at in await (
+        await conn.execute(_READ)
+    ).fetchall():
         found[sink] = Watermark(
             system,
             int(detail.get("durable", lsn)),
@@ -82,6 +89,7 @@ async def read(conn: AsyncConnection) -> dict[str, Watermark]:
             int(detail.get("published", 0)),
             set(detail.get("required", ())),
             str(detail.get("reason", "")),
+            float(detail.get("recorded", updated_at)),
         )
     return found
 
@@ -94,6 +102,8 @@ async def write(conn: AsyncConnection, sink: str, mark: Watermark) -> None:
         "required": sorted(mark.required),
         "reason": mark.reason,
     }
+    if mark.recorded is not None:
+        detail["recorded"] = mark.recorded
     await conn.execute(
         _WRITE, (sink, mark.system, mark.published or mark.durable, mark.as_of, Jsonb(detail))
     )

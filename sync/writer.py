@@ -400,6 +400,8 @@ class SinkWriter:
         reached = self._next_position(written)
         position = reached[1] if reached else None
         await self._books.assure()
+        if position is not None:
+            await self._check_place()
         crash_point("publishing")
         self._pace.begin()
         await self.store.publish(position)
@@ -422,6 +424,17 @@ class SinkWriter:
             self._untold = not self.at_rest
         if written or position is not None:
             self._succeeded()
+
+    async def _check_place(self) -> None:
+        """A store that was put back from an older copy, or came back empty, while we were at it, would take the
+        next position as if it had everything before it. Raises StoreLost."""
+        if self.position is None:
+            return
+        held = await self.store.position()
+        if held is None or held.system != self.position.system or held.lsn < self.position.lsn:
+            raise StoreLost(
+                f"{self.name} has gone back behind what was published", store=self.store.kind
+            )
 
     async def _note(self, published: Sequence[Unit]) -> None:
         """In the books: what of the durable backlog and of loads is done, which letters are answered."""
