@@ -65,7 +65,9 @@ def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
         {
             "node": field(node, "Null where the record was deleted a moment ago."),
             "cursor": field(GraphQLNonNull(GraphQLString)),
-            "score": field(GraphQLFloat, "Null where the hits are sorted, or rows are hidden from the caller."),
+            "score": field(
+                GraphQLFloat, "Null where the hits are sorted, or rows are hidden from the caller."
+            ),
             "highlights": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(HIGHLIGHT)))),
         },
     )
