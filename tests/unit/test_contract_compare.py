@@ -55,6 +55,7 @@ BREAKING = [
     ("value: cities}\n        customProperties", "value: towns}\n        customProperties", "country.cities"),
     ("value: [country]", "value: [country]}\n      - {property: expose, vendor: recordgate, value: {operations: [get]}", "city"),
     ("value: [country]", "value: [country]}\n      - {property: expose, vendor: recordgate, value: {pageLimit: 10}", "city"),
+    ("value: [country]", "value: [country]}\n      - {property: expose, vendor: recordgate, value: {roles: {write: [press]}}", "city"),
     ("value: [country]", "value: [country]}\n      - {property: rowFilter, vendor: recordgate, value: {press: {name: {eq: x}}}", "city"),
     ("value: {facet: true}", "value: {facet: false}", "country.continent"),
 ]  # fmt: skip
@@ -72,6 +73,7 @@ HARMLESS = [
     ("text: true, boost: 4", "text: true, facet: true, boost: 4"),
     ("value: [country]", "value: []"),
     ("value: [country]", "value: [country]}\n      - {property: generations, vendor: recordgate, value: 4"),
+    ("value: [country]", "value: [country]}\n      - {property: search, vendor: recordgate, value: {stopWords: [the]}"),
     ("roles: [{role: press}]", "roles: [{role: press}, {role: staff}]"),
 ]  # fmt: skip
 
@@ -106,6 +108,11 @@ SHAPES = [
     # what changes; whether the documents of city, its search index, and country's documents change
     ("A populated place", "An inhabited place", (False, False, False)),
     ("maxLength: 200", "maxLength: 300", (False, False, False)),
+    (
+        "value: [country]",
+        "value: [country]}\n      - {property: search, vendor: recordgate, value: {synonyms: [[a, b]]}",
+        (False, False, False),
+    ),
     (ADMIN, ADMIN + "        required: true\n", (False, False, False)),
     ("text: true, boost: 4", "text: true, boost: 5", (False, True, False)),
     (ADMIN, ADMIN + "      - {name: code, logicalType: string}\n", (True, True, False)),
