@@ -263,6 +263,24 @@ CASES = {
     "mask that is none": order(
         f"{{name: a, logicalType: string, {extension('masking', '{analyst: blur}')}}}  #! BAD_EXTENSION"
     ),
+    "partial of a number": order(
+        f"{{name: a, logicalType: integer, {extension('masking', '{analyst: {partial: {first: 1}}}')}}}  #! BAD_EXTENSION"
+    ),
+    "partial of less than nothing": order(
+        f"{{name: a, logicalType: string, {extension('masking', '{analyst: {partial: {first: -1}}}')}}}  #! BAD_EXTENSION"
+    ),
+    "partial of a middle": order(
+        f"{{name: a, logicalType: string, {extension('masking', '{analyst: {partial: {middle: 1}}}')}}}  #! BAD_EXTENSION"
+    ),
+    "roles of an operation that is none": order(
+        schema=extension("expose", "{roles: {reads: [analyst]}}") + "  #! BAD_EXTENSION"
+    ),
+    "roles that are no list": order(
+        schema=extension("expose", "{roles: {read: analyst}}") + "  #! BAD_EXTENSION"
+    ),
+    "an operation of an unknown role": order(
+        schema=extension("expose", "{roles: {read: [nobody]}}") + "  #! UNKNOWN_ROLE"
+    ),
     "hash of a number": order(
         f"{{name: a, logicalType: integer, {extension('masking', '{analyst: hash}')}}}  #! BAD_EXTENSION"
     ),

@@ -381,6 +381,36 @@ def test_access_and_limits(tmp_path: Path) -> None:
     assert name.read_roles == ("partner", "press")
 
 
+def test_roles_of_operations_and_characters_that_a_mask_shows(tmp_path: Path) -> None:
+    roles = "{read: [press], write: [], list: [press, partner]}"
+    contract = load(
+        tmp_path,
+        HEAD.replace(
+            "schema:",
+            "roles: [{role: partner, access: Read}, {role: press, access: write}]\nschema:",
+        )
+        + record(
+            "person",
+            "{name: name, logicalType: string, customProperties: ["
+            + EXTENSION.format("masking", "{partner: {partial: {last: 4}}, press: hash}")
+            + "]}",
+            more=f"    customProperties: [{EXTENSION.format('expose', f'{{roles: {roles}}}')}]\n",
+        ),
+    )
+    assert contract.read_only_roles == ("partner",)
+    person = contract.types["person"]
+    both, one, none = ("press", "partner"), ("press",), ()
+    assert dict(person.expose.roles) == {
+        "get": one, "list": both, "aggregate": one, "search": one, "export": one,
+        "create": none, "upsert": none, "update": none, "delete": none, "deleteMany": none,
+    }  # fmt: skip
+    assert person.by_name["name"].masking == (
+        ("partner", Masking.PARTIAL),
+        ("press", Masking.HASH),
+    )
+    assert person.by_name["name"].partial == (0, 4)
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "seconds"),
     [
