@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import emit, invocation, reported
+from recordgate.store_needs import Need, store_needs
 from stores.canonical.apply import apply_plan, refuse
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
@@ -44,7 +45,12 @@ def plan(
             emit(config, as_json=True, text="")
             return
         found = make_plan(conn, contract)
-        emit(as_value(found), as_json=as_json, text=lambda: as_text(found))
+        needs = store_needs(conn, contract)
+        emit(
+            as_value(found, needs),
+            as_json=as_json,
+            text=lambda: "\n".join([as_text(found), *needs_lines(needs)]),
+        )
 
 
 def apply(
@@ -72,10 +78,15 @@ def apply(
             from sync.sources.debezium import apply_connector
 
             connector = apply_connector(changes, contract, url) or "not registered"
-        value = {"applied": len(found.steps), "migrated": migrated, **as_value(found)}
+        needs = store_needs(conn, contract)
+        value = {"applied": len(found.steps), "migrated": migrated, **as_value(found, needs)}
         if connector:
             value["connector"] = str(connector)
-        emit(value, as_json=as_json, text=lambda: done_text(found, migrated, connector))
+        emit(
+            value,
+            as_json=as_json,
+            text=lambda: "\n".join([done_text(found, migrated, connector), *needs_lines(needs)]),
+        )
 
 
 @contextmanager
@@ -92,9 +103,10 @@ def _opened(ctx: typer.Context) -> Iterator[tuple[Connection, Contract, str, str
             conn.close()
 
 
-def as_value(found: Plan) -> dict[str, Any]:
+def as_value(found: Plan, needs: Sequence[Need]) -> dict[str, Any]:
     return {
         "steps": [s.as_json() for s in found.steps],
+        "stores": [n.as_json() for n in needs],
         "destructive": len(found.destructive),
         "blocked": len(found.blocked),
     }
@@ -113,6 +125,16 @@ def as_text(found: Plan) -> str:
     if found.blocked:
         lines[-1] += f", {len(found.blocked)} cannot be carried out (x)"
     return "\n".join(lines)
+
+
+def needs_lines(needs: Sequence[Need]) -> list[str]:
+    """What the stores need; the worker sees to it when it starts with this contract."""
+    if not needs:
+        return []
+    return [
+        *(f"~ {n.text}" for n in needs),
+        "the worker does this once it starts with this contract (~)",
+    ]
 
 
 def done_text(found: Plan, migrated: bool, connector: str | None = None) -> str:
