@@ -1,0 +1,56 @@
+"""The demo's tour, small, on servers of its own that are killed in its course: each step sees what it must, and it
+ends with no differences."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compose.local.fetch import servers_dir
+from tests.servers import fresh_folder
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(1800)]
+KILLED = ("postgres", "elasticsearch", "mongodb", "kafka", "connect")
+
+
+@pytest.fixture
+def environment() -> Iterator[dict[str, str]]:
+    """With servers of this test alone, by the commands of `make servers` and `make servers-stop`."""
+    with fresh_folder("tour") as folder:
+        found = {
+            **os.environ,
+            "RECORDGATE_TEST_SERVERS_DIR": str(servers_dir()),
+            "RECORDGATE_TEST_SERVERS_RUN": str(folder),
+        }
+        servers = [sys.executable, "-m", "compose.local"]
+        up = subprocess.run([*servers, "up"], env=found, capture_output=True, text=True)
+        try:
+            if up.returncode and not os.environ.get("CI"):
+                pytest.skip(up.stderr)
+            assert up.returncode == 0, up.stderr
+            yield found
+        finally:
+            subprocess.run([*servers, "down"], env=found, capture_output=True, check=True)
+
+
+def test_the_tour_ends_without_differences_though_every_server_is_killed(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "recordgate", "demo", "--check", "--stack", "kafka"]
+    options = ["--kill-servers", "--cities", "3000", "--data-dir", str(tmp_path / "demo"), "--json"]
+    done = subprocess.run(
+        [*command, *options], env=environment, capture_output=True, text=True, timeout=1700
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout)
+    assert report["passed"]
+    saw = {step["name"]: step["saw"] for step in report["steps"]}
+    for name in KILLED:
+        assert "; 0 differences" in saw[f"kill -9 {name}, go on"]
+    assert saw["verify"] == "0 differences in both stores"
