@@ -126,6 +126,6 @@ _LOCAL = frozenset((b"localhost", b"127.0.0.1", b"[::1]"))
 
 
 def _names_this_machine(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    host = next((value for name, value in headers if name == b"host"), b"")
-    name = host if host.endswith(b"]") else host.rpartition(b":")[0] or host
-    return name.lower() in _LOCAL
+    hosts = [value for name, value in headers if name == b"host"]
+    names = [h if h.endswith(b"]") else h.rpartition(b":")[0] or h for h in hosts]
+    return bool(names) and all(name.lower() in _LOCAL for name in names)

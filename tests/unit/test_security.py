@@ -10,22 +10,31 @@ import hashlib
 import hmac
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jwt
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from psycopg import sql
 
+from gateway.masks import MaskKey, masked, masked_sql
 from gateway.problems import HttpProblem
 from gateway.security.api_keys import make_key, recognised
+from gateway.security.authenticate import Anonymous, Authenticator, Rules
 from gateway.security.callers import Callers
 from gateway.security.credentials import credential_of
+from gateway.security.door import Access, Door
 from gateway.security.key_file import KeyFile, changing_keys, read_keys
 from gateway.security.key_sets import ALGORITHMS, KeySource, read_key_set, reader
 from gateway.security.tokens import TokenRules, TokenVerifier, roles_in
+from gateway.services import Viewer
+from gateway.visibility import Form
 from stores.errors import SetupError, StoreUnavailable
+from tests.library_world import LIBRARY
 
 # Credentials -----------------------------------------------------------------------------------
 
@@ -408,3 +417,66 @@ def test_callers_are_forgotten_in_the_end_but_not_while_they_run(
     assert len(callers._callers) <= 6
     with pytest.raises(HttpProblem):
         callers.enter("busy")
+
+
+# WebSockets ------------------------------------------------------------------------------------
+
+
+def connected(rules: Rules, *headers: tuple[bytes, bytes], origins: tuple[str, ...] = ()) -> bool:
+    """Whether a WebSocket with these headers comes through the door."""
+    sent: list[dict[str, Any]] = []
+    passed: list[Viewer] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        passed.append(scope["state"]["viewer"])
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    access = Access(Authenticator(LIBRARY, rules), origins=origins)
+    scope = {
+        "type": "websocket", "path": "/graphql", "headers": [(b"host", b"localhost:80"), *headers],
+        "client": ("127.0.0.1", 5),
+    }  # fmt: skip
+    asyncio.run(Door(app, access=access, count=lambda _: None)(scope, receive, send))
+    assert bool(passed) is not bool(sent)
+    assert all(m["type"] == "websocket.close" for m in sent)
+    return bool(passed)
+
+
+def test_a_websocket_needs_a_credential_and_a_page_of_this_origin() -> None:
+    anybody, nobody = Rules(), Rules(Anonymous.NO)
+    assert connected(anybody)
+    assert not connected(nobody)
+    assert not connected(anybody, (b"authorization", b"Bearer rgk_wrong"))
+    assert connected(anybody, (b"origin", b"http://localhost:80"))
+    for origin in (b"https://evil.example", b"http://localhost:81", b"null"):
+        assert not connected(anybody, (b"origin", origin))
+    allowed = (b"origin", b"https://app.example")
+    assert connected(anybody, allowed, origins=("https://app.example",))
+    assert connected(anybody, allowed, origins=("*",))
+    assert not connected(Rules(local=True), (b"host", b"evil.example"))
+
+
+def test_masks_of_postgres_and_ours_are_the_same(database: str) -> None:
+    prop = replace(
+        next(p for p in LIBRARY.types["person"].properties if p.name == "email"), partial=(2, 3)
+    )
+    key = MaskKey.of(b"a secret of the tests, long enough")
+    values = ["", "a", "abcdefg", "abcdefgh", "é" * 9, "\U0001f600" * 12, "o'x\\" * 3, None]
+    with psycopg.connect(database) as conn:
+        for form in (Form.HASH, Form.PARTIAL, Form.NULL):
+            keys = (sql.SQL("%(inner)s::bytea"), sql.SQL("%(outer)s::bytea"))
+            text = masked_sql(prop, sql.SQL("%(value)s::text"), form, lambda keys=keys: keys)
+            for value in values:
+                ours = masked(prop, value, form, key)
+                if text is None:
+                    assert ours is None
+                    continue
+                given = {"value": value, "inner": key.inner, "outer": key.outer}
+                row = conn.execute(sql.SQL("SELECT ") + text, given).fetchone()
+                assert row == (ours,), (form, value)
+    assert repr(key) == "MaskKey(…)"
