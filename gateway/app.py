@@ -35,7 +35,7 @@ from gateway.metrics import Metrics
 from gateway.openapi import openapi_document
 from gateway.problems import HttpProblem, problem_response
 from gateway.search_http import search_endpoint, suggest_endpoint
-from gateway.security.authenticate import Authenticator
+from gateway.security.authenticate import Anonymous, Authenticator
 from gateway.security.cross_origin import cors
 from gateway.security.door import Access, Door
 from gateway.services import Services
@@ -79,7 +79,8 @@ def make_app(
     streams = Streams(services, runner.schema, hub, metrics)
     answered = conditional(runner.respond)
     schema_text = print_schema(runner.schema)
-    openapi = openapi_document(services.contract)
+    required = access.authenticator.rules.anonymous is Anonymous.NO
+    openapi = openapi_document(services.contract, authenticated=required)
 
     async def graphql(request: Request) -> Response:
         if wants_stream(request):

@@ -98,8 +98,15 @@ def _search(t: RecordType) -> dict[str, Any]:
     return {"get": get, "post": post}
 
 
-def openapi_document(contract: Contract) -> dict[str, Any]:
-    """The document that `/openapi.json` serves."""
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token (JWT) or an API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The password is an API key."},
+}
+
+
+def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict[str, Any]:
+    """The document that `/openapi.json` serves. `authenticated`: nobody may ask without a credential."""
     paths: dict[str, Any] = {}
     for t in contract.types.values():
         if t.searchable and "search" in t.expose.operations:
@@ -150,7 +157,9 @@ def openapi_document(contract: Contract) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": contract.name, "version": contract.version},
         "paths": paths,
+        "security": [*({name: []} for name in _SCHEMES), *(() if authenticated else ({},))],
         "components": {
+            "securitySchemes": _SCHEMES,
             "schemas": {
                 "Problem": {
                     "type": "object",
@@ -178,6 +187,6 @@ def openapi_document(contract: Contract) -> dict[str, Any]:
                         "recordgate": {"type": "object"},
                     },
                 },
-            }
+            },
         },
     }

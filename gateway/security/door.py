@@ -52,8 +52,7 @@ class Door:
             await self.app(scope, receive, send)
             return
         try:
-            client = scope.get("client")
-            viewer = await self.authenticator.viewer(scope["headers"], client[0] if client else "")
+            viewer = await self._viewer(scope)
             require_entry(viewer, scope["path"])
             if scope["type"] == "websocket":
                 self._require_origin(scope)
@@ -67,6 +66,16 @@ class Door:
             await self.app(scope, receive, send)
         finally:
             self.callers.leave(caller, stream=stream)
+
+    async def _viewer(self, scope: Scope) -> Viewer:
+        """Raises HttpProblem: 401, and 429 for an address that keeps on guessing; ForbiddenError, StoreUnavailable."""
+        client = scope.get("client")
+        address = client[0] if client else ""
+        try:
+            return await self.authenticator.viewer(scope["headers"], address)
+        except RecordgateError:
+            self.callers.leave(self.callers.enter(f"address {address}"))
+            raise
 
     def _require_origin(self, scope: Scope) -> None:
         """A browser lets any page connect a WebSocket to anywhere, and says only whose page it is."""

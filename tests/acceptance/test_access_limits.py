@@ -50,11 +50,13 @@ def test_a_caller_beyond_its_rate_is_told_when_to_come_again_and_others_are_not_
             assert answer.status_code == 429
             assert answer.json()["code"] == "RATE_LIMITED"
             assert int(answer.headers["Retry-After"]) > 1
+        guesses = [await rig.client.get("/metrics", headers=bearer(f"rgk_{i}")) for i in range(7)]
+        assert [g.status_code for g in guesses] == [401] * 5 + [429] * 2
         assert (await rig.client.get("/health/ready")).status_code == 200
         assert (await rig.client.get("/metrics", headers=bearer(two))).status_code == 200
         text = (await rig.client.get("/metrics", headers=bearer(two))).text
         assert (
-            'recordgate_requests_total{code="RATE_LIMITED",operation="http",store="none"} 4.0'
+            'recordgate_requests_total{code="RATE_LIMITED",operation="http",store="none"} 6.0'
             in text
         )
 
