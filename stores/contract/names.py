@@ -22,13 +22,14 @@ RESERVED_TYPES = frozenset(
         "Query", "Mutation", "Subscription", "Node", "PageInfo", "String", "Int", "Float",
         "Boolean", "ChangeKind", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime", "Time",
         "UUID", "Bytes", "JSON", "Duration", "Direction", "Facet", "FacetBucket", "Highlight",
+        "OnError", "RowError",
     )
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
 GENERATED_TYPES = (
     "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet", "SearchConnection",
     "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy", "GroupOrderBy",
-    "Having", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "OrderBy")),
+    "Having", "Percentile", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "OrderBy")),
 )  # fmt: skip
 """What GraphQL makes of a record type: the names of its other types, after its own."""
 SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))

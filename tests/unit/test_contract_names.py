@@ -177,6 +177,7 @@ def test_no_type_can_take_a_name_that_graphql_makes_itself() -> None:
         for name, kind in schema.type_map.items()
         if not is_introspection_type(kind)
         and not name.endswith(("Payload", "Filter"))
+        and "GroupOf" not in name  # by relation; where one collides the schema says so
         and not (is_enum_type(kind) and name not in own)
     }
     assert made <= own | names.RESERVED_TYPES
