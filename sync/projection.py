@@ -123,6 +123,8 @@ class Projector:
     def _parameters(self, type_name: str, keys: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         """The keys that can be of the type at all, and what a statement that asks for them takes."""
         width = len(self._contract.types[type_name].key)
+        if width == 1 and "\0" not in "".join(keys):
+            return list(keys), {"keys": list(keys), "part0": list(keys)}
         asked: list[str] = []
         parts: list[list[str]] = [[] for _ in range(width)]
         for key in keys:

@@ -39,6 +39,8 @@ LOAD_PAGE = 2000
 SPILL_FAILING = 5.0
 SPILL_SLOW = 60.0
 """Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
+LONGEST = 5.0
+"""Most seconds between two tries of a sink that fails: a store that is back waits no longer for what it missed."""
 PATIENCE = 5.0
 """Seconds that a reading under way is given to end when the loop does."""
 QUIET = 0.1
@@ -95,7 +97,7 @@ class SinkWriter:
         self._others_turn = False
         self._idle = False
         self._pace = Pace()
-        self._backoff = Backoff()
+        self._backoff = Backoff(most=LONGEST)
         self._failing_since: float | None = None
         self._moved_at = time.monotonic()
         self._moved_to = 0

@@ -23,6 +23,7 @@ from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
+from stores.errors import StoreUnavailable
 from stores.protocols import Store
 from stores.registry import open_store
 from sync.sources.registry import open_source
@@ -184,9 +185,13 @@ class World:
         deadline = time.monotonic() + patience
         async with self.readers(sinks) as stores:
             for name, store in stores.items():
-                while (position := await store.position()) is None or position.lsn < target:
+                position = None
+                while position is None or position.lsn < target:
                     assert time.monotonic() < deadline, f"{name} is at {position}, not {target}"
                     await asyncio.sleep(0.02)
+                    # A server that has just made its first index may not have it ready.
+                    with contextlib.suppress(StoreUnavailable):
+                        position = await store.position()
 
     async def held(self, sink: str, type_name: str) -> dict[str, Any]:
         """What the sink's active generation holds: key → parsed document."""
