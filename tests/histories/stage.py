@@ -22,7 +22,7 @@ from stores.canonical.apply import apply_plan
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.contract.model import Contract
-from stores.errors import StoreError
+from stores.errors import StoreError, StoreRefused
 from stores.protocols import Store
 from stores.registry import open_store
 from tests import oracle
@@ -61,6 +61,8 @@ class Stage:
     kills: int = 0
     changes: int = 0
     """Statements that were sent."""
+    compared: int = 0
+    """Documents."""
     refused: int = 0
     """Transactions that canonical refused."""
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -173,16 +175,29 @@ class Stage:
     def compare(self, sinks: tuple[str, ...] = SINKS) -> list[oracle.Difference]:
         """Every whole document of every store, also of the generations kept for a rollback."""
         wanted = oracle.expected(self.conn, self.contract.types)
-        found: list[oracle.Difference] = []
-        for sink in sinks:
-            for type_name, want in wanted.items():
+        return [
+            difference
+            for sink in sinks
+            for type_name, want in wanted.items()
+            for difference in self._compare(sink, type_name, want)
+        ]
+
+    def _compare(
+        self, sink: str, type_name: str, want: dict[str, Any]
+    ) -> Iterator[oracle.Difference]:
+        for attempt in range(20):
+            try:
                 active, kept = self.generations(sink, type_name)
-                for number in (active, *kept):
-                    held = self.held(sink, type_name, number)
-                    found += oracle.differences(sink, type_name, number, want, held)
+                held = {n: self.held(sink, type_name, n) for n in (active, *kept)}
                 count = self.run(self.reader(sink).count(type_name, active))
-                assert count == len(want), f"{sink}/{type_name} counts {count}, not {len(want)}"
-        return found
+                break
+            except StoreRefused:  # a reload has dropped one under our eyes
+                if attempt == 19:
+                    raise
+        assert count == len(held[active]), f"{sink}/{type_name} counts {count} records"
+        for number, documents in held.items():
+            self.compared += len(want)
+            yield from oracle.differences(sink, type_name, number, want, documents)
 
     def settle(self, sinks: tuple[str, ...] = SINKS, patience: float = PATIENCE) -> None:
         """No faults, a worker, no more writes: every store must come to equal canonical. Raises Behind,

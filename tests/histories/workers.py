@@ -148,6 +148,7 @@ def _child(spec: Spec, contract: Contract) -> None:
         logging.basicConfig(
             level="INFO", format="%(asctime)s %(process)d %(name)s %(message)s", force=True
         )
+        logging.getLogger("elastic_transport").setLevel("WARNING")
         asyncio.run(_work(spec, folder, contract))
         code = 0
     except BaseException:

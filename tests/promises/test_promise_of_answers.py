@@ -7,9 +7,13 @@ import time
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.histories.faulty import switch
 from tests.promises.case import Case
+
+pytestmark = pytest.mark.timeout(900)
+"""The first test of a stage starts its servers."""
 
 DOORS = {
     "documents": 'region(id: "w") { name }',

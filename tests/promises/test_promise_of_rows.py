@@ -9,10 +9,15 @@ import signal
 import time
 from collections.abc import Callable
 
+import pytest
+
 from stores.canonical.importing import ImportOptions, Limit, Mode, run_import
 from tests.histories.stage import Stage
 from tests.histories.steps import play
 from tests.promises.case import Case
+
+pytestmark = pytest.mark.timeout(900)
+"""The first test of a stage starts its servers."""
 
 LONG = "k" * 600
 """A key that no store takes."""

@@ -7,12 +7,17 @@ import os
 import signal
 import time
 
+import pytest
+
 from stores.protocols import Write
 from stores.query import SearchQuery
 from tests.histories.faulty import FAULTS, holds, switch
 from tests.histories.stage import SINKS, Stage
 from tests.histories.steps import play
 from tests.promises.case import Case
+
+pytestmark = pytest.mark.timeout(900)
+"""The first test of a stage starts its servers."""
 
 
 def test_promise_converges(case: Case) -> None:
