@@ -196,6 +196,7 @@ def test_a_port_or_a_contract_that_is_wrong_is_said_before_anything_starts(
 ) -> None:
     config = settings(tmp_path, database, name=f"bad{os.getpid()}")
     assert command(config, "up", "--port", "70000").returncode == 2
+    config.write_text(config.read_text() + 'anonymous = "read"\n')
     wrong = command(config, "up", "--host", "192.0.2.1")
     assert wrong.returncode == 1
     assert "cannot listen" in wrong.stderr
