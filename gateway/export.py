@@ -17,7 +17,7 @@ from psycopg import AsyncConnection, sql
 from gateway.compiler.conditions import Conditions
 from gateway.compiler.keysets import Key, beyond
 from gateway.compiler.statement import Binder, Parameter, cast_of, column, comparable, table_of
-from gateway.compiler.values import as_object, value_as_json
+from gateway.export_values import csv_value, json_line, json_member
 from gateway.filters import row_filter
 from gateway.masks import MaskKey, bound_by
 from gateway.names import field_of, property_of
@@ -114,12 +114,14 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
         return EVERYTHING if export.visibility is None else row_filter(t, export.visibility)
 
     def value(prop: Property) -> sql.Composable:
-        form = export.form(prop)
+        form, place = export.form(prop), column(alias, prop.column)
+        if export.format is Format.CSV:
+            return csv_value(prop, place, form, key)
         if export.format is Format.PARQUET and form is Form.PLAIN:
             from gateway.export_parquet import parquet_value
 
-            return parquet_value(prop, column(alias, prop.column))
-        return value_as_json(prop, column(alias, prop.column), form, key)
+            return sql.SQL("coalesce(to_json({})::text, 'null')").format(parquet_value(prop, place))
+        return json_member(prop, place, form, key)
 
     conditions = Conditions(contract, binder, rows)
     where = conditions.visible(record_type, alias)
@@ -132,11 +134,11 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
         where.append(beyond(keys, export.after, binder))
     named = [(field_of(record_type, p), value(p)) for p in export.columns]
     if export.format is not Format.CSV:
-        columns = sql.SQL("({})::text").format(as_object(named))
+        columns: sql.Composable = json_line(named)
         options = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
     else:
         columns = sql.SQL(", ").join(
-            sql.SQL("(to_json({}) #>> '{{}}') AS {}").format(v, sql.Identifier(n)) for n, v in named
+            sql.SQL("{} AS {}").format(v, sql.Identifier(n)) for n, v in named
         )
         options = "FORMAT csv, HEADER"
     return sql.SQL("COPY (SELECT {} FROM {} {}{} ORDER BY {}) TO STDOUT ({})").format(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from psycopg import sql
 
-from gateway.compiler.statement import quoted
 from gateway.masks import KeyBinder, masked_sql
 from gateway.visibility import Form
 from stores.canonical.json_form import json_value
@@ -28,11 +25,3 @@ def value_as_json(
             ).format(value, sql.Literal(-SAFE), sql.Literal(SAFE))
         return value
     return masked_sql(prop, column, form, key) or sql.SQL("NULL::text")
-
-
-def as_object(items: Sequence[tuple[str, sql.Composable]]) -> sql.Composable:
-    """A scalar expression: a JSON object with these members in this order."""
-    members = [sql.SQL("{} AS {}").format(value, quoted(key)) for key, value in items]
-    return sql.SQL("(SELECT row_to_json(x.*) FROM (SELECT {}) x)").format(
-        sql.SQL(", ").join(members)
-    )

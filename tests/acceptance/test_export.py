@@ -120,7 +120,7 @@ def test_a_reader_that_goes_away_or_stops_keeps_no_snapshot(
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(app(SCOPE, stopping.receive, stopping.send), 5)
         assert leaving.parts == stopping.parts == 2
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while app.state.spool.running:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         stats = rig.services.pool.get_stats()
@@ -135,15 +135,14 @@ def test_an_export_that_waits_for_its_reader_ends_with_it(database: str, tmp_pat
         app.state.spool.room = 1_000_000  # so that it waits, with its snapshot open
         slow = Reader(leaves=False)
         answer = asyncio.ensure_future(app(SCOPE, slow.receive, slow.send))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while slow.parts < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             assert snapshots(database) == 1
             slow.gone.set()
-            while snapshots(database):  # noqa: ASYNC110
+            while snapshots(database) or app.state.spool.running:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await asyncio.gather(answer, return_exceptions=True)
-        assert not app.state.spool.running
 
     run(database, tmp_path, go)
 
@@ -157,14 +156,13 @@ def test_a_caller_that_leaves_before_the_first_byte_leaves_no_snapshot(
             lock.execute("LOCK TABLE cities")
             leaving = Reader(leaves=True)
             answer = asyncio.ensure_future(app(SCOPE, leaving.receive, leaving.send))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not snapshots(database):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 leaving.gone.set()
-                while snapshots(database):  # noqa: ASYNC110
+                while snapshots(database) or app.state.spool.running:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await asyncio.gather(answer, return_exceptions=True)
-        assert not app.state.spool.running
 
     run(database, tmp_path, go)
 
@@ -191,7 +189,7 @@ def test_what_nobody_reads_any_more_is_given_up(
             await asyncio.sleep(0.5)
             assert not freed.is_set()
         await asyncio.wait_for(freed.wait(), 20)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while spool.running:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert not list(tmp_path.iterdir())  # noqa: ASYNC240
