@@ -8,11 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kafka import KafkaAdminClient
+from pymongo import MongoClient
 
 from compose.local.fetch import servers_dir
+from compose.local.servers import http_json
+from recordgate.demo.leftovers import remove_leftovers
 from tests.servers import fresh_folder
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -54,3 +59,22 @@ def test_the_tour_ends_without_differences_though_every_server_is_killed(
     for name in KILLED:
         assert "; 0 differences" in saw[f"kill -9 {name}, go on"]
     assert saw["verify"] == "0 differences in both stores"
+    assert nothing_is_left(Path(environment["RECORDGATE_TEST_SERVERS_RUN"]), tmp_path / "demo")
+
+
+def nothing_is_left(run: Path, demo: Path) -> bool:
+    """In the servers, once the demo's leftovers are removed; its connector has gone with the tour."""
+    urls = {name: e["url"] for name, e in json.loads((run / "servers.json").read_text()).items()}
+    search = urls["elasticsearch"].replace("elasticsearch:", "http:")
+    admin = KafkaAdminClient(bootstrap_servers=urls["kafka"].removeprefix("kafka://").rstrip("/"))
+    with MongoClient[dict[str, object]](urls["mongodb"]) as mongodb, closing(admin):
+
+        def ours() -> set[str]:
+            places = {i["index"] for i in http_json(f"{search}/_cat/indices?format=json")}
+            places |= {*mongodb.list_database_names(), *admin.list_topics()}
+            return {place for place in places if place.startswith("demo")}
+
+        assert http_json(f"{urls['connect']}/connectors") == []
+        assert len(ours()) > 6
+        remove_leftovers(demo / "recordgate.toml")
+        return not ours()
