@@ -71,7 +71,9 @@ def _soak(found: Stage, options: argparse.Namespace) -> int:
         except HistoryFailed as error:
             failures += 1
             print(f"seed {number}: {error}", flush=True)
-        except Exception as error:
+        except KeyboardInterrupt:
+            break
+        except BaseException as error:
             print(f"seed {number}: {type(error).__name__}: {error}", flush=True)
             raise
     print(_line(found, tally, began))
