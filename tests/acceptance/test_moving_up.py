@@ -24,7 +24,7 @@ from recordgate.embedded.binaries import find_binaries
 from tests.acceptance.test_tutorial import BLOCK, TUTORIAL
 from tests.servers import remove_elasticsearch_indexes
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(1800)]
 PAGE = TUTORIAL.parents[1] / "howto" / "moving-up.md"
 AUTHORS = "{ authors(orderBy: [{id: ASC}]) { nodes { id name } } }"
 
