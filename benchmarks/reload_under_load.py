@@ -39,9 +39,11 @@ BEFORE = 10.0
 
 def committer(url: str) -> None:
     """Until stdin ends: RATE commits a second; prints for each tenth [position, seconds since the epoch]."""
-    seen, number, began = [], 0, time.monotonic()
+    seen, number = [], 0
     os.set_blocking(0, False)
     with connect(url) as conn:
+        print("ready", flush=True)
+        began = time.monotonic()
         while sys.stdin.buffer.raw.read(1) is None:  # type: ignore[union-attr]
             number += 1
             conn.execute(
@@ -103,6 +105,8 @@ def measured(url: str, folder: Path) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        assert commit.stdout is not None
+        commit.stdout.readline()
         time.sleep(BEFORE)
         memory = Memory(process.pid)
         memory.start()
