@@ -188,7 +188,7 @@ def test_promise_store_may_fail(case: Case) -> None:
         answer = case.front.graphql('{ product(id: "sku,7") { name } }')
         assert answer["data"]["product"] == {"name": "down 3"}
         route = answer["extensions"]["recordgate"]["fields"]["product"]
-        assert route["store"] == ("canonical" if failing == "documents" else "documents")
+        assert route["store"] != failing
         found = case.front.get("/search/region?q=region")
         assert found.status_code == (503 if failing == "search" else 200), found.text
         if failing == "search":
@@ -217,7 +217,7 @@ def _confirmed(stage: Stage, slot: str) -> int:
 
 
 def _until(condition: object, what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
