@@ -71,9 +71,10 @@ def test_a_full_disk_is_told_and_nothing_is_lost_in_silence(tmp_path: Path) -> N
         await store.write("author", 1, [put("published", 1)])
         await store.publish(Position("s", 1, 1.0))
         await store.write("author", 1, [put("unpublished", 2)])
-        assert store._writer
-        pages = store._writer.execute("PRAGMA page_count").fetchone()[0]
-        store._writer.execute(f"PRAGMA max_page_count={pages + 5}")
+        writer = store._books.writer
+        assert writer
+        pages = writer.execute("PRAGMA page_count").fetchone()[0]
+        writer.execute(f"PRAGMA max_page_count={pages + 5}")
         big = [put(f"k{n}", 3, author(f"k{n}", "x" * 5000)) for n in range(50)]
         with pytest.raises(StoreUnavailable) as full:
             await store.write("author", 1, big)
@@ -85,7 +86,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost_in_silence(tmp_path: Path) -> N
         position = await store.position()
         assert position
         assert position.lsn == 1
-        store._writer.execute("PRAGMA max_page_count=1000000")
+        writer.execute("PRAGMA max_page_count=1000000")
         verdicts = await store.write("author", 1, [put("unpublished", 2), *big])
         assert {v.outcome for v in verdicts} == {Outcome.APPLIED}
         await store.publish(Position("s", 2, 2.0))
