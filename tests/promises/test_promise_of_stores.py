@@ -44,7 +44,8 @@ def test_promise_converges(case: Case) -> None:
             play(stage, ["worker", "cut"])
             time.sleep(0.1)
         stage.kill()
-    # What nothing later makes good: records that leave others' documents, one by one and all at once.
+    stage.settle()
+    # What nothing before or after makes good: records that leave others' documents, one by one and all at once.
     stage.sql(
         "UPDATE public.countries SET region_code = 'r3' WHERE region_code = 'r1'",
         "UPDATE public.lines SET shop = 'shop\\,1', number = 4 WHERE number = 2",
