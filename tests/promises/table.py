@@ -105,7 +105,8 @@ def pytest_terminal_summary(
         report
         for outcome in ("passed", "failed", "skipped", "error")
         for report in terminalreporter.getreports(outcome)
-        if isinstance(report, pytest.TestReport) and (report.when == "call" or not report.passed)
+        if isinstance(report, pytest.TestReport)
+        and (report.when == "call" or (report.when == "setup" and not report.passed))
     ]
     rows = rows_of(reports)
     if not rows:
