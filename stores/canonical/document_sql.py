@@ -89,7 +89,7 @@ def digest_of_keys(contract: Contract, record_type: RecordType) -> sql.Composed:
     (`sync.ranges` computes the same of what a store holds)."""
     return sql.SQL(
         "SELECT count(own), md5(coalesce(string_agg(md5(own || E'\\n' || document::text), ''"
-        ' ORDER BY own COLLATE "C"), \'\')) FROM ({}) AS found(asked, canonical, own, document)'
+        " ORDER BY own COLLATE \"C\"), '')) FROM ({}) AS found(asked, canonical, own, document)"
     ).format(documents_of_keys(contract, record_type))
 
 
