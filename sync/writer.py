@@ -160,6 +160,7 @@ class SinkWriter:
         if not (self.too_full() or failing or slow):
             return
         self._spilling = self._backlog.take_all()
+        level = logging.DEBUG if self._durable_pending else logging.INFO
         self._durable_pending = True
         self._spills += 1
         batches = [*self._spilling, *(u.batch for u in under_way if u.batch)]
@@ -170,7 +171,7 @@ class SinkWriter:
         self._spilling = []
         self._wake.set()
         size = sum(len(b.keys) for b in batches)
-        log.info("%s: %d dirty keys moved to the durable backlog", self.name, size)
+        log.log(level, "%s: %d dirty keys moved to the durable backlog", self.name, size)
 
     # The loop --------------------------------------------------------------------------------------
 
