@@ -76,9 +76,9 @@ def killed_at(world: World, point: str, pick: random.Random, turn: Iterator[int]
         ask(world, "reload")
     elif point in ROLLING_BACK:
         ask(world, "rollback")
-    # Once a start, once a request, twice a load; the others come again and again.
-    once = point == "source-opened" or point in ROLLING_BACK or point.endswith("-activate")
-    most = 1 if once else 2 if point in LOADING else 4
+    # Once a start, once a request or load, for each page of a load; the others come again and again.
+    once = point == "source-opened" or point in ROLLING_BACK
+    most = 2 if point == "load-written" else 1 if once or point in LOADING else 4
     process = forked(world, point, pick.randint(1, most))
     deadline = time.monotonic() + PATIENCE
     while process.is_alive():

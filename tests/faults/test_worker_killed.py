@@ -31,7 +31,7 @@ def change(world: World, turn: int) -> None:
 
 
 IN_THE_FIRST_LOAD = (
-    "source-opened", "load-written", "load-noted:3", "published:2", "before-activate", "before-activate:5",
+    "source-opened", "load-written", "load-noted", "published:2", "before-activate", "before-activate:5",
     "after-activate", "after-activate:7", "recorded",
 )  # fmt: skip
 WHILE_FOLLOWING = ("written", "written:4", "published:3", "recorded:2")
