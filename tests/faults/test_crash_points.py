@@ -81,10 +81,14 @@ def killed_at(world: World, point: str, pick: random.Random, turn: Iterator[int]
     most = 2 if point == "load-written" else 1 if once or point in LOADING else 4
     process = forked(world, point, pick.randint(1, most))
     deadline = time.monotonic() + PATIENCE
-    while process.is_alive():
-        assert time.monotonic() < deadline, f"{point} was never reached"
-        disturb(world, pick, next(turn))
-        process.join(pick.uniform(0.01, 0.2))
+    try:
+        while process.is_alive():
+            assert time.monotonic() < deadline, f"{point} was never reached"
+            disturb(world, pick, next(turn))
+            process.join(pick.uniform(0.01, 0.2))
+    finally:
+        process.kill()
+        process.join()
     assert process.exitcode == -signal.SIGKILL, point
     print(f"{point} {time.monotonic() - deadline + PATIENCE:.2f} s")
 
