@@ -217,6 +217,8 @@ def test_everything_killed_at_once_loses_nothing_committed(folder: Path) -> None
             for pid in victims:
                 os.kill(pid, number)
         user.process.wait()
+        # A process that is killed takes a moment to die, and is a server until then.
+        until(lambda: postmaster.running(cluster_of(folder)) is None, "the server is dead")
     with EmbeddedPostgres(folder) as server:
         assert remembered(server.url) == [0, 1, 2]
 
