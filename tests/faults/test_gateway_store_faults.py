@@ -58,13 +58,16 @@ def test_a_document_store_that_hangs_is_passed_over_then_left_alone_then_used_ag
                 answer = await rig.graphql(CITY)
                 assert answer["data"] == PARIS
                 assert route(answer)["reason"] == SLOW
-                for _ in range(6):
-                    assert (await rig.graphql(CITY))["data"] == PARIS
-                answer = await rig.graphql(CITY, headers={"Recordgate-Explain": "1"})
-                considered = answer["extensions"]["recordgate"]["plan"]["city"]["considered"]
-                assert "left alone" in next(
-                    c["why"] for c in considered if c["store"] == "documents"
-                )
+                # On a slow machine a pause is over before the next request, whose trial then doubles it.
+                why = ""
+                for _ in range(40):
+                    answer = await rig.graphql(CITY, headers={"Recordgate-Explain": "1"})
+                    assert answer["data"] == PARIS
+                    considered = answer["extensions"]["recordgate"]["plan"]["city"]["considered"]
+                    why = next(c["why"] for c in considered if c["store"] == "documents")
+                    if "left alone" in why:
+                        break
+                assert "left alone" in why
                 ready = await rig.client.get("/health/ready")
                 assert ready.status_code == 200
                 assert ready.json()["status"] == "degraded"
