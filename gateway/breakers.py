@@ -53,6 +53,11 @@ class Breaker:
         self._epoch += 1
         return self._epoch
 
+    @property
+    def ticket(self) -> int:
+        """As of a call that began in the state of now."""
+        return self._epoch
+
     def retry_after(self, now: float) -> float:
         """Seconds until a call may be let through; 0 where one is."""
         if self._open_until is None:

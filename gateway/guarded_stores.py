@@ -102,6 +102,11 @@ class GuardedStore:
             return ""
         return "it has failed, and is left alone for a moment"
 
+    def passed_over(self, began: float) -> None:
+        """A caller that asked at `began` went elsewhere, without a call of its own that would say so: it waited
+        for the answer to another's question."""
+        self.breaker.given_up(self.breaker.ticket, began, time.monotonic())
+
     async def _call(self, call: Awaitable[T]) -> T:
         """The answer to `call`. Raises StoreUnavailable at once while the breaker is open, after
         `seconds` where the store does not answer, and what the call raises."""

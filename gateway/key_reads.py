@@ -5,6 +5,7 @@ so that a store's failure cannot drown it."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -44,12 +45,14 @@ async def read_by_key(
         begin = None if context.freshness.wait_up_to else hedge.begin
         patience = max(LEAST_PATIENCE, services.documents_guard.usual)
         limit = hedge.limit = Limit(float("inf"), after=patience, begin=begin)
+        began = time.monotonic()
         try:
             with limit:
                 found, why = await from_documents(context, path, planned, shape, key, strict=strict)
             if not why:
                 return True, found
         except TimeoutError:
+            services.documents_guard.passed_over(began)
             _note(context, path, planned, text, SLOW)
             return False, hedge.result()
         finally:
