@@ -38,6 +38,9 @@ POINTS = (
     "source-opened", "sending", "written", "publishing", "published", "recorded", *LOADING, *ROLLING_BACK,
 )  # fmt: skip
 PATIENCE = 60.0
+OPEN_REQUESTS = (
+    "SELECT count(*) AS n FROM recordgate.sync_requests WHERE state IN ('asked', 'running')"
+)
 
 FORK = multiprocessing.get_context("fork")
 
@@ -72,18 +75,17 @@ def forked(world: World, point: str = "", count: int = 1) -> ForkProcess:
 
 
 def killed_at(world: World, point: str, pick: random.Random, turn: Iterator[int]) -> None:
-    if point in LOADING:
-        ask(world, "reload")
-    elif point in ROLLING_BACK:
+    if point in ROLLING_BACK:
         ask(world, "rollback")
-    # Once a start, once a request or load, for each page of a load; the others come again and again.
-    once = point == "source-opened" or point in ROLLING_BACK
-    most = 2 if point == "load-written" else 1 if once or point in LOADING else 4
+    # Once a start, a request or a load; the others come again and again.
+    most = 1 if point == "source-opened" or point in (*LOADING, *ROLLING_BACK) else 4
     process = forked(world, point, pick.randint(1, most))
     deadline = time.monotonic() + PATIENCE
     try:
         while process.is_alive():
             assert time.monotonic() < deadline, f"{point} was never reached"
+            if point in LOADING and not world.one(OPEN_REQUESTS):
+                ask(world, "reload")  # one may have joined a load that was past the point
             disturb(world, pick, next(turn))
             process.join(pick.uniform(0.01, 0.2))
     finally:
@@ -117,18 +119,15 @@ def converges(world: World) -> None:
     process = forked(world)
     try:
         asyncio.run(world.synced())
-        open_ = (
-            "SELECT count(*) AS n FROM recordgate.sync_requests WHERE state IN ('asked', 'running')"
-        )
         deadline = time.monotonic() + PATIENCE
-        while world.one(open_):
+        while world.one(OPEN_REQUESTS):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         asyncio.run(world.synced())
         asyncio.run(world.assert_equal())
         last_rollback_went_back_by_one(world)
         ask(world, "reload")
-        while world.one(open_):
+        while world.one(OPEN_REQUESTS):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:

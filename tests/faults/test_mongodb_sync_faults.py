@@ -6,28 +6,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from compose.local import servers
 from compose.local.process import ServerProblem
-from stores.protocols import Store
-from stores.registry import open_store
 from tests.sync_world import World, fill, shop
 
 pytestmark = pytest.mark.servers
 SINKS = ("documents",)
-
-
-@dataclass
-class MongodbWorld(World):
-    server: str = ""
-
-    def store(self, sink: str) -> Store:
-        assert sink == "documents"
-        return open_store(f"{self.server}/records?serverSelectionTimeoutMS=1000", self.folder)
 
 
 def test_a_killed_server_that_lost_everything_is_loaded_anew(database: str, tmp_path: Path) -> None:
@@ -38,7 +26,7 @@ def test_a_killed_server_that_lost_everything_is_loaded_anew(database: str, tmp_
             pytest.fail(str(problem))
         pytest.skip(str(problem))
 
-    async def story(world: MongodbWorld) -> None:
+    async def story(world: World) -> None:
         nonlocal process
         async with world.running(sinks=SINKS):
             await world.synced(SINKS)
@@ -65,9 +53,9 @@ def test_a_killed_server_that_lost_everything_is_loaded_anew(database: str, tmp_
 
     try:
         with shop(database, tmp_path) as base:
-            world = MongodbWorld(base.contract, base.url, base.folder, base.conn, url)
-            fill(world)
-            asyncio.run(story(world))
+            base.stores = {"documents": f"{url}/records?serverSelectionTimeoutMS=1000"}
+            fill(base)
+            asyncio.run(story(base))
     finally:
         process.signal(signal.SIGCONT)
         process.kill()
