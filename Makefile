@@ -51,6 +51,11 @@ format: $(VENV)/.ready
 bench: $(VENV)/.ready
 	@$(PY) -m benchmarks $(ONLY)
 
+# The tour by Debezium with every server killed in its course, on servers of its own; many minutes.
+.PHONY: kill-tour
+kill-tour: $(VENV)/.ready
+	@RECORDGATE_KILL_TOUR=1 $(PY) -m pytest -q tests/faults/test_tour_with_kills.py $(ARGS)
+
 soak: $(VENV)/.ready
 	@$(PY) -m tests.histories soak $(ARGS)
 

@@ -21,7 +21,14 @@ from compose.local.servers import http_json
 from recordgate.demo.leftovers import remove_leftovers
 from tests.servers import fresh_folder
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(
+        not os.environ.get("RECORDGATE_KILL_TOUR"), reason="many minutes long: make kill-tour"
+    ),
+]
 KILLED = ("postgres", "elasticsearch", "mongodb", "kafka", "connect")
 
 
