@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import math
 import re
 from datetime import UTC, date, datetime, time
@@ -106,7 +107,10 @@ def _text(prop: Property, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if prop.scalar is Scalar.JSON:
-        return orjson.dumps(value).decode()
+        try:
+            return orjson.dumps(value).decode()
+        except TypeError:  # an integer of more than 64 bits
+            return json.dumps(value, separators=(",", ":"))
     if isinstance(value, str):
         return value
     if isinstance(value, float):
