@@ -6,22 +6,16 @@ turn, three times each, the medians compared. `seconds`: from the first commit u
 from __future__ import annotations
 
 import os
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.follow import CONTRACT, ROWS, processor_time, wait_for, worker
-from migrations.run import migrate
-from recordgate.embedded import EmbeddedPostgres
-from stores.canonical.apply import apply_plan
+from benchmarks.cities import fill, loaded, own_postgres, wait_for
+from benchmarks.follow import processor_time, worker
 from stores.canonical.connect import connect
-from stores.canonical.plan import make_plan
-from stores.contract.load import load_contract
 from sync.writer import SinkWriter
 
 RECORDS = 50_000
@@ -46,8 +40,7 @@ def round_(url: str, folder: Path, role: str) -> tuple[float, float]:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.backlog_cost", role, url, str(folder)]
     )
-    try:
-        wait_for(url, folder, process)
+    with loaded(process, url, folder):
         used, began = processor_time(url, process), time.monotonic()
         with connect(url) as conn:
             for start in range(0, CHANGES, IN_ONE):
@@ -59,32 +52,15 @@ def round_(url: str, folder: Path, role: str) -> tuple[float, float]:
         wait_for(url, folder, process)
         took = time.monotonic() - began
         return took, (processor_time(url, process) - used) / CHANGES * 1e6
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
 
 
 def run() -> None:
     found: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
-    with tempfile.TemporaryDirectory(prefix="recordgate-bench-") as made:
-        folder = Path(made)
-        folder.chmod(0o711)
-        server = EmbeddedPostgres(folder / "postgres")
-        try:
-            url = server.start()
-            contract = load_contract(CONTRACT)
-            migrate(url)
-            with connect(url) as conn:
-                apply_plan(conn, contract, make_plan(conn, contract))
-                for statement in ROWS.replace("ROW_COUNT", str(RECORDS)).split(";"):
-                    conn.execute(statement.encode())
-            for _ in range(ROUNDS):
-                for role, rounds in found.items():
-                    rounds.append(round_(url, folder / "stores", role))
-        finally:
-            server.release()
-            server.wait_stopped()
-            server.remove()
+    with own_postgres() as (url, folder):
+        fill(url, RECORDS)
+        for _ in range(ROUNDS):
+            for role, rounds in found.items():
+                rounds.append(round_(url, folder, role))
     print(f"{CHANGES:,} changes of {RECORDS:,} records, medians of {ROUNDS}\n")
     print("| durable backlog | seconds | changes/s | cost µs/change |")
     print("|---|---|---|---|")

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,33 +22,14 @@ from typing import Any
 
 import psutil
 
-from migrations.run import migrate
-from recordgate.embedded import EmbeddedPostgres
-from stores.canonical.apply import apply_plan
+from benchmarks.cities import CONTRACT, SINKS, fill, loaded, own_postgres, run_worker, wait_for
 from stores.canonical.connect import connect
-from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
 from stores.registry import open_store
-from sync.sources.registry import open_source
-from sync.worker import Worker
 
-CONTRACT = Path(__file__).parents[1] / "recordgate" / "demo" / "geonames.odcs.yaml"
 SIZES = tuple(int(n) for n in os.environ.get("BENCH_FOLLOW_ROWS", "200000,2000000").split(","))
 COMMITS = int(os.environ.get("BENCH_FOLLOW_COMMITS", "20000"))
 EVERY = 10
-SINKS = {"search": "tantivy:", "documents": "sqlite:"}
-
-ROWS = """
-INSERT INTO public.countries (iso, iso3, name, continent, languages)
-SELECT chr(65 + i / 26) || chr(65 + i % 26), 'X' || chr(65 + i / 26) || chr(65 + i % 26), 'Country ' || i, 'EU',
-       '{en,fr}'
-FROM generate_series(0, 251) i;
-INSERT INTO public.cities (geonameid, name, alternate_names, country_code, latitude, longitude, population, timezone)
-SELECT i, 'City of ' || md5(i::text), ARRAY['Town ' || i, 'Stadt ' || i % 1000],
-       chr(65 + i % 252 / 26) || chr(65 + i % 252 % 26), i % 90, i % 180, i % 100000, 'Europe/Paris'
-FROM generate_series(1, ROW_COUNT) i;
-ANALYZE
-"""
 
 
 @dataclass
@@ -67,28 +45,8 @@ class Followed:
 
 
 def worker(url: str, folder: Path) -> None:
-    contract = load_contract(CONTRACT)
-    logging.basicConfig(level="WARNING")
-
-    async def main() -> None:
-        made = Worker(
-            contract=contract,
-            canonical_url=url,
-            source=lambda: open_source("pgoutput:", contract, url),
-            sinks={name: open_store(scheme, folder) for name, scheme in SINKS.items()},
-        )
-        stopping: list[asyncio.Task[None]] = []
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGTERM, lambda: stopping.append(asyncio.create_task(made.stop()))
-        )
-        await made.run()
-
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        asyncio.run(main())
-    else:
-        uvloop.run(main())
+    sinks = {name: open_store(scheme, folder) for name, scheme in SINKS.items()}
+    run_worker(load_contract(CONTRACT), url, sinks)
 
 
 def committer(url: str, rows: int) -> None:
@@ -133,25 +91,6 @@ def part(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, **options)
 
 
-def wait_for(url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until both stores have published what is committed now."""
-    contract = load_contract(CONTRACT)
-
-    async def main() -> None:
-        with connect(url) as conn:
-            row = conn.execute("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
-        assert row is not None
-        for scheme in SINKS.values():
-            store = open_store(scheme, folder)
-            await store.open(contract, write=False)
-            while (position := await store.position()) is None or position.lsn < row[0]:
-                assert process.poll() is None, "the worker has ended"
-                await asyncio.sleep(0.05)
-            await store.close()
-
-    asyncio.run(main())
-
-
 def processor_time(url: str, process: subprocess.Popen[bytes]) -> float:
     """Of the worker and of the sessions that it has in Postgres, its replication session included."""
     with connect(url) as conn:
@@ -166,16 +105,9 @@ def processor_time(url: str, process: subprocess.Popen[bytes]) -> float:
 
 
 def follow(url: str, folder: Path, rows: int) -> Followed:
-    contract = load_contract(CONTRACT)
-    migrate(url)
-    with connect(url) as conn:
-        apply_plan(conn, contract, make_plan(conn, contract))
-        for statement in ROWS.replace("ROW_COUNT", str(rows)).split(";"):
-            conn.execute(statement.encode())
+    fill(url, rows)
     began = time.monotonic()
-    process = part("worker", url, folder)
-    try:
-        wait_for(url, folder, process)
+    with loaded(part("worker", url, folder), url, folder, 30) as process:
         load = time.monotonic() - began
         peak = psutil.Process(process.pid).memory_info().rss / 2**20
         look = part("looker", folder, stdin=subprocess.PIPE)
@@ -193,9 +125,6 @@ def follow(url: str, folder: Path, rows: int) -> Followed:
         look.stdin.close()
         positions = json.loads(look.stdout.read())
         look.wait()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
     p50, p99 = {}, {}
     for name, steps in positions.items():
         late = sorted(lateness(json.loads(said), steps))
@@ -218,16 +147,8 @@ def lateness(commits: list[list[float]], steps: list[list[float]]) -> list[float
 def run() -> None:
     found = []
     for rows in SIZES:
-        with tempfile.TemporaryDirectory(prefix="recordgate-bench-") as made:
-            folder = Path(made)
-            folder.chmod(0o711)
-            server = EmbeddedPostgres(folder / "postgres")
-            try:
-                found.append(follow(server.start(), folder / "stores", rows))
-            finally:
-                server.release()
-                server.wait_stopped()
-                server.remove()
+        with own_postgres() as (url, folder):
+            found.append(follow(url, folder, rows))
     print(f"{COMMITS:,} single-row commits, Tantivy and SQLite\n")
     print(
         "| rows | load s | memory MiB | commits/s | behind s | visible search p50/p99 ms"

@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sqlite3
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.follow import CONTRACT, ROWS, SINKS, part, wait_for
-from migrations.run import migrate
-from recordgate.embedded import EmbeddedPostgres
-from stores.canonical.apply import apply_plan
+from benchmarks.cities import CONTRACT, SINKS, fill, loaded, own_postgres
+from benchmarks.follow import part
 from stores.canonical.connect import Connection, connect
-from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
 from stores.protocols import Write
 from stores.registry import open_store
@@ -96,30 +91,18 @@ async def replay(url: str, folder: Path) -> float:
 
 
 def outage(url: str, folder: Path) -> None:
-    contract = load_contract(CONTRACT)
-    migrate(url)
-    with connect(url) as conn:
-        apply_plan(conn, contract, make_plan(conn, contract))
-        for statement in ROWS.replace("ROW_COUNT", str(RECORDS)).split(";"):
-            conn.execute(statement.encode())
-        process = part("worker", url, folder)
-        try:
-            wait_for(url, folder, process)
-            with closing(sqlite3.connect(folder / "documents.sqlite", timeout=60)) as other:
-                other.isolation_level = None
-                other.execute("BEGIN IMMEDIATE")
-                took, wal = change(conn)
-                row = conn.execute(
-                    "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
-                ).fetchone()
-                assert row is not None
-                search = asyncio.run(position_passes(folder, "search", row[0]))
-                kept = conn.execute("SELECT count(*) FROM recordgate.backlog").fetchone()
-                other.execute("ROLLBACK")
-            caught_up = asyncio.run(position_passes(folder, "documents", row[0]))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    fill(url, RECORDS)
+    with loaded(part("worker", url, folder), url, folder), connect(url) as conn:
+        with closing(sqlite3.connect(folder / "documents.sqlite", timeout=60)) as other:
+            other.isolation_level = None
+            other.execute("BEGIN IMMEDIATE")
+            took, wal = change(conn)
+            row = conn.execute("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").fetchone()
+            assert row is not None
+            search = asyncio.run(position_passes(folder, "search", row[0]))
+            kept = conn.execute("SELECT count(*) FROM recordgate.backlog").fetchone()
+            other.execute("ROLLBACK")
+        caught_up = asyncio.run(position_passes(folder, "documents", row[0]))
     replayed = asyncio.run(replay(url, folder / "replay"))
     assert kept is not None
     print(f"{CHANGES:,} changes of {RECORDS:,} records, committed in {took:.0f} s\n")
@@ -132,13 +115,5 @@ def outage(url: str, folder: Path) -> None:
 
 
 def run() -> None:
-    with tempfile.TemporaryDirectory(prefix="recordgate-bench-") as made:
-        folder = Path(made)
-        folder.chmod(0o711)
-        server = EmbeddedPostgres(folder / "postgres")
-        try:
-            outage(server.start(), folder / "stores")
-        finally:
-            server.release()
-            server.wait_stopped()
-            server.remove()
+    with own_postgres() as (url, folder):
+        outage(url, folder)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import shutil
 import signal
@@ -33,6 +32,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from benchmarks.cities import run_worker
 from benchmarks.results import Table
 from compose.local import servers
 from compose.local.fetch import servers_dir
@@ -48,8 +48,6 @@ from stores.errors import RecordgateError
 from stores.protocols import SearchStore
 from stores.query import Compare, Op, SearchQuery
 from stores.registry import open_store
-from sync.sources.registry import open_source
-from sync.worker import Worker
 
 PEER = Path(__file__).parent / "pgsync_peer"
 ITEMS = int(os.environ.get("BENCH_PGSYNC_ITEMS", "60000"))
@@ -256,29 +254,7 @@ def database(server: str, name: str, contract: Contract) -> str:
 
 
 def worker(url: str, search: str, contract: Contract) -> None:
-    logging.basicConfig(
-        level=os.environ.get("BENCH_LOG", "WARNING"), format="%(asctime)s %(message)s"
-    )
-
-    async def main() -> None:
-        made = Worker(
-            contract=contract,
-            canonical_url=url,
-            source=lambda: open_source("pgoutput:", contract, url),
-            sinks={"search": open_store(search, Path())},
-        )
-        stopping: list[asyncio.Task[None]] = []
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGTERM, lambda: stopping.append(asyncio.create_task(made.stop()))
-        )
-        await made.run()
-
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        asyncio.run(main())
-    else:
-        uvloop.run(main())
+    run_worker(contract, url, {"search": open_store(search, Path())})
 
 
 class Looker:

@@ -12,23 +12,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 import psutil
 
-from benchmarks.follow import CONTRACT, ROWS, SINKS, lateness, part, wait_for
-from migrations.run import migrate
-from recordgate.embedded import EmbeddedPostgres
-from stores.canonical.apply import apply_plan
+from benchmarks.cities import SINKS, fill, loaded, own_postgres, wait_for
+from benchmarks.follow import lateness, part
 from stores.canonical.connect import connect, connect_async
-from stores.canonical.plan import make_plan
-from stores.contract.load import load_contract
 from sync import requests
 
 COUNT = int(os.environ.get("BENCH_RELOAD_ROWS", "1000000"))
@@ -87,15 +81,8 @@ class Memory(threading.Thread):
 
 
 def measured(url: str, folder: Path) -> None:
-    contract = load_contract(CONTRACT)
-    migrate(url)
-    with connect(url) as conn:
-        apply_plan(conn, contract, make_plan(conn, contract))
-        for statement in ROWS.replace("ROW_COUNT", str(COUNT)).split(";"):
-            conn.execute(statement.encode())
-    process = part("worker", url, folder)
-    try:
-        wait_for(url, folder, process)
+    fill(url, COUNT)
+    with loaded(part("worker", url, folder), url, folder) as process:
         look = part("looker", folder, stdin=subprocess.PIPE)
         assert look.stdout is not None
         assert look.stdin is not None
@@ -119,9 +106,6 @@ def measured(url: str, folder: Path) -> None:
         look.stdin.close()
         positions = json.loads(look.stdout.read())
         look.wait()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
     commits = json.loads(said)
     during = [c for c in commits if began_at <= c[1] <= ended_at]
     print(
@@ -145,16 +129,8 @@ def measured(url: str, folder: Path) -> None:
 
 
 def run() -> None:
-    with tempfile.TemporaryDirectory(prefix="recordgate-bench-") as made:
-        folder = Path(made)
-        folder.chmod(0o711)
-        server = EmbeddedPostgres(folder / "postgres")
-        try:
-            measured(server.start(), folder / "stores")
-        finally:
-            server.release()
-            server.wait_stopped()
-            server.remove()
+    with own_postgres() as (url, folder):
+        measured(url, folder)
 
 
 if __name__ == "__main__":

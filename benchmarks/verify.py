@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sqlite3
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.follow import CONTRACT, ROWS, SINKS, part, wait_for
-from migrations.run import migrate
-from recordgate.embedded import EmbeddedPostgres
-from stores.canonical.apply import apply_plan
-from stores.canonical.connect import connect
-from stores.canonical.plan import make_plan
+from benchmarks.cities import CONTRACT, SINKS, fill, loaded, own_postgres
+from benchmarks.follow import part
 from stores.contract.load import load_contract
 from stores.registry import open_store
 from sync.ranges import RANGE
@@ -33,18 +27,9 @@ TYPE = "city"
 
 def load(url: str, folder: Path) -> None:
     """Rows in canonical, and both stores equal to it; the worker is gone."""
-    contract = load_contract(CONTRACT)
-    migrate(url)
-    with connect(url) as conn:
-        apply_plan(conn, contract, make_plan(conn, contract))
-        for statement in ROWS.replace("ROW_COUNT", str(COUNT)).split(";"):
-            conn.execute(statement.encode())
-    process = part("worker", url, folder)
-    try:
-        wait_for(url, folder, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+    fill(url, COUNT)
+    with loaded(part("worker", url, folder), url, folder):
+        pass
 
 
 async def compare(url: str, folder: Path, sinks: list[str]) -> tuple[float, list[Differences]]:
@@ -76,32 +61,23 @@ def damage(folder: Path) -> int:
 
 
 def run() -> None:
-    with tempfile.TemporaryDirectory(prefix="recordgate-bench-") as made:
-        folder = Path(made)
-        folder.chmod(0o711)
-        server = EmbeddedPostgres(folder / "postgres")
-        try:
-            url, stores = server.start(), folder / "stores"
-            load(url, stores)
-            print(f"{COUNT:,} records\n")
-            print("| stores | | seconds | records/s of a store | differences | read |")
-            print("|---|---|---|---|---|---|")
+    with own_postgres() as (url, stores):
+        load(url, stores)
+        print(f"{COUNT:,} records\n")
+        print("| stores | | seconds | records/s of a store | differences | read |")
+        print("|---|---|---|---|---|---|")
 
-            def line(sinks: list[str], what: str) -> None:
-                took, found = asyncio.run(compare(url, stores, sinks))
-                documents = sum(d.documents for d in found)
-                read = (COUNT * len(sinks) + documents) / (2 * COUNT * len(sinks))
-                print(
-                    f"| {' and '.join(sinks)} | {what} | {took:.1f} | {COUNT / took:,.0f}"
-                    f" | {sum(d.total for d in found)} | {read:.3f} |",
-                    flush=True,
-                )
+        def line(sinks: list[str], what: str) -> None:
+            took, found = asyncio.run(compare(url, stores, sinks))
+            documents = sum(d.documents for d in found)
+            read = (COUNT * len(sinks) + documents) / (2 * COUNT * len(sinks))
+            print(
+                f"| {' and '.join(sinks)} | {what} | {took:.1f} | {COUNT / took:,.0f}"
+                f" | {sum(d.total for d in found)} | {read:.3f} |",
+                flush=True,
+            )
 
-            for sinks in (["documents"], ["search"], ["documents", "search"]):
-                line(sinks, "equal")
-            changed = damage(stores)
-            line(["documents"], f"{changed} changed, each in a range of its own")
-        finally:
-            server.release()
-            server.wait_stopped()
-            server.remove()
+        for sinks in (["documents"], ["search"], ["documents", "search"]):
+            line(sinks, "equal")
+        changed = damage(stores)
+        line(["documents"], f"{changed} changed, each in a range of its own")
