@@ -8,10 +8,10 @@ from typing import cast
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
+from gateway.compiler import Statement
 from gateway.deadlines import Limit
 from gateway.services import Services
 from stores.canonical.driver_errors import STORE, translate
-from stores.canonical.joint_reads import JointStatement
 from stores.canonical.readers import Parameter
 from stores.errors import StoreUnavailable, TimeoutExceeded
 
@@ -22,14 +22,13 @@ MAX_WAIT = 5.0
 
 async def fetch_json(
     services: Services,
-    text: str,
+    statement: Statement,
     parameters: Sequence[Parameter],
     *,
     prepare: bool = False,
-    joint: JointStatement | None = None,
 ) -> bytes | None:
     """The JSON that a statement gives, marks included; None where it gives no row. `prepare`: it will be
-    sent again. `joint`: it may go together with others of its kind, its parameters are texts.
+    sent again.
 
     Stopped after `Limits.statement_timeout`. Raises TimeoutExceeded, StoreUnavailable, InputError for a
     value that its type cannot hold, and what else `driver_errors` knows.
@@ -38,7 +37,7 @@ async def fetch_json(
     try:
         with Limit(seconds):
             try:
-                return await _fetch(services, text, parameters, prepare, joint)
+                return await _fetch(services, statement, parameters, prepare)
             except _NO_CONNECTION:
                 raise
             except psycopg.OperationalError as error:
@@ -46,7 +45,7 @@ async def fetch_json(
                     raise
                 # The connection was lost, as all are when the server restarts: a read may go again.
                 await services.pool.check()
-                return await _fetch(services, text, parameters, prepare, joint)
+                return await _fetch(services, statement, parameters, prepare)
     except TimeoutError:
         raise TimeoutExceeded(
             f"the query took longer than {seconds:g} s", hint="ask for less, or by an indexed field"
@@ -61,14 +60,13 @@ async def fetch_json(
 
 async def _fetch(
     services: Services,
-    text: str,
+    statement: Statement,
     parameters: Sequence[Parameter],
     prepare: bool,
-    joint: JointStatement | None,
 ) -> bytes | None:
     seconds = services.limits.statement_timeout
     wait = min(MAX_WAIT, seconds / 2)
-    if joint is not None:
-        keys = cast(list[str], parameters)
-        return await services.pool.joint.read(joint, keys, wait=wait, seconds=seconds)
-    return await services.pool.readers.read(text, parameters, prepare=prepare, wait=wait)
+    if statement.joint is not None:
+        keys = cast(list[str], parameters)  # it has no other parameters
+        return await services.pool.joint.read(statement.joint, keys, wait=wait, seconds=seconds)
+    return await services.pool.readers.read(statement.text, parameters, prepare=prepare, wait=wait)

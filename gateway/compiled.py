@@ -14,7 +14,6 @@ import orjson
 from graphql import GraphQLError, GraphQLSchema, located_error
 
 from gateway.canonical import fetch_json
-from gateway.compiler import Statement
 from gateway.compiler.json_text import exact
 from gateway.documents import MissingValue
 from gateway.execute import (
@@ -163,7 +162,7 @@ async def _value(
                 field.documents,
                 key.resolve(variables) if isinstance(key, Late) else key,
                 statement.text,
-                lambda: _fetch(context, statement, parameters),
+                lambda: fetch_json(context.services, statement, parameters, prepare=True),
                 strict=True,
             )
             if by_documents:
@@ -173,7 +172,7 @@ async def _value(
             context.routes[field.key] = report(CANONICAL, planned.candidates[-1].reason)
             if context.explain:
                 explain(context, field.key, planned, CANONICAL, [statement.text], "")
-            raw = await _fetch(context, statement, parameters)
+            raw = await fetch_json(context.services, statement, parameters, prepare=True)
     except MissingValue:
         raise NotExact from None
     except Exception as error:
@@ -184,11 +183,3 @@ async def _value(
     if not exact(raw):
         raise NotExact
     return raw
-
-
-async def _fetch(
-    context: RequestContext, statement: Statement, parameters: list[str | list[str]]
-) -> bytes | None:
-    return await fetch_json(
-        context.services, statement.text, parameters, prepare=True, joint=statement.joint
-    )

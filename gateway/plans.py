@@ -121,7 +121,9 @@ def _is_slot(kind: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
+    """A root field of an operation, for `selected_below`."""
+
     schema: GraphQLSchema
     fragments: dict[str, FragmentDefinitionNode]
     variable_values: dict[str, Any]
@@ -199,7 +201,7 @@ def make_plan(
         )
         fields: list[Field] = []
         for key, nodes in grouped.items():
-            place = _Place(schema, operation.fragments, values, nodes)
+            place = Place(schema, operation.fragments, values, nodes)
             made = _field(place, query, key, context, first=not fields)
             if made is None:
                 return None
@@ -215,7 +217,7 @@ def make_plan(
 
 
 def _field(
-    place: _Place, query: GraphQLObjectType, key: str, context: RequestContext, *, first: bool
+    place: Place, query: GraphQLObjectType, key: str, context: RequestContext, *, first: bool
 ) -> Field | None:
     node = place.field_nodes[0]
     name = node.name.value

@@ -56,7 +56,7 @@ async def read_records(
     if not keys:
         return {}
     statement = compiler_of(context).several(shape, [key_values(shape.type, k) for k in keys])
-    raw = await fetch_json(context.services, statement.text, statement.filled({}))
+    raw = await fetch_json(context.services, statement, statement.filled({}))
     found: dict[str, Any] = decode(raw) if raw else {}
     return found
 

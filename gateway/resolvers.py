@@ -73,7 +73,7 @@ async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> A
         shape,
         encode_key(key_values(record_type, key)),
         statement.text,
-        lambda: fetch_json(services, statement.text, statement.filled({})),
+        lambda: fetch_json(services, statement, statement.filled({})),
     )
     return found if by_documents or found is None else decode(found)
 
@@ -84,7 +84,7 @@ async def _from_canonical(
     path = str(info.path.key)
     context.routes[path] = report(CANONICAL, planned.candidates[-1].reason)
     explain(context, path, planned, CANONICAL, [statement.text], "")
-    raw = await fetch_json(context.services, statement.text, statement.filled({}))
+    raw = await fetch_json(context.services, statement, statement.filled({}))
     return None if raw is None else decode(raw)
 
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import orjson
 from graphql import (
-    FragmentDefinitionNode,
     GraphQLError,
     GraphQLObjectType,
     GraphQLSchema,
@@ -24,6 +23,7 @@ from gateway.canonical import fetch_json
 from gateway.compiler.json_text import decode
 from gateway.execute import admit, documents_of
 from gateway.filters import parse_filter
+from gateway.plans import Place
 from gateway.records import compiler_of, visibility_of
 from gateway.schema.roots import Root
 from gateway.selection import Selected, selected_below
@@ -64,14 +64,6 @@ class Event:
 
     body: bytes
     token: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    schema: GraphQLSchema
-    fragments: dict[str, FragmentDefinitionNode]
-    variable_values: dict[str, Any]
-    field_nodes: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +113,7 @@ class SubscriptionPlan:
         for start in range(0, len(keys), CHUNK):
             values = [key_values(self.type, k) for k in keys[start : start + CHUNK]]
             statement = compiler_of(context).several(shape, values, self.filter)
-            raw = await fetch_json(self.services, statement.text, statement.filled({}))
+            raw = await fetch_json(self.services, statement, statement.filled({}))
             found |= decode(raw) if raw else {}
         return found
 
@@ -176,7 +168,7 @@ def make_subscription(
     record_type = root.type
     args = get_argument_values(definition, nodes[0], values)
     kind = cast(GraphQLObjectType, get_named_type(definition.type))
-    selected = selected_below(_Place(schema, fragments, values, nodes), kind)
+    selected = selected_below(Place(schema, fragments, values, nodes), kind)
     visibility = visibility_of(context)
     visibility.require_may(record_type, "get")
     shaper = Shaper(visibility)

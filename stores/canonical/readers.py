@@ -42,23 +42,24 @@ class Readers:
         """The first value of the first row; None where there is no row. `wait`: the seconds that a
         connection may take to be free. Raises PoolTimeout, PoolClosed and psycopg.Error. A caller that
         is cancelled leaves no statement running."""
-        reader = self._idle.pop() if self._idle else await self._take(wait)
-        try:
-            result = await reader.read(text, parameters, prepare=prepare)
-            return result.get_value(0, 0) if result.ntuples else None
-        finally:
-            self._give_back(reader)
+        result = await self._result(text, parameters, prepare, wait)
+        return result.get_value(0, 0) if result.ntuples else None
 
     async def rows(
         self, text: str, parameters: Sequence[Parameter], *, wait: float
     ) -> dict[int, bytes | None]:
         """The rows of a statement whose first column is a number: its second column by that number. Else
         as `read`."""
+        result = await self._result(text, parameters, True, wait)
+        value = result.get_value
+        return {int(value(row, 0) or 0): value(row, 1) for row in range(result.ntuples)}
+
+    async def _result(
+        self, text: str, parameters: Sequence[Parameter], prepare: bool, wait: float
+    ) -> PGresult:
         reader = self._idle.pop() if self._idle else await self._take(wait)
         try:
-            result = await reader.read(text, parameters, prepare=True)
-            value = result.get_value
-            return {int(value(row, 0) or 0): value(row, 1) for row in range(result.ntuples)}
+            return await reader.read(text, parameters, prepare=prepare)
         finally:
             self._give_back(reader)
 
