@@ -94,9 +94,6 @@ class SqliteStore:
             raise StoreRefused(f"{KIND}: the contract has no type {name!r}", store=KIND)
         return found
 
-    async def _read(self, work: Work[T]) -> T:
-        return await self._books.read(work)
-
     async def _write(self, work: Work[T]) -> T:
         """A failure rolls back what was not published."""
 
@@ -121,7 +118,7 @@ class SqliteStore:
     # Generations -------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]:
-        return await self._read(lambda c: local_state.generations(c, type_name))
+        return await self._books.read(lambda c: local_state.generations(c, type_name))
 
     async def create_generation(self, type_name: str, number: int) -> None:
         record_type = self._type(type_name)
@@ -248,14 +245,14 @@ class SqliteStore:
             )
             return [Stored(key.decode(), version, document) for key, version, document in rows]
 
-        return await self._read(work)
+        return await self._books.read(work)
 
     async def count(self, type_name: str, generation: int) -> int:
         def work(connection: sqlite3.Connection) -> int:
             generation_id = local_state.find(connection, type_name, generation, KIND)
             return int(connection.execute(tables.count(generation_id)).fetchone()[0])
 
-        return await self._read(work)
+        return await self._books.read(work)
 
     async def get(self, type_name: str, keys: Sequence[str]) -> dict[str, bytes]:
         def work(connection: sqlite3.Connection) -> dict[str, bytes]:
@@ -278,7 +275,7 @@ class SqliteStore:
                     if self._key_reader is None:
                         self._key_reader = self._books.reader(busy_seconds=0)
                     return in_one_snapshot(self._key_reader, work)
-            return await self._read(work)
+            return await self._books.read(work)
         except UnicodeEncodeError:
             raise InputError("a key is not valid Unicode") from None
 
@@ -312,7 +309,7 @@ class SqliteStore:
                 answer[values] = Children(documents, counted)
             return answer
 
-        return await self._read(work)
+        return await self._books.read(work)
 
 
 def _take_each(

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
 
 import tantivy
 
@@ -30,7 +29,7 @@ from stores import local_state
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
 from stores.errors import InputError, RecordgateError, StoreRefused
-from stores.local_books import LocalBooks, Work
+from stores.local_books import LocalBooks
 from stores.protocols import (
     Capability,
     Generation,
@@ -50,8 +49,6 @@ from stores.search.tantivy_search import Search
 
 OPEN_WRITERS = 4
 """Generations that may have a writer at once; each has a heap and threads of its own."""
-
-T = TypeVar("T")
 
 
 def from_url(url: str, data_dir: Path) -> TantivyStore:
@@ -93,7 +90,7 @@ class TantivyStore:
         self._contract = contract
         self._levels = {name: levels(contract, t) for name, t in contract.types.items()}
         if write:
-            await self._write(self._remove_leftovers)
+            await self._books.write(self._remove_leftovers)
 
     def _remove_leftovers(self, state: sqlite3.Connection) -> None:
         """Folders of generations that were dropped or never finished being made."""
@@ -107,7 +104,7 @@ class TantivyStore:
 
     async def close(self) -> None:
         if self._books.writer is not None:
-            await self._write(lambda _: self._close_writers(wait=True))
+            await self._books.write(lambda _: self._close_writers(wait=True))
         await self._books.close()
         self._readings.clear()
 
@@ -132,16 +129,10 @@ class TantivyStore:
             raise StoreRefused(f"{KIND}: the contract has no type {type_name!r}", store=KIND)
         return found
 
-    async def _read(self, work: Work[T]) -> T:
-        return await self._books.read(work)
-
-    async def _write(self, work: Work[T]) -> T:
-        return await self._books.write(work)
-
     # Generations -------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]:
-        return await self._read(lambda state: local_state.generations(state, type_name))
+        return await self._books.read(lambda state: local_state.generations(state, type_name))
 
     async def create_generation(self, type_name: str, number: int) -> None:
         level = self._level(type_name)
@@ -158,7 +149,7 @@ class TantivyStore:
             with local_state.transaction(state):
                 local_state.add(state, type_name, number, shape)
 
-        await self._write(work)
+        await self._books.write(work)
 
     async def activate(self, type_name: str, number: int) -> None:
         def work(state: sqlite3.Connection) -> None:
@@ -169,7 +160,7 @@ class TantivyStore:
                 # The next write opens it with the memory of an active one.
                 self._writers.pop((type_name, number)).close(wait=True)
 
-        await self._write(work)
+        await self._books.write(work)
 
     async def drop_generation(self, type_name: str, number: int) -> None:
         def work(state: sqlite3.Connection) -> None:
@@ -181,7 +172,7 @@ class TantivyStore:
             if known is not None:
                 shutil.rmtree(self._folder(type_name, number), ignore_errors=True)
 
-        await self._write(work)
+        await self._books.write(work)
 
     # Writing -----------------------------------------------------------------------------------
 
@@ -198,7 +189,7 @@ class TantivyStore:
                 self._give_up(type_name, generation)
                 raise
 
-        return await self._write(work)
+        return await self._books.write(work)
 
     def _writer(self, state: sqlite3.Connection, level: Level, generation: int) -> Writing:
         name = level.record_type.name
@@ -248,7 +239,7 @@ class TantivyStore:
                 with local_state.transaction(state):
                     local_state.set_position(state, position)
 
-        await self._write(work)
+        await self._books.write(work)
 
     async def position(self) -> Position | None:
         return await self._books.position()
@@ -295,7 +286,7 @@ class TantivyStore:
             with translated(query.type):
                 return Search(searcher, reading.schema, reading.marks, level).run(query)
 
-        return await self._read(work)
+        return await self._books.read(work)
 
     async def suggest(
         self, type_name: str, text: str, first: int, properties: tuple[str, ...] | None = None
@@ -314,7 +305,7 @@ class TantivyStore:
             with translated(type_name):
                 return tantivy_suggest.suggest(searcher, reading.schema, known, text, first)
 
-        return await self._read(work)
+        return await self._books.read(work)
 
     def can_filter(self, type_name: str, filter: Filter) -> str:
         try:
@@ -337,7 +328,7 @@ class TantivyStore:
                 folder = self._folder(type_name, generation)
                 return tantivy_index.scan(folder, reading, after, limit)
 
-        return await self._read(work)
+        return await self._books.read(work)
 
     async def count(self, type_name: str, generation: int) -> int:
         def work(state: sqlite3.Connection) -> int:
@@ -345,7 +336,7 @@ class TantivyStore:
             with translated(type_name):
                 return self._reading(type_name, generation).searcher().num_docs
 
-        return await self._read(work)
+        return await self._books.read(work)
 
 
 def folder_name(type_name: str) -> str:
