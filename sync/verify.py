@@ -10,8 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -145,24 +153,27 @@ async def _type(
     suspects: dict[str, Suspects] = {name: {} for name in stores}
     total = await projector.count(type_name) if progress else None
     done = 0
-    async for keys, canonical in _ranges(contract, walking, projector, type_name):
-        held = dict(zip(walks, await _all(w.up_to(keys[-1]) for w in walks.values()), strict=True))
-        digest = await canonical
-        differ = [
-            name
-            for name in stores
-            if name not in walks
-            or not can_be_digested(stores[name])
-            or not same(digest, held[name])
-        ]
-        if differ:
-            async with projector.lock:
-                reading = await projector.read(type_name, keys)
-            for name in differ:
-                compare(found[name], suspects[name], reading, keys, held.get(name, {}))
-        done += len(keys)
-        if progress:
-            progress(type_name, done, total)
+    async with aclosing(_ranges(contract, walking, projector, type_name)) as ranges:
+        async for keys, canonical in ranges:
+            held = dict(
+                zip(walks, await _all(w.up_to(keys[-1]) for w in walks.values()), strict=True)
+            )
+            digest = await canonical
+            differ = [
+                name
+                for name in stores
+                if name not in walks
+                or not can_be_digested(stores[name])
+                or not same(digest, held[name])
+            ]
+            if differ:
+                async with projector.lock:
+                    reading = await projector.read(type_name, keys)
+                for name in differ:
+                    compare(found[name], suspects[name], reading, keys, held.get(name, {}))
+            done += len(keys)
+            if progress:
+                progress(type_name, done, total)
     # What a store holds beyond canonical's last key.
     for name, walk in walks.items():
         while rest := await walk.page():
@@ -177,7 +188,7 @@ async def _type(
 
 async def _ranges(
     contract: Contract, walking: AsyncConnection, projector: Projector, type_name: str
-) -> AsyncIterator[tuple[list[str], asyncio.Task[Digest | None]]]:
+) -> AsyncGenerator[tuple[list[str], asyncio.Task[Digest | None]], None]:
     """Keys of a range, and canonical's checksum of it, which canonical computes while the range before is
     compared."""
 
