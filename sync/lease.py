@@ -21,12 +21,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 
 import psycopg
 
 from stores.canonical.connect import AsyncConnection
 from stores.errors import FencedError
+from sync.process_state import process_state
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Predecessor:
         """Kill it where it is stopped and is the `holder` of a lock that we need: a stopped process would
         hold the files of an embedded store for as long as it likes. One that runs lets go by itself."""
         mine = self.host == socket.gethostname() and holder == self.pid != os.getpid()
-        if not mine or not _stopped(self.pid):
+        if not mine or process_state(self.pid) not in ("T", "t"):
             return False
         log.warning("process %d is stopped and holds the store's files: it is ended", self.pid)
         try:
@@ -135,17 +135,6 @@ class Predecessor:
             log.warning("process %d cannot be ended: %s", self.pid, error.strerror)
             return False
         return True
-
-
-def _stopped(pid: int) -> bool:
-    """By SIGSTOP or from a terminal. False where the system does not say."""
-    try:
-        state = (
-            Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
-        )
-    except (OSError, IndexError):
-        return False
-    return state in ("T", "t")
 
 
 async def wait_for_lock(

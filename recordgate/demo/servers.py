@@ -11,12 +11,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from stores.errors import SetupError
+from sync.process_state import process_state
 
 START = 240.0
 """Seconds that a killed server may take to be there again."""
@@ -149,15 +149,12 @@ def _entry(name: str) -> _Entry:
 
 def _lives(pid: int) -> bool:
     """A process that has ended and was not waited for does not count."""
-    with suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    if Path("/proc/self/stat").exists():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    from recordgate.embedded import postmaster
+
+    state = process_state(pid)
+    if state is not None or Path("/proc/self/stat").exists():
+        return state not in (None, "Z")
+    return postmaster.lives(pid)
 
 
 def _free_port() -> int:
