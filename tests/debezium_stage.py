@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from urllib.parse import urlencode
 
 import psycopg
-from kafka import KafkaAdminClient
 
+from recordgate.demo.leftovers import remove_topics
 from stores.contract.model import Contract
 from sync.changes import ChangeSource
 from sync.sources.debezium import DebeziumSource, KafkaLocation, connector_config, register
@@ -53,10 +53,4 @@ def connector(
 def remove(broker: str, connect: str, name: str) -> None:
     """The connector and its topics."""
     ConnectApi(connect, name).delete()
-    admin = KafkaAdminClient(bootstrap_servers=broker)
-    try:
-        topics = [t for t in admin.list_topics() if t.startswith(f"{name}.") or t.endswith(name)]
-        if topics:
-            admin.delete_topics(topics)
-    finally:
-        admin.close()
+    remove_topics([broker], name)

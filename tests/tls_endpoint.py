@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.listening import listening
+
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
@@ -87,10 +89,6 @@ def tls_endpoint(certificate: Path, port: int) -> Iterator[int]:
     """A port of 127.0.0.1 that speaks TLS and hands everything on to `port`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(0.1)
-    stop = threading.Event()
-    threads: list[threading.Thread] = []
 
     def pump(source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
@@ -111,19 +109,5 @@ def tls_endpoint(certificate: Path, port: int) -> Iterator[int]:
             pump(inner, server)
             back.join()
 
-    def accept() -> None:
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                plain, _ = listener.accept()
-                plain.settimeout(None)
-                threads.append(threading.Thread(target=serve, args=(plain,), daemon=True))
-                threads[-1].start()
-
-    accepting = threading.Thread(target=accept, daemon=True)
-    accepting.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        stop.set()
-        accepting.join()
-        listener.close()
+    with listening(serve) as own:
+        yield own

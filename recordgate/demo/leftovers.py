@@ -68,9 +68,14 @@ def _database(url: str, name: str) -> None:
 
 
 def _topics(url: str, name: str) -> None:
+    remove_topics(urlsplit(url).netloc.split(","), name)
+
+
+def remove_topics(brokers: list[str], name: str) -> None:
+    """Those with the prefix `name`, and the heartbeat's, which ends with it."""
     from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 
-    admin = KafkaAdminClient(bootstrap_servers=urlsplit(url).netloc.split(","))
+    admin = KafkaAdminClient(bootstrap_servers=brokers)
     try:
         topics = [t for t in admin.list_topics() if t.startswith(f"{name}.") or t.endswith(name)]
         if topics:

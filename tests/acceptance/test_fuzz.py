@@ -32,9 +32,10 @@ from tests.servers import unless_it_cannot_be_had
 EXAMPLES = int(os.environ.get("RECORDGATE_FUZZ_EXAMPLES", "150"))
 SEED = os.environ.get("RECORDGATE_FUZZ_SEED", "1")
 REQUIREMENTS = Path(__file__).parents[1] / "fuzz" / "schemathesis.txt"
+ROOT = Path(__file__).parents[2]
 LEAKS = re.compile(
     r"SELECT |INSERT INTO|Traceback|psycopg|\.py\b|sqlstate|pg_catalog|recordgate\.|maker_code|postgresql://"
-    r"|/work/|/tmp/|/home/|0x[0-9a-f]{8}",
+    rf"|/{re.escape(ROOT.parts[1])}/|/tmp/|/home/|0x[0-9a-f]{{8}}",
     re.IGNORECASE,
 )
 

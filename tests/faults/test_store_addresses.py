@@ -8,7 +8,6 @@ import json
 import secrets
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from stores.registry import open_store
 from tests.acceptance.test_up import command, settings
 from tests.conformance.store_backends import held, outcomes, publish
 from tests.conformance.store_contract import CONTRACT, put
+from tests.listening import listening
 from tests.servers import remove_elasticsearch_indexes
 from tests.tls_endpoint import Authority, tls_endpoint
 
@@ -142,25 +142,8 @@ def wire(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[int]:
                     opcode = 1
                 connection.sendall(struct.pack("<iiii", 16 + len(reply), 1, number, opcode) + reply)
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    stop = threading.Event()
-    listener.settimeout(0.1)
-
-    def accept() -> None:
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                connection, _ = listener.accept()
-                connection.settimeout(None)
-                threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    accepting = threading.Thread(target=accept, daemon=True)
-    accepting.start()
-    try:
-        yield int(listener.getsockname()[1])
-    finally:
-        stop.set()
-        accepting.join()
-        listener.close()
+    with listening(serve) as port:
+        yield port
 
 
 def server_of(wire_version: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
