@@ -111,8 +111,8 @@ class Spooled:
 
 
 class Spool:
-    """The folder; None is one of the system's, made when it is needed. `room`: bytes of all exports in it; `age`: seconds that a whole one is kept; `running`: exports
-    that are written at once."""
+    """The folder; None is one of the system's, made when it is needed. `room`: bytes of all exports in it; `age`:
+    seconds that a whole one is kept; `running`: exports that are written at once."""
 
     def __init__(
         self, folder: Path | None, *, room: int = ROOM, age: float = AGE, running: int = 2
