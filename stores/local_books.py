@@ -74,10 +74,11 @@ class LocalBooks:
 
     async def close(self) -> None:
         """Ends what runs first; what was not committed is rolled back."""
-        for threads in (self._write_thread, self._read_threads):
+        ending = self._write_thread, self._read_threads
+        self._write_thread = self._read_threads = None
+        for threads in ending:
             if threads is not None:
                 await asyncio.to_thread(threads.shutdown)
-        self._write_thread = self._read_threads = None
         self._close_connections()
 
     def _close_connections(self) -> None:
@@ -90,7 +91,9 @@ class LocalBooks:
                     connection.close()
 
     def reader(self, busy_seconds: float = 5.0) -> sqlite3.Connection:
-        """One more connection for reading, closed with the books."""
+        """One more connection for reading, closed with the books. Raises StoreUnavailable where they are not open."""
+        if self._read_threads is None:
+            raise self._not_open()
         connection = local_state.connect(self.path, busy_seconds=busy_seconds, read_only=True)
         if self._raw:
             connection.text_factory = bytes

@@ -21,6 +21,7 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -28,8 +29,9 @@ from stores.canonical.connect import AsyncConnection
 from stores.canonical.document_sql import keys_in_text_order
 from stores.contract.model import Contract
 from stores.protocols import Store
+from sync.pace import until_answered
 from sync.projection import Digest, Projector, Reading, connect_for_reading
-from sync.ranges import RANGE, StoreWalk, can_be_digested, just_before, same
+from sync.ranges import RANGE, STORE_SECONDS, StoreWalk, can_be_digested, just_before, same
 from sync.reload import same_document
 
 EXAMPLES = 20
@@ -114,8 +116,8 @@ async def verify(
     progress: Progress | None = None,
 ) -> Report:
     """Compare `types` (default: all) in `stores`, which are open. `patience`: seconds for which a
-    sink's position may stand still before its lag counts as difference. Raises StoreUnavailable where
-    canonical or a store is not reached."""
+    sink's position may stand still before its lag counts as difference. A store that stops answering is asked
+    again for STORE_SECONDS. Raises StoreUnavailable where canonical or a store is not reached."""
     report = Report()
     async with _connections(canonical_url) as (walking, reading):
         projector = Projector(reading, contract)
@@ -292,7 +294,7 @@ async def passed(store: Store, lsn: int, patience: float) -> bool:
     """Wait until the store's position is at `lsn`; False where it has not moved for `patience` seconds."""
     seen, since = -1, time.monotonic()
     while True:
-        position = await store.position()
+        position = await until_answered(store.position, STORE_SECONDS)
         at = position.lsn if position else 0
         if at >= lsn:
             return True
@@ -305,7 +307,8 @@ async def passed(store: Store, lsn: int, patience: float) -> bool:
 
 async def active_generation(store: Store, type_name: str) -> int | None:
     """The number of the generation that readers see."""
-    for generation in await store.generations(type_name):
+    held = await until_answered(lambda: store.generations(type_name), STORE_SECONDS)
+    for generation in held:
         if generation.state == "active":
             return generation.number
     return None
@@ -322,7 +325,9 @@ async def look_up(
     seen_to: str | None = None
     for key in keys:
         if seen_to is None or key > seen_to:
-            page = await store.scan(type_name, generation, just_before(key), 50)
+            page = await until_answered(
+                partial(store.scan, type_name, generation, just_before(key), 50), STORE_SECONDS
+            )
             buffer = {s.key: s.document for s in page}
             seen_to = page[-1].key if len(page) == 50 else keys[-1]
         if key in buffer:

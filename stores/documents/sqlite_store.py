@@ -77,8 +77,8 @@ class SqliteStore:
         self._lost_writes = False
 
     async def close(self) -> None:
-        self._key_reader = None
         await self._books.close()
+        self._key_reader = None
 
     async def health(self) -> Health:
         return await self._books.health(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -30,11 +31,17 @@ AUTHORS = "{ authors(orderBy: [{id: ASC}]) { nodes { id name } } }"
 
 
 class Product:
-    """A shell in the product's folder. `names`: what stands in the pages → what is here."""
+    """One shell in the product's folder, as a reader of the pages has. `names`: what stands there → what is here."""
 
     def __init__(self, folder: Path, names: dict[str, str], path: str) -> None:
         self.folder, self.names = folder, names
-        self.environment = {**os.environ, "PATH": path}
+        self.shell = subprocess.Popen(
+            ["bash"],
+            cwd=folder,
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def here(self, text: str) -> str:
         for name, ours in self.names.items():
@@ -43,18 +50,17 @@ class Product:
 
     def run(self, command: str) -> None:
         expected = 3 if "# exit 3" in command else 0
-        with (self.folder / "output").open("w+") as output:
-            done = subprocess.run(
-                ["bash", "-c", self.here(command)],
-                cwd=self.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                timeout=300,
-            )
-            output.seek(0)
-            assert done.returncode == expected, f"{command}: {output.read()[-2000:]}"
+        assert self.shell.stdin is not None
+        assert self.shell.stdout is not None
+        self.shell.stdin.write(
+            f"{{ {self.here(command)}\n}} </dev/null >output 2>&1\necho $?\n".encode()
+        )
+        self.shell.stdin.flush()
+        ended, _, _ = select.select([self.shell.stdout], [], [], 300)
+        output = (self.folder / "output").read_text("utf-8")[-2000:]
+        assert ended, f"{command}: goes on after five minutes: {output}"
+        code = int(self.shell.stdout.readline())
+        assert code == expected, f"{command}: {output}"
 
     def follow(
         self, language: str, name: str, body: str, after: Callable[[str], object] = str
@@ -154,9 +160,12 @@ def product(
     }
     programs = find_binaries(choose_account(tmp_path)).folder
     path = os.pathsep.join([str(Path(sys.executable).parent), str(programs), os.environ["PATH"]])
+    found = Product(tmp_path, names, path)
     try:
-        yield Product(tmp_path, names, path)
+        yield found
     finally:
+        found.shell.kill()
+        found.shell.communicate()
         for file in tmp_path.glob("*.pid"):
             with suppress(ProcessLookupError, ValueError):
                 os.kill(int(file.read_text()), signal.SIGKILL)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stores.canonical.connect import connect_async
+from stores.errors import StoreUnavailable
 from stores.protocols import Write
 from sync import durable_backlog
 from sync.ranges import RANGE
@@ -106,6 +107,49 @@ def test_readers_on_another_generation_than_the_books_say_are_found(world: World
         assert found["documents"].missing == 179
         assert found["documents"].total == 181
         assert found["search"].total == 0
+
+    asyncio.run(main())
+
+
+def test_a_store_that_fails_in_the_middle_is_asked_again(world: World) -> None:
+    fill(world, orders=4000)
+    asyncio.run(loaded(world))
+    behind_the_back(world, DAMAGE[3])
+
+    async def main() -> None:
+        async with world.readers() as stores:
+            documents, restarts = stores["documents"], list[asyncio.Task[None]]()
+
+            async def restart() -> None:
+                await documents.close()
+                await asyncio.sleep(0.5)
+                await documents.open(world.contract, write=False)
+
+            def progress(name: str, done: int, total: int | None) -> None:
+                if not restarts:
+                    restarts.append(asyncio.create_task(restart()))
+
+            report = await verify(
+                world.contract, world.url, stores, types=["line"], patience=0.5, progress=progress
+            )
+            assert restarts[0].done()
+            assert report.types["line"]["documents"].examples == {"different": ["19"]}
+            assert report.types["line"]["search"].total == 0
+
+    asyncio.run(main())
+
+
+def test_a_store_that_stays_away_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.verify.STORE_SECONDS", 1.0)
+    monkeypatch.setattr("sync.ranges.STORE_SECONDS", 1.0)
+    fill(world)
+    asyncio.run(loaded(world))
+
+    async def main() -> None:
+        async with world.readers() as stores:
+            await stores["documents"].close()
+            with pytest.raises(StoreUnavailable):
+                await verify(world.contract, world.url, stores, types=["line"], patience=0.5)
 
     asyncio.run(main())
 

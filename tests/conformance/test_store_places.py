@@ -12,7 +12,7 @@ import pytest
 
 from stores.errors import RecordgateError, StoreLost, StoreUnavailable
 from stores.protocols import Capability, Store
-from tests.conformance.store_backends import Place, held, load, run
+from tests.conformance.store_backends import Place, documents, held, load, run
 from tests.conformance.store_contract import OTHER_CONTRACT, put
 
 
@@ -72,6 +72,20 @@ def test_a_closed_store_can_be_closed_and_opened_again(place: Place) -> None:
             await store.close()
         async with place.open() as store:
             assert await held(store) == {"a": 1}
+
+    run(story())
+
+
+def test_a_closed_store_answers_nothing(place: Place) -> None:
+    async def story() -> None:
+        async with place.ready("author") as store:
+            await load(store, "author", [put("a", 1)])
+        reads = [store.position(), store.generations("author"), store.scan("author", 1, None, 10)]
+        if place.backend.role == "documents":
+            reads.append(documents(store).get("author", ["a"]))
+        for read in reads:
+            with pytest.raises(StoreUnavailable):
+                await read
 
     run(story())
 

@@ -88,6 +88,11 @@ def test_rows_and_lines_are_those_of_the_file_however_it_is_cut(
     assert read_csv(text.encode(), step) == (good, ragged)
 
 
+def test_a_read_that_ends_between_cr_and_lf_does_not_take_cr_for_the_newline() -> None:
+    data = b'"x","y"\r\n"",""'
+    assert read_csv(data, len(b'"x","y"\r')) == ([(2, ["", ""])], [])
+
+
 def test_a_stray_quote_spoils_its_own_row_only() -> None:
     data = 'x,y\n1,5" pipe\n2,"a\nb"\n3,it"s\n4,z\n' * 3
     rows, lost = read_csv(data.encode(), 7)

@@ -46,7 +46,9 @@ def pieces(
     line, offset = 1, 0
     if data.startswith(BOM):
         data, offset = data[len(BOM) :], len(BOM)
-    # Files of the old Mac end their lines by \r alone.
+    # Files of the old Mac end their lines by \r alone; the \n of \r\n may come with the next read.
+    while data.find(b"\r") == len(data) - 1 >= 0 and (more := stream.read(PIECE)):
+        data += more
     newline = b"\n" if b"\n" in data or b"\r" not in data else b"\r"
     rest = b""
     while data:
