@@ -103,8 +103,8 @@ class GuardedStore:
         return "it has failed, and is left alone for a moment"
 
     def passed_over(self, began: float) -> None:
-        """A caller that asked at `began` went elsewhere, without a call of its own that would say so: it waited
-        for the answer to another's question."""
+        """A caller that waits since `began` for the answer to another's question went elsewhere. One with a call
+        of its own need not say so: the call does."""
         self.breaker.given_up(self.breaker.ticket, began, time.monotonic())
 
     async def _call(self, call: Awaitable[T]) -> T:

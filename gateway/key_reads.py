@@ -45,14 +45,12 @@ async def read_by_key(
         begin = None if context.freshness.wait_up_to else hedge.begin
         patience = max(LEAST_PATIENCE, services.documents_guard.usual)
         limit = hedge.limit = Limit(float("inf"), after=patience, begin=begin)
-        began = time.monotonic()
         try:
             with limit:
                 found, why = await from_documents(context, path, planned, shape, key, strict=strict)
             if not why:
                 return True, found
         except TimeoutError:
-            services.documents_guard.passed_over(began)
             _note(context, path, planned, text, SLOW)
             return False, hedge.result()
         finally:
@@ -87,7 +85,14 @@ async def from_documents(
     `strict`: as for `read_document`."""
     services = context.services
     store = services.documents
-    standing = await usable(services, store, context.freshness)
+    began = time.monotonic()
+    try:
+        standing = await usable(services, store, context.freshness)
+    except asyncio.CancelledError:
+        # All share one question for the position, so no call of this caller's own tells the breaker.
+        if not context.freshness.wait_up_to:
+            services.documents_guard.passed_over(began)
+        raise
     if not standing.usable:
         return None, f"documents: {standing.reason}"
     record_type = shape.record.type
