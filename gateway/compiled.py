@@ -17,6 +17,7 @@ from gateway.canonical import fetch_json
 from gateway.compiler.json_text import exact
 from gateway.documents import MissingValue
 from gateway.execute import (
+    MAX_KEPT_LENGTH,
     Documents,
     admit,
     apply_freshness,
@@ -26,7 +27,7 @@ from gateway.execute import (
 )
 from gateway.freshness import report
 from gateway.key_reads import explain, read_by_key
-from gateway.late import Late
+from gateway.late import Features, Late
 from gateway.planner import CANONICAL
 from gateway.plans import Field, QueryPlan, make_plan, structure
 from gateway.problems import graphql_error
@@ -94,6 +95,10 @@ def _plan(
         admit(context, operation, variables)
         if node.directives or context.freshness.after is not None:
             apply_freshness(schema, context, node, dict(variables))
+        if len(query) > MAX_KEPT_LENGTH:
+            plan = make_plan(operation, context, values, Features())
+            context.operation = "query"
+            return None if plan is None else (plan, values)
         plans = context.services.plans
         key = (query, operation_name, context.viewer.roles, shape)
         known, plan = plans.find(key, values)

@@ -42,11 +42,12 @@ def conditional(endpoint: Endpoint) -> Endpoint:
                 request.state.stores = {n for n, x in _LETTERS.items() if x in letters}
                 return _unchanged(tag)
         response = await endpoint(request)
-        if response.status_code != 200 or b'"errors":' in response.body[:2000]:
+        if response.status_code != 200 or getattr(request.state, "code", "OK") != "OK":
             return response
         stores = set(getattr(request.state, "stores", ()))
         tag = None
-        if stores and stores <= _LETTERS.keys() and "@freshness" not in request.url.query:
+        by_headers = getattr(request.state, "freshness_by_headers", True)
+        if stores and stores <= _LETTERS.keys() and by_headers:
             tag = _tag(request, "".join(sorted(_LETTERS[s] for s in stores)), before)
         if tag is None:
             tag = _content_tag(bytes(response.body))

@@ -106,4 +106,5 @@ class GraphQLRunner:
         request.state.operation = operation
         request.state.stores = stores
         request.state.code = code
+        request.state.freshness_by_headers = context.freshness == from_headers(request.headers)
         self.metrics.count(operation, stores, code)

@@ -11,7 +11,7 @@ from gateway.late import Features
 from stores.errors import RecordgateError
 
 KEPT_PLANS = 2_000
-KEPT_BYTES = 32_000_000
+KEPT_BYTES = 64_000_000
 """Of the documents and statements that plans are kept for."""
 
 
@@ -63,7 +63,10 @@ class Plans(Generic[P]):
         try:
             features = family.features.of(variables)
         except RecordgateError:
-            return  # a value that is refused; no other request is like it
+            # A value that is refused; no other request is like it.
+            if not family.plans:
+                del self._families[key]
+            return
         family.plans[features] = made
         self.count += 1
         self._bytes += _size(made)

@@ -50,6 +50,9 @@ from gateway.shaping import Shaper, key_shape
 from stores.errors import RecordgateError
 from stores.keys import encode_key
 
+BYTES_A_CHARACTER = 120
+"""What a parsed document takes, which a plan keeps, for each character of its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -212,6 +215,8 @@ def make_plan(
         f.key: report(CANONICAL, f.planned.candidates[-1].reason) for f in fields if f.planned
     }
     size = 500 + sum(len(f.statement.text) + 500 for f in fields if f.statement)
+    if operation.node.loc:
+        size += BYTES_A_CHARACTER * len(operation.node.loc.source.body)
     extensions = b'{"recordgate":{"fields":' + orjson.dumps(routes)
     return QueryPlan(tuple(fields), extensions, size)
 

@@ -19,6 +19,7 @@ from gateway.compiler import Compiler
 from gateway.compiler.json_text import decode
 from gateway.documents import from_document, why_not_document
 from gateway.filters import row_filter
+from gateway.freshness import active_generation
 from gateway.selection import Selected, selected_below
 from gateway.services import RequestContext
 from gateway.shapes import RecordShape
@@ -85,8 +86,10 @@ def _shape(
 async def _records(
     context: RequestContext, shape: RecordShape, refs: list[RecordRef]
 ) -> dict[str, Any]:
-    if all(r.document is not None for r in refs) and not why_not_document(
-        shape, shape.type.embeds, visibility_of(context), children=False
+    if (
+        all(r.document is not None for r in refs)
+        and not why_not_document(shape, shape.type.embeds, visibility_of(context), children=False)
+        and await _hits_are_shaped(context, shape.type)
     ):
         return {
             r.key: from_document(shape, orjson.loads(r.document), {})
@@ -94,6 +97,13 @@ async def _records(
             if r.document is not None
         }
     return await read_records(context, shape, list(dict.fromkeys(r.key for r in refs)))
+
+
+async def _hits_are_shaped(context: RequestContext, record_type: RecordType) -> bool:
+    """Whether the index holds documents as the contract says now: it changes at once, they with the next reload."""
+    services = context.services
+    active = await active_generation(services.search, record_type.name)
+    return active is not None and active.shape == services.search_shape(record_type.name)
 
 
 def _collect(

@@ -199,14 +199,21 @@ async def run_search(
     return Searched(result, _report(services, standing, generation))
 
 
-def _report(services: Services, standing: Standing, generation: int | None) -> dict[str, Any]:
-    return report("search", "full text", standing.position, generation, now=services.news.now())
+def _report(
+    services: Services, standing: Standing, generation: int | None, reason: str = "full text"
+) -> dict[str, Any]:
+    return report("search", reason, standing.position, generation, now=services.news.now())
 
 
 async def run_suggest(
-    services: Services, viewer: Viewer, record_type: RecordType, text: str, first: int
-) -> list[Suggestion]:
-    """Completions of `text` as `viewer`. Raises InputError, ForbiddenError, StoreError."""
+    services: Services,
+    viewer: Viewer,
+    freshness: Freshness,
+    record_type: RecordType,
+    text: str,
+    first: int,
+) -> tuple[list[Suggestion], dict[str, Any]]:
+    """Completions of `text` as `viewer`, and the report. Raises InputError, ForbiddenError, StaleError, StoreError."""
     if "search" not in record_type.expose.operations:
         raise InputError(f"{record_type.plural} cannot be searched")
     if len(text) > MAX_TEXT:
@@ -222,7 +229,10 @@ async def run_suggest(
         )
     if not plain or visibility.row_filters(record_type) is not None:
         raise ForbiddenError(f"you may not see suggestions of {record_type.plural}")
-    return await services.search.suggest(record_type.name, text, first, plain)
+    standing = await require(services, services.search, freshness)
+    found = await services.search.suggest(record_type.name, text, first, plain)
+    generation = await generation_of(services.search, record_type.name)
+    return found, _report(services, standing, generation, "suggestions")
 
 
 def json_value(value: Any) -> Any:

@@ -199,9 +199,17 @@ async def suggest_endpoint(request: Request) -> Response:
     given = request.query_params
     first = read_size("first", _integer(given.get("first"), "first"), MAX_SUGGESTIONS)
     request.state.operation = f"suggest {record_type.name}"
-    found = await run_suggest(
-        services, viewer, record_type, given.get("q", ""), 10 if first is None else first
+    found, report = await run_suggest(
+        services,
+        viewer,
+        from_headers(request.headers),
+        record_type,
+        given.get("q", ""),
+        10 if first is None else first,
     )
     request.state.stores = {"search"}
-    body = {"suggestions": [{"text": s.text, "id": s.key, "score": s.score} for s in found]}
+    body = {
+        "suggestions": [{"text": s.text, "id": s.key, "score": s.score} for s in found],
+        "recordgate": report,
+    }
     return Response(orjson.dumps(body), media_type="application/json")

@@ -16,7 +16,7 @@ from gateway.news import News
 from gateway.plan_cache import Plans
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
-from stores.contract.shape import document_shape
+from stores.contract.shape import document_shape, search_shape
 from stores.protocols import DocumentStore, SearchStore
 
 
@@ -55,6 +55,7 @@ class Services:
     mask_key: MaskKey = field(init=False, compare=False, repr=False)
     """With what values are hashed that are shown so: nobody without it can check a guess."""
     _shapes: dict[str, str] = field(default_factory=dict)
+    _search_shapes: dict[str, str] = field(default_factory=dict)
     plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
     """What the last queries were answered by; of these services alone."""
     documents_guard: GuardedStore = field(init=False, compare=False)
@@ -86,6 +87,13 @@ class Services:
         shape = self._shapes.get(type_name)
         if shape is None:
             shape = self._shapes[type_name] = document_shape(self.contract, type_name)
+        return shape
+
+    def search_shape(self, type_name: str) -> str:
+        """The same of a search index."""
+        shape = self._search_shapes.get(type_name)
+        if shape is None:
+            shape = self._search_shapes[type_name] = search_shape(self.contract, type_name)
         return shape
 
 

@@ -83,6 +83,36 @@ def test_a_store_too_stale_for_the_request_is_not_called_unchanged(
     run(database, tmp_path, go)
 
 
+def test_what_a_query_asks_of_freshness_is_not_answered_from_a_stores_tag(
+    database: str, tmp_path: Path
+) -> None:
+    async def go(rig: Rig) -> None:
+        fresh = 'query @freshness(maxStaleness: "300ms") { city(id: "2988507") { name } }'
+        plain = fresh.replace('@freshness(maxStaleness: "300ms") ', "")
+        await rig.publish()
+        answers = [await rig.client.get("/graphql", params={"query": q}) for q in (fresh, plain)]
+        tags = [answer.headers["etag"][:4] for answer in answers]
+        assert tags == ['W/"c', 'W/"d']
+
+    run(database, tmp_path, go)
+
+
+def test_a_partial_answer_carries_no_tag(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        many = " ".join(
+            f'a{i}: city(id: "2988507") {{ id name timezone population latitude longitude alternateNames }}' for i in range(25)
+        )
+        query = "{ " + many + ' searchCities(query: "paris") { totalCount } }'
+        await rig.services.search.close()
+        answer = await rig.client.get("/graphql", params={"query": query})
+        assert answer.status_code == 200
+        assert answer.json()["errors"]
+        assert answer.content.index(b'"errors"') > 2000
+        assert "etag" not in answer.headers
+
+    run(database, tmp_path, go)
+
+
 def test_a_store_that_has_not_moved_is_not_asked_again(database: str, tmp_path: Path) -> None:
     async def go(rig: Rig) -> None:
         tag = (await rig.client.get("/search/city?q=paris")).headers["etag"]

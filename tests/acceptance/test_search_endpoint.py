@@ -18,7 +18,7 @@ from gateway.services import Freshness, Viewer
 from gateway.visibility import Visibility
 from stores.errors import ForbiddenError, InputError, RecordgateError
 from stores.query import SearchQuery
-from tests.acceptance.gateway_rig import Rig, gateway
+from tests.acceptance.gateway_rig import GEONAMES, ROWS, Rig, gateway
 
 RESTRICTED = Path(__file__).parent / "restricted.odcs.yaml"
 PEOPLE = """
@@ -238,7 +238,7 @@ def test_roles_open_what_the_contract_says_and_no_more(database: str, tmp_path: 
             with pytest.raises(ForbiddenError):
                 await run_search(services, staff, Freshness(), person, query)
         with pytest.raises(ForbiddenError):
-            await run_suggest(services, staff, department, "bl", 5)
+            await run_suggest(services, staff, Freshness(), department, "bl", 5)
         found = await run_search(
             services, staff, Freshness(), department,
             SearchQuery("department", facets=facets_of(department, ["open"])),
@@ -274,3 +274,45 @@ def run(database: str, folder: Path, go: Any, **options: Any) -> None:
             await go(rig)
 
     asyncio.run(main())
+
+
+def test_suggestions_are_as_fresh_as_asked_and_say_how_fresh(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        answer = (await rig.client.get("/suggest/city?q=par")).json()
+        assert answer["suggestions"]
+        report = answer["recordgate"]
+        assert (report["store"], report["generation"]) == ("search", 1)
+        assert report["stalenessMs"] >= 0
+        await asyncio.sleep(0.3)
+        headers = {"Recordgate-Max-Staleness": "100ms"}
+        stale = await rig.client.get("/suggest/city?q=par", headers=headers)
+        assert (stale.status_code, stale.json()["code"]) == (503, "STALE")
+
+    run(database, tmp_path, go)
+
+
+def test_a_property_that_the_index_does_not_hold_yet_comes_from_canonical(
+    database: str, tmp_path: Path
+) -> None:
+    """The contract has changed, its reload is still to come."""
+    before = tmp_path / "before.odcs.yaml"
+    whole = GEONAMES.read_text("utf-8")
+    added = whole.index("      - name: timezone")
+    end = whole.index("{facet: true}}", added) + len("{facet: true}}\n")
+    before.write_text(whole[:added] + whole[end:], "utf-8")
+    query = '{ searchCities(query: "lyon") { nodes { name timezone } } }'
+
+    async def go() -> None:
+        old_rows = ROWS.replace(", timezone)", ")").replace(", 'Europe/Paris')", ")")
+        async with gateway(
+            database, tmp_path, contract=before, rows=old_rows.replace(", 'America/Chicago')", ")")
+        ):
+            pass
+        rows = "UPDATE cities SET timezone = 'Europe/Paris'"
+        async with gateway(database, tmp_path, rows=rows, published=False) as rig:
+            answer = await rig.graphql(query)
+            assert answer["data"] == {
+                "searchCities": {"nodes": [{"name": "Lyon", "timezone": "Europe/Paris"}]}
+            }, answer
+
+    asyncio.run(go())
