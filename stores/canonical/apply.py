@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 
@@ -22,6 +21,9 @@ from stores.errors import ConflictError, ConstraintError, InputError, SetupError
 LOCK_TIMEOUT = "10s"
 """How long a step waits for a table in use. A waiting ALTER TABLE makes everybody behind it wait too."""
 
+LOCK = 0x7265_636F_7264_0002
+"""Key of the advisory lock under which one process changes canonical."""
+
 
 def apply_plan(
     conn: Connection, contract: Contract, plan: Plan, *, allow_destructive: bool = False
@@ -35,7 +37,7 @@ def apply_plan(
     refuse(plan, allow_destructive=allow_destructive)
     try:
         with transaction_for_ddl(conn) as bound:
-            conn.execute("SELECT pg_advisory_xact_lock(%s)", (_lock_key(contract),))
+            conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             conn.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
             now = plan_on(bound, conn, contract)
             if not now.steps:
@@ -109,9 +111,3 @@ def _record(conn: Connection, contract: Contract, plan: Plan) -> None:
             "INSERT INTO recordgate.audit (actor, action, detail) VALUES (%s, 'apply', %s)",
             (row[1], json.dumps(detail)),
         )
-
-
-def _lock_key(contract: Contract) -> int:
-    """The advisory lock of the contract: 63 bits of its id's hash."""
-    digest = hashlib.sha256(b"recordgate apply " + contract.id.encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

@@ -165,6 +165,12 @@ def read_publication(conn: Connection, name: str) -> Publication | None:
     return Publication(all_tables, as_wanted, frozenset((s, t) for s, t in tables or ()), filtered)
 
 
+def other_publications(conn: Connection, prefix: str, name: str) -> list[str]:
+    """Publications that begin with `prefix`, but `name`."""
+    query = "SELECT pubname FROM pg_publication WHERE starts_with(pubname, %s) AND pubname <> %s ORDER BY 1"
+    return [row[0] for row in conn.execute(query, (prefix, name)).fetchall()]
+
+
 def existing_schemas(conn: Connection, names: Iterable[str]) -> set[str]:
     query = "SELECT nspname FROM pg_namespace WHERE nspname = ANY (%s)"
     return {row[0] for row in conn.execute(query, (sorted(set(names)),)).fetchall()}

@@ -23,10 +23,11 @@ from stores.canonical.connect import Connection, transaction_for_ddl
 from stores.canonical.constraint_names import constraint_name, is_check_of_ours
 from stores.canonical.driver_errors import translate
 from stores.canonical.foreign_key_steps import foreign_key_steps
-from stores.canonical.publication import publication_name, published_tables
+from stores.canonical.publication import PREFIX, publication_name, published_tables
 from stores.canonical.steps import Phase, Plan, Step, table_text
 from stores.canonical.tables import metadata_for
 from stores.contract.model import Contract, RecordType
+from stores.errors import SetupError
 
 __all__ = ["Plan", "Step", "make_plan", "plan_on"]
 
@@ -52,6 +53,7 @@ def make_plan(conn: Connection, contract: Contract) -> Plan:
 
 def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
     """As `make_plan`, inside the open transaction of `bound`, which is over `conn`."""
+    _refuse_another_contract(conn, contract)
     names = published_tables(contract)
     tables = catalog.read_tables(conn, names)
     publication = catalog.read_publication(conn, publication_name(contract))
@@ -62,6 +64,18 @@ def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
     else:
         steps += attached_steps(contract, tables)
     return Plan(tuple(sorted(steps, key=lambda s: (s.phase, s.table, s.kind, s.text))))
+
+
+def _refuse_another_contract(conn: Connection, contract: Contract) -> None:
+    """Positions, backlogs and generations are kept in the schema `recordgate` by sink, so two contracts in a
+    database would take each other's. Each has a publication of its name."""
+    others = catalog.other_publications(conn, PREFIX, publication_name(contract))
+    if others:
+        raise SetupError(
+            f"the database belongs to another contract already: it has the publication {others[0]}",
+            hint="give each contract a database of its own; if that contract is no longer in use, drop its"
+            " publication, its replication slot and the schema recordgate",
+        )
 
 
 def _managed_steps(

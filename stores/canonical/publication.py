@@ -22,8 +22,11 @@ GENERATED_FROM = 180_000
 """Server version that publishes stored generated columns."""
 
 
+PREFIX = "recordgate_"
+
+
 def publication_name(contract: Contract) -> str:
-    return f"recordgate_{contract.slug}"
+    return PREFIX + contract.slug
 
 
 def slot_name(contract: Contract, database: str) -> str:
