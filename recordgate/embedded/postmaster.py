@@ -93,17 +93,30 @@ def _works_in(pid: int, data: Path) -> bool:
         return False
 
 
-def remove_stale_lock_file(data: Path) -> None:
-    """Remove a lock file whose process id belongs to somebody else by now, which Postgres cannot know.
-    Only where no process works in the cluster any more: a killed server's children may outlive it."""
+def remove_stale_lock_files(data: Path, socket: Path) -> None:
+    """Remove the lock files of the cluster and of its socket whose process id belongs to somebody else by now, or
+    to a dead process that nobody waits for (as in a container whose first process is no init), which Postgres cannot
+    know. Only where no process works in the cluster any more: a killed server's children may outlive it."""
     if not sys.platform.startswith("linux"):
         return
-    found = read_lock_file(data)
-    if found is None or not lives(found.pid) or _works_in(found.pid, data):
-        return
+    stale = [
+        file
+        for file in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*.lock"))
+        for pid in [_first_number(file)]
+        if pid is not None and lives(pid) and not _works_in(pid, data)
+    ]
     pids = (int(p) for p in os.listdir("/proc") if p.isdigit())
-    if not any(_works_in(pid, data) for pid in pids):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    if stale and not any(_works_in(pid, data) for pid in pids):
+        for file in stale:
+            file.unlink(missing_ok=True)
+
+
+def _first_number(file: Path) -> int | None:
+    """The process id that a lock file begins with."""
+    try:
+        return abs(int(file.read_text("utf-8", errors="replace").splitlines()[0]))
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def start_process(launch: Launch, log: int) -> subprocess.Popen[bytes]:

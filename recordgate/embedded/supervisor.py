@@ -104,7 +104,7 @@ class Supervisor:
                 raise SetupError(
                     f"Postgres did not start: {_reason(said)}", hint=f"see {self.layout.log}"
                 )
-            postmaster.remove_stale_lock_file(self.data)
+            postmaster.remove_stale_lock_files(self.data, Path(self.launch.socket))
             time.sleep(0.1)
 
     def _said_since(self, offset: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -207,10 +209,32 @@ def test_a_server_left_by_all_is_adopted_by_the_next(folder: Path) -> None:
     stopped_without_a_trace(folder, socket)
 
 
+@pytest.fixture
+def nobody_waits_for_the_dead() -> Iterator[None]:
+    """As in a container whose first process is no init: processes without a parent become ours, and stay zombies."""
+    prctl, child_subreaper = ctypes.CDLL(None).prctl, 36
+    assert prctl(child_subreaper, 1, 0, 0, 0) == 0
+    known = set(psutil.Process().children())
+    yield
+    prctl(child_subreaper, 0, 0, 0, 0)
+    for process in set(psutil.Process().children()) - known:
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's processes")
+def test_a_killed_server_that_nobody_waits_for_is_followed_by_another(
+    folder: Path, nobody_waits_for_the_dead: None
+) -> None:
+    test_everything_killed_at_once_loses_nothing_committed(folder)
+
+
 def test_everything_killed_at_once_loses_nothing_committed(folder: Path) -> None:
     for turn in range(3):
         user = User(folder)
-        url = user.answer()["url"]
+        answer = user.answer()
+        assert "url" in answer, answer
+        url = answer["url"]
         remember(url, turn)
         victims = [user.process.pid, supervisor_of(folder), postmaster_of(folder)]
         for number in (signal.SIGSTOP, signal.SIGKILL):
