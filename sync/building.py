@@ -13,9 +13,18 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+import psycopg
+
 from stores.contract.model import Contract
 from stores.contract.shape import document_shape, search_shape
-from stores.errors import ConflictError, InputError
+from stores.errors import (
+    ConflictError,
+    FencedError,
+    InputError,
+    RecordgateError,
+    StoreLost,
+    StoreUnavailable,
+)
 from stores.protocols import Position, SearchStore, Store
 from sync import generations, watermarks
 from sync.crash_points import crash_point
@@ -294,22 +303,44 @@ class Building:
     # What people ask for ---------------------------------------------------------------------------
 
     async def answer(self) -> None:
-        """Begin what was asked. A refusal goes to who asked; a store's failure goes to the loop."""
+        """Begin what was asked. A failure that another try may mend goes to the loop, and what was asked stays;
+        every other one goes to who asked, for it would come again at every try."""
         while self.asked:
             asked = self.asked[0]
             try:
-                if asked.action == "reload":
-                    number = await self._reload(asked)
-                else:
-                    number = await self._rollback(asked)
-            except (InputError, ConflictError) as error:
+                number = await self._do(asked)
+            except (psycopg.Error, FencedError, StoreUnavailable, StoreLost):
+                raise
+            except RecordgateError as error:
+                self._refuse(error)
+            except Exception as error:
+                self._refuse(
+                    RecordgateError(
+                        f"{self._name}: {asked.action} {asked.type_name} failed unexpectedly:"
+                        f" {type(error).__name__}",
+                        hint="see the worker's log",
+                    )
+                )
+                raise
+            else:
                 self.asked.popleft()
                 if not asked.answer.done():
-                    asked.answer.set_exception(error)
-                continue
-            self.asked.popleft()
-            if not asked.answer.done():
-                asked.answer.set_result(number)
+                    asked.answer.set_result(number)
+
+    def _refuse(self, error: RecordgateError) -> None:
+        asked = self.asked.popleft()
+        if not asked.answer.done():
+            asked.answer.set_exception(error)
+
+    async def _do(self, asked: Asked) -> int:
+        if asked.type_name not in self._contract.types:
+            raise InputError(
+                f"{self._name}: the worker runs with a contract that has no type {asked.type_name!r}",
+                hint="restart it, so that it reads the contract anew",
+            )
+        if asked.action == "reload":
+            return await self._reload(asked)
+        return await self._rollback(asked)
 
     async def _reload(self, asked: Asked) -> int:
         type_name, number = asked.type_name, asked.number
