@@ -90,6 +90,7 @@ class SinkWriter:
         self._taken: list[Unit] = []
         """Taken off the backlog, not published."""
         self._written: list[Unit] = []
+        self._relief = asyncio.Lock()
         self._spilling: list[Batch] = []
         self._durable_pending = True
         self._durable_looked = 0.0
@@ -150,9 +151,14 @@ class SinkWriter:
     async def relieve(self, lsn: int) -> None:
         """Move the dirty keys in memory to the durable backlog where they are too many, or wait too
         long; of those under way, which a store that hangs may never give back, a copy. `lsn`: up to
-        where changes have been marked."""
+        where changes have been marked. One at a time: what a second call moved would be forgotten by the end
+        of the first, and be acknowledged before it is committed."""
+        async with self._relief:
+            await self._relieve(lsn)
+
+    async def _relieve(self, lsn: int) -> None:
         under_way = [u for u in self._taken if u.batch and not u.spilled]
-        if self._spilling or (self._backlog.empty and not under_way):
+        if self._backlog.empty and not under_way:
             return
         now = time.monotonic()
         failing = self._failing_since is not None and now - self._failing_since > SPILL_FAILING

@@ -1,0 +1,99 @@
+"""Dirty keys on their way to the durable backlog: none is acknowledged before it is committed there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from stores.canonical.connect import database_of
+from stores.canonical.publication import slot_name
+from stores.errors import StoreUnavailable
+from sync import writer as writing
+from sync.metrics import SyncMetrics
+from sync.session import open_session
+from sync.watermarks import Watermark
+from sync.writer import SinkWriter
+from tests.sync_world import World, fill, shop
+
+
+@pytest.fixture
+def world(database: str, tmp_path: Path) -> Iterator[World]:
+    with shop(database, tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def sink_writer(world: World, *, memory_keys: int) -> AsyncIterator[SinkWriter]:
+    """Of the documents, in a session of its own; its loop does not run, as where the store hangs."""
+
+    async def waiting() -> None:
+        raise AssertionError("nobody else works on this database")
+
+    slot = slot_name(world.contract, database_of(world.url))
+    session = await open_session(world.url, slot, ["documents"], uuid.uuid4(), waiting)
+    try:
+        mark = Watermark(session.system, 0, time.time(), 0, set(), "")
+        yield SinkWriter(
+            "documents",
+            world.store("documents"),
+            world.contract,
+            mark,
+            session.sinks["documents"],
+            SyncMetrics(),
+            batch_size=10,
+            memory_keys=memory_keys,
+        )
+    finally:
+        await session.close()
+
+
+def spilled(world: World) -> set[str]:
+    return {row["key"] for row in world.rows("SELECT key FROM recordgate.backlog")}
+
+
+def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is of keys under way only; while it waits for canonical, more keys are marked than memory may
+    hold. The second waits for a row that somebody else has under way."""
+    monkeypatch.setattr(writing, "SPILL_FAILING", -1.0)
+    fill(world)
+
+    async def main() -> None:
+        async with sink_writer(world, memory_keys=1) as sink:
+            sink.mark("product", ["sku,1"])
+            sink.boundary(100, 1.0)
+            await sink._read_live()
+            sink.note_failure(StoreUnavailable("it hangs", store="sqlite"))
+            with psycopg.connect(world.url) as other:
+                other.execute(
+                    "INSERT INTO recordgate.backlog (sink, type, key, lsn)"
+                    " VALUES ('documents', 'product', 'sku,2', '0/1')"
+                )
+                first = asyncio.create_task(sink.relieve(100))
+                await asyncio.sleep(0)  # it is in its transaction
+                sink.mark("product", ["sku,2", "sku,3"])
+                sink.boundary(200, 2.0)
+                second = asyncio.create_task(sink.relieve(200))
+                await first
+                assert spilled(world) == {"sku,1"}
+                assert not second.done()
+                reached = sink.durable()
+                assert reached is not None
+                assert reached.lsn == 100, "of the later keys nothing is committed"
+                other.rollback()
+            await second
+            assert spilled(world) == {"sku,1", "sku,2", "sku,3"}
+            reached = sink.durable()
+            assert reached is not None
+            assert reached.lsn == 200
+            assert sink.backlog_size == 0
+
+    asyncio.run(main())
