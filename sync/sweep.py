@@ -229,7 +229,6 @@ class Sweep:
             )
 
     async def _end(self, sink: str, type_name: str, found: Differences) -> None:
-        self._metrics.verify_differences.labels(sink, type_name).set(found.total)
         async with self._guard.changing() as conn:
             await conn.execute(
                 _END.encode(),
@@ -241,3 +240,4 @@ class Sweep:
                     "examples": Jsonb(found.examples),
                 },
             )
+        self._metrics.verify_differences.labels(sink, type_name).set(found.total)

@@ -91,7 +91,8 @@ class Worker:
     # The outside -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until `stop`. Canonical or a store that is away is waited for, for ever."""
+        """Until `stop`. Canonical or a store that is away is waited for, for ever; what nobody expected is logged,
+        and a session begun anew."""
         backoff = Backoff(first=0.2, most=10.0)
         try:
             while not self._stop.is_set():
@@ -102,6 +103,9 @@ class Worker:
                     self._lost(translate(error))
                 except RecordgateError as error:
                     self._lost(error)
+                except Exception as error:
+                    log.exception("unexpected failure; beginning again")
+                    self._problem = f"unexpected failure: {type(error).__name__}"
                 if time.monotonic() - began > 30:
                     backoff.reset()
                 if not self._stop.is_set():

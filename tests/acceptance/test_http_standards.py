@@ -100,7 +100,8 @@ def test_what_a_query_asks_of_freshness_is_not_answered_from_a_stores_tag(
 def test_a_partial_answer_carries_no_tag(database: str, tmp_path: Path) -> None:
     async def go(rig: Rig) -> None:
         many = " ".join(
-            f'a{i}: city(id: "2988507") {{ id name timezone population latitude longitude alternateNames }}' for i in range(25)
+            f'a{i}: city(id: "2988507") {{ id name timezone population latitude longitude alternateNames }}'
+            for i in range(25)
         )
         query = "{ " + many + ' searchCities(query: "paris") { totalCount } }'
         await rig.services.search.close()

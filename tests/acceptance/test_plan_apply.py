@@ -514,7 +514,7 @@ def test_a_table_in_use_is_a_conflict_and_not_an_endless_wait(
 def test_a_second_contract_in_a_database_is_refused_before_anything_is_made(database: str) -> None:
     applied(database, contract(ITEM))
     other = contract(record("thing", whole("id")), id="other")
-    with pytest.raises(SetupError, match="another contract.*recordgate_shop") as refused:
+    with pytest.raises(SetupError, match=r"another contract.*recordgate_shop") as refused:
         applied(database, other)
     assert refused.value.hint
     assert not ask(database, "SELECT FROM pg_class WHERE relname = 'thing'")

@@ -67,6 +67,8 @@ class Stage:
     """Transactions that canonical refused."""
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _readers: dict[str, Store] = field(default_factory=dict)
+    _read_to: int = 0
+    """Bytes of the workers' log that were looked at."""
 
     @property
     def folder(self) -> Path:
@@ -144,11 +146,29 @@ class Stage:
         for sink in sinks:
             while (at := self.position(sink)) < target:
                 if time.monotonic() > deadline:
-                    raise Behind(f"{sink} stands at {at}, not at {target}, after {patience:.0f} s")
+                    raise Behind(
+                        f"{sink} stands at {at}, not at {target}, after {patience:.0f} s: {self.last_words()}"
+                    )
                 assert self.worker is not None, "nobody works"
                 if not self.worker.alive:
-                    raise Behind(f"the worker died, see {self.folder}/worker.log")
+                    raise Behind(f"the worker died: {self.last_words()}")
                 time.sleep(0.005)
+
+    def last_words(self) -> str:
+        """The end of what workers have logged."""
+        return (self.folder / "worker.log").read_text("utf-8", errors="replace")[-3000:]
+
+    def nothing_unexpected(self) -> None:
+        """Workers survive what nobody expected, and say so: it is a failure here."""
+        log = self.folder / "worker.log"
+        size = log.stat().st_size if log.exists() else 0
+        if size > self._read_to:
+            with log.open("rb") as file:
+                file.seek(self._read_to)
+                said = file.read().decode("utf-8", errors="replace")
+            self._read_to = size
+            if "unexpected" in said:
+                raise Behind(f"unexpected: {said[max(0, said.index('unexpected') - 200) :][:4000]}")
 
     def held(self, sink: str, type_name: str, generation: int) -> dict[str, Any]:
         """Key → document of everything that a generation holds."""
@@ -206,6 +226,7 @@ class Stage:
             switch(self.folder, sink, None)
         self.start()
         self.wait(sinks=sinks, patience=patience)
+        self.nothing_unexpected()
         found = self.compare(sinks)
         if found:
             raise Differs(found)
