@@ -7,9 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import psycopg
+
 from recordgate.canonical_access import open_canonical
 from recordgate.settings import Settings
 from stores.canonical.connect import AsyncConnection, connect_async
+from stores.canonical.driver_errors import translate
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from stores.errors import InputError, RecordgateError
@@ -37,7 +40,8 @@ class SyncAccess:
 async def sync_access(
     settings: Settings, contract: Contract, sinks: tuple[str, ...] = SINKS
 ) -> AsyncIterator[SyncAccess]:
-    """Raises StoreUnavailable and SetupError where canonical is not reached."""
+    """Raises StoreUnavailable and SetupError where canonical is not reached. What the driver raises inside the
+    block leaves it as an error of ours: a table that is missing before `apply`, a connection that is lost."""
     async with contextlib.AsyncExitStack() as exits:
         access = await asyncio.to_thread(open_canonical, settings)
         exits.push_async_callback(asyncio.to_thread, access.release)
@@ -53,7 +57,10 @@ async def sync_access(
             else:
                 exits.push_async_callback(store.close)
                 found.stores[name] = store
-        yield found
+        try:
+            yield found
+        except psycopg.Error as error:
+            raise translate(error, contract) from None
 
 
 def make_store(settings: Settings, sink: str) -> Store:

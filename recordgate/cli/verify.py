@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from recordgate.settings import Settings
 from recordgate.sync_access import SyncAccess, chosen_sinks, chosen_types, sync_access, with_worker
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
+from stores.errors import TimeoutExceeded
 from sync import durable_backlog
 from sync.lease import worker_runs
 from sync.verify import Report
@@ -87,11 +89,18 @@ async def _mark(access: SyncAccess, report: Report) -> int:
 
 
 async def _drained(access: SyncAccess, sinks: tuple[str, ...]) -> None:
-    """Wait until the worker has taken what was marked."""
-    async with asyncio.timeout(REPAIR_PATIENCE):
-        for sink in sinks:
-            while await durable_backlog.count(access.conn, sink):  # noqa: ASYNC110 - it is elsewhere
-                await asyncio.sleep(0.2)
+    """Wait until the worker has taken what was marked. Raises TimeoutExceeded."""
+    deadline = time.monotonic() + REPAIR_PATIENCE
+    for sink in sinks:
+        while left := await durable_backlog.count(access.conn, sink):
+            if time.monotonic() > deadline:
+                raise TimeoutExceeded(
+                    f"{left:,} records still wait in the backlog of {sink} after"
+                    f" {REPAIR_PATIENCE:.0f} s",
+                    hint="they stay marked; `recordgate status` says how far the sink is, and whether the"
+                    " worker runs",
+                )
+            await asyncio.sleep(0.2)
 
 
 def as_value(report: Report, repaired: int) -> dict[str, Any]:
@@ -102,6 +111,7 @@ def as_value(report: Report, repaired: int) -> dict[str, Any]:
             type_name: {
                 sink: {
                     "generation": d.generation,
+                    "expected": d.expected,
                     "records": d.canonical,
                     "missing": d.missing,
                     "extra": d.extra,
@@ -129,6 +139,12 @@ def as_text(report: Report, repaired: int) -> str:
                     f"{what}, {d.missing:,} missing, {d.extra:,} extra, {d.different:,} different"
                 )
                 lines += [f"  {kind}: {', '.join(keys)}" for kind, keys in d.examples.items()]
+            if d.expected is not None:
+                seen = "none" if d.generation is None else str(d.generation)
+                lines.append(
+                    f"  readers see generation {seen}, but by canonical's records {d.expected} is active:"
+                    f" run `recordgate reload {type_name} --sink {sink}`"
+                )
             if d.unsettled:
                 lines.append(f"  {d.unsettled:,} changed at every look")
             if d.behind and d.total:

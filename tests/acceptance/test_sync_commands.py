@@ -1,0 +1,116 @@
+"""The commands about sync say clearly what is wrong: before `apply`, where readers see another generation, where
+a repair takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from recordgate.cli import verify
+from recordgate.settings import Settings
+from recordgate.sync_access import sync_access
+from stores.errors import TimeoutExceeded
+from sync import durable_backlog
+from tests.sync_world import World, fill, shop, shop_contract
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def world(database: str, tmp_path: Path) -> Iterator[World]:
+    with shop(database, tmp_path) as found:
+        yield found
+
+
+def command(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """`recordgate …` as a process."""
+    return subprocess.run(
+        [sys.executable, "-m", "recordgate", *arguments],
+        env={
+            **os.environ,
+            "RECORDGATE_CONTRACT": str(folder / "shop.odcs.yaml"),
+            "RECORDGATE_POSTGRES": url,
+            "RECORDGATE_DATA_DIR": str(folder),
+        },
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def as_json(done: subprocess.CompletedProcess[bytes]) -> Any:
+    assert done.stdout, done.stderr.decode()
+    return orjson.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("verify",), ("reload", "line"), ("rollback", "line")]
+)
+def test_before_apply_a_command_says_what_to_run(
+    database: str, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    shop_contract(tmp_path)
+    done = command(database, tmp_path, *arguments, "--json")
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert as_json(done)["error"] == {
+        "code": "SETUP",
+        "message": "a table is missing in canonical",
+        "hint": "run `recordgate apply`",
+    }
+
+
+def test_verify_says_that_readers_see_another_generation(world: World) -> None:
+    async def main() -> None:
+        async with world.running():
+            await world.synced()
+        store = world.store("documents")
+        await store.open(world.contract, write=True)
+        await store.create_generation("line", 7)
+        await store.activate("line", 7)
+        await store.publish(None)
+        await store.close()
+
+    asyncio.run(main())
+    ask = ("verify", "line", "--sink", "documents")
+    done = command(world.url, world.folder, *ask, "--json")
+    assert done.returncode == 4
+    value = as_json(done)
+    found = value["types"]["line"]["documents"]
+    assert (found["generation"], found["expected"]) == (7, 1)
+    assert (found["missing"], found["extra"], found["different"]) == (0, 0, 0)
+    assert value["differences"] == 1
+    done = command(world.url, world.folder, *ask)
+    assert done.returncode == 4
+    assert (
+        "readers see generation 7, but by canonical's records 1 is active" in done.stdout.decode()
+    )
+
+
+def test_a_repair_that_takes_too_long_says_what_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No worker runs, so nothing of what was marked is ever taken."""
+    monkeypatch.setattr(verify, "REPAIR_PATIENCE", 0.3)
+    settings = Settings(postgres=world.url, data_dir=world.folder)
+    fill(world)
+
+    async def main() -> None:
+        async with sync_access(settings, world.contract, ()) as access:
+            await durable_backlog.add(access.conn, "documents", "line", ["1", "2"], 0)
+            with pytest.raises(
+                TimeoutExceeded, match="2 records still wait in the backlog"
+            ) as error:
+                await verify._drained(access, ("search", "documents"))
+            assert "status" in error.value.hint
+
+    asyncio.run(main())
