@@ -17,7 +17,8 @@ import pytest
 import zstandard
 from psycopg.conninfo import make_conninfo
 
-from stores.canonical.importing import Limit, Mode
+from stores.canonical.importing import Limit, Mode, batches
+from stores.canonical.importing.connection import connect
 from stores.errors import ConflictError, ConstraintError, InputError, LimitError, SetupError
 from tests.import_target import Target, new_target
 
@@ -496,15 +497,22 @@ def test_a_database_without_tables_is_a_clear_error(database: str, tmp_path: Pat
 
 
 def test_two_imports_of_one_type_at_once(target: Target) -> None:
-    from stores.canonical.importing.batches import lock_type
-    from stores.canonical.importing.connection import connect
-
     with connect(target.url) as other:
-        lock_type(other, "public", "items", 0)
+        batches.lock_type(other, "public", "items", 0)
         with pytest.raises(ConflictError, match="another import"):
             target.load("item", "id,name\n1,one\n", lock_wait=0.2)
+
         assert target.load("maker", "code,name\nAB,x\n").inserted == 1
     assert target.load("item", "id,name\n1,one\n").inserted == 1
+
+
+def test_a_batch_id_is_of_one_import_at_a_time_whatever_its_type(target: Target) -> None:
+    with connect(target.url) as other:
+        batches.lock_type(other, "public", "another", 0.0)
+        batches.lock_batch(other, "nightly", 0.0)
+        with pytest.raises(ConflictError, match="batch nightly"):
+            target.load("item", "id,name\n1,one\n", batch="nightly", lock_wait=0.2)
+    assert target.load("item", "id,name\n1,one\n", batch="nightly").inserted == 1
 
 
 def test_rules_of_the_table_that_the_contract_does_not_know_are_reasons_too(

@@ -64,8 +64,16 @@ def table_name(batch: str) -> str:
 
 def lock_type(connection: Connection, schema: str, table: str, wait: float) -> None:
     """Hold the type until the connection ends; raises ConflictError where another import does."""
+    _lock(connection, f"recordgate.import:{schema}.{table}", f"into {table}", wait)
+
+
+def lock_batch(connection: Connection, batch: str, wait: float) -> None:
+    """Hold the batch id, of whatever type; after the type, so that two never wait for each other."""
+    _lock(connection, f"recordgate.batch:{batch}", f"of the batch {batch}", wait)
+
+
+def _lock(connection: Connection, name: str, what: str, wait: float) -> None:
     deadline = time.monotonic() + wait
-    name = f"recordgate.import:{schema}.{table}"
     while True:
         row = connection.execute(
             "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)
@@ -74,7 +82,7 @@ def lock_type(connection: Connection, schema: str, table: str, wait: float) -> N
             return
         if time.monotonic() >= deadline:
             raise ConflictError(
-                f"another import into {table} is running", hint="wait until it has ended"
+                f"another import {what} is running", hint="wait until it has ended"
             )
         time.sleep(0.1)
 

@@ -106,8 +106,11 @@ class _Import:
         batches.lock_type(
             self._connection, self._record.schema, self._record.table, self._options.lock_wait
         )
+        if self._options.batch:
+            batches.lock_batch(self._connection, self._options.batch, self._options.lock_wait)
         # The one that held the lock may have been this batch.
         self._found = self._find()
+        self._same_purpose()
         if self._found is not None and self._found["state"] == "done":
             return batches.earlier_report(self._found)
         resumable = self._resumable()
