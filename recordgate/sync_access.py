@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -90,13 +90,18 @@ def chosen_types(contract: Contract, name: str | None) -> list[str]:
     return [found.name]
 
 
+Assure = Callable[[], None]
+"""Raises what the worker of this process has died of, or cannot mend by waiting."""
+
+
 @contextlib.asynccontextmanager
 async def with_worker(
-    settings: Settings, contract: Contract, access: SyncAccess
-) -> AsyncIterator[None]:
-    """A worker runs inside the block: the one that runs already, else one of this process."""
+    settings: Settings, contract: Contract, access: SyncAccess, sinks: tuple[str, ...] = SINKS
+) -> AsyncIterator[Assure]:
+    """A worker runs inside the block: the one that runs already, else one of this process. Whoever waits for what it
+    does for `sinks` calls what this gives at every look, for it may never come."""
     if await worker_runs(access.conn, slot_name(contract, access.conn.info.dbname)):
-        yield
+        yield lambda: None
         return
     changes = settings.changes.get_secret_value()
     worker = Worker(
@@ -109,8 +114,19 @@ async def with_worker(
         sweep=SweepPace(rate=0),
     )
     task = asyncio.create_task(worker.run())
+
+    def assure() -> None:
+        if task.done():
+            error = task.exception()
+            raise RecordgateError(
+                f"the worker of this command has ended: {type(error).__name__}", hint="see the log"
+            ) from error
+        if (stuck := worker.stuck(sinks)) is not None:
+            raise stuck
+
     try:
-        yield
+        yield assure
     finally:
         await worker.stop()
-        await task
+        await asyncio.wait({task})
+    await task

@@ -33,6 +33,10 @@ UPDATE recordgate.sync_requests SET state = %s, targets = %s, message = %s,
 _ASK = """
 INSERT INTO recordgate.sync_requests (action, type, sink) VALUES (%s, %s, %s) RETURNING id
 """
+_WITHDRAW = """
+UPDATE recordgate.sync_requests SET state = 'failed', message = %s, done_at = now()
+WHERE id = %s AND state IN ('asked', 'running')
+"""
 _STATE = """
 SELECT r.state, r.message, r.targets,
   (SELECT coalesce(sum(g.rows), 0)::bigint FROM recordgate.generations AS g
@@ -57,6 +61,11 @@ async def state(conn: AsyncConnection, request: int) -> tuple[str, str, dict[str
     row = await (await conn.execute(_STATE, (request,))).fetchone()
     assert row is not None
     return row[0], row[1], row[2], row[3]
+
+
+async def withdraw(conn: AsyncConnection, request: int, message: str) -> None:
+    """Who asked waits no longer: no worker that comes later shall begin it."""
+    await conn.execute(_WITHDRAW, (message, request))
 
 
 class Requests:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,7 @@ from sync import selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
 from sync.crash_points import crash_point
 from sync.durable_backlog import count as count_durable
+from sync.failures import unexpected, waiting_mends
 from sync.feed import Feed
 from sync.impact import Impact, Touched
 from sync.metrics import IMPORT_ROWS, IMPORT_VERDICTS, SyncMetrics
@@ -83,6 +84,7 @@ class Worker:
         self._writers: dict[str, SinkWriter] = {}
         self._open: set[str] = set()
         self._problem = "starting"
+        self._error: RecordgateError | None = None
         self._marked_lsn = 0
         self._as_of = 0.0
         self._busy = False
@@ -105,7 +107,8 @@ class Worker:
                     self._lost(error)
                 except Exception as error:
                     log.exception("unexpected failure; beginning again")
-                    self._problem = f"unexpected failure: {type(error).__name__}"
+                    self._error = unexpected(error)
+                    self._problem = self._error.message
                 if time.monotonic() - began > 30:
                     backoff.reset()
                 if not self._stop.is_set():
@@ -126,7 +129,13 @@ class Worker:
             "sinks": {name: writer.state() for name, writer in self._writers.items()},
         }
 
+    def stuck(self, sinks: Collection[str]) -> RecordgateError | None:
+        """What keeps it from working for one of `sinks`, and waiting alone will not mend."""
+        errors = [self._error, *(w.error for name, w in self._writers.items() if name in sinks)]
+        return next((e for e in errors if e and not waiting_mends(e)), None)
+
     def _lost(self, error: RecordgateError) -> None:
+        self._error = error
         if error.message != self._problem:
             log.warning("%s; trying again", error.message)
         self._problem = error.message
@@ -165,6 +174,7 @@ class Worker:
                 for name, store in self._sinks.items()
             }
             self._problem = ""
+            self._error = None
             await self._run_tasks(session, source)
         finally:
             self._writers = {}

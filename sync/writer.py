@@ -24,6 +24,7 @@ from sync.building import Building
 from sync.crash_points import crash_point
 from sync.delivery import Delivery
 from sync.durable_backlog import SWEEP, DurableReader
+from sync.failures import unexpected
 from sync.letters import Letters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff, Pace
@@ -68,6 +69,8 @@ class SinkWriter:
         self.store = store
         self.watermark = watermark
         self.problem = "starting"
+        self.error: RecordgateError | None = None
+        """What `problem` tells of, once there is something."""
         self.position: Position | None = None
         """As published; None while a required load is not done."""
         self._contract = contract
@@ -477,7 +480,8 @@ class SinkWriter:
     def _failed(self, error: Exception) -> None:
         if self._failing_since is None:
             self._failing_since = time.monotonic()
-        message = error.message if isinstance(error, RecordgateError) else type(error).__name__
+        self.error = error if isinstance(error, RecordgateError) else unexpected(error)
+        message = self.error.message
         if message != self.problem:
             log.warning("%s: %s; trying again", self.name, message)
         self.problem = message
@@ -486,7 +490,7 @@ class SinkWriter:
         if self._failing_since is not None:
             log.info("%s: works again", self.name)
         self._failing_since = None
-        self.problem = ""
+        self.problem, self.error = "", None
         self._backoff.reset()
 
     async def finish(self) -> None:

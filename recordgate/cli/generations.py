@@ -12,7 +12,7 @@ from recordgate.cli.output import ProgressLine, emit, invocation, reported
 from recordgate.settings import Settings
 from recordgate.sync_access import chosen_sinks, chosen_types, sync_access, with_worker
 from stores.contract.model import Contract
-from stores.errors import ConflictError
+from stores.errors import ConflictError, RecordgateError
 from sync import requests
 
 POLL = 0.1
@@ -43,7 +43,6 @@ def _run(ctx: typer.Context, action: str, type_name: str, sink: str | None, as_j
         settings = given.settings()
         contract = given.contract(settings)
         (name,) = chosen_types(contract, type_name)
-        chosen_sinks(sink)
         value = asyncio.run(_ask(settings, contract, action, name, sink))
     emit(value, as_json=as_json, text=lambda: _as_text(value))
 
@@ -51,9 +50,10 @@ def _run(ctx: typer.Context, action: str, type_name: str, sink: str | None, as_j
 async def _ask(
     settings: Settings, contract: Contract, action: str, type_name: str, sink: str | None
 ) -> dict[str, Any]:
+    sinks = chosen_sinks(sink)
     async with (
         sync_access(settings, contract, ()) as access,
-        with_worker(settings, contract, access),
+        with_worker(settings, contract, access, sinks) as assure,
     ):
         total = await _count(access.conn, contract, type_name)
         request = await requests.ask(access.conn, action, type_name, sink)
@@ -66,6 +66,11 @@ async def _ask(
                     raise ConflictError(message)
                 if targets and action == "reload":
                     line.update(rows, total * len(targets))
+                try:
+                    assure()
+                except RecordgateError as error:
+                    await requests.withdraw(access.conn, request, str(error))
+                    raise
                 await asyncio.sleep(POLL)
     return {"action": action, "type": type_name, "generations": targets}
 

@@ -10,7 +10,14 @@ import typer
 
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from recordgate.settings import Settings
-from recordgate.sync_access import SyncAccess, chosen_sinks, chosen_types, sync_access, with_worker
+from recordgate.sync_access import (
+    Assure,
+    SyncAccess,
+    chosen_sinks,
+    chosen_types,
+    sync_access,
+    with_worker,
+)
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from stores.errors import TimeoutExceeded
@@ -61,8 +68,8 @@ async def _run(
         if not repair or not report.differences:
             return report, 0
         repaired = await _mark(access, report)
-        async with with_worker(settings, contract, access):
-            await _drained(access, sinks)
+        async with with_worker(settings, contract, access, sinks) as assure:
+            await _drained(access, sinks, assure)
             return await _compare(contract, access, types), repaired
 
 
@@ -88,11 +95,12 @@ async def _mark(access: SyncAccess, report: Report) -> int:
     return marked
 
 
-async def _drained(access: SyncAccess, sinks: tuple[str, ...]) -> None:
-    """Wait until the worker has taken what was marked. Raises TimeoutExceeded."""
+async def _drained(access: SyncAccess, sinks: tuple[str, ...], assure: Assure) -> None:
+    """Wait until the worker has taken what was marked. Raises TimeoutExceeded, and what `assure` raises."""
     deadline = time.monotonic() + REPAIR_PATIENCE
     for sink in sinks:
         while left := await durable_backlog.count(access.conn, sink):
+            assure()
             if time.monotonic() > deadline:
                 raise TimeoutExceeded(
                     f"{left:,} records still wait in the backlog of {sink} after"

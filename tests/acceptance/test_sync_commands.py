@@ -1,5 +1,5 @@
 """The commands about sync say clearly what is wrong: before `apply`, where readers see another generation, where
-a repair takes too long."""
+a repair takes too long, where the worker that a command runs cannot work."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any
 import orjson
 import pytest
 
-from recordgate.cli import verify
+from recordgate.cli import generations, verify
 from recordgate.settings import Settings
 from recordgate.sync_access import sync_access
-from stores.errors import TimeoutExceeded
+from stores.errors import RecordgateError, TimeoutExceeded
 from sync import durable_backlog
+from sync.worker import Worker
 from tests.sync_world import World, fill, shop, shop_contract
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,46 @@ def test_a_repair_that_takes_too_long_says_what_is_left(
             with pytest.raises(
                 TimeoutExceeded, match="2 records still wait in the backlog"
             ) as error:
-                await verify._drained(access, ("search", "documents"))
+                await verify._drained(access, ("search", "documents"), lambda: None)
             assert "status" in error.value.hint
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("action", ["reload", "rollback"])
+def test_a_command_ends_where_its_worker_waits_for_what_nobody_mends(
+    world: World, action: str
+) -> None:
+    """A column of another type of the contract is gone."""
+    world.sql("ALTER TABLE public.lines DROP COLUMN quantity")
+    done = command(world.url, world.folder, action, "product", "--json")
+    assert done.returncode == 1
+    error = as_json(done)["error"]
+    assert (error["code"], error["message"]) == ("SETUP", "a column is missing in canonical")
+    (request,) = world.rows("SELECT state, message FROM recordgate.sync_requests")
+    assert request["state"] == "failed", "no later worker does what nobody waits for"
+    assert "a column is missing" in request["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("run", "has ended: ZeroDivisionError"),
+        ("_session", "unexpected failure: ZeroDivisionError"),
+    ],
+)
+def test_a_command_ends_where_its_worker_dies_or_fails_at_every_try(
+    world: World, monkeypatch: pytest.MonkeyPatch, method: str, said: str
+) -> None:
+    async def dies(worker: Worker) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(Worker, method, dies)
+    settings = Settings(postgres=world.url, data_dir=world.folder)
+
+    async def main() -> None:
+        async with asyncio.timeout(30):
+            await generations._ask(settings, world.contract, "reload", "line", None)
+
+    with pytest.raises(RecordgateError, match=said):
+        asyncio.run(main())
