@@ -70,6 +70,7 @@ class Building:
         self._watermark = watermark
         self._books = books
         self._targets: dict[str, list[int]] = {}
+        self._prepared = False
 
     def ask(
         self, action: str, type_name: str, number: int | None, note: Note
@@ -87,10 +88,16 @@ class Building:
         shape = search_shape if isinstance(self._store, SearchStore) else document_shape
         return shape(self._contract, type_name)
 
+    def idle(self, type_name: str) -> bool:
+        """Whether it is known what the store holds, and no load of the type is under way or asked for."""
+        asked = any(a.type_name == type_name for a in self.asked)
+        return self._prepared and type_name not in self.loads and not asked
+
     # Beginning -------------------------------------------------------------------------------------
 
     async def prepare(self) -> Position | None:
         """Find out what the store holds and what has to be built. The position that readers may trust."""
+        self._prepared = False
         position = await self._store.position()
         mark = self._watermark
         if not mark.required:
@@ -100,6 +107,7 @@ class Building:
         mark.recorded = None
         for type_name in self._contract.types:
             await self._prepare_type(type_name)
+        self._prepared = True
         if mark.required:
             mark.published = 0
             return None
@@ -265,10 +273,10 @@ class Building:
         )  # fmt: skip
 
     async def _begin_again(self, load: Load) -> None:
-        del self.loads[load.type_name]
+        """The next one first: who dies in between must find one that is being built."""
+        await self._begin(load.type_name, load.number + 1)
         self._targets[load.type_name].remove(load.number)
         await self._drop(load.type_name, load.number)
-        await self._begin(load.type_name, load.number + 1)
 
     async def _note_active(self, type_name: str, number: int, shape: str) -> None:
         """In the books, and that the type is required no more, in one transaction."""

@@ -68,7 +68,7 @@ def plan(
         found.active = active.number
         found.write.append(active.number)
     if usable:
-        goes_on = usable[-1]
+        goes_on = max(usable, key=lambda g: g.number)
         found.build = goes_on.number
         found.resume = by_number[goes_on.number]
     elif active is None or active.shape != shape or required:

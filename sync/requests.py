@@ -43,9 +43,10 @@ SELECT r.state, r.message, r.targets,
    WHERE g.type = r.type AND r.targets ->> g.sink = g.number::text)
 FROM recordgate.sync_requests AS r WHERE r.id = %s
 """
-_ACTIVE = """
+# Retired: it was active, and somebody went back behind it since.
+_ACTIVATED = """
 SELECT bool_or(number >= %s) FROM recordgate.generations
-WHERE sink = %s AND type = %s AND state = 'active'
+WHERE sink = %s AND type = %s AND state IN ('active', 'retired')
 """
 
 
@@ -105,7 +106,8 @@ class Requests:
         noted: dict[str, int],
     ) -> None:
         """`noted`: the generations that a worker which died has set out for. A reload that is running is the
-        books' affair; only its end is told here. A rollback is over when it is answered."""
+        books' affair; only its end is told here, and where nobody builds it any more it is asked again. A
+        rollback is over when it is answered."""
         if state == "asked" or action == "rollback":
             targets: dict[str, int] = {}
             try:
@@ -122,12 +124,27 @@ class Requests:
                 await self._set(request, "done", targets, "")
                 return
             await self._set(request, "running", targets, "")
+        left = {}
+        forgotten = []
         for name, number in noted.items():
+            # Seen before the books are asked: a load ends after it is active in the books.
+            writer = self._writers.get(name)
+            idle = writer is not None and writer.building.idle(type_name)
             async with self._guard.lock:
-                cursor = await self._guard.conn.execute(_ACTIVE, (number, name, type_name))
+                cursor = await self._guard.conn.execute(_ACTIVATED, (number, name, type_name))
                 row = await cursor.fetchone()
-            if not row or not row[0]:
+            if row and row[0]:
+                left[name] = number
+            elif idle:
+                forgotten.append(name)
+            else:
                 return
+        if forgotten:
+            log.warning(
+                "nobody builds %s for %s: it is begun again", type_name, ", ".join(forgotten)
+            )
+            await self._set(request, "asked", left, "")
+            return
         await self._set(request, "done", noted, "")
 
     async def _pass_on(

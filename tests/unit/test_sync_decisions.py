@@ -59,6 +59,13 @@ def test_a_building_goes_on_where_the_books_know_it() -> None:
     assert decide([active(1, "old"), building], [Entry(1, "active", "old")]) == ([1], 3, [2])
 
 
+def test_of_two_buildings_the_later_goes_on() -> None:
+    """The worker died between beginning it and dropping the one that it gave up."""
+    stored = [Generation(3, "building", "s"), Generation(2, "building", "s"), active(1)]
+    books = [Entry(1, "active", "s"), Entry(2, "building", "s", "k"), Entry(3, "building", "s")]
+    assert decide(stored, books) == ([1, 3], 3, [2])
+
+
 def test_kept_generations_are_warm_unless_they_missed_changes() -> None:
     stored = [Generation(1, "retired", "s"), Generation(2, "retired", "s"), active(3)]
     books = [Entry(n, "retired", "s") for n in (1, 2)] + [Entry(3, "active", "s")]
