@@ -2,11 +2,13 @@
 
 A row is removed only if it is still the version (xmin) that was taken: a key that was marked again in
 the meantime stays. The type `~all` is a sweep: its key is the type of which every record is meant.
+Rows of types that the worker's contract does not have stay, and hold up nothing: the worker whose contract
+has the type takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from stores.canonical.connect import AsyncConnection
@@ -22,11 +24,18 @@ ON CONFLICT (sink, type, key) DO UPDATE SET lsn = excluded.lsn, queued_at = now(
 """
 _PAGE = """
 SELECT type, key, xmin::text FROM recordgate.backlog
-WHERE sink = %(sink)s AND (type, key) > (%(type)s, %(key)s) ORDER BY type, key LIMIT %(limit)s
+WHERE sink = %(sink)s AND (type, key) > (%(type)s, %(key)s)
+  AND CASE type WHEN '~all' THEN key ELSE type END = ANY(%(types)s)
+ORDER BY type, key LIMIT %(limit)s
 """
 _REMOVE = """
 DELETE FROM recordgate.backlog AS b USING unnest(%(keys)s::text[], %(marks)s::text[]) AS taken(key, mark)
 WHERE b.sink = %(sink)s AND b.type = %(type)s AND b.key = taken.key AND b.xmin::text = taken.mark
+"""
+_COUNT = """
+SELECT count(*) FROM recordgate.backlog
+WHERE sink = %(sink)s
+  AND (%(types)s::text[] IS NULL OR CASE type WHEN '~all' THEN key ELSE type END = ANY(%(types)s))
 """
 ADD_CHUNK = 20_000
 
@@ -60,11 +69,12 @@ async def add_batches(conn: AsyncConnection, sink: str, batches: Iterable[Batch]
 
 
 class DurableReader:
-    """Walks through a sink's rows page by page, and again from the start until none are left."""
+    """Walks through a sink's rows of `types` page by page, and again from the start until none are left."""
 
-    def __init__(self, conn: AsyncConnection, sink: str) -> None:
+    def __init__(self, conn: AsyncConnection, sink: str, types: Collection[str]) -> None:
         self._conn = conn
         self._sink = sink
+        self._types = list(types)
         self._after = ("", "")
 
     def restart(self) -> None:
@@ -79,7 +89,13 @@ class DurableReader:
         """The next page, None at the end; the walk then begins anew."""
         cursor = await self._conn.execute(
             _PAGE,
-            {"sink": self._sink, "type": self._after[0], "key": self._after[1], "limit": limit},
+            {
+                "sink": self._sink,
+                "type": self._after[0],
+                "key": self._after[1],
+                "types": self._types,
+                "limit": limit,
+            },
         )
         rows = await cursor.fetchall()
         if not rows:
@@ -103,7 +119,8 @@ class DurableReader:
         )
 
 
-async def count(conn: AsyncConnection, sink: str) -> int:
-    cursor = await conn.execute("SELECT count(*) FROM recordgate.backlog WHERE sink = %s", (sink,))
-    row = await cursor.fetchone()
+async def count(conn: AsyncConnection, sink: str, types: Collection[str] | None = None) -> int:
+    """The sink's rows, in all or of `types`."""
+    given = {"sink": sink, "types": None if types is None else list(types)}
+    row = await (await conn.execute(_COUNT, given)).fetchone()
     return int(row[0]) if row else 0

@@ -73,7 +73,6 @@ class SinkWriter:
         """What `problem` tells of, once there is something."""
         self.position: Position | None = None
         """As published; None while a required load is not done."""
-        self._contract = contract
         self._batch_size = batch_size
         self._memory_keys = memory_keys
         self._books = connections.books
@@ -82,7 +81,7 @@ class SinkWriter:
         self._delivery = Delivery(
             name, store, self._projector, self.letters, connections.books, metrics
         )
-        self._durable = DurableReader(connections.books.conn, name)
+        self._durable = DurableReader(connections.books.conn, name, contract.types)
         self.building = Building(name, store, contract, watermark, connections.books)
         self._teller = Teller(name, connections.books.conn, connections.books.lock)
         self._untold = False
@@ -327,8 +326,7 @@ class SinkWriter:
         self._taken.append(unit)
         if page.type_name == SWEEP:
             return unit
-        if page.type_name in self._contract.types:
-            await self._read_keys(unit, list(page.marks))
+        await self._read_keys(unit, list(page.marks))
         return unit
 
     async def _read_load(self) -> Unit | None:
@@ -376,8 +374,7 @@ class SinkWriter:
     async def _sweep(self, unit: Unit) -> None:
         """Read again every record of a type that the sink holds, after a truncate."""
         await self._publish()  # a scan sees what is published
-        names = [unit.type_name] if unit.page is None else list(unit.page.marks)
-        for type_name in (n for n in names if n in self._contract.types):
+        for type_name in [unit.type_name] if unit.page is None else list(unit.page.marks):
             for number in self.building.targets(type_name):
                 after: str | None = None
                 while held := await self.store.scan(type_name, number, after, self._batch_size):

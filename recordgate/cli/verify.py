@@ -69,7 +69,7 @@ async def _run(
             return report, 0
         repaired = await _mark(access, report)
         async with with_worker(settings, contract, access, sinks) as assure:
-            await _drained(access, sinks, assure)
+            await _drained(access, sinks, contract, assure)
             return await _compare(contract, access, types), repaired
 
 
@@ -95,11 +95,13 @@ async def _mark(access: SyncAccess, report: Report) -> int:
     return marked
 
 
-async def _drained(access: SyncAccess, sinks: tuple[str, ...], assure: Assure) -> None:
+async def _drained(
+    access: SyncAccess, sinks: tuple[str, ...], contract: Contract, assure: Assure
+) -> None:
     """Wait until the worker has taken what was marked. Raises TimeoutExceeded, and what `assure` raises."""
     deadline = time.monotonic() + REPAIR_PATIENCE
     for sink in sinks:
-        while left := await durable_backlog.count(access.conn, sink):
+        while left := await durable_backlog.count(access.conn, sink, contract.types):
             assure()
             if time.monotonic() > deadline:
                 raise TimeoutExceeded(

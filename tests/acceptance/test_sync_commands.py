@@ -111,7 +111,7 @@ def test_a_repair_that_takes_too_long_says_what_is_left(
             with pytest.raises(
                 TimeoutExceeded, match="2 records still wait in the backlog"
             ) as error:
-                await verify._drained(access, ("search", "documents"), lambda: None)
+                await verify._drained(access, ("search", "documents"), world.contract, lambda: None)
             assert "status" in error.value.hint
 
     asyncio.run(main())

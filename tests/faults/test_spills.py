@@ -12,9 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from stores.canonical.connect import database_of
+from stores.canonical.connect import connect_async, database_of
 from stores.canonical.publication import slot_name
 from stores.errors import StoreUnavailable
+from sync import durable_backlog
 from sync import writer as writing
 from sync.metrics import SyncMetrics
 from sync.session import open_session
@@ -95,5 +96,29 @@ def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
             assert reached is not None
             assert reached.lsn == 200
             assert sink.backlog_size == 0
+
+    asyncio.run(main())
+
+
+def test_keys_of_a_type_that_the_worker_does_not_know_wait_for_one_that_does(world: World) -> None:
+    """As a worker of a newer contract leaves them to one of an older: they stay, and hold up nothing."""
+    fill(world)
+
+    async def main() -> None:
+        async with await connect_async(world.url) as conn, world.running():
+            await world.synced()
+            await durable_backlog.add(conn, "documents", "voucher", ["v1"], 0)
+            await durable_backlog.add(conn, "documents", durable_backlog.SWEEP, ["voucher"], 0)
+            await durable_backlog.add(conn, "documents", "line", ["1"], 0)
+            await durable_backlog.add(conn, "documents", durable_backlog.SWEEP, ["product"], 0)
+            async with asyncio.timeout(30):
+                types = world.contract.types
+                while await durable_backlog.count(conn, "documents", types):  # noqa: ASYNC110 - it is elsewhere
+                    await asyncio.sleep(0.05)
+            world.sql("UPDATE public.lines SET quantity = 5")
+            await world.synced()
+            await world.assert_equal()
+            left = world.rows("SELECT type, key FROM recordgate.backlog")
+            assert {(r["type"], r["key"]) for r in left} == {("voucher", "v1"), ("~all", "voucher")}
 
     asyncio.run(main())
