@@ -80,16 +80,19 @@ class Spooled:
         the export failed with."""
         self.readers += 1
         place = start
-        file = await asyncio.to_thread(self._open)
+        file = -1
         try:
             while end is None or place < end:
                 if place < self.size:
+                    if file < 0:
+                        file = await asyncio.to_thread(self._open)
                     most = min(READ, self.size - place, READ if end is None else end - place)
                     part = await asyncio.to_thread(os.pread, file, most, place)
                 elif self.error is not None and (self.direct is None or self.direct.empty()):
                     raise self.error
                 elif self.direct is not None:
                     part = await self.direct.get()
+                    self.direct.task_done()
                     if not part and self.error is None:
                         return
                     if not part:
@@ -103,7 +106,8 @@ class Spooled:
                 self.read_at = time.monotonic()
                 yield part
         finally:
-            os.close(file)
+            if file >= 0:
+                os.close(file)
             self.readers -= 1
             self.read_at = time.monotonic()
             if self.direct is not None and self.task is not None:
@@ -137,15 +141,16 @@ class Spool:
 
     async def begin(self, key: str, source: Source, describe: Callable[[Written], Any]) -> Spooled:
         """Start an export; the first bytes are there, or it has ended, when this returns. Raises what it
-        fails with before that."""
-        await asyncio.to_thread(self._sweep)
+        fails with before that. It counts as running from the call on: who looked at `full` before may rely on it."""
         id = f"{key}-{secrets.token_hex(8)}"
         spooled = Spooled(id, self.folder / f"{id}.part")
         self._known[id] = spooled
         spooled.readers += 1
         spooled.task = asyncio.create_task(self._write(spooled, source, describe))
         try:
-            await spooled.until(lambda: spooled.ended or spooled.size > 0)
+            await spooled.until(
+                lambda: spooled.ended or spooled.size > 0 or spooled.direct is not None
+            )
         except asyncio.CancelledError:
             spooled.task.cancel()
             raise
@@ -180,13 +185,18 @@ class Spool:
         watch = asyncio.create_task(self._watch(spooled, asyncio.current_task()))
         file = -1
         try:
-            file = await asyncio.to_thread(_create, spooled.path)
+            try:
+                await asyncio.to_thread(self._sweep)
+                file = await asyncio.to_thread(_create, spooled.path)
+            except OSError:  # a folder that cannot be written to has no room
+                self._pass_on(spooled)
             async with aclosing(source(spooled.written)) as blocks:
                 async for block in blocks:
                     await self._keep(spooled, file, block)
             spooled.manifest = describe(spooled.written)
             if spooled.direct is not None:
                 await spooled.direct.put(b"")
+                await spooled.direct.join()  # its reader may not have opened the file yet
                 self._forget(spooled)
             else:
                 await asyncio.to_thread(self._finish, spooled)
@@ -221,9 +231,13 @@ class Spool:
                 raise StoreUnavailable(
                     "there is no more room for spooled exports", store="postgres", retry_after=60.0
                 )
-            spooled.direct = asyncio.Queue(2)
-            spooled.changed()
+            self._pass_on(spooled)
+        assert spooled.direct is not None
         await spooled.direct.put(block)
+
+    def _pass_on(self, spooled: Spooled) -> None:
+        spooled.direct = asyncio.Queue(2)
+        spooled.changed()
 
     def _fits(self, spooled: Spooled, more: int) -> bool:
         if self._used() + more <= self.room:
@@ -236,7 +250,7 @@ class Spool:
         return False
 
     def _used(self) -> int:
-        return self._used_by_others + sum(s.size for s in self._known.values())
+        return self._used_by_others + sum(s.size for s in list(self._known.values()))
 
     def _finish(self, spooled: Spooled) -> None:
         data = spooled.path.with_suffix(".data")
@@ -281,7 +295,7 @@ class Spool:
     def _sweep(self) -> None:
         """Remove what is too old, and count what other processes have."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for spooled in [s for s in self._known.values() if s.whole and not s.readers]:
+        for spooled in [s for s in list(self._known.values()) if s.whole and not s.readers]:
             if time.monotonic() - spooled.read_at > self.age:
                 self._forget(spooled)
         now = time.time()

@@ -276,6 +276,44 @@ def test_beyond_the_spools_room_an_export_is_whole_but_not_kept(
     run(database, tmp_path, go)
 
 
+@pytest.mark.parametrize(
+    "query", ["/export/city", "/export/country?format=csv", "/export/country?format=parquet"]
+)
+@pytest.mark.parametrize("why", ["no room", "no folder"])
+def test_without_a_spool_an_export_is_whole_all_the_same(
+    database: str, tmp_path: Path, query: str, why: str
+) -> None:
+    async def go(rig: Rig) -> None:
+        app = rig.client._transport.app  # type: ignore[attr-defined]
+        kept = (await rig.client.get(query)).content
+        if why == "no room":
+            app.state.spool = Spool(tmp_path / "another", room=0)
+        else:
+            (tmp_path / "a file").touch()
+            app.state.spool = Spool(tmp_path / "a file")
+        answer = await asyncio.wait_for(rig.client.get(query), 30)
+        assert answer.status_code == 200
+        if "parquet" in query:
+            assert pq.read_table(io.BytesIO(answer.content)).num_rows == 1
+        else:
+            assert answer.content == kept
+        assert "content-length" not in answer.headers
+        assert not app.state.spool.running
+
+    run(database, tmp_path, go)
+
+
+def test_no_more_exports_run_at_once_than_may(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        answers = await asyncio.gather(*(rig.client.get("/export/city") for _ in range(20)))
+        codes = sorted(a.status_code for a in answers)
+        assert codes[:2] == [200, 200]
+        assert codes[-10:] == [503] * 10
+        assert {a.json()["code"] for a in answers if a.status_code == 503} == {"OVERLOADED"}
+
+    run(database, tmp_path, go)
+
+
 def test_the_manifest_counts_what_was_sent(database: str, tmp_path: Path) -> None:
     async def go(rig: Rig) -> None:
         for form in ("ndjson", "csv", "parquet"):
