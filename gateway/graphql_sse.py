@@ -20,6 +20,9 @@ from gateway.freshness import from_headers
 from gateway.graphql_http import checked, read_values
 from gateway.graphql_streams import Failed, Streams
 from gateway.problems import HttpProblem
+from gateway.security.credentials import unauthenticated
+from gateway.security.door import StandingCredential
+from gateway.services import RequestContext
 from gateway.subscription_plan import Event
 from gateway.subscriptions import Ended
 from gateway.trusted import Documents
@@ -43,7 +46,7 @@ async def sse_response(request: Request, streams: Streams, documents: Documents)
     asked = checked(values, documents, read_only=request.method == "GET")
     request.state.operation = "stream"
     try:
-        events = await streams.open(
+        opened = await streams.open(
             request.state.viewer,
             asked,
             from_headers(request.headers),
@@ -54,11 +57,17 @@ async def sse_response(request: Request, streams: Streams, documents: Documents)
         return _EventStream(None, failed)
     except Ended:
         raise HttpProblem("OVERLOADED", "the gateway is about to end") from None
-    return _EventStream(events, None)
+    expired = Failed.by(
+        RequestContext(streams.services, request.state.viewer),
+        unauthenticated("the credential is no longer valid", hint="subscribe again with another"),
+    )
+    return _EventStream(opened.events, expired)
 
 
 class _EventStream(Response):
-    def __init__(self, events: AsyncGenerator[Event, None] | None, failed: Failed | None) -> None:
+    """`failed`: why there are no `events`, or why they end when the credential holds no more."""
+
+    def __init__(self, events: AsyncGenerator[Event, None] | None, failed: Failed) -> None:
         self.status_code, self.background = 200, None
         self.media_type = MEDIA_TYPE
         self.body = b""
@@ -75,14 +84,13 @@ class _EventStream(Response):
             }
         )
         if self._events is None:
-            assert self._failed is not None
             await send(_body(_errors(self._failed) + _COMPLETE, more=False))
             return
         work = asyncio.current_task()
         assert work is not None
         watch = asyncio.create_task(_gone(receive, work))
         try:
-            await self._run(self._events, send)
+            await self._run(self._events, send, scope["state"]["standing"])
         except asyncio.CancelledError:
             if not watch.done():
                 raise
@@ -91,14 +99,21 @@ class _EventStream(Response):
             watch.cancel()
             await self._events.aclose()
 
-    async def _run(self, events: AsyncGenerator[Event, None], send: Send) -> None:
+    async def _run(
+        self, events: AsyncGenerator[Event, None], send: Send, credential: StandingCredential
+    ) -> None:
         await send(_body(b":\n\n"))
         last = _COMPLETE
         following: asyncio.Task[Event] | None = None
+        lost = asyncio.create_task(credential.lost())
         try:
             while True:
                 following = following or asyncio.ensure_future(_next(events))
-                done, _ = await asyncio.wait({following}, timeout=KEEP_ALIVE)
+                done, _ = await asyncio.wait(
+                    {following, lost}, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED
+                )
+                if lost in done:
+                    raise self._failed
                 frame = b":\n\n"
                 if done:
                     event, following = following.result(), None
@@ -115,9 +130,10 @@ class _EventStream(Response):
         except Ended:
             last = b""  # no `complete`: the client is to come again
         finally:
-            if following is not None:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+            tasks = [lost] if following is None else [lost, following]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await send(_body(last, more=False))
 
 

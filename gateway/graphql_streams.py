@@ -4,7 +4,7 @@ a query or mutation."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -39,6 +39,14 @@ class Failed(Exception):
         return cls(formatted(context, errors))
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`lasting`: a subscription, not the one answer of a query or mutation."""
+
+    events: AsyncGenerator[Event, None]
+    lasting: bool
+
+
 class Streams:
     """Opens streams over one schema and hub."""
 
@@ -49,16 +57,16 @@ class Streams:
 
     async def open(
         self, viewer: Viewer, asked: GraphQLRequest, freshness: Freshness, *, after: str = ""
-    ) -> AsyncGenerator[Event, None]:
+    ) -> Opened:
         """The answers as they come; nothing has been waited for in vain when this returns. `after`: where
-        to go on, unless the operation says so itself. Raises Failed, Ended; so does the generator."""
+        to go on, unless the operation says so itself. Raises Failed, Ended; so do the events."""
         context = RequestContext(self.services, viewer, freshness)
         try:
             plan = make_subscription(
                 self.schema, context, asked.query, asked.variables, asked.operation_name
             )
             if plan is None:
-                return self._one(context, asked)
+                return Opened(self._one(context, asked), lasting=False)
             if after and plan.after is None:
                 plan = replace(plan, after=after)
             if plan.after is not None:
@@ -76,7 +84,7 @@ class Streams:
             raise Failed.by(context, *error.errors) from None
         except (RecordgateError, GraphQLError) as error:
             raise Failed.by(context, error) from None
-        return events
+        return Opened(events, lasting=True)
 
     async def _one(
         self, context: RequestContext, asked: GraphQLRequest

@@ -7,7 +7,7 @@ Who asks is settled by the headers of the handshake; what `connection_init` carr
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from typing import Any
 
 import orjson
@@ -16,11 +16,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from gateway.freshness import from_headers
 from gateway.graphql_http import checked
 from gateway.graphql_streams import Failed, Streams
-from gateway.services import RequestContext
+from gateway.security.callers import Callers
+from gateway.services import RequestContext, Viewer
 from gateway.subscription_plan import Event
 from gateway.subscriptions import Ended
 from gateway.trusted import Documents
-from stores.errors import RecordgateError
 
 PROTOCOL = "graphql-transport-ws"
 INIT_WAIT = 10.0
@@ -47,6 +47,9 @@ class _Close(Exception):
         self.code, self.reason = code, reason
 
 
+_EXPIRED = _Close(UNAUTHORIZED, "the credential is no longer valid")
+
+
 class Socket:
     """One connection."""
 
@@ -64,9 +67,12 @@ class Socket:
             return
         await socket.accept(subprotocol=PROTOCOL)
         reading = asyncio.create_task(self._read())
+        lost = asyncio.create_task(socket.state.standing.lost())
         try:
-            ends: set[asyncio.Future[Any]] = {reading, self._closing}
+            ends: set[asyncio.Future[Any]] = {reading, self._closing, lost}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                self._close(_EXPIRED)
             close = self._closing.result() if self._closing.done() else None
             if reading.done():
                 reading.result()
@@ -75,7 +81,7 @@ class Socket:
         except WebSocketDisconnect:
             close = None
         finally:
-            tasks = [reading, *self._running.values()]
+            tasks = [reading, lost, *self._running.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -135,18 +141,17 @@ class Socket:
 
     async def _operate(self, id: str, payload: dict[str, Any]) -> None:
         name = orjson.dumps(id)
-        socket = self._socket
+        viewer = self._socket.state.viewer
         try:
+            if not await self._socket.state.standing.holds():
+                self._close(_EXPIRED)
+                return
             try:
-                asked = checked(payload, self._documents)
-                freshness = from_headers(socket.headers)
-            except RecordgateError as error:
-                viewer = socket.state.viewer
+                await self._answer(name, viewer, payload)
+            except (Failed, Ended):
+                raise
+            except Exception as error:  # it is told, and what it hides is logged
                 raise Failed.by(RequestContext(self._streams.services, viewer), error) from None
-            events = await self._streams.open(socket.state.viewer, asked, freshness)
-            async with aclosing(events):
-                async for event in events:
-                    await self._send(_next(name, event))
             await self._send(b'{"id":%s,"type":"complete"}' % name)
         except Failed as failed:
             errors = orjson.dumps(failed.errors)
@@ -156,6 +161,19 @@ class Socket:
         finally:
             if self._running.get(id) is asyncio.current_task():
                 del self._running[id]
+
+    async def _answer(self, name: bytes, viewer: Viewer, payload: dict[str, Any]) -> None:
+        """What counts against the caller's limits is each operation until it has its answer, or is subscribed."""
+        callers: Callers = self._socket.state.callers
+        asked, freshness = checked(payload, self._documents), from_headers(self._socket.headers)
+        with ExitStack() as place:
+            place.callback(callers.leave, callers.enter(viewer.caller))
+            opened = await self._streams.open(viewer, asked, freshness)
+            if opened.lasting:
+                place.close()
+            async with aclosing(opened.events) as events:
+                async for event in events:
+                    await self._send(_next(name, event))
 
     async def _send(self, message: bytes) -> None:
         try:

@@ -29,14 +29,14 @@ from gateway.schema.roots import Root
 from gateway.selection import Selected, selected_below
 from gateway.services import RequestContext, Services, Viewer
 from gateway.shapes import RecordShape
-from gateway.shaping import Shaper, key_values
+from gateway.shaping import MAX_RECORDS, Shaper, key_values
 from gateway.tokens import sign_token
 from stores.contract.model import RecordType
 from stores.errors import InputError
 from stores.query import EVERYTHING, Filter
 
-CHUNK = 500
-"""Records that are read at once."""
+MOST_AT_ONCE = 500
+"""Changes of a type that are told one by one; more at once are told as one REFRESH."""
 
 
 class Refused(Exception):
@@ -80,6 +80,8 @@ class SubscriptionPlan:
     filter: Filter
     after: str | None
     deletions: bool
+    most_at_once: int = MOST_AT_ONCE
+    """As MOST_AT_ONCE, and so few that reading them stays within MAX_RECORDS."""
 
     async def events(self, changes: Sequence[Changed]) -> list[Event]:
         """The event of each change that the viewer is to see, in their order, as GraphQL's answer. Each record
@@ -110,8 +112,8 @@ class SubscriptionPlan:
     async def _read(self, shape: RecordShape, keys: Sequence[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         context = RequestContext(self.services, self.viewer)
-        for start in range(0, len(keys), CHUNK):
-            values = [key_values(self.type, k) for k in keys[start : start + CHUNK]]
+        for start in range(0, len(keys), self.most_at_once):
+            values = [key_values(self.type, k) for k in keys[start : start + self.most_at_once]]
             statement = compiler_of(context).several(shape, values, self.filter)
             raw = await fetch_json(self.services, statement, statement.filled({}))
             found |= decode(raw) if raw else {}
@@ -177,6 +179,7 @@ def make_subscription(
         for s in selected
         if s.name == record_type.single
     }
+    most_at_once = min(MOST_AT_ONCE, MAX_RECORDS // max(1, shaper.records))
     asked = parse_filter(record_type, args.get("filter"), visibility)
     return SubscriptionPlan(
         services,
@@ -188,6 +191,7 @@ def make_subscription(
         asked,
         args.get("after"),
         asked == EVERYTHING and visibility.row_filters(record_type) is None,
+        most_at_once,
     )
 
 

@@ -29,8 +29,6 @@ MOST = 5_000
 MOST_EVENTS = 2_000
 MOST_BYTES = 4_000_000
 """Of one subscription's queue."""
-MOST_AT_ONCE = 500
-"""Changes of a type that are told one by one; more at once are told as one REFRESH."""
 PAGE = 5_000
 LEASE = 20.0
 """Seconds between two words that a feed is wanted."""
@@ -250,10 +248,22 @@ class Hub:
                 for group in list(self._groups.values()):
                     found = by_type.get(group.plan.type.name)
                     if found:
-                        self._tell(group, await _events(group.plan, found))
+                        await self._deliver_to(group, found)
                 self._last = rows[-1].id
             if len(rows) < PAGE:
                 return
+
+    async def _deliver_to(self, group: _Group, rows: Sequence[Changed]) -> None:
+        """What cannot be read as this group asks is the group's, and holds up nobody else."""
+        try:
+            events = await _events(group.plan, rows)
+        except StoreUnavailable:
+            raise
+        except RecordgateError as error:
+            for subscription in group.members:
+                subscription.end(error)
+        else:
+            self._tell(group, events)
 
     def _tell(self, group: _Group, events: Sequence[Event]) -> None:
         for subscription in group.members:
@@ -272,6 +282,6 @@ class Hub:
 
 
 async def _events(plan: SubscriptionPlan, rows: Sequence[Changed]) -> list[Event]:
-    if len({r.key for r in rows}) > MOST_AT_ONCE:
+    if len({r.key for r in rows}) > plan.most_at_once:
         return [plan.refresh(rows[-1].lsn)]
     return await plan.events(rows)

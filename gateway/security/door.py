@@ -3,6 +3,7 @@ often. What lies behind it finds the viewer in `request.state.viewer`."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -14,11 +15,13 @@ from gateway.security.authenticate import Authenticator
 from gateway.security.callers import Callers
 from gateway.security.credentials import PAGE_CHALLENGE
 from gateway.services import Viewer
-from stores.errors import ForbiddenError, RecordgateError
+from stores.errors import ForbiddenError, RecordgateError, StoreUnavailable
 
 OPEN = frozenset(("/health/live", "/health/ready"))
 """Paths for everybody: they tell whether stores answer, and nothing of what is in them."""
 OPERATORS = frozenset(("/metrics", "/console/state"))
+LOOK_AGAIN = 2.0
+"""Seconds between two looks at the credential of an open stream."""
 DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
 
 
@@ -37,6 +40,31 @@ class Access:
     authenticator: Authenticator
     callers: Callers = field(default_factory=Callers)
     origins: tuple[str, ...] = ()
+
+
+class StandingCredential:
+    """What a stream came in with, which is looked at again while it is open: keys are revoked, tokens expire."""
+
+    def __init__(self, authenticator: Authenticator, scope: Scope, viewer: Viewer) -> None:
+        self._authenticator, self._viewer = authenticator, viewer
+        self._headers, self._client = scope["headers"], scope.get("client")
+
+    async def holds(self) -> bool:
+        """Whether it still says the same of who asks; also where nobody can tell at the moment."""
+        address = self._client[0] if self._client else ""
+        try:
+            return await self._authenticator.viewer(self._headers, address) == self._viewer
+        except StoreUnavailable:
+            return True
+        except RecordgateError:
+            return False
+
+    async def lost(self) -> None:
+        """Returns when it holds no more."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN)
+            if not await self.holds():
+                return
 
 
 class Door:
@@ -61,7 +89,10 @@ class Door:
         except RecordgateError as error:
             await self._refuse(error, scope, receive, send)
             return
-        scope.setdefault("state", {})["viewer"] = viewer
+        state = scope.setdefault("state", {})
+        state["viewer"], state["callers"] = viewer, self.callers
+        if stream:
+            state["standing"] = StandingCredential(self.authenticator, scope, viewer)
         try:
             await self.app(scope, receive, send)
         finally:

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,9 @@ from websockets.asyncio.client import connect as connect_socket
 
 from gateway.schema import build_schema
 from gateway.services import RequestContext, Viewer
-from gateway.subscription_plan import Changed, make_subscription
-from stores.errors import ForbiddenError
+from gateway.subscription_plan import Changed, Event, SubscriptionPlan, make_subscription
+from gateway.subscriptions import Hub
+from stores.errors import ForbiddenError, TimeoutExceeded
 from tests.acceptance.gateway_rig import ROWS, gateway
 from tests.acceptance.test_up import Process, settings, started
 
@@ -427,3 +431,85 @@ def test_a_gateway_that_ends_breaks_streams_off_so_that_they_go_on_elsewhere(
 
     with running(database, tmp_path, "broken") as up:
         asyncio.run(go(up))
+
+
+def test_a_stream_ends_when_its_key_is_revoked(database: str, tmp_path: Path) -> None:
+    config = settings(tmp_path, database, name="revoked")
+
+    def keys(*arguments: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "recordgate", "--config", str(config), "keys", *arguments]
+        done = subprocess.run([*command, "--json"], capture_output=True, check=True, timeout=60)
+        found: dict[str, Any] = orjson.loads(done.stdout)
+        return found
+
+    key = keys("create")
+
+    async def go(up: Process) -> None:
+        credential = {"x-api-key": key["key"]}
+        url = up.url.replace("http", "ws") + "/graphql"
+        async with (
+            stream(up.url, CITIES, headers=credential) as events,
+            connect_socket(
+                url,
+                subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+                additional_headers=credential,
+            ) as socket,
+        ):
+            await socket.send('{"type":"connection_init"}')
+            await socket.recv()
+            await asyncio.to_thread(keys, "revoke", key["id"])
+            told = await events.next()
+            assert told["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+            async with asyncio.timeout(30):
+                with pytest.raises(websockets.ConnectionClosed) as closed:
+                    await socket.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4401
+
+    with running(database, tmp_path, "revoked") as up:
+        asyncio.run(go(up))
+
+
+def test_what_one_group_cannot_read_holds_up_nobody_else(database: str, tmp_path: Path) -> None:
+    class Slow(SubscriptionPlan):
+        async def events(self, changes: Sequence[Changed]) -> list[Event]:
+            raise TimeoutExceeded("the call took too long and was stopped")
+
+    async def go() -> None:
+        async with gateway(database, tmp_path) as rig:
+            context = RequestContext(rig.services, Viewer())
+            schema = build_schema(rig.services.contract)
+            good = make_subscription(schema, context, CITIES, {}, None)
+            assert good is not None
+            slow = Slow(**{f.name: getattr(good, f.name) for f in fields(good)})
+            hub = Hub(rig.services)
+            hub._known.set()
+            hub._task = asyncio.create_task(asyncio.sleep(60))
+            first, second = await hub.subscribe(slow, "slow"), await hub.subscribe(good, "good")
+            with psycopg.connect(database, autocommit=True) as conn:
+                conn.execute(
+                    "INSERT INTO recordgate.feed (lsn, type, key, kind) VALUES ('0/1', 'city', '2988507', 'updated')"
+                )
+            await hub._deliver()
+            with pytest.raises(TimeoutExceeded):
+                await first.next()
+            assert b'"Paris"' in (await second.next()).body
+            await hub._deliver()
+            assert not second._queue, "told once"
+            hub._task.cancel()
+
+    asyncio.run(go())
+
+
+def test_changes_too_large_to_be_read_at_once_are_told_as_one_refresh(
+    database: str, tmp_path: Path
+) -> None:
+    async def go() -> None:
+        async with gateway(database, tmp_path) as rig:
+            context = RequestContext(rig.services, Viewer())
+            query = "subscription { cityChanged { kind city { country { cities(first: 1000) { nodes { id } } } } } }"
+            plan = make_subscription(build_schema(rig.services.contract), context, query, {}, None)
+            assert plan is not None
+            assert 50 < plan.most_at_once < 100
+
+    asyncio.run(go())
