@@ -81,9 +81,7 @@ def _lock(connection: Connection, name: str, what: str, wait: float) -> None:
         if row and row[0]:
             return
         if time.monotonic() >= deadline:
-            raise ConflictError(
-                f"another import {what} is running", hint="wait until it has ended"
-            )
+            raise ConflictError(f"another import {what} is running", hint="wait until it has ended")
         time.sleep(0.1)
 
 
