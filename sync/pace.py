@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-from stores.errors import StoreUnavailable
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 LEAST = 0.005
 MOST = 0.5
@@ -64,19 +54,3 @@ class Backoff:
 
     def reset(self) -> None:
         self._next = self._first
-
-
-async def until_answered(read: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """What `read` gives. A store that is not reached is asked again for `seconds`; then its StoreUnavailable is
-    raised. `read` must be harmless to repeat."""
-    deadline = time.monotonic() + seconds
-    backoff = Backoff(first=0.2, most=5.0)
-    while True:
-        try:
-            return await read()
-        except StoreUnavailable as error:
-            pause = backoff.next(error.retry_after)
-            if time.monotonic() + pause > deadline:
-                raise
-            log.warning("%s; asking again", error.message)
-            await asyncio.sleep(pause)

@@ -14,13 +14,10 @@ from hashlib import md5
 
 from stores.errors import StoreLost
 from stores.protocols import Capability, Store
-from sync.pace import until_answered
 from sync.projection import Digest
 
 RANGE = 2000
 """Records of a range."""
-STORE_SECONDS = 60.0
-"""How long a store that does not answer is asked again: as long as a server takes to start anew."""
 
 _md5 = partial(md5, usedforsecurity=False)
 
@@ -78,9 +75,7 @@ class StoreWalk:
     async def _fill(self) -> bool:
         if self._ended:
             return False
-        page = await until_answered(
-            lambda: self.store.scan(self._type, self._generation, self._after, RANGE), STORE_SECONDS
-        )
+        page = await self.store.scan(self._type, self._generation, self._after, RANGE)
         self._ended = len(page) < RANGE
         if not page:
             return False

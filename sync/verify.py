@@ -21,17 +21,16 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.document_sql import keys_in_text_order
 from stores.contract.model import Contract
 from stores.protocols import Store
-from sync.pace import until_answered
+from sync.patient_store import PatientStore
 from sync.projection import Digest, Projector, Reading, connect_for_reading
-from sync.ranges import RANGE, STORE_SECONDS, StoreWalk, can_be_digested, just_before, same
+from sync.ranges import RANGE, StoreWalk, can_be_digested, just_before, same
 from sync.reload import same_document
 
 EXAMPLES = 20
@@ -40,6 +39,8 @@ SUSPECTS = 100_000
 """Most suspects of a type and sink that are looked at again; what is beyond counts as it is."""
 ROUNDS = 5
 NAP = 0.05
+STORE_SECONDS = 60.0
+"""How long a store that does not answer is asked again: as long as a server takes to start anew."""
 SWAPS = 5
 """Looks, a moment apart, before a generation that only the store calls active counts as wrong."""
 
@@ -119,10 +120,13 @@ async def verify(
     sink's position may stand still before its lag counts as difference. A store that stops answering is asked
     again for STORE_SECONDS. Raises StoreUnavailable where canonical or a store is not reached."""
     report = Report()
+    patient = {n: cast(Store, PatientStore(s, STORE_SECONDS)) for n, s in stores.items()}
     async with _connections(canonical_url) as (walking, reading):
         projector = Projector(reading, contract)
         for type_name in types or list(contract.types):
-            found = await _type(contract, walking, projector, stores, type_name, patience, progress)
+            found = await _type(
+                contract, walking, projector, patient, type_name, patience, progress
+            )
             report.types[type_name] = found
     return report
 
@@ -294,7 +298,7 @@ async def passed(store: Store, lsn: int, patience: float) -> bool:
     """Wait until the store's position is at `lsn`; False where it has not moved for `patience` seconds."""
     seen, since = -1, time.monotonic()
     while True:
-        position = await until_answered(store.position, STORE_SECONDS)
+        position = await store.position()
         at = position.lsn if position else 0
         if at >= lsn:
             return True
@@ -307,8 +311,7 @@ async def passed(store: Store, lsn: int, patience: float) -> bool:
 
 async def active_generation(store: Store, type_name: str) -> int | None:
     """The number of the generation that readers see."""
-    held = await until_answered(lambda: store.generations(type_name), STORE_SECONDS)
-    for generation in held:
+    for generation in await store.generations(type_name):
         if generation.state == "active":
             return generation.number
     return None
@@ -325,9 +328,7 @@ async def look_up(
     seen_to: str | None = None
     for key in keys:
         if seen_to is None or key > seen_to:
-            page = await until_answered(
-                partial(store.scan, type_name, generation, just_before(key), 50), STORE_SECONDS
-            )
+            page = await store.scan(type_name, generation, just_before(key), 50)
             buffer = {s.key: s.document for s in page}
             seen_to = page[-1].key if len(page) == 50 else keys[-1]
         if key in buffer:

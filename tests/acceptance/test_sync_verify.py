@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,15 +20,9 @@ from sync.ranges import RANGE
 from sync.sweep import SweepPace
 from sync.verify import Differences, verify
 from sync.worker import Worker
-from tests.sync_world import SINKS, World, fill, shop
+from tests.sync_world import SINKS, World, fill
 
 FAST = SweepPace(rate=20_000, interval=1.0)
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
 
 
 async def compared(world: World, type_name: str, **options: Any) -> dict[str, Differences]:
@@ -141,7 +134,6 @@ def test_a_store_that_fails_in_the_middle_is_asked_again(world: World) -> None:
 
 def test_a_store_that_stays_away_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sync.verify.STORE_SECONDS", 1.0)
-    monkeypatch.setattr("sync.ranges.STORE_SECONDS", 1.0)
     fill(world)
     asyncio.run(loaded(world))
 
