@@ -95,16 +95,15 @@ def _plan(
         admit(context, operation, variables)
         if node.directives or context.freshness.after is not None:
             apply_freshness(schema, context, node, dict(variables))
-        if len(query) > MAX_KEPT_LENGTH:
-            plan = make_plan(operation, context, values, Features())
-            context.operation = "query"
-            return None if plan is None else (plan, values)
         plans = context.services.plans
         key = (query, operation_name, context.viewer.roles, shape)
-        known, plan = plans.find(key, values)
-        if not known:
-            plan = make_plan(operation, context, values, plans.features(key))
-            plans.keep(key, values, plan)
+        if len(query) > MAX_KEPT_LENGTH:
+            plan = make_plan(operation, context, values, Features())
+        else:
+            known, plan = plans.find(key, values)
+            if not known:
+                plan = make_plan(operation, context, values, plans.features(key))
+                plans.keep(key, values, plan)
     except (RecordgateError, GraphQLError):
         return None
     context.operation = "query"

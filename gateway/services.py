@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -54,8 +55,7 @@ class Services:
     """Empty: made of `token_secret`."""
     mask_key: MaskKey = field(init=False, compare=False, repr=False)
     """With what values are hashed that are shown so: nobody without it can check a guess."""
-    _shapes: dict[str, str] = field(default_factory=dict)
-    _search_shapes: dict[str, str] = field(default_factory=dict)
+    _shapes: dict[tuple[str, str], str] = field(default_factory=dict)
     plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
     """What the last queries were answered by; of these services alone."""
     documents_guard: GuardedStore = field(init=False, compare=False)
@@ -84,16 +84,16 @@ class Services:
 
     def document_shape(self, type_name: str) -> str:
         """The fingerprint that documents of the type have under this contract."""
-        shape = self._shapes.get(type_name)
-        if shape is None:
-            shape = self._shapes[type_name] = document_shape(self.contract, type_name)
-        return shape
+        return self._shape("documents", document_shape, type_name)
 
     def search_shape(self, type_name: str) -> str:
         """The same of a search index."""
-        shape = self._search_shapes.get(type_name)
+        return self._shape("search", search_shape, type_name)
+
+    def _shape(self, store: str, make: Callable[[Contract, str], str], type_name: str) -> str:
+        shape = self._shapes.get((store, type_name))
         if shape is None:
-            shape = self._search_shapes[type_name] = search_shape(self.contract, type_name)
+            shape = self._shapes[store, type_name] = make(self.contract, type_name)
         return shape
 
 

@@ -80,12 +80,14 @@ class SubscriptionPlan:
     filter: Filter
     after: str | None
     deletions: bool
-    most_at_once: int = MOST_AT_ONCE
+    most_at_once: int
     """As MOST_AT_ONCE, and so few that reading them stays within MAX_RECORDS."""
 
     async def events(self, changes: Sequence[Changed]) -> list[Event]:
-        """The event of each change that the viewer is to see, in their order, as GraphQL's answer. Each record
-        is read as it is now. Raises RecordgateError."""
+        """The event of each change that the viewer is to see, in their order, as GraphQL's answer; one REFRESH for
+        more than `most_at_once`. Each record is read as it is now. Raises RecordgateError."""
+        if len({c.key for c in changes}) > self.most_at_once:
+            return [self.refresh(changes[-1].lsn)]
         last = {c.key: c for c in changes if c.key is not None}
         keys = [k for k, c in last.items() if c.kind != "deleted" and k is not None]
         found: dict[str, dict[str, Any]] = {}
@@ -110,13 +112,13 @@ class SubscriptionPlan:
         return self._event("REFRESH", None, lsn, {})
 
     async def _read(self, shape: RecordShape, keys: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        if not keys:
+            return {}
+        values = [key_values(self.type, k) for k in keys]
         context = RequestContext(self.services, self.viewer)
-        for start in range(0, len(keys), self.most_at_once):
-            values = [key_values(self.type, k) for k in keys[start : start + self.most_at_once]]
-            statement = compiler_of(context).several(shape, values, self.filter)
-            raw = await fetch_json(self.services, statement, statement.filled({}))
-            found |= decode(raw) if raw else {}
+        statement = compiler_of(context).several(shape, values, self.filter)
+        raw = await fetch_json(self.services, statement, statement.filled({}))
+        found: dict[str, Any] = decode(raw) if raw else {}
         return found
 
     def _event(self, kind: str, key: str | None, lsn: int, records: Mapping[str, Any]) -> Event:

@@ -195,7 +195,7 @@ class Hub:
         while place < self._last:
             head = self._last
             rows = await self._rows(_SINCE, (lsn, place, head, plan.type.name, PAGE))
-            subscription.put(await _events(plan, rows))
+            subscription.put(await plan.events(rows))
             place = rows[-1].id if len(rows) == PAGE else head
         return place
 
@@ -256,7 +256,7 @@ class Hub:
     async def _deliver_to(self, group: _Group, rows: Sequence[Changed]) -> None:
         """What cannot be read as this group asks is the group's, and holds up nobody else."""
         try:
-            events = await _events(group.plan, rows)
+            events = await group.plan.events(rows)
         except StoreUnavailable:
             raise
         except RecordgateError as error:
@@ -279,9 +279,3 @@ class Hub:
         async with self._services.pool.connection() as conn:
             rows = await (await conn.execute(text.encode(), parameters)).fetchall()
         return [Changed(*row) for row in rows]
-
-
-async def _events(plan: SubscriptionPlan, rows: Sequence[Changed]) -> list[Event]:
-    if len({r.key for r in rows}) > plan.most_at_once:
-        return [plan.refresh(rows[-1].lsn)]
-    return await plan.events(rows)

@@ -107,8 +107,7 @@ class Worker:
                     self._lost(error)
                 except Exception as error:
                     log.exception("unexpected failure; beginning again")
-                    self._error = unexpected(error)
-                    self._problem = self._error.message
+                    self._lost(unexpected(error))
                 if time.monotonic() - began > 30:
                     backoff.reset()
                 if not self._stop.is_set():

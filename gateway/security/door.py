@@ -20,9 +20,9 @@ from stores.errors import ForbiddenError, RecordgateError, StoreUnavailable
 OPEN = frozenset(("/health/live", "/health/ready"))
 """Paths for everybody: they tell whether stores answer, and nothing of what is in them."""
 OPERATORS = frozenset(("/metrics", "/console/state"))
+DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
 LOOK_AGAIN = 2.0
 """Seconds between two looks at the credential of an open stream."""
-DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
 
 
 def require_entry(viewer: Viewer, path: str) -> None:
@@ -47,13 +47,12 @@ class StandingCredential:
 
     def __init__(self, authenticator: Authenticator, scope: Scope, viewer: Viewer) -> None:
         self._authenticator, self._viewer = authenticator, viewer
-        self._headers, self._client = scope["headers"], scope.get("client")
+        self._headers, self._address = scope["headers"], _address(scope)
 
     async def holds(self) -> bool:
         """Whether it still says the same of who asks; also where nobody can tell at the moment."""
-        address = self._client[0] if self._client else ""
         try:
-            return await self._authenticator.viewer(self._headers, address) == self._viewer
+            return await self._authenticator.viewer(self._headers, self._address) == self._viewer
         except StoreUnavailable:
             return True
         except RecordgateError:
@@ -100,8 +99,7 @@ class Door:
 
     async def _viewer(self, scope: Scope) -> Viewer:
         """Raises HttpProblem: 401, and 429 for an address that keeps on guessing; ForbiddenError, StoreUnavailable."""
-        client = scope.get("client")
-        address = client[0] if client else ""
+        address = _address(scope)
         try:
             return await self.authenticator.viewer(scope["headers"], address)
         except RecordgateError:
@@ -130,6 +128,12 @@ class Door:
         if isinstance(error, HttpProblem) and response.status_code == 401 and _is_browser(scope):
             response.headers["WWW-Authenticate"] = PAGE_CHALLENGE
         await response(scope, receive, send)
+
+
+def _address(scope: Scope) -> str:
+    """Where a request comes from."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _is_stream(scope: Scope) -> bool:

@@ -53,8 +53,14 @@ class LockFile:
 
 
 def read_lock_file(data: Path) -> LockFile | None:
+    """The cluster's."""
+    return _read_lock_file(data / "postmaster.pid")
+
+
+def _read_lock_file(file: Path) -> LockFile | None:
+    """One of the cluster, or of its socket, which begins alike."""
     try:
-        lines = (data / "postmaster.pid").read_text("utf-8", errors="replace").splitlines()
+        lines = file.read_text("utf-8", errors="replace").splitlines()
         pid = abs(int(lines[0]))
     except (OSError, ValueError, IndexError):
         return None
@@ -102,21 +108,12 @@ def remove_stale_lock_files(data: Path, socket: Path) -> None:
     stale = [
         file
         for file in (data / "postmaster.pid", *socket.glob(".s.PGSQL.*.lock"))
-        for pid in [_first_number(file)]
-        if pid is not None and lives(pid) and not _works_in(pid, data)
+        if (found := _read_lock_file(file)) and lives(found.pid) and not _works_in(found.pid, data)
     ]
     pids = (int(p) for p in os.listdir("/proc") if p.isdigit())
     if stale and not any(_works_in(pid, data) for pid in pids):
         for file in stale:
             file.unlink(missing_ok=True)
-
-
-def _first_number(file: Path) -> int | None:
-    """The process id that a lock file begins with."""
-    try:
-        return abs(int(file.read_text("utf-8", errors="replace").splitlines()[0]))
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def start_process(launch: Launch, log: int) -> subprocess.Popen[bytes]:
