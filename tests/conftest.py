@@ -1,7 +1,7 @@
 """Fixtures that all tests share: an embedded Postgres for each worker of the test run, a fresh database in it.
 
 `postgres` is the superuser's URL of the server, `database` the URL of an empty database that is dropped
-afterwards, with its replication slots.
+afterwards, with its replication slots, `world` a small data product in it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -27,6 +28,9 @@ from tests.servers import (  # noqa: F401
     kafka,
     mongodb_url,
 )
+
+if TYPE_CHECKING:
+    from tests.sync_world import World
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,6 +57,15 @@ def postgres() -> Iterator[str]:
         server.wait_stopped()
         server.remove()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def world(database: str, tmp_path: Path) -> Iterator[World]:
+    """A shop's contract applied to `database`, and a folder for its stores; see tests.sync_world."""
+    from tests.sync_world import shop  # most tests need nothing of it
+
+    with shop(database, tmp_path) as found:
+        yield found
 
 
 def url_of(server: str, database: str) -> str:

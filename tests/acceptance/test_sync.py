@@ -6,20 +6,11 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from stores.canonical.connect import connect
-from tests.sync_world import SINKS, World, fill, shop
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
-
+from tests.sync_world import SINKS, World, fill
 
 CHANGES = {
     "rows are changed": ["UPDATE public.products SET price = price + 0.01, name = NULL WHERE sku < 'sku,2'"],

@@ -7,7 +7,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,9 @@ from recordgate.sync_access import sync_access
 from stores.errors import RecordgateError, TimeoutExceeded
 from sync import durable_backlog
 from sync.worker import Worker
-from tests.sync_world import World, fill, shop, shop_contract
+from tests.sync_world import World, fill, shop_contract
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
 
 
 def command(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -7,24 +7,16 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 from stores.canonical.connect import connect_async
 from stores.protocols import Write
 from sync import requests
 from sync.verify import Report, verify
-from tests.sync_world import SINKS, WorkerProcess, World, fill, shop
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
+from tests.sync_world import SINKS, WorkerProcess, World, fill
 
 
 async def asked(world: World, action: str, type_name: str, sink: str | None = None) -> str:

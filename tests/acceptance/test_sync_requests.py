@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from stores.canonical.connect import connect_async
 from stores.errors import StoreUnavailable
 from sync import building, requests
-from tests.sync_world import SINKS, World, fill, shop
+from tests.sync_world import SINKS, World, fill
 
 PATIENCE = 30.0
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
 
 
 async def ask(world: World, action: str, type_name: str, sink: str | None = None) -> int:

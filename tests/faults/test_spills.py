@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -21,13 +20,7 @@ from sync.metrics import SyncMetrics
 from sync.session import open_session
 from sync.watermarks import Watermark
 from sync.writer import SinkWriter
-from tests.sync_world import World, fill, shop
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
+from tests.sync_world import World, fill
 
 
 @asynccontextmanager

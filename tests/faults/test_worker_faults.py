@@ -7,9 +7,7 @@ import asyncio
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,13 +15,7 @@ import pytest
 from stores.canonical.connect import database_of
 from stores.canonical.publication import slot_name
 from sync import writer
-from tests.sync_world import WorkerProcess, World, fill, shop
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
+from tests.sync_world import WorkerProcess, World, fill
 
 
 def confirmed(world: World) -> int:

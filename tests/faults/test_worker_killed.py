@@ -7,18 +7,10 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.sync_world import WorkerProcess, World, fill, shop
-
-
-@pytest.fixture
-def world(database: str, tmp_path: Path) -> Iterator[World]:
-    with shop(database, tmp_path) as found:
-        yield found
+from tests.sync_world import WorkerProcess, World, fill
 
 
 def change(world: World, turn: int) -> None:
