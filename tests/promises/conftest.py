@@ -120,6 +120,7 @@ def case(
     pair = "embedded" if kind == "embedded" else "servers"
     found, gateway = request.getfixturevalue(f"{pair}_{source}")
     begin(found)
+    gateway.forget_cut_connections()
     slot = slot_name(found.contract, found.conn.info.dbname) if source == "pgoutput" else ""
     yield Case(found, gateway, JUDGED[kind], slot, lambda what: record_property("injected", what))
     found.start()
