@@ -36,6 +36,8 @@ SAY = 0.5
 """Seconds between two signs of life of the guard."""
 STALLED = 2.5
 """Seconds of silence after which a guard is replaced."""
+ENDINGS = 4
+"""How often a slot's reader is ended that belongs to nobody in charge, RETRY apart."""
 TRUSTED = 1.2
 """Seconds for which a session that was in charge writes to a store without asking again; well below STALLED."""
 
@@ -54,7 +56,14 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database()
   AND (pid = %(guard)s
     OR pid = ANY(%(backends)s) AND application_name LIKE 'recordgate%%'
-    OR pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = %(slot)s))
+    OR pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = %(slot)s)
+      AND application_name LIKE 'recordgate%%')
+"""
+# A reader whose process is stopped and whose socket is full cannot be told that it is ended: its session waits for
+# the socket for ever, unless it is ended once more.
+_END_READER = """
+SELECT pg_terminate_backend(a.pid) FROM pg_replication_slots AS s JOIN pg_stat_activity AS a ON a.pid = s.active_pid
+WHERE s.slot_name = %s AND s.database = current_database() AND a.application_name LIKE 'recordgate%%'
 """
 _WAIT_FOR_OTHERS = "SELECT FROM recordgate.workers WHERE slot = %s FOR UPDATE"
 # Greater than every term before, also after canonical came back from an older copy: never below its clock.
@@ -150,6 +159,7 @@ async def wait_for_lock(
             await waiting()
         await _end_stalled(conn, slot)
         await asyncio.sleep(RETRY)
+    await _end_reader(conn, slot)
     row = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
     return Predecessor(str(row[1]), int(row[2])) if row and row[1] and row[2] else None
 
@@ -193,6 +203,19 @@ async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
         await conn.execute(_END.encode(), given)
     except psycopg.errors.InsufficientPrivilege:
         log.warning("its connections belong to a role that only a superuser may end: still waiting")
+
+
+async def _end_reader(conn: AsyncConnection, slot: str) -> None:
+    """End the reader of a worker that is not in charge any more. The caller has the lock. What is not gone then,
+    or is no worker's, is for who opens the slot to report."""
+    for _ in range(ENDINGS):
+        try:
+            cursor = await conn.execute(_END_READER.encode(), (slot,))
+        except psycopg.errors.InsufficientPrivilege:
+            return
+        if not cursor.rowcount:
+            return
+        await asyncio.sleep(RETRY)
 
 
 async def worker_runs(conn: AsyncConnection, slot: str) -> bool:

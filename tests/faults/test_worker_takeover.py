@@ -89,6 +89,28 @@ def test_the_second_worker_waits_and_takes_over(world: World, how: signal.Signal
     assert world.one("SELECT max(number) AS n FROM recordgate.generations") == 1
 
 
+def test_a_stalled_reader_with_a_full_socket_keeps_the_slot_from_nobody(world: World) -> None:
+    """The server cannot even tell it that its session is ended."""
+    with WorkerProcess(world) as first:
+        asyncio.run(world.synced())
+        os.kill(first.process.pid, signal.SIGSTOP)
+        reader = (
+            "SELECT active_pid AS n FROM pg_replication_slots WHERE database = current_database()"
+        )
+        before = world.one(reader)
+        for turn in range(20):
+            world.sql(
+                f"UPDATE public.orders SET note = repeat(md5('{turn} ' || number), 2000)",
+            )
+        time.sleep(0.5)
+        with WorkerProcess(world) as second:
+            began = time.monotonic()
+            wait(lambda: in_charge(world) == second.process.pid)
+            wait(lambda: world.one(reader) not in (None, before))
+            print(f"another reads after {time.monotonic() - began:.1f} s")
+            synced_and_equal(world)
+
+
 def test_a_worker_that_only_seems_to_stall_gives_way_and_waits(world: World) -> None:
     """It is stopped until another is in charge, and goes on before that one has opened the stores: it lets go of
     their files by itself, and is there when it is needed again."""
