@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -32,8 +32,7 @@ ID = "recordgate"
 FORMAT = 1
 """Of the documents that the store writes; another one is StoreLost."""
 MARKER = 0
-"""The `_id` of the marker in each generation's collection; keys of records are text. `active` in it says
-that readers may still read here, which they learn with every read, without asking the books."""
+"""The `_id` of the marker in each generation's collection (see mongodb_mending); keys of records are text."""
 _TRIES = 20
 
 Document: TypeAlias = Mapping[str, Any]
@@ -201,6 +200,11 @@ def removed(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
     return tuple(r for r in books.rows if r is not row)
 
 
+def without(books: Books, collections: Collection[str]) -> tuple[Row, ...]:
+    """Less what was in `collections`, which are gone."""
+    return tuple(r for r in books.rows if r.collection not in collections)
+
+
 # In the database ---------------------------------------------------------------------------------
 
 
@@ -224,7 +228,7 @@ async def take_charge(meta: AsyncCollection[dict[str, Any]], incarnation: str, t
     """Remember `term`. A change of the rows that was begun before fails, for its revision is old. Raises
     FencedError where a greater term is there, StoreLost as `change`."""
     found = await meta.find_one_and_update(
-        {"_id": ID, "incarnation": incarnation, "term": _not_after(term)},
+        {"_id": ID, "incarnation": incarnation, "term": not_after(term)},
         {"$set": {"term": Int64(term)}, "$inc": {"revision": Int64(1)}},
         {"_id": 1},
     )
@@ -232,7 +236,7 @@ async def take_charge(meta: AsyncCollection[dict[str, Any]], incarnation: str, t
         raise await _fenced_or_lost(meta, incarnation)
 
 
-def _not_after(term: int) -> Document:
+def not_after(term: int) -> Document:
     """Also where there is none yet."""
     return {"$not": {"$gt": Int64(term)}}
 
@@ -291,7 +295,7 @@ async def publish(
         }
         mine: dict[str, Any] = {"_id": ID, "incarnation": incarnation}
         if term is not None:
-            mine["term"] = _not_after(term)
+            mine["term"] = not_after(term)
         found = await meta.find_one_and_update(mine, {"$set": {"position": at}}, {"_id": 1})
     if found is None:
         raise await _fenced_or_lost(meta, incarnation)

@@ -1,6 +1,7 @@
 """The MongoDB document store: a collection for each generation, in a database of its own.
 
-`mongodb_books` has what is in `recordgate.meta`, `mongodb_documents` the form of a document. Every write is
+`mongodb_books` has what is in `recordgate.meta`, `mongodb_mending` the collections' markers, `mongodb_documents` the
+form of a document. Every write is
 a replacement on the condition that the version held is older, safe on a majority's journals before
 it counts. Readers read where the pointer they know says; the collection's marker, read with the documents,
 tells them when the pointer has moved. A database that comes back without its books is StoreLost once, and
@@ -10,6 +11,7 @@ then an empty store.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -28,13 +30,13 @@ from stores.contract.shape import document_shape
 from stores.documents import mongodb_books as books_of
 from stores.documents import mongodb_documents as documents_of
 from stores.documents import mongodb_indexes as indexes
+from stores.documents import mongodb_mending as mending
 from stores.documents import mongodb_url
 from stores.documents.mongodb_books import MARKER, Books, Row
 from stores.documents.mongodb_children import Moved, read_children
 from stores.documents.mongodb_errors import (
     BAD_VALUE,
     KIND,
-    NAMESPACE_EXISTS,
     item_verdict,
     refuses_all,
     translate,
@@ -63,6 +65,8 @@ from stores.write_checks import check_key
 HEALTH_SECONDS = 2.0
 READ_SECONDS = 5.0
 WRITE_CONCERN_MS = 20_000
+CHECK_SECONDS = 2.0
+"""How often all collections that readers see are looked for, at most."""
 GET_KEYS = 1000
 """Keys of one `$in`."""
 _TRIES = 5
@@ -94,8 +98,11 @@ class MongodbStore:
         self._term: int | None = None
         self._active: dict[str, Row] = {}
         self._uses_indexes = True
-        self._markers_unsure = False
-        """A swap was begun and its end was not seen."""
+        self._unsure = False
+        """What another process has left was not looked at yet, or a swap was begun and its end was not seen."""
+        self._written: set[str] = set()
+        """Collections, since the last publish."""
+        self._checked = 0.0
 
     # Opening -----------------------------------------------------------------------------------
 
@@ -107,7 +114,8 @@ class MongodbStore:
                 self._contract = contract
                 self._write_allowed = write
                 self._active = {}
-                self._markers_unsure = False
+                self._unsure = write
+                self._written = set()
                 await self._open(contract, write)
         except BaseException:
             await self.close()
@@ -139,7 +147,6 @@ class MongodbStore:
         self._incarnation = books.incarnation
         if write:
             await self._journal_or_not()
-            await self._mend(books)
 
     async def _not_ours(self, contract: Contract) -> StoreLost | None:
         """Without books, nothing may be there that looks like ours: what is wrong where there is."""
@@ -150,7 +157,7 @@ class MongodbStore:
                 store=KIND,
                 hint="give recordgate a database of its own",
             )
-        if await self._collections_of(contract):
+        if await mending.collections_of(self._db, contract):
             return StoreLost(
                 f"{KIND}: {self._address.where} has collections named as ours, but not {books_of.META}",
                 store=KIND,
@@ -158,12 +165,6 @@ class MongodbStore:
                 " another database; the next start loads it anew",
             )
         return None
-
-    async def _collections_of(self, contract: Contract) -> list[str]:
-        """Those with names as we give them; not every server applies a filter to the list."""
-        assert self._db is not None
-        ours = books_of.name_pattern(contract)
-        return [n for n in await self._db.list_collection_names() if ours.fullmatch(n)]
 
     def _check_owner(self, books: Books, contract: Contract) -> None:
         if books.contract != contract.id:
@@ -194,17 +195,6 @@ class MongodbStore:
         except OperationFailure:
             return False
         return True
-
-    async def _mend(self, books: Books) -> None:
-        """Finish what a process that died between two steps has left: markers that do not agree with the
-        pointer, collections that are in no row but have our marker."""
-        assert self._db is not None
-        assert self._contract is not None
-        known = {row.collection for row in books.rows}
-        await self._mark_all(books.rows)
-        for name in await self._collections_of(self._contract):
-            if name not in known and await self._has_our_marker(name, books.incarnation):
-                await self._db.drop_collection(name)
 
     async def close(self) -> None:
         client, self._client, self._db = self._client, None, None
@@ -252,8 +242,9 @@ class MongodbStore:
         with translated(self._address.where), pymongo.timeout(READ_SECONDS):
             return await work()
 
-    async def _write(self, work: Callable[[], Awaitable[T]]) -> T:
-        """`work` of the writing process. A database without our books is claimed anew, and told once."""
+    async def _write(self, work: Callable[[], Awaitable[T]], *, mends: bool = False) -> T:
+        """`work` of the writing process, after what is to be mended, unless that is what it does. A database without
+        our books is claimed anew, and told once."""
         if self._client is None:
             raise StoreUnavailable(f"{KIND}: not open", store=KIND)
         if not self._write_allowed:
@@ -262,9 +253,8 @@ class MongodbStore:
             )
         with translated(self._address.where):
             try:
-                if self._markers_unsure:
-                    await self._mark_all((await self._books()).rows)
-                    self._markers_unsure = False
+                if self._unsure and not mends:
+                    await self._mend()
                 return await work()
             except StoreLost:
                 await self._claim_again()
@@ -278,7 +268,19 @@ class MongodbStore:
         self._check_owner(books, self._contract)
         self._incarnation = books.incarnation
         self._active = {}
-        self._markers_unsure = False
+        self._unsure = False
+        self._written = set()
+
+    @property
+    def _charge(self) -> mending.Charge:
+        if self._db is None:
+            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
+        return mending.Charge(self._db, self._incarnation, self._term)
+
+    async def _mend(self) -> None:
+        assert self._contract is not None
+        await mending.mend(self._charge, self._contract, await self._books())
+        self._unsure = False
 
     async def _books(self) -> Books:
         """Of the writing process's life of the database. Raises StoreLost."""
@@ -288,8 +290,12 @@ class MongodbStore:
         return books
 
     async def take_charge(self, term: int) -> None:
-        await self._write(lambda: books_of.take_charge(self._meta, self._incarnation, term))
-        self._term = term
+        async def work() -> None:
+            await books_of.take_charge(self._meta, self._incarnation, term)
+            self._term = term
+            await self._mend()
+
+        await self._write(work, mends=True)
 
     # Generations -------------------------------------------------------------------------------
 
@@ -311,7 +317,9 @@ class MongodbStore:
             books = await self._books()
             if any(row.number == number for row in books.of(type_name)):
                 return
-            collection = await self._make_collection(type_name, number, books)
+            assert self._contract is not None
+            name = books_of.collection_name(self._contract, type_name, number)
+            collection = await mending.make_collection(self._charge, name, books)
             await collection.create_indexes(indexes.index_models(record_type))
             row = Row(type_name, number, "building", shape, collection.name)
             await books_of.change(
@@ -323,46 +331,8 @@ class MongodbStore:
 
         await self._write(work)
 
-    async def _make_collection(self, type_name: str, number: int, books: Books) -> Collection:
-        """An empty collection with our marker. One that died halfway is made anew; a name that somebody
-        else has is left alone, and another one taken."""
-        assert self._contract is not None
-        assert self._db is not None
-        stem = books_of.collection_name(self._contract, type_name, number)
-        used = {row.collection for row in books.rows}
-        for name in (stem, *(f"{stem}.{n}" for n in range(2, 50))):
-            if name in used:
-                continue
-            try:
-                await self._db.command({"create": name})
-            except OperationFailure as error:
-                if error.code != NAMESPACE_EXISTS:
-                    raise
-                if not await self._has_our_marker(name, books.incarnation):
-                    continue
-                await self._db.drop_collection(name)
-                await self._db.command({"create": name})
-            collection = self._collection(name)
-            await collection.insert_one(
-                {"_id": MARKER, "incarnation": books.incarnation, "active": False}
-            )
-            return collection
-        raise StoreRefused(f"{KIND}: no name is free for generation {number}", store=KIND)
-
-    async def _has_our_marker(self, collection: str, incarnation: str) -> bool:
-        marker = {"_id": MARKER, "incarnation": incarnation}
-        return await self._collection(collection).find_one(marker, {"_id": 1}) is not None
-
-    async def _mark(self, collection: str, active: bool) -> None:
-        found = await self._collection(collection).find_one_and_update(
-            {"_id": MARKER}, {"$set": {"active": active}}, {"_id": 1}
-        )
-        if found is None:
-            raise books_of.lost()
-
     async def _mark_all(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            await self._mark(row.collection, row.state == "active")
+        await mending.mark_all(self._charge, rows)
 
     async def activate(self, type_name: str, number: int) -> None:
         self._type(type_name)
@@ -372,8 +342,10 @@ class MongodbStore:
             chosen = books.find(type_name, number)
             # A reader takes the new collection when the pointer has moved, and leaves the old one when
             # its marker says so: for the moment in between both may be read, never a mix of them.
-            await self._mark(chosen.collection, True)
-            self._markers_unsure = True
+            if not await mending.mark(self._charge, chosen, active=True):
+                await mending.strike_off(self._charge, [chosen])
+                raise mending.dropped([chosen])
+            self._unsure = True
             books = await books_of.change(
                 self._meta,
                 self._incarnation,
@@ -381,7 +353,7 @@ class MongodbStore:
                 self._term,
             )
             await self._mark_all(books.of(type_name))
-            self._markers_unsure = False
+            self._unsure = False
 
         await self._write(work)
 
@@ -413,6 +385,7 @@ class MongodbStore:
         async def work() -> list[Verdict]:
             row = (await self._books()).find(type_name, generation)
             collection = self._collection(row.collection)
+            self._written.add(row.collection)
             # Encoded off the event loop in one go: more hand-overs between threads cost more than they
             # win, and the server's answer takes longer than they do.
             taken = await asyncio.to_thread(_operations, form, writes)
@@ -448,11 +421,29 @@ class MongodbStore:
         return verdicts
 
     async def publish(self, position: Position | None) -> None:
-        """Every write was safe when `write` returned; what is left is the position, in this life of the
-        database or not at all."""
-        await self._write(
-            lambda: books_of.publish(self._meta, self._incarnation, position, self._term)
-        )
+        """Every write was safe when `write` returned; what is left is that it went into collections of ours, and the
+        position, in this life of the database or not at all."""
+
+        async def work() -> None:
+            await self._check_collections()
+            await books_of.publish(self._meta, self._incarnation, position, self._term)
+
+        await self._write(work)
+
+    async def _check_collections(self) -> None:
+        """A write into a collection that was dropped makes it anew, with nothing else in it."""
+        due = time.monotonic() - self._checked > CHECK_SECONDS
+        if not (due or self._written):
+            return
+        rows = [
+            row
+            for row in (await self._books()).rows
+            if row.collection in self._written or (due and row.state == "active")
+        ]
+        await mending.check(self._charge, rows)
+        self._written = set()
+        if due:
+            self._checked = time.monotonic()
 
     async def position(self) -> Position | None:
         async def work() -> Position | None:

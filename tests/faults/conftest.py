@@ -1,4 +1,5 @@
-"""A Postgres of a test's own, for tests that kill it or need settings of their own."""
+"""Servers of a test's own, for tests that kill them or need settings of their own: `own_server` is a Postgres, `server` a
+MongoDB server."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from recordgate.embedded import EmbeddedPostgres
+from tests.mongodb_server import server  # noqa: F401
 
 
 @pytest.fixture

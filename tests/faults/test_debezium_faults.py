@@ -10,14 +10,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewPartitions
 
 from compose.local import servers
 from compose.local.process import free_port
@@ -202,6 +203,45 @@ def test_a_topic_that_was_made_again_is_a_gap(stage: Stage) -> None:
         await source.close()
 
     asyncio.run(run())
+
+
+def test_partitions_that_a_topic_is_given_are_read(database: str, kafka: str, connect: str) -> None:
+    """While it is read, and where the next reader finds them."""
+    # The producer looks for new partitions every five minutes of its own accord.
+    hurried = {"producer.override.metadata.max.age.ms": "500"}
+    with (
+        psycopg.connect(database, autocommit=True) as conn,
+        closing(KafkaAdminClient(bootstrap_servers=kafka)) as admin,
+    ):
+        conn.execute(TABLES)
+        with connector(database, CONTRACT, kafka, connect, **hurried) as make:
+            stage = Stage(database, kafka, connect, conn, make)
+            topic = stage.topic("shop")
+
+            async def run() -> None:
+                source = make()
+                await source.open(None)
+                await durable(stage, source, 1, 2)
+                admin.create_partitions({topic: NewPartitions(3)})
+                await asyncio.sleep(1.5)
+                stage.insert(*range(10, 40))
+                seen = await read_to(source, wal_end(conn))
+                assert ids(seen) == [str(i) for i in range(10, 40)]
+                source.acknowledge(position(seen))
+                await source.close()
+                admin.create_partitions({topic: NewPartitions(6)})
+                await asyncio.sleep(1.5)
+                stage.insert(*range(50, 80))
+                await source.open(position(seen))
+                seen = await read_to(source, wal_end(conn))
+                assert set(map(str, range(50, 80))) <= set(ids(seen))
+                await source.close()
+
+            asyncio.run(run())
+            ends = KafkaConsumer(bootstrap_servers=kafka)
+            counts = ends.end_offsets([TopicPartition(topic, n) for n in range(6)])
+            ends.close()
+            assert sum(1 for n in counts.values() if n) > 3, "the new partitions were not used"
 
 
 def test_records_that_expired_unread_are_a_gap(stage: Stage) -> None:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from pymongo import MongoClient
 
-from compose.local import servers
-from compose.local.process import Process, ServerProblem
 from stores.documents import mongodb_store
 from stores.documents.mongodb_store import MongodbStore
 from stores.errors import RecordgateError, StoreLost, StoreRefused, StoreUnavailable
@@ -25,61 +19,11 @@ from stores.protocols import Outcome, Position, Write
 from stores.query import ChildrenQuery
 from tests.conformance.store_backends import held, outcomes, publish, run
 from tests.conformance.store_contract import CONTRACT, OTHER_CONTRACT, author, book, delete, put
+from tests.mongodb_server import Server, loaded, opened
 
 pytestmark = pytest.mark.servers
 
 IMPATIENT = "?socketTimeoutMS=1000&serverSelectionTimeoutMS=1000&connectTimeoutMS=1000"
-
-
-@dataclass
-class Server:
-    """A server of the test's own, to be killed and started again on the same port."""
-
-    folder: Path
-    process: Process
-    url: str
-
-    @property
-    def store(self) -> MongodbStore:
-        return MongodbStore(f"{self.url}/records?serverSelectionTimeoutMS=1000")
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def start_again(self) -> None:
-        port = int(self.url.rpartition(":")[2])
-        self.process, _ = servers.start_mongodb(self.folder, port=port)
-
-    def client(self) -> MongoClient[dict[str, Any]]:
-        return MongoClient(self.url, serverSelectionTimeoutMS=3000)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    try:
-        process, url = servers.start_mongodb(tmp_path / "mongodb")
-    except ServerProblem as problem:
-        if os.environ.get("CI"):
-            pytest.fail(str(problem))
-        pytest.skip(str(problem))
-    found = Server(tmp_path / "mongodb", process, url)
-    try:
-        yield found
-    finally:
-        found.process.signal(signal.SIGCONT)
-        found.process.kill()
-
-
-async def opened(server: Server, *, write: bool = True) -> MongodbStore:
-    store = server.store
-    await store.open(CONTRACT, write=write)
-    return store
-
-
-async def loaded(store: MongodbStore, *types: str) -> None:
-    for name in types or ("author",):
-        await store.create_generation(name, 1)
-        await store.activate(name, 1)
 
 
 # A server that dies ------------------------------------------------------------------------------
@@ -338,71 +282,7 @@ def test_collections_of_others_in_the_database_stay(server: Server) -> None:
     run(story())
 
 
-# A process that died between two steps ------------------------------------------------------------
-
-
-def test_the_next_writer_finishes_what_a_dead_one_left(server: Server) -> None:
-    """A swap whose markers were not set, a generation that was struck off and not dropped, one whose
-    collection was made and not entered."""
-
-    async def story() -> None:
-        store = await opened(server)
-        await loaded(store)
-        await store.write("author", 1, [put("a", 1)])
-        await store.create_generation("author", 2)
-        await store.write("author", 2, [put("a", 2)])
-        await publish(store, 2)
-        with server.client() as client:
-            db = client["records"]
-            books = db["recordgate.meta"].find_one({"_id": "recordgate"})
-            assert books
-            for row in books["generations"]:
-                row["state"] = "active" if row["number"] == 2 else "retired"
-            db["recordgate.meta"].replace_one({"_id": "recordgate"}, books)
-            marker = {"_id": 0, "incarnation": books["incarnation"], "active": False}
-            db["conformance.author.g3"].insert_one(marker)
-            db["conformance.book.g1"].insert_many([marker, {"_id": "old", "v": 9}])
-        # Without closing: the dead one never did.
-        again = await opened(server)
-        reader = await opened(server, write=False)
-        assert await reader.get("author", ["a"]) == {"a": author("a", "v2")}
-        with server.client() as client:
-            names = client["records"].list_collection_names()
-            assert "conformance.author.g3" not in names
-            assert "conformance.book.g1" not in names
-        await again.create_generation("book", 1)
-        assert await again.count("book", 1) == 0
-        for one in (store, again, reader):
-            await one.close()
-
-    run(story())
-
-
-def test_a_swap_whose_end_was_not_seen_is_finished_by_the_next_call(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def story() -> None:
-        store = await opened(server)
-        reader = await opened(server, write=False)
-        await loaded(store)
-        await store.write("author", 1, [put("a", 1)])
-        assert await reader.get("author", ["a"]) == {"a": author("a", "v1")}
-        await store.create_generation("author", 2)
-        await store.write("author", 2, [put("a", 2)])
-        with monkeypatch.context() as patch:
-
-            async def cut(*_: object) -> None:
-                raise StoreUnavailable("the connection is gone", store="mongodb")
-
-            patch.setattr(store, "_mark_all", cut)
-            with pytest.raises(StoreUnavailable):
-                await store.activate("author", 2)
-        await publish(store, 2)
-        assert await reader.get("author", ["a"]) == {"a": author("a", "v2")}
-        await store.close()
-        await reader.close()
-
-    run(story())
+# Swaps -------------------------------------------------------------------------------------------
 
 
 def test_a_reader_with_an_old_pointer_never_reads_a_retired_or_a_dropped_generation(

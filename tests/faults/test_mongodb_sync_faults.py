@@ -1,5 +1,5 @@
-"""The worker on a MongoDB server that is killed, with changes under way, and comes back with nothing: every
-type is loaded anew by itself and the store equals canonical again."""
+"""The worker on a MongoDB server that is killed, with changes under way, and comes back with nothing, or that somebody
+drops a collection from: what is gone is loaded anew by itself and the store equals canonical again."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from compose.local import servers
 from compose.local.process import ServerProblem
+from tests.mongodb_server import Server
 from tests.sync_world import World, fill, shop
 
 pytestmark = pytest.mark.servers
@@ -59,3 +60,30 @@ def test_a_killed_server_that_lost_everything_is_loaded_anew(database: str, tmp_
     finally:
         process.signal(signal.SIGCONT)
         process.kill()
+
+
+def test_a_collection_that_somebody_drops_is_loaded_anew(world: World, server: Server) -> None:
+    """While the worker runs, and while none does."""
+    world.stores = {"documents": f"{server.url}/records"}
+    fill(world)
+
+    def drop(number: int) -> None:
+        with server.client() as client:
+            client["records"][f"shop.city.g{number}"].drop()
+
+    async def story() -> None:
+        async with world.running(sinks=SINKS):
+            await world.synced(SINKS)
+            await asyncio.to_thread(drop, 1)
+            world.sql("UPDATE public.cities SET name = 'after the drop' WHERE id % 2 = 0")
+            await world.synced(SINKS)
+            await world.assert_equal(SINKS)
+        await asyncio.to_thread(drop, 2)
+        world.sql("UPDATE public.cities SET name = 'after both' WHERE id % 3 = 0")
+        async with world.running(sinks=SINKS):
+            await world.synced(SINKS)
+            await world.assert_equal(SINKS)
+
+    asyncio.run(story())
+    newest = "SELECT type, max(number) AS n FROM recordgate.generations GROUP BY type"
+    assert {r["type"]: r["n"] for r in world.rows(newest) if r["n"] > 1} == {"city": 3}

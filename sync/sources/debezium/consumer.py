@@ -48,6 +48,9 @@ CHECK = 1.0
 DISCOVER_WAITING, DISCOVER = 0.1, 1.0
 """Seconds between two looks for topics that are not there yet, while changes of theirs are missing, and
 otherwise."""
+DISCOVER_PARTITIONS = 5.0
+"""Seconds between two looks for partitions that a topic has been given; until then the transactions that have changes
+there wait."""
 RELOAD = "the types have to be reloaded: recordgate reload"
 
 
@@ -266,7 +269,7 @@ class TopicReader:
         """Those of our topics that are there."""
         wanted = {*self._readers, self._transactions}
         there = wanted & set(self._consumer.topics())
-        self._missing = wanted - there
+        self._missing = wanted - there - self._ids.keys()
         self._looked = time.monotonic()
         for topic in there:
             self._ids.setdefault(topic, self._id_of(topic))
@@ -455,8 +458,7 @@ class TopicReader:
         lsn, ends = self._barrier
         consumer = self._consumer
         if ends is None:
-            if self._missing:
-                self._discover(now=True)
+            self._discover(now=True)
             ends = dict(consumer.end_offsets(list(consumer.assignment())))
             self._barrier = (lsn, ends)
         if all(consumer.position(p) >= offset for p, offset in ends.items()):
@@ -464,23 +466,23 @@ class TopicReader:
             self._assembly.passed(lsn, ends)
 
     def _discover(self, *, now: bool = False) -> None:
-        """Take up topics that were not there before."""
-        if not self._missing:
-            return
+        """Take up topics, and partitions of topics, that were not there before."""
         hurry = self._assembly.waiting or not self._streaming
-        patience = DISCOVER_WAITING if hurry else DISCOVER
+        if self._missing:
+            patience = DISCOVER_WAITING if hurry else DISCOVER
+        else:
+            patience = DISCOVER_PARTITIONS
         if not now and time.monotonic() - self._looked < patience:
             return
-        before = self._missing
-        topics = self._existing()
-        if self._missing == before:
-            return
+        partitions = self._partitions(self._existing())
         consumer = self._consumer
-        known = {p: consumer.position(p) for p in consumer.assignment()}
-        partitions = self._partitions(topics)
-        consumer.assign(partitions)
-        fresh = [p for p in partitions if p not in known]
-        begun = consumer.beginning_offsets(fresh) if fresh else {}
+        assigned = consumer.assignment()
+        fresh = [p for p in partitions if p not in assigned]
+        if not fresh:
+            return
+        known = {p: consumer.position(p) for p in assigned}
+        consumer.assign([*assigned, *fresh])
+        begun = consumer.beginning_offsets(fresh)
         self._first.update(begun)
         places = {**begun, **known}
         for partition, offset in places.items():
