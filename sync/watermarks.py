@@ -31,6 +31,8 @@ class Watermark:
     """Why a load is required, for people."""
     recorded: float | None = None
     """When it was last written by the session before, until the store has been checked against it."""
+    types: frozenset[str] | None = None
+    """Whose changes were followed; None where that was not recorded."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """Held while it is written, so that of two writers the later one has the later state."""
 
@@ -90,6 +92,7 @@ async def read(conn: AsyncConnection) -> dict[str, Watermark]:
             set(detail.get("required", ())),
             str(detail.get("reason", "")),
             float(detail.get("recorded", updated_at)),
+            frozenset(detail["types"]) if "types" in detail else None,
         )
     return found
 
@@ -102,6 +105,8 @@ async def write(conn: AsyncConnection, sink: str, mark: Watermark) -> None:
         "required": sorted(mark.required),
         "reason": mark.reason,
     }
+    if mark.types is not None:
+        detail["types"] = sorted(mark.types)
     if mark.recorded is not None:
         detail["recorded"] = mark.recorded
     await conn.execute(

@@ -243,6 +243,11 @@ class Worker:
             if mark is None or reason:
                 mark = Watermark(session.system, start, time.time(), 0, set(everything), reason)
                 await self._forget_building(session, name)
+            if mark.types is not None and not everything <= mark.types:
+                unknown = everything - mark.types
+                mark.required |= unknown
+                mark.reason = f"the worker before did not follow {', '.join(sorted(unknown))}"
+            mark.types = frozenset(everything)
             mark.required &= everything
             marks[name] = mark
         # Before anything is loaded: from here on the slot holds what the loads do not see.

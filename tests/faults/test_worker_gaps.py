@@ -11,6 +11,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ import pytest
 from pymongo import MongoClient
 
 from recordgate.embedded import EmbeddedPostgres
+from stores.canonical.apply import apply_plan
 from stores.canonical.connect import database_of
+from stores.canonical.plan import make_plan
 from stores.canonical.publication import slot_name
+from stores.contract.load import load_contract
 from sync import building
-from tests.sync_world import WorkerProcess, World, fill, shop
+from tests.sync_world import CONTRACT, SINKS, WorkerProcess, World, fill, shop
 
 PATIENCE = 60.0
 
@@ -221,3 +225,48 @@ def test_a_database_of_documents_put_back_from_a_dump_while_the_worker_runs(
             assert numbers(world) == {"documents": 2}
 
     asyncio.run(main())
+
+
+NOTE = """
+  - name: note
+    physicalName: notes
+    properties:
+      - {name: id, logicalType: integer, primaryKey: true, primaryKeyPosition: 1, required: true}
+      - {name: text, logicalType: string}
+"""
+
+
+def test_changes_that_a_worker_with_an_older_contract_has_read_are_not_missing(
+    world: World,
+) -> None:
+    """It follows its own types only, but takes every change from the slot."""
+    file = world.folder / "newer.odcs.yaml"
+    file.write_text(CONTRACT + NOTE, "utf-8")
+    newer = replace(world, contract=load_contract(file))
+    apply_plan(world.conn, newer.contract, make_plan(world.conn, newer.contract))
+    world.sql("INSERT INTO public.notes SELECT i, 'note ' || i FROM generate_series(1, 50) i")
+
+    async def ran(one: World, *statements: str) -> None:
+        async with one.running():
+            await one.synced()
+            one.sql(*statements)
+            await one.synced()
+            await world.assert_equal()
+
+    asyncio.run(ran(newer, "UPDATE public.notes SET text = 'first' WHERE id < 20"))
+    asyncio.run(
+        ran(
+            world,
+            "UPDATE public.notes SET text = 'unseen' WHERE id < 30",
+            "DELETE FROM public.notes WHERE id > 40",
+            "UPDATE public.lines SET quantity = 7",
+        )
+    )
+    before = numbers(world, "line")
+    asyncio.run(ran(newer))
+    assert set(numbers(world, "note").values()) == {2}
+    wanted = {str(r["id"]): r for r in world.rows("SELECT id, text FROM public.notes")}
+    assert len(wanted) == 40
+    for sink in SINKS:
+        assert asyncio.run(newer.held(sink, "note")) == wanted
+    assert numbers(world, "line") == before
