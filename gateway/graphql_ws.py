@@ -29,6 +29,9 @@ STALL = 30.0
 """Seconds in which a client must take what is sent."""
 MOST_OPERATIONS = 100
 """At once on one connection."""
+OPENING = 20
+"""Of them, that are being answered or subscribed at a time: the others wait, so that a client that comes back with all
+its subscriptions is not refused for it."""
 MOST_ID = 100
 """Characters of an operation's id."""
 
@@ -56,6 +59,7 @@ class Socket:
     def __init__(self, socket: WebSocket, streams: Streams, documents: Documents) -> None:
         self._socket, self._streams, self._documents = socket, streams, documents
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._opening = asyncio.Semaphore(OPENING)
         self._begun = False
         self._closing: asyncio.Future[_Close] = asyncio.get_running_loop().create_future()
 
@@ -167,6 +171,8 @@ class Socket:
         callers: Callers = self._socket.state.callers
         asked, freshness = checked(payload, self._documents), from_headers(self._socket.headers)
         with ExitStack() as place:
+            await self._opening.acquire()
+            place.callback(self._opening.release)
             place.callback(callers.leave, callers.enter(viewer.caller))
             opened = await self._streams.open(viewer, asked, freshness)
             if opened.lasting:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg_pool import PoolClosed, PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from gateway.freshness import required_lsn
 from gateway.services import Freshness, Services
 from gateway.subscription_plan import Changed, Event, SubscriptionPlan
+from stores.canonical.connect import AsyncConnection
+from stores.canonical.driver_errors import STORE, translate
 from stores.errors import LimitError, RecordgateError, StaleError, StoreUnavailable
 
 log = logging.getLogger("gateway")
@@ -214,10 +217,12 @@ class Hub:
                     wanted = now
                 if self._known.is_set():
                     await self._deliver()
-            except (RecordgateError, psycopg.Error, PoolTimeout) as error:
-                log.warning("subscriptions wait for canonical: %s", type(error).__name__)
-            except PoolClosed:
+            except RecordgateError as error:
+                log.warning("subscriptions wait: %s", error.message)
+            except Ended:
                 return
+            except Exception:
+                log.exception("unexpected failure; subscriptions go on")
             wait = SAFETY if self._known.is_set() else 0.2
             try:
                 async with asyncio.timeout(wait):
@@ -260,10 +265,16 @@ class Hub:
         except StoreUnavailable:
             raise
         except RecordgateError as error:
-            for subscription in group.members:
-                subscription.end(error)
+            self._end(group, error)
+        except Exception:
+            log.exception("events of %s cannot be made", group.plan.type.name)
+            self._end(group, RecordgateError("an event could not be made"))
         else:
             self._tell(group, events)
+
+    def _end(self, group: _Group, why: RecordgateError) -> None:
+        for subscription in group.members:
+            subscription.end(why)
 
     def _tell(self, group: _Group, events: Sequence[Event]) -> None:
         for subscription in group.members:
@@ -271,11 +282,24 @@ class Hub:
 
     # Canonical -------------------------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """Raises what the driver raises as one of ours, Ended where the process ends."""
+        try:
+            async with self._services.pool.connection() as conn:
+                yield conn
+        except PoolClosed:
+            raise Ended from None
+        except (PoolTimeout, TooManyRequests):
+            raise StoreUnavailable("canonical has no connection free", store=STORE) from None
+        except psycopg.Error as error:
+            raise translate(error) from error
+
     async def _ask(self, text: str, parameters: tuple[Any, ...]) -> Any:
-        async with self._services.pool.connection() as conn:
+        async with self._connection() as conn:
             return await (await conn.execute(text.encode(), parameters)).fetchone()
 
     async def _rows(self, text: str, parameters: tuple[Any, ...]) -> list[Changed]:
-        async with self._services.pool.connection() as conn:
+        async with self._connection() as conn:
             rows = await (await conn.execute(text.encode(), parameters)).fetchall()
         return [Changed(*row) for row in rows]

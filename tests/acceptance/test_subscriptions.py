@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import orjson
 import psycopg
 import pytest
 import websockets
+from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
 
@@ -26,7 +28,7 @@ from gateway.schema import build_schema
 from gateway.services import RequestContext, Viewer
 from gateway.subscription_plan import Changed, Event, SubscriptionPlan, make_subscription
 from gateway.subscriptions import Hub
-from stores.errors import ForbiddenError, TimeoutExceeded
+from stores.errors import ForbiddenError, RecordgateError, TimeoutExceeded
 from tests.acceptance.gateway_rig import ROWS, gateway
 from tests.acceptance.test_up import Process, settings, started
 
@@ -38,8 +40,11 @@ INSERT = (
 
 
 @contextmanager
-def running(database: str, folder: Path, name: str) -> Iterator[Process]:
+def running(database: str, folder: Path, name: str, more: str = "") -> Iterator[Process]:
+    """`more`: settings."""
     config = settings(folder, database, name=name)
+    with config.open("a") as file:
+        file.write(more)
     with started(config, "up") as up:
         with psycopg.connect(database, autocommit=True) as conn:
             conn.execute(ROWS.encode())
@@ -470,10 +475,83 @@ def test_a_stream_ends_when_its_key_is_revoked(database: str, tmp_path: Path) ->
         asyncio.run(go(up))
 
 
-def test_what_one_group_cannot_read_holds_up_nobody_else(database: str, tmp_path: Path) -> None:
+def test_a_stream_ends_when_its_token_expires(database: str, tmp_path: Path) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    key = jwt.get_algorithm_by_name("ES256").to_jwk(private.public_key(), as_dict=True)
+    (tmp_path / "jwks.json").write_bytes(orjson.dumps({"keys": [{**key, "kid": "one"}]}))
+    claims = {"iss": "https://idp.example", "aud": "recordgate", "sub": "ada", "roles": []}
+
+    async def go(up: Process) -> None:
+        claims["exp"] = int(time.time()) + 6
+        token = jwt.encode(claims, private, "ES256", headers={"kid": "one"})
+        async with stream(up.url, CITIES, headers={"Authorization": f"Bearer {token}"}) as events:
+            told = await events.next()
+            assert time.time() >= claims["exp"]
+            assert told["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+    more = (
+        'jwks = "jwks.json"\njwt_issuer = "https://idp.example"\njwt_audience = "recordgate"\n'
+        'jwt_algorithms = ["ES256"]\njwt_leeway = 0\n'
+    )
+    with running(database, tmp_path, "expires", more) as up:
+        asyncio.run(go(up))
+
+
+@asynccontextmanager
+async def opened_socket(up: Process) -> AsyncIterator[ClientConnection]:
+    url = up.url.replace("http", "ws") + "/graphql"
+    async with connect_socket(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        await socket.send('{"type":"connection_init"}')
+        await socket.recv()
+        yield socket
+
+
+async def outcomes(socket: ClientConnection, query: str, count: int) -> list[str]:
+    """Of `count` operations that are asked at once: OK, or the code of the error."""
+    for number in range(count):
+        message = {"type": "subscribe", "id": str(number), "payload": {"query": query}}
+        await socket.send(orjson.dumps(message).decode())
+    found: dict[str, str] = {}
+    async with asyncio.timeout(60):
+        while len(found) < count:
+            message = orjson.loads(await socket.recv())
+            error = message["type"] == "error"
+            code = message["payload"][0]["extensions"]["code"] if error else "OK"
+            found.setdefault(message["id"], code)
+    return list(found.values())
+
+
+def test_a_client_that_comes_back_with_all_its_operations_is_not_refused(
+    database: str, tmp_path: Path
+) -> None:
+    async def go(up: Process) -> None:
+        async with opened_socket(up) as socket:
+            assert await outcomes(socket, "{ __typename }", 90) == ["OK"] * 90
+
+    with running(database, tmp_path, "comes_back", "concurrent_requests = 25\n") as up:
+        asyncio.run(go(up))
+
+
+def test_operations_of_a_socket_count_against_the_rate_of_the_caller(
+    database: str, tmp_path: Path
+) -> None:
+    async def go(up: Process) -> None:
+        async with opened_socket(up) as socket:  # the first of five
+            codes = await outcomes(socket, "{ __typename }", 7)
+            assert sorted(codes) == ["OK"] * 4 + ["RATE_LIMITED"] * 3
+
+    more = "rate_limit = 0.001\nrate_burst = 5\n"
+    with running(database, tmp_path, "ws_rate", more) as up:
+        asyncio.run(go(up))
+
+
+@pytest.mark.parametrize("error", [ValueError("a fault"), TimeoutExceeded("too slow")], ids=repr)
+def test_what_one_group_cannot_read_holds_up_nobody_else(
+    database: str, tmp_path: Path, error: Exception
+) -> None:
     class Slow(SubscriptionPlan):
         async def events(self, changes: Sequence[Changed]) -> list[Event]:
-            raise TimeoutExceeded("the call took too long and was stopped")
+            raise error
 
     async def go() -> None:
         async with gateway(database, tmp_path) as rig:
@@ -491,8 +569,9 @@ def test_what_one_group_cannot_read_holds_up_nobody_else(database: str, tmp_path
                     "INSERT INTO recordgate.feed (lsn, type, key, kind) VALUES ('0/1', 'city', '2988507', 'updated')"
                 )
             await hub._deliver()
-            with pytest.raises(TimeoutExceeded):
+            with pytest.raises(RecordgateError) as told:
                 await first.next()
+            assert "fault" not in str(told.value)
             assert b'"Paris"' in (await second.next()).body
             await hub._deliver()
             assert not second._queue, "told once"
