@@ -1,4 +1,5 @@
-"""One stage for each pair of stores and each change source, shared by all promises; a case for each test."""
+"""One stage for each pair of stores and each change source, shared by all promises and gone after them, for its worker
+never rests; a case for each test."""
 
 from __future__ import annotations
 
@@ -58,13 +59,13 @@ def _made(
         yield found, exits.enter_context(front(found))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def embedded_pgoutput(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     with _made(postgres, tmp_path_factory) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers_pgoutput(
     postgres: str,
     elasticsearch_url: str,
@@ -75,7 +76,7 @@ def servers_pgoutput(
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def embedded_debezium(
     postgres: str, kafka: str, connect: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Made]:
@@ -83,7 +84,7 @@ def embedded_debezium(
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers_debezium(
     postgres: str,
     elasticsearch_url: str,
