@@ -9,12 +9,13 @@ with the greater version has the later snapshot. A sink takes readings of its ow
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from stores.canonical.connect import AsyncConnection, connect_async
 from stores.canonical.document_sql import (
@@ -27,12 +28,19 @@ from stores.contract.model import Contract
 from stores.keys import decode_key
 from stores.lsn import parse_lsn
 
+log = logging.getLogger(__name__)
+
 EMIT = b"SELECT pg_catalog.pg_logical_emit_message(false, 'recordgate', '')"
 FEW = 8
 """Up to so many keys a prepared, generic plan is good; for more the planner must know how many."""
 OPTIONS = r"-c default_transaction_isolation=read\ committed -c enable_seqscan=off -c jit=off"
 """READ COMMITTED: each statement has its own snapshot. Without sequential scans: tables that were just
 filled have no statistics yet, and a key's index is right whatever they will say."""
+LOCK_TIMEOUT = 0.7
+"""Seconds that a reading waits for a table that another session has locked, while it holds up that session's locks on
+others: less than `deadlock_timeout` (1 s), so that of a truncate or a change of tables and a reading, the reading gives
+way. Then it is tried again."""
+LOCK_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +78,14 @@ async def connect_for_reading(url: str, name: str) -> AsyncConnection:
     return await connect_async(url, application_name=name, options=OPTIONS)
 
 
+async def connect_for_documents(url: str, name: str) -> AsyncConnection:
+    """The same for a Projector, whose readings give way."""
+    options = f"{OPTIONS} -c lock_timeout={int(LOCK_TIMEOUT * 1000)}"
+    return await connect_async(url, application_name=name, options=options)
+
+
 class Projector:
-    """Reads over one connection, from `connect_for_reading`, which it does not own."""
+    """Reads over one connection, from `connect_for_documents`, which it does not own."""
 
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
         self.lock = asyncio.Lock()
@@ -206,9 +220,15 @@ class Projector:
             # Rendered once: that costs more than sending it.
             statement = self._statement(type_name, which).as_bytes(self._conn)
             self._statements[type_name, which] = statement
-        async with self._conn.pipeline():
-            emitted = await self._conn.execute(EMIT, prepare=True)
-            cursor = await self._conn.execute(statement, parameters, prepare=prepare)
+        while True:
+            try:
+                async with self._conn.pipeline():
+                    emitted = await self._conn.execute(EMIT, prepare=True)
+                    cursor = await self._conn.execute(statement, parameters, prepare=prepare)
+                break
+            except (errors.LockNotAvailable, errors.DeadlockDetected):
+                log.info("tables of %s are locked by another session: waiting", type_name)
+                await asyncio.sleep(LOCK_PAUSE)
         lsn, result = emitted.pgresult, cursor.pgresult
         assert lsn is not None
         assert result is not None

@@ -12,7 +12,7 @@ import psycopg
 
 from stores.canonical.connect import SYSTEM_IDENTITY, AsyncConnection, connect_async
 from sync.lease import SAY, Lease, Predecessor, begin_term, wait_for_lock
-from sync.projection import connect_for_reading
+from sync.projection import connect_for_documents, connect_for_reading
 
 
 @dataclass
@@ -84,7 +84,7 @@ async def open_session(
     opened: list[AsyncConnection] = []
 
     async def reading(name: str) -> AsyncConnection:
-        opened.append(await connect_for_reading(url, name))
+        opened.append(await connect_for_documents(url, name))
         return opened[-1]
 
     async def plain(name: str) -> AsyncConnection:
@@ -94,7 +94,8 @@ async def open_session(
     try:
         guard = await plain("recordgate worker")
         predecessor = await wait_for_lock(guard, slot, waiting)
-        marking = await reading("recordgate changes")
+        marking = await connect_for_reading(url, "recordgate changes")
+        opened.append(marking)
         reads = {sink: await reading(f"recordgate reads for {sink}") for sink in sinks}
         books = {sink: await plain(f"recordgate {sink}") for sink in sinks}
         lease = await begin_term(guard, slot, owner, [c.info.backend_pid for c in opened])

@@ -21,7 +21,7 @@ from stores.contract.model import Contract
 from stores.errors import RecordgateError
 from stores.protocols import Store
 from sync.metrics import SyncMetrics
-from sync.projection import Projector, connect_for_reading
+from sync.projection import Projector, connect_for_documents
 from sync.session import Books
 from sync.verify import Differences, Suspects, active_generation, compare, look_again, verify
 from sync.writer import SinkWriter
@@ -100,7 +100,7 @@ class Sweep:
         await self._load()
         if self._pace.rate <= 0:
             await asyncio.Event().wait()
-        async with await connect_for_reading(self._url, "recordgate sweep") as conn:
+        async with await connect_for_documents(self._url, "recordgate sweep") as conn:
             while True:
                 due = self._next()
                 if due is None:

@@ -29,7 +29,13 @@ from stores.canonical.document_sql import keys_in_text_order
 from stores.contract.model import Contract
 from stores.protocols import Store
 from sync.patient_store import PatientStore
-from sync.projection import Digest, Projector, Reading, connect_for_reading
+from sync.projection import (
+    Digest,
+    Projector,
+    Reading,
+    connect_for_documents,
+    connect_for_reading,
+)
 from sync.ranges import RANGE, StoreWalk, can_be_digested, just_before, same
 from sync.reload import same_document
 
@@ -135,7 +141,7 @@ async def verify(
 async def _connections(url: str) -> AsyncIterator[tuple[AsyncConnection, AsyncConnection]]:
     async with (
         await connect_for_reading(url, "recordgate verify") as walking,
-        await connect_for_reading(url, "recordgate verify") as reading,
+        await connect_for_documents(url, "recordgate verify") as reading,
     ):
         yield walking, reading
 

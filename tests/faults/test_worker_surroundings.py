@@ -241,3 +241,22 @@ def test_a_disk_that_is_full_for_a_while(world: World) -> None:
         asyncio.run(world.synced())
         asyncio.run(world.assert_equal())
         assert worker.process.poll() is None
+
+
+# Others' locks ------------------------------------------------------------------------------------------
+
+
+def test_a_reading_gives_way_to_who_locks_several_tables(world: World) -> None:
+    """It holds the table of orders, and waits for that of products, when the table of orders is asked for: canonical
+    would end the one that comes second, a truncate of the application's say."""
+    with WorkerProcess(world):
+        asyncio.run(world.synced())
+        with psycopg.connect(world.url) as other:
+            other.execute("LOCK TABLE public.products")
+            world.sql("UPDATE public.lines SET quantity = 77")
+            time.sleep(2.5)
+            other.execute("LOCK TABLE public.orders, public.lines")
+            other.execute("UPDATE public.products SET name = 'got them all'")
+        asyncio.run(world.synced())
+        asyncio.run(world.assert_equal())
+        assert b"another transaction held" not in (world.folder / "worker.log").read_bytes()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from stores.canonical.apply import apply_plan
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.contract.model import Contract
-from stores.errors import StoreError, StoreRefused
+from stores.errors import StoreError, StoreRefused, StoreUnavailable
 from stores.protocols import Store
 from stores.registry import open_store
 from tests import oracle
@@ -34,6 +34,8 @@ T = TypeVar("T")
 SINKS = ("search", "documents")
 EMBEDDED = {"search": "tantivy:", "documents": "sqlite:"}
 PATIENCE = 60.0
+UNEXPECTED = "unexpected failure"
+"""What workers log before they go on after a failure that nobody has thought of."""
 
 
 class Behind(AssertionError):
@@ -83,6 +85,14 @@ class Stage:
         for statement in statements:
             self.conn.execute(statement.encode())
             self.changes += 1
+
+    def insist(self, statement: str) -> None:
+        """Again where a reader of several tables stood in the way of a statement that locks them all."""
+        for _ in range(10):
+            with suppress(psycopg.errors.DeadlockDetected):
+                self.sql(statement)
+                return
+        self.sql(statement)
 
     def one(self, query: str) -> Any:
         row = self.conn.execute(query.encode()).fetchone()
@@ -167,8 +177,8 @@ class Stage:
                 file.seek(self._read_to)
                 said = file.read().decode("utf-8", errors="replace")
             self._read_to = size
-            if "unexpected" in said:
-                raise Behind(f"unexpected: {said[max(0, said.index('unexpected') - 200) :][:4000]}")
+            if UNEXPECTED in said:
+                raise Behind(f"unexpected: {said[max(0, said.index(UNEXPECTED) - 200) :][:4000]}")
 
     def held(self, sink: str, type_name: str, generation: int) -> dict[str, Any]:
         """Key → document of everything that a generation holds."""
@@ -211,9 +221,10 @@ class Stage:
                 held = {n: self.held(sink, type_name, n) for n in (active, *kept)}
                 count = self.run(self.reader(sink).count(type_name, active))
                 break
-            except StoreRefused:  # a reload has dropped one under our eyes
+            except (StoreRefused, StoreUnavailable):  # a reload has dropped one under our eyes
                 if attempt == 19:
                     raise
+                time.sleep(0.05)
         assert count == len(held[active]), f"{sink}/{type_name} counts {count} records"
         for number, documents in held.items():
             self.compared += len(want)
@@ -233,8 +244,8 @@ class Stage:
 
     def reset(self) -> None:
         """Empty, with a worker, and in step."""
+        self.insist(f"TRUNCATE {', '.join(self.tables())} CASCADE")
         self.sql(
-            f"TRUNCATE {', '.join(self.tables())} CASCADE",
             "DELETE FROM recordgate.dead_letters",
             "DELETE FROM recordgate.sync_requests",
         )

@@ -1,5 +1,5 @@
-"""One stage for each pair of stores and each change source, shared by all promises and gone after them, for its worker
-never rests; a case for each test."""
+"""One stage for each pair of stores and each change source, shared by all promises and gone after them; a case for each
+test. A stage's worker, which never rests, ends with each case."""
 
 from __future__ import annotations
 
@@ -124,4 +124,4 @@ def case(
     gateway.forget_cut_connections()
     slot = slot_name(found.contract, found.conn.info.dbname) if source == "pgoutput" else ""
     yield Case(found, gateway, JUDGED[kind], slot, lambda what: record_property("injected", what))
-    found.start()
+    found.stop()

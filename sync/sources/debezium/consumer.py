@@ -474,7 +474,17 @@ class TopicReader:
             patience = DISCOVER_PARTITIONS
         if not now and time.monotonic() - self._looked < patience:
             return
-        partitions = self._partitions(self._existing())
+        from kafka.errors import KafkaError  # type: ignore[import-untyped]
+
+        try:
+            partitions = self._partitions(self._existing())
+        except KafkaError:
+            if now or self._missing:
+                raise
+            self._looked = (
+                time.monotonic()
+            )  # brokers that are away; the poll goes on when they are back
+            return
         consumer = self._consumer
         assigned = consumer.assignment()
         fresh = [p for p in partitions if p not in assigned]

@@ -106,6 +106,8 @@ class DebeziumSource:
         self._wake = asyncio.Event()
         self._active = asyncio.Event()
         self._failure: BaseException | None = None
+        self._missing_since: float | None = None
+        """When Connect has first said that it knows of no connector (monotonic seconds)."""
         self._samples = clock.SampleLog()
         self._delivered = Progress(0, 0.0)
         self._busy = asyncio.Lock()
@@ -115,6 +117,7 @@ class DebeziumSource:
         """See ChangeSource. A first start waits until the connector is seen to work."""
         await self.close()
         self._failure = None
+        self._missing_since = None
         self._samples = clock.SampleLog()
         self._batches.clear()
         try:
@@ -323,7 +326,7 @@ class DebeziumSource:
             if passed and not reader.has_transactions and reader.begin(min(passed)):
                 return min(passed)
             if time.monotonic() > max(began, reader.received_at) + START_PATIENCE:
-                problem = await asyncio.to_thread(self._diagnose)
+                problem = await asyncio.to_thread(self._diagnose, patience=0.0)
                 raise problem or StoreUnavailable(
                     f"the connector {self._connector} has not told a change within {START_PATIENCE:.0f} s"
                     + reader.last_poison,
@@ -398,8 +401,9 @@ class DebeziumSource:
                     await self._active.wait()
                     await asyncio.sleep(SAMPLE_ACTIVE)
 
-    def _diagnose(self) -> Exception | None:
-        """Why nothing comes, as far as Connect can tell."""
+    def _diagnose(self, patience: float = SLOT_PATIENCE) -> Exception | None:
+        """Why nothing comes, as far as Connect can tell. `patience`: seconds for which it may know of no connector, as
+        one that has just started does."""
         if not self._location.connect:
             return None
         try:
@@ -409,7 +413,12 @@ class DebeziumSource:
             return None
         if status.state == "FAILED":
             return connector_failed(self._connector, status.trace)
-        if status.state == "MISSING":
+        if status.state != "MISSING":
+            self._missing_since = None
+            return None
+        now = time.monotonic()
+        self._missing_since = self._missing_since or now
+        if now - self._missing_since >= patience:
             return SetupError(
                 f"Kafka Connect has no connector {self._connector} any more",
                 hint="run `recordgate apply`",
