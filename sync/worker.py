@@ -28,6 +28,7 @@ from sync import selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
 from sync.crash_points import crash_point
 from sync.durable_backlog import count as count_durable
+from sync.ending import check_cancelled, end
 from sync.failures import unexpected, waiting_mends
 from sync.feed import Feed
 from sync.impact import Impact, Touched
@@ -204,19 +205,14 @@ class Worker:
             if stopping in done:
                 await self._last_words(session, source, loops)
         finally:
-            stopping.cancel()
-            for task in loops:
-                task.cancel()
-            await asyncio.gather(*loops, stopping, return_exceptions=True)
+            await end([*loops, stopping])
 
     async def _last_words(
         self, session: Session, source: ChangeSource, loops: list[asyncio.Task[None]]
     ) -> None:
         """On a clean stop: what is written is published and recorded, so that the next start has little
         to do again. What fails here is done again then."""
-        for task in loops:
-            task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await end(loops)
         for writer in self._writers.values():
             with suppress(StoreError):
                 await writer.finish()
@@ -291,6 +287,7 @@ class Worker:
         """Open the store, however long that takes, and run its loop."""
         backoff = Backoff(most=2.0)
         while writer.name not in self._open:
+            check_cancelled()
             try:
                 await self._open_store(writer.name)
             except ConflictError as error:
@@ -310,7 +307,9 @@ class Worker:
         try:
             await asyncio.wait({opening})
         except asyncio.CancelledError:
-            await asyncio.wait({opening})
+            while not opening.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({opening})
             raise
         finally:
             if opening.done() and opening.exception() is None:

@@ -24,6 +24,7 @@ from sync.building import Building
 from sync.crash_points import crash_point
 from sync.delivery import Delivery
 from sync.durable_backlog import SWEEP, DurableReader
+from sync.ending import check_cancelled
 from sync.failures import unexpected
 from sync.letters import Letters
 from sync.metrics import SyncMetrics
@@ -186,6 +187,7 @@ class SinkWriter:
     async def run(self) -> None:
         """Until cancelled. Raises what canonical raises (psycopg.Error), and FencedError: the session is over."""
         while True:
+            check_cancelled()
             retry_after: float | None = None
             try:
                 await self._serve()
@@ -216,6 +218,7 @@ class SinkWriter:
         ahead: asyncio.Task[Unit | None] | None = None
         try:
             while True:
+                check_cancelled()
                 if self.building.asked:
                     await self._settle(ahead)
                     ahead = None

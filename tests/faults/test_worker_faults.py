@@ -7,13 +7,14 @@ import asyncio
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psycopg
 import pytest
 
 from stores.canonical.connect import database_of
 from stores.canonical.publication import slot_name
+from stores.protocols import Position
 from sync import writer
 from tests.sync_world import WorkerProcess, World, fill
 
@@ -293,3 +294,32 @@ def test_a_first_start_without_a_gap_reads_a_slot_that_is_there(world: World) ->
             await world.assert_equal()
 
     asyncio.run(main())
+
+
+def test_a_worker_stops_also_where_a_driver_swallows_that_it_is_told_to(world: World) -> None:
+    """`asyncio.wait_for` does, before Python 3.12, when the answer comes at the same moment."""
+    fill(world)
+
+    async def story() -> None:
+        worker = world.worker()
+        store = worker._sinks["documents"]
+        publish, waits = store.publish, asyncio.Event()
+
+        async def swallowing(position: Position | None) -> None:
+            waits.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.5)
+            await publish(position)
+
+        task = asyncio.create_task(worker.run())
+        await world.synced()
+        store.publish = swallowing  # type: ignore[method-assign]
+        world.sql("UPDATE public.products SET name = 'the last'")
+        await waits.wait()
+        began = time.monotonic()
+        await worker.stop()
+        async with asyncio.timeout(30):
+            await task
+        assert time.monotonic() - began < 5
+
+    asyncio.run(story())

@@ -1,0 +1,28 @@
+"""Ending tasks for certain. What a task awaits can swallow that it was cancelled: a driver on `asyncio.wait_for`, before
+Python 3.12, when the answer comes at the same moment (https://github.com/python/cpython/issues/86296)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+AGAIN = 8.0
+"""Seconds after which a task that goes on is cancelled again; longer than any of ours takes to end."""
+
+
+def check_cancelled() -> None:
+    """For the top of a loop: raises CancelledError where the running task was told to end and has not heard it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks`, until all have ended. What they raise is left in them."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=AGAIN)
+    await asyncio.gather(*tasks, return_exceptions=True)
