@@ -8,12 +8,15 @@ import os
 import secrets
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from sync import lease
+from sync import lease, session
+from sync.session import open_session
 from tests.servers import remove_elasticsearch_indexes
 from tests.sync_world import SINKS, WorkerProcess, World, fill, shop
 
@@ -109,6 +112,35 @@ def test_a_stalled_reader_with_a_full_socket_keeps_the_slot_from_nobody(world: W
             wait(lambda: world.one(reader) not in (None, before))
             print(f"another reads after {time.monotonic() - began:.1f} s")
             synced_and_equal(world)
+
+
+def test_a_stalled_workers_transaction_holds_no_lock_for_long(world: World) -> None:
+    """Where no other worker is there to end it."""
+
+    async def story() -> None:
+        async def nobody() -> None:
+            pass
+
+        with patched("-c idle_in_transaction_session_timeout=1s"):
+            opened = await open_session(world.url, "some_slot", ["search"], uuid.uuid4(), nobody)
+        books = opened.sinks["search"].books
+        for conn in (opened.guard.conn, opened.marking, books.conn):
+            await conn.execute("BEGIN")
+            await conn.execute("LOCK TABLE public.orders IN ACCESS SHARE MODE")
+        began = time.monotonic()
+        await asyncio.to_thread(world.sql, "TRUNCATE public.orders CASCADE")
+        assert time.monotonic() - began < 10
+        await opened.close()
+
+    asyncio.run(story())
+
+
+@contextmanager
+def patched(option: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        assert session.LETS_GO.startswith("-c idle_in_transaction_session_timeout=")
+        patch.setattr(session, "LETS_GO", option)
+        yield
 
 
 def test_a_worker_that_only_seems_to_stall_gives_way_and_waits(world: World) -> None:
