@@ -186,8 +186,11 @@ def test_a_rebalance_is_waited_out_and_an_error_is_not_taken_for_a_missing_conne
 
     def answers(method: str, path: str) -> tuple[int, Any]:
         asked.append(f"{method} {path}")
-        if len(asked) < 4:
+        if len(asked) < 3:
             return 409, {"error_code": 409, "message": "a rebalance is in progress"}
+        if len(asked) < 4:
+            said = "Request cannot be completed because a rebalance is expected"
+            return 500, {"error_code": 500, "message": said}
         return 200, {"connector.class": "x"}
 
     with answering(answers) as url:

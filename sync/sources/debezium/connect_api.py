@@ -104,7 +104,9 @@ class ConnectApi:
             if code < 300 or code == 404:
                 return code, answer
             said = str(answer.get("message", "")).splitlines() if isinstance(answer, dict) else []
-            if code not in (409, 503) or time.monotonic() > deadline:
+            # It says that it rebalances by 409, and by 500 where that comes in the middle.
+            passes = code in (409, 503) or (code == 500 and "rebalance" in " ".join(said))
+            if not passes or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
         reason = said[0][:300] if said else "no reason given"
