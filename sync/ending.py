@@ -4,7 +4,7 @@ Python 3.12, when the answer comes at the same moment (https://github.com/python
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 AGAIN = 8.0
@@ -18,11 +18,12 @@ def check_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel `tasks`, until all have ended. What they raise is left in them."""
-    pending = {task for task in tasks if not task.done()}
+    every = list(tasks)
+    pending = {task for task in every if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=AGAIN)
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*every, return_exceptions=True)

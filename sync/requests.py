@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from stores.canonical.connect import AsyncConnection
 from stores.errors import FencedError, RecordgateError
+from sync.ending import end
 from sync.session import Books
 from sync.writer import SinkWriter
 
@@ -92,9 +93,7 @@ class Requests:
                         del under_way[request]
                         task.result()
         finally:
-            for task in under_way.values():
-                task.cancel()
-            await asyncio.gather(*under_way.values(), return_exceptions=True)
+            await end(under_way.values())
 
     async def _attend(
         self,

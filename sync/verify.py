@@ -28,6 +28,7 @@ from stores.canonical.connect import AsyncConnection
 from stores.canonical.document_sql import keys_in_text_order
 from stores.contract.model import Contract
 from stores.protocols import Store
+from sync.ending import end
 from sync.patient_store import PatientStore
 from sync.projection import (
     Digest,
@@ -222,9 +223,7 @@ async def _ranges(
             if before is not None:
                 yield before
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 async def _all(reads: Iterable[Coroutine[Any, Any, dict[str, bytes]]]) -> list[dict[str, bytes]]:

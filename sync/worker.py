@@ -153,10 +153,7 @@ class Worker:
                 return
             session = opening.result()
         finally:
-            for task in (opening, stopping):
-                if not task.done():
-                    task.cancel()
-            await asyncio.gather(opening, stopping, return_exceptions=True)
+            await end([opening, stopping])
         source = self._source = self._make_source()
         try:
             marks = await self._open_source(session, source)
@@ -367,8 +364,7 @@ class Worker:
                 await self._take(session, visibility, events)
             reading.result()
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await end([reading])
 
     async def _take(self, session: Session, visibility: Visibility, events: list[Event]) -> None:
         feed = self._feed

@@ -24,7 +24,7 @@ from sync.building import Building
 from sync.crash_points import crash_point
 from sync.delivery import Delivery
 from sync.durable_backlog import SWEEP, DurableReader
-from sync.ending import check_cancelled
+from sync.ending import check_cancelled, end
 from sync.failures import unexpected
 from sync.letters import Letters
 from sync.metrics import SyncMetrics
@@ -240,8 +240,7 @@ class SinkWriter:
                 # A statement that is cancelled can cost the connection: let it end where it does.
                 self._wake.set()
                 await asyncio.wait({ahead}, timeout=PATIENCE)
-                ahead.cancel()
-                await asyncio.gather(ahead, return_exceptions=True)
+                await end([ahead])
 
     async def _settle(self, ahead: asyncio.Task[Unit | None] | None) -> None:
         """Carry out what was read ahead, so that nothing is under way."""

@@ -23,6 +23,7 @@ from stores.contract.model import Contract
 from stores.errors import GapError, SetupError, StoreUnavailable
 from stores.lsn import format_lsn
 from sync.changes import Event, Progress, Transaction, tracked_columns
+from sync.ending import end
 from sync.sources.debezium import letters, texts
 from sync.sources.debezium.connect_api import ConnectApi
 from sync.sources.debezium.connector import MARKER, connector_name, debezium_slot
@@ -218,9 +219,7 @@ class DebeziumSource:
     async def close(self) -> None:
         """Commit what is acknowledged and let go. Safe at any time."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         reader, self._reader = self._reader, None
         if reader is not None:
             await asyncio.to_thread(reader.close)

@@ -20,6 +20,7 @@ from stores.canonical.driver_errors import translate
 from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
 from sync.changes import Event, Progress, Transaction, tracked_columns
+from sync.ending import end
 from sync.sources.pgoutput import clock, messages, slot
 from sync.sources.pgoutput.connection import ReplicationConnection, start_replication
 from sync.sources.pgoutput.requirements import DOMAINS, check_requirements
@@ -201,9 +202,7 @@ class PgOutputSource:
     async def close(self) -> None:
         """Tell the server the last acknowledgement and let go of the slot. Safe at any time."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.send(self._status_message(ask=False))
