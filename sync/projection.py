@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors, sql
@@ -29,6 +29,9 @@ from stores.keys import decode_key
 from stores.lsn import parse_lsn
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+AsyncCursor: TypeAlias = psycopg.AsyncCursor[Any]
 
 EMIT = b"SELECT pg_catalog.pg_logical_emit_message(false, 'recordgate', '')"
 FEW = 8
@@ -73,15 +76,14 @@ class Digest:
     digest: str
 
 
-async def connect_for_reading(url: str, name: str) -> AsyncConnection:
-    """A connection whose statements read by index. Raises StoreUnavailable, SetupError."""
-    return await connect_async(url, application_name=name, options=OPTIONS)
+async def connect_for_reading(url: str, name: str, more: str = "") -> AsyncConnection:
+    """A connection whose statements read by index; `more` options. Raises StoreUnavailable, SetupError."""
+    return await connect_async(url, application_name=name, options=f"{OPTIONS} {more}")
 
 
 async def connect_for_documents(url: str, name: str) -> AsyncConnection:
     """The same for a Projector, whose readings give way."""
-    options = f"{OPTIONS} -c lock_timeout={int(LOCK_TIMEOUT * 1000)}"
-    return await connect_async(url, application_name=name, options=options)
+    return await connect_for_reading(url, name, f"-c lock_timeout={int(LOCK_TIMEOUT * 1000)}")
 
 
 class Projector:
@@ -188,7 +190,10 @@ class Projector:
     ) -> Page:
         """A page with a record that cannot be printed: its keys first, then what is there of them."""
         statement = keys_of_page(self._contract.types[type_name], first=which == "first")
-        rows = await (await self._conn.execute(statement, parameters)).fetchall()
+        cursor = await self._giving_way(
+            type_name, lambda: self._conn.execute(statement, parameters)
+        )
+        rows = await cursor.fetchall()
         keys = [str(row[0]) for row in rows]
         reading = await self.read(type_name, keys)
         last = keys[-1] if len(keys) == limit else None
@@ -203,11 +208,10 @@ class Projector:
     async def count(self, type_name: str) -> int:
         """How many records canonical has now."""
         record_type = self._contract.types[type_name]
-        cursor = await self._conn.execute(
-            sql.SQL("SELECT count(*) FROM {}").format(
-                sql.Identifier(record_type.schema, record_type.table)
-            )
+        statement = sql.SQL("SELECT count(*) FROM {}").format(
+            sql.Identifier(record_type.schema, record_type.table)
         )
+        cursor = await self._giving_way(type_name, lambda: self._conn.execute(statement))
         row = await cursor.fetchone()
         assert row is not None
         return int(row[0])
@@ -220,19 +224,26 @@ class Projector:
             # Rendered once: that costs more than sending it.
             statement = self._statement(type_name, which).as_bytes(self._conn)
             self._statements[type_name, which] = statement
-        while True:
-            try:
-                async with self._conn.pipeline():
-                    emitted = await self._conn.execute(EMIT, prepare=True)
-                    cursor = await self._conn.execute(statement, parameters, prepare=prepare)
-                break
-            except (errors.LockNotAvailable, errors.DeadlockDetected):
-                log.info("tables of %s are locked by another session: waiting", type_name)
-                await asyncio.sleep(LOCK_PAUSE)
+
+        async def both() -> tuple[AsyncCursor, AsyncCursor]:
+            async with self._conn.pipeline():
+                emitted = await self._conn.execute(EMIT, prepare=True)
+                return emitted, await self._conn.execute(statement, parameters, prepare=prepare)
+
+        emitted, cursor = await self._giving_way(type_name, both)
         lsn, result = emitted.pgresult, cursor.pgresult
         assert lsn is not None
         assert result is not None
         return parse_lsn(_text(lsn.get_value(0, 0))), result
+
+    async def _giving_way(self, type_name: str, work: Callable[[], Awaitable[T]]) -> T:
+        """`work`, again for as long as somebody else has locked a table of it."""
+        while True:
+            try:
+                return await work()
+            except (errors.LockNotAvailable, errors.DeadlockDetected):
+                log.info("tables of %s are locked by another session: waiting", type_name)
+                await asyncio.sleep(LOCK_PAUSE)
 
     def _statement(self, type_name: str, which: str) -> sql.Composed:
         record_type = self._contract.types[type_name]

@@ -12,7 +12,7 @@ import psycopg
 
 from stores.canonical.connect import SYSTEM_IDENTITY, AsyncConnection, connect_async
 from sync.lease import SAY, Lease, Predecessor, begin_term, wait_for_lock
-from sync.projection import OPTIONS, connect_for_documents
+from sync.projection import connect_for_documents, connect_for_reading
 
 LETS_GO = "-c idle_in_transaction_session_timeout=15s"
 """A process that is stopped in the middle of a transaction, as by SIGSTOP, would hold its locks for as long as it likes:
@@ -98,9 +98,7 @@ async def open_session(
     try:
         guard = await plain("recordgate worker")
         predecessor = await wait_for_lock(guard, slot, waiting)
-        marking = await connect_async(
-            url, application_name="recordgate changes", options=f"{OPTIONS} {LETS_GO}"
-        )
+        marking = await connect_for_reading(url, "recordgate changes", LETS_GO)
         opened.append(marking)
         reads = {sink: await reading(f"recordgate reads for {sink}") for sink in sinks}
         books = {sink: await plain(f"recordgate {sink}") for sink in sinks}

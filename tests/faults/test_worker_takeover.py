@@ -10,7 +10,6 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -114,15 +113,19 @@ def test_a_stalled_reader_with_a_full_socket_keeps_the_slot_from_nobody(world: W
             synced_and_equal(world)
 
 
-def test_a_stalled_workers_transaction_holds_no_lock_for_long(world: World) -> None:
+def test_a_stalled_workers_transaction_holds_no_lock_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where no other worker is there to end it."""
+    option = "-c idle_in_transaction_session_timeout="
+    assert session.LETS_GO.startswith(option)
+    monkeypatch.setattr(session, "LETS_GO", f"{option}1s")
 
     async def story() -> None:
         async def nobody() -> None:
             pass
 
-        with patched("-c idle_in_transaction_session_timeout=1s"):
-            opened = await open_session(world.url, "some_slot", ["search"], uuid.uuid4(), nobody)
+        opened = await open_session(world.url, "some_slot", ["search"], uuid.uuid4(), nobody)
         books = opened.sinks["search"].books
         for conn in (opened.guard.conn, opened.marking, books.conn):
             await conn.execute("BEGIN")
@@ -133,14 +136,6 @@ def test_a_stalled_workers_transaction_holds_no_lock_for_long(world: World) -> N
         await opened.close()
 
     asyncio.run(story())
-
-
-@contextmanager
-def patched(option: str) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        assert session.LETS_GO.startswith("-c idle_in_transaction_session_timeout=")
-        patch.setattr(session, "LETS_GO", option)
-        yield
 
 
 def test_a_worker_that_only_seems_to_stall_gives_way_and_waits(world: World) -> None:
