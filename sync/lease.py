@@ -50,14 +50,12 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.classid::bigint = %s AND l.objid::bigint = %s
 """
 _ROW = "SELECT owner, host, pid, backends FROM recordgate.workers WHERE slot = %s"
-# The slot's reader and the sessions that the worker has named. Only a role may end its own.
+# The sessions that the worker has named. Only a role may end its own.
 _END = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid <> pg_backend_pid() AND datname = current_database()
   AND (pid = %(guard)s
-    OR pid = ANY(%(backends)s) AND application_name LIKE 'recordgate%%'
-    OR pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = %(slot)s)
-      AND application_name LIKE 'recordgate%%')
+    OR pid = ANY(%(backends)s) AND application_name LIKE 'recordgate%%')
 """
 # A reader whose process is stopped and whose socket is full cannot be told that it is ended: its session waits for
 # the socket for ever, unless it is ended once more.
@@ -198,7 +196,7 @@ async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
     guard, _, silent = row
     named = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
     log.warning("the worker that reads %s has been silent for %.1f s: taking over", slot, silent)
-    given = {"guard": guard, "backends": named[3] if named else [], "slot": slot}
+    given = {"guard": guard, "backends": named[3] if named else []}
     try:
         await conn.execute(_END.encode(), given)
     except psycopg.errors.InsufficientPrivilege:
