@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection as Some
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +128,7 @@ def dropped(rows: Sequence[Row]) -> StoreUnavailable:
 
 async def strike_off(charge: Charge, gone: Sequence[Row]) -> None:
     """Take rows without a collection out of the books. Writes that came after have made a new one of that name: it
-    goes, where it holds only what has the form of ours."""
+    goes, where it holds only what has the form of ours, as one that is not there does."""
     if not gone:
         return
     names = {row.collection for row in gone}
@@ -138,15 +137,11 @@ async def strike_off(charge: Charge, gone: Sequence[Row]) -> None:
         meta, charge.incarnation, lambda books: books_of.without(books, names), charge.term
     )
     log.warning("%s; what it held is loaded anew", dropped(gone).message)
-    for name in await _named(charge, names):
+    for name in names:
         if await charge.collection(name).find_one({"v": {"$exists": False}}, {"_id": 1}) is None:
             await charge.db.drop_collection(name)
         else:
             log.warning("%s: %s holds what is not ours: left alone", KIND, name)
-
-
-async def _named(charge: Charge, names: Some[str]) -> list[str]:
-    return [n for n in await charge.db.list_collection_names() if n in names]
 
 
 def _mine(charge: Charge) -> dict[str, Any]:

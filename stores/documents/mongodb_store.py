@@ -227,10 +227,14 @@ class MongodbStore:
     def _meta(self) -> Collection:
         return self._collection(books_of.META)
 
-    def _collection(self, name: str) -> Collection:
+    @property
+    def _database(self) -> AsyncDatabase[dict[str, Any]]:
         if self._db is None:
             raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        return self._db[name]
+        return self._db
+
+    def _collection(self, name: str) -> Collection:
+        return self._database[name]
 
     def _type(self, name: str) -> RecordType:
         found = self._contract.types.get(name) if self._contract else None
@@ -273,9 +277,7 @@ class MongodbStore:
 
     @property
     def _charge(self) -> mending.Charge:
-        if self._db is None:
-            raise StoreUnavailable(f"{KIND}: not open", store=KIND)
-        return mending.Charge(self._db, self._incarnation, self._term)
+        return mending.Charge(self._database, self._incarnation, self._term)
 
     async def _mend(self) -> None:
         assert self._contract is not None
@@ -331,9 +333,6 @@ class MongodbStore:
 
         await self._write(work)
 
-    async def _mark_all(self, rows: Sequence[Row]) -> None:
-        await mending.mark_all(self._charge, rows)
-
     async def activate(self, type_name: str, number: int) -> None:
         self._type(type_name)
 
@@ -352,7 +351,7 @@ class MongodbStore:
                 lambda books: books_of.activated(books, type_name, number),
                 self._term,
             )
-            await self._mark_all(books.of(type_name))
+            await mending.mark_all(self._charge, books.of(type_name))
             self._unsure = False
 
         await self._write(work)

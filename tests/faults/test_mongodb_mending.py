@@ -71,7 +71,7 @@ def test_a_swap_whose_end_was_not_seen_is_finished_by_the_next_call(
             async def cut(*_: object) -> None:
                 raise StoreUnavailable("the connection is gone", store="mongodb")
 
-            patch.setattr(store, "_mark_all", cut)
+            patch.setattr(mongodb_mending, "mark_all", cut)
             with pytest.raises(StoreUnavailable):
                 await store.activate("author", 2)
         await publish(store, 2)

@@ -4,31 +4,21 @@ drops a collection from: what is gone is loaded anew by itself and the store equ
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from pathlib import Path
 
 import pytest
 
-from compose.local import servers
-from compose.local.process import ServerProblem
 from tests.mongodb_server import Server
-from tests.sync_world import World, fill, shop
+from tests.sync_world import World, fill
 
 pytestmark = pytest.mark.servers
 SINKS = ("documents",)
 
 
-def test_a_killed_server_that_lost_everything_is_loaded_anew(database: str, tmp_path: Path) -> None:
-    try:
-        process, url = servers.start_mongodb(tmp_path / "mongodb")
-    except ServerProblem as problem:
-        if os.environ.get("CI"):
-            pytest.fail(str(problem))
-        pytest.skip(str(problem))
+def test_a_killed_server_that_lost_everything_is_loaded_anew(world: World, server: Server) -> None:
+    world.stores = {"documents": f"{server.url}/records?serverSelectionTimeoutMS=1000"}
+    fill(world)
 
-    async def story(world: World) -> None:
-        nonlocal process
+    async def story() -> None:
         async with world.running(sinks=SINKS):
             await world.synced(SINKS)
             await world.assert_equal(SINKS)
@@ -39,27 +29,17 @@ def test_a_killed_server_that_lost_everything_is_loaded_anew(database: str, tmp_
                     f"DELETE FROM public.lines WHERE id = {turn}",
                 )
                 if turn == 5:
-                    await asyncio.to_thread(process.kill)
+                    await asyncio.to_thread(server.kill)
             world.sql(
                 "DELETE FROM public.cities WHERE id NOT IN (SELECT city_id FROM public.orders"
                 " WHERE city_id IS NOT NULL) AND parent_id IS NULL AND id NOT IN"
                 " (SELECT parent_id FROM public.cities WHERE parent_id IS NOT NULL)"
             )
-            port = int(url.rpartition(":")[2])
-            process, _ = await asyncio.to_thread(
-                servers.start_mongodb, tmp_path / "mongodb", port=port
-            )
+            await asyncio.to_thread(server.start_again)
             await world.synced(SINKS, patience=90)
             await world.assert_equal(SINKS)
 
-    try:
-        with shop(database, tmp_path) as base:
-            base.stores = {"documents": f"{url}/records?serverSelectionTimeoutMS=1000"}
-            fill(base)
-            asyncio.run(story(base))
-    finally:
-        process.signal(signal.SIGCONT)
-        process.kill()
+    asyncio.run(story())
 
 
 def test_a_collection_that_somebody_drops_is_loaded_anew(world: World, server: Server) -> None:
