@@ -15,7 +15,7 @@ from stores.canonical.driver_errors import STORE, translate
 from stores.canonical.readers import Parameter
 from stores.errors import StoreUnavailable, TimeoutExceeded
 
-_NO_CONNECTION = (PoolTimeout, PoolClosed, TooManyRequests)
+NO_CONNECTION = (PoolTimeout, PoolClosed, TooManyRequests)
 MAX_WAIT = 5.0
 """Seconds that a query waits for a connection; less where queries themselves are given little time."""
 
@@ -38,7 +38,7 @@ async def fetch_json(
         with Limit(seconds):
             try:
                 return await _fetch(services, statement, parameters, prepare)
-            except _NO_CONNECTION:
+            except NO_CONNECTION:
                 raise
             except psycopg.OperationalError as error:
                 if error.sqlstate is not None and not error.sqlstate.startswith("57P"):
@@ -50,12 +50,16 @@ async def fetch_json(
         raise TimeoutExceeded(
             f"the query took longer than {seconds:g} s", hint="ask for less, or by an indexed field"
         ) from None
-    except _NO_CONNECTION:
-        raise StoreUnavailable("canonical has no connection free", store=STORE) from None
+    except NO_CONNECTION:
+        raise no_connection() from None
     except psycopg.errors.QueryCanceled:
         raise TimeoutExceeded("canonical stopped the query: it took too long") from None
     except psycopg.Error as error:
         raise translate(error, services.contract) from error
+
+
+def no_connection() -> StoreUnavailable:
+    return StoreUnavailable("canonical has no connection free", store=STORE)
 
 
 async def _fetch(

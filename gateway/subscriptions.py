@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import PoolClosed
 
+from gateway.canonical import NO_CONNECTION, no_connection
 from gateway.freshness import required_lsn
 from gateway.services import Freshness, Services
 from gateway.subscription_plan import Changed, Event, SubscriptionPlan
 from stores.canonical.connect import AsyncConnection
-from stores.canonical.driver_errors import STORE, translate
+from stores.canonical.driver_errors import translate
 from stores.errors import LimitError, RecordgateError, StaleError, StoreUnavailable
 
 log = logging.getLogger("gateway")
@@ -290,8 +291,8 @@ class Hub:
                 yield conn
         except PoolClosed:
             raise Ended from None
-        except (PoolTimeout, TooManyRequests):
-            raise StoreUnavailable("canonical has no connection free", store=STORE) from None
+        except NO_CONNECTION:
+            raise no_connection() from None
         except psycopg.Error as error:
             raise translate(error) from error
 

@@ -96,6 +96,15 @@ async def stream(
         yield Events(lines, first)
 
 
+def socket_to(up: Process, headers: dict[str, str] | None = None) -> connect_socket:
+    """A connection that speaks the protocol, not begun yet."""
+    return connect_socket(
+        up.url.replace("http", "ws") + "/graphql",
+        subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
+        additional_headers=headers,
+    )
+
+
 def test_created_updated_and_deleted_records_are_told_with_a_token_that_holds(
     database: str, tmp_path: Path
 ) -> None:
@@ -304,8 +313,7 @@ def test_what_is_no_subscription_is_answered_and_ended(database: str, tmp_path: 
 
 def test_a_socket_carries_several_operations(database: str, tmp_path: Path) -> None:
     async def go(up: Process) -> None:
-        url = up.url.replace("http", "ws") + "/graphql"
-        async with connect_socket(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        async with socket_to(up) as socket:
 
             async def send(**message: Any) -> None:
                 await socket.send(orjson.dumps(message).decode())
@@ -378,8 +386,7 @@ def test_a_socket_that_breaks_the_protocol_is_closed_with_its_code(
     gateway_process: Process, messages: list[str], code: int
 ) -> None:
     async def go() -> None:
-        url = gateway_process.url.replace("http", "ws") + "/graphql"
-        async with connect_socket(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+        async with socket_to(gateway_process) as socket:
             for message in messages:
                 await socket.send(message)
             with pytest.raises(websockets.ConnectionClosed) as closed:
@@ -451,14 +458,9 @@ def test_a_stream_ends_when_its_key_is_revoked(database: str, tmp_path: Path) ->
 
     async def go(up: Process) -> None:
         credential = {"x-api-key": key["key"]}
-        url = up.url.replace("http", "ws") + "/graphql"
         async with (
             stream(up.url, CITIES, headers=credential) as events,
-            connect_socket(
-                url,
-                subprotocols=["graphql-transport-ws"],  # type: ignore[list-item]
-                additional_headers=credential,
-            ) as socket,
+            socket_to(up, credential) as socket,
         ):
             await socket.send('{"type":"connection_init"}')
             await socket.recv()
@@ -499,8 +501,7 @@ def test_a_stream_ends_when_its_token_expires(database: str, tmp_path: Path) -> 
 
 @asynccontextmanager
 async def opened_socket(up: Process) -> AsyncIterator[ClientConnection]:
-    url = up.url.replace("http", "ws") + "/graphql"
-    async with connect_socket(url, subprotocols=["graphql-transport-ws"]) as socket:  # type: ignore[list-item]
+    async with socket_to(up) as socket:
         await socket.send('{"type":"connection_init"}')
         await socket.recv()
         yield socket

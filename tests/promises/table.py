@@ -53,7 +53,7 @@ def rows_of(reports: Iterable[pytest.TestReport]) -> dict[str, Row]:
         row.outcomes[cell] = min(outcome, row.outcomes.get(cell, "kept"), key=_WORST.index)
         for name, value in report.user_properties:
             if name == "injected":
-                row.injected[str(value)] = None
+                row.injected |= dict.fromkeys(str(value).split("; "))
     return rows
 
 

@@ -267,10 +267,10 @@ class TopicReader:
 
     def _existing(self) -> list[str]:
         """Those of our topics that are there."""
+        self._looked = time.monotonic()
         wanted = {*self._readers, self._transactions}
         there = wanted & set(self._consumer.topics())
         self._missing = wanted - there - self._ids.keys()
-        self._looked = time.monotonic()
         for topic in there:
             self._ids.setdefault(topic, self._id_of(topic))
         return sorted(there)
@@ -481,10 +481,7 @@ class TopicReader:
         except KafkaError:
             if now or self._missing:
                 raise
-            self._looked = (
-                time.monotonic()
-            )  # brokers that are away; the poll goes on when they are back
-            return
+            return  # brokers that are away: the poll goes on when they are back
         consumer = self._consumer
         assigned = consumer.assignment()
         fresh = [p for p in partitions if p not in assigned]
