@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from stores.canonical.connect import SYSTEM_IDENTITY, AsyncConnection, connect_async
+from sync.conditions import Conditions
 from sync.lease import SAY, Lease, Predecessor, begin_term, wait_for_lock
 from sync.projection import connect_for_documents, connect_for_reading
 
@@ -59,6 +60,7 @@ class Session:
     sinks: dict[str, SinkConnections]
     system: str
     predecessor: Predecessor | None
+    conditions: Conditions
 
     @property
     def term(self) -> int:
@@ -106,7 +108,10 @@ async def open_session(
         row = await (await guard.execute(SYSTEM_IDENTITY.encode())).fetchone()
         assert row is not None
         connections = {s: SinkConnections(reads[s], Books(books[s], lease)) for s in sinks}
-        return Session(Books(guard, lease), marking, connections, str(row[0]), predecessor)
+        books_of_guard = Books(guard, lease)
+        conditions = Conditions(books_of_guard)
+        await conditions.take_over()
+        return Session(books_of_guard, marking, connections, str(row[0]), predecessor, conditions)
     except BaseException:
         for conn in opened:
             with suppress(psycopg.Error):

@@ -430,6 +430,7 @@ class Worker:
             for writer in self._writers.values():
                 await writer.relieve(self._marked_lsn)
             await self._feed.look(session.guard)
+            await session.conditions.settle()
             now = time.monotonic()
             if self._busy or now - recorded > RECORD_IDLE:
                 self._busy = any(not w.at_rest for w in self._writers.values())

@@ -1,0 +1,95 @@
+"""The faults that stand in this session of the worker: recorded in canonical, and told once in the log.
+
+Who finds a fault calls `raise_`, who finds it over calls `over`; neither costs a statement where nothing changed.
+What the session before left behind stays until this one has had time to find it again: a restart is no cure, and
+a fault that nobody looks for any more must not stay for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from stores.canonical import conditions as table
+from stores.canonical.conditions import Condition
+
+if TYPE_CHECKING:
+    from sync.session import Books
+
+log = logging.getLogger(__name__)
+
+SETTLE = 90.0
+"""Seconds after which a condition of the session before that was not raised again is over."""
+
+
+class Conditions:
+    """One session's; reached as `session.conditions`. Callers must not hold the lock of `books`, and get what canonical
+    raises (psycopg.Error), and FencedError where another worker is in charge: the session is over then."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._standing: dict[tuple[str, str, str], Condition] = {}
+        self._left: set[tuple[str, str, str]] = set()
+        """Of those, what the session before raised and this one has not seen yet."""
+        self._began = time.monotonic()
+
+    @property
+    def standing(self) -> list[Condition]:
+        """What stands now, the oldest first."""
+        return list(self._standing.values())
+
+    async def take_over(self) -> None:
+        """Read what the session before left behind; to be called once, before anything is raised."""
+        async with self._books.lock:
+            found = await table.read(self._books.conn)
+        self._standing = {c.identity: c for c in found}
+        self._left = set(self._standing)
+        self._began = time.monotonic()
+
+    async def raise_(self, condition: Condition) -> None:
+        """Record that a fault stands, and log it at first. One that stands already keeps the time that it
+        stands since; only other words for it are written."""
+        known = self._standing.get(condition.identity)
+        self._left.discard(condition.identity)
+        if known and (known.message, known.hint) == (condition.message, condition.hint):
+            return
+        if known is None:
+            condition = Condition(
+                condition.code, condition.message, condition.hint, condition.sink, condition.type,
+                time.time(),
+            )  # fmt: skip
+        self._standing[condition.identity] = condition
+        if known is None or known.message != condition.message:
+            log.warning("%s", words(condition))
+        async with self._books.changing() as conn:
+            await table.record(conn, [condition])
+
+    async def over(self, *, code: str, sink: str = "", type: str = "") -> None:
+        """Record that a fault is over, and log it where it stood."""
+        known = self._standing.pop((sink, type, code), None)
+        if known is None:
+            return
+        self._left.discard(known.identity)
+        log.info("%s: over", place(known) or code)
+        async with self._books.changing() as conn:
+            await table.clear(conn, [known])
+
+    async def settle(self) -> None:
+        """Remove what the session before left behind and this one has not found again. To be called on a pace."""
+        if not self._left or time.monotonic() - self._began < SETTLE:
+            return
+        for sink, type_name, code in list(self._left):
+            await self.over(code=code, sink=sink, type=type_name)
+
+
+def place(condition: Condition) -> str:
+    """What a condition keeps from working, for people: `search: works: unreadable`, as all places show it."""
+    return ": ".join(part for part in (condition.sink, condition.type, condition.code) if part)
+
+
+def words(condition: Condition) -> str:
+    """A condition in one line, as the log and `status` show it."""
+    return f"{place(condition)}: {condition.message}" + (
+        f" ({condition.hint})" if condition.hint else ""
+    )
