@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from gateway.filters import MAX_LIST, parse_filter
+from gateway.filters import (
+    MAX_LIST,
+    NO_COMPARISON,
+    NO_CONDITION,
+    NO_FILTER,
+    empty,
+    parse_filter,
+)
 from gateway.late import settled
 from gateway.names import property_of, relation_of
 from gateway.orders import Direction, orderable
@@ -231,9 +238,13 @@ class _Reader:
     def _having(self) -> tuple[Having, ...]:
         raw = self.args.get("having")
         found: list[Having] = []
+        if raw is not None and not raw:
+            raise empty("having", NO_FILTER)
         for function, inner in (raw or {}).items():
             if not isinstance(inner, Mapping):
                 raise InputError(f"having.{function} must not be null")
+            if not inner:
+                raise empty(f"having.{function}", NO_CONDITION)
             if function == "count":
                 found += _comparisons(Measure("count"), inner, "having.count")
                 continue
@@ -241,6 +252,8 @@ class _Reader:
                 where = f"having.{function}.{name}"
                 if not isinstance(comparison, Mapping):
                     raise InputError(f"{where} must not be null")
+                if not comparison:
+                    raise empty(where, NO_COMPARISON)
                 prop = self._property(name, "aggregate")
                 found += _comparisons(Measure(function, prop), comparison, where)
         if len(found) > MAX_CONDITIONS:

@@ -59,8 +59,8 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
         format_ = Format(given.get("format", "ndjson"))
     except ValueError:
         raise InputError("format must be ndjson, csv or parquet") from None
-    raw = json_parameter(given["filter"], "filter") if "filter" in given else {}
-    if raw is None:
+    raw = json_parameter(given["filter"], "filter") if "filter" in given else None
+    if raw is None and "filter" in given:
         raise InputError("filter must not be null", hint="leave it out")
     names = [n.strip() for n in given.get("fields", "").split(",") if n.strip()]
     return Export(

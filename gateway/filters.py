@@ -1,7 +1,8 @@
 """From a filter as GraphQL, HTTP or the contract's `rowFilter` writes it to `stores.query.Filter`. Pure.
 
 `{population: {gte: 100000}, country: {name: {eq: "France"}}, or: [{…}, {…}], not: {…}}`: all parts of one
-object must hold. A null anywhere but as the whole filter is an error, never "everything".
+object must hold. A null anywhere but as the whole filter is an error, and so is what is empty: an object or a
+list that a left-out variable has emptied never means "everything". Who wants all gives no filter.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ MAX_DEPTH = 10
 MAX_LIST = 1000
 MAX_CONDITIONS = 500
 """Comparisons in one filter."""
+
+_LEFT_OUT = "a variable that is not given leaves nothing in its place"
+NO_FILTER = f"{_LEFT_OUT}; leave the filter out to ask for all"
+NO_CONDITION = f"{_LEFT_OUT}; name a condition, of any record {{isNull: false}} of its key"
+NO_COMPARISON = f"{_LEFT_OUT}; write for example {{eq: …}}, or leave the property out"
 
 _EQUAL = (Op.EQ, Op.NEQ, Op.IN, Op.NOT_IN)
 _ORDERED = (Op.GT, Op.GTE, Op.LT, Op.LTE)
@@ -53,6 +59,8 @@ class _Reader:
             raise InputError(f"{where} must be a filter", hint="leave it out instead of null")
         if depth > MAX_DEPTH:
             raise LimitError(f"the filter nests deeper than {MAX_DEPTH} levels")
+        if not raw:
+            raise empty(where, NO_CONDITION if depth > 1 else NO_FILTER)
         parts: list[Filter] = []
         for name, inner in raw.items():
             at = f"{where}.{name}"
@@ -72,7 +80,12 @@ class _Reader:
             raise InputError(f"{at} must be a list of filters")
         if len(raw) > MAX_LIST:
             raise LimitError(f"{at} has more than {MAX_LIST} entries")
-        return tuple(self.whole(record_type, part, depth + 1, at) for part in raw)
+        if not raw:
+            raise empty(at, NO_CONDITION)
+        return tuple(
+            self.whole(record_type, part, depth + 1, f"{at}[{place}]")
+            for place, part in enumerate(raw)
+        )
 
     def _named(self, record_type: RecordType, name: str, inner: Any, depth: int, at: str) -> Filter:
         prop, relation = self._find(record_type, name)
@@ -95,6 +108,8 @@ class _Reader:
     def _compare(self, prop: Property, raw: Any, at: str) -> Filter:
         if not isinstance(raw, Mapping):
             raise InputError(f"{at} must be a comparison", hint="for example {eq: …}")
+        if not raw:
+            raise empty(at, NO_COMPARISON)
         allowed = operations(prop)
         parts: list[Filter] = []
         for name, operand in raw.items():
@@ -107,6 +122,11 @@ class _Reader:
                 raise InputError(f"{where}: no such comparison of {prop.name}")
             parts.append(Compare(prop.name, op, _operand(prop, op, operand, where)))
         return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+
+def empty(where: str, hint: str) -> InputError:
+    """The refusal of an object or list of conditions that has none: it would hold of everything."""
+    return InputError(f"{where} is empty", hint=hint)
 
 
 def _operand(prop: Property, op: Op, raw: Any, where: str) -> Any:
@@ -141,8 +161,8 @@ def _is_empty(value: Any) -> bool:
 def parse_filter(
     record_type: RecordType, raw: Any, visibility: Visibility, where: str = "filter"
 ) -> Filter:
-    """The filter of a caller, with GraphQL names; None is no filter. Raises InputError, LimitError, and
-    ForbiddenError for what the viewer may not see."""
+    """The filter of a caller, with GraphQL names; None is no filter. Raises InputError, also where a part of
+    it is empty, LimitError, and ForbiddenError for what the viewer may not see."""
     if raw is None:
         return EVERYTHING
     return _Reader(visibility.contract, visibility).whole(record_type, raw, 1, where)

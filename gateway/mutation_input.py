@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphql import FieldNode, ListValueNode, ObjectValueNode, VariableNode
+
 from gateway.mutation_rows import BadRow, Row, each
 from gateway.mutation_sql import Values
 from gateway.names import property_of
@@ -95,3 +97,20 @@ def read_max(raw: Any) -> int:
     if raw > MAX_DELETES:
         raise LimitError(f"max is more than {MAX_DELETES}")
     return raw
+
+
+def require_given(nodes: Sequence[FieldNode], variables: Mapping[str, Any], argument: str) -> None:
+    """Raise InputError where `argument` of the field at `nodes` is written with a variable that has no value: GraphQL leaves
+    its place out, and what remains asks for more than was meant."""
+    waiting = [a.value for n in nodes for a in n.arguments or () if a.name.value == argument]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, VariableNode) and node.name.value not in variables:
+            raise InputError(
+                f"{argument}: the variable ${node.name.value} has no value",
+                hint="give it, or write the filter without it",
+            )
+        if isinstance(node, ObjectValueNode):
+            waiting += [field.value for field in node.fields]
+        elif isinstance(node, ListValueNode):
+            waiting += node.values

@@ -104,15 +104,20 @@ def delete(record_type: RecordType) -> sql.Composed:
 def delete_where(
     record_type: RecordType, alias: sql.SQL, conditions: Sequence[sql.Composable], most: int
 ) -> sql.Composed:
-    """Delete the rows that meet `conditions` over `alias`, one more than `most` at the most: by the count
-    the caller sees that there were too many, and rolls back."""
+    """Delete the rows that meet `conditions` over `alias`, where they are at most `most`; returns how many were
+    found (`most` + 1 for more) and how many deleted. Nothing is tried where there are too many: what a
+    foreign key says of a row would be told."""
     return sql.SQL(
-        "DELETE FROM {table} WHERE ({key}) IN (SELECT {inner} FROM {table} {alias} WHERE {where} LIMIT {most})"
+        "WITH found AS MATERIALIZED (SELECT {inner} FROM {table} {alias} WHERE {where} LIMIT {limit}),"
+        " gone AS (DELETE FROM {table} WHERE (SELECT count(*) FROM found) <= {most}"
+        " AND ({key}) IN (SELECT {key} FROM found) RETURNING 1)"
+        " SELECT (SELECT count(*) FROM found), (SELECT count(*) FROM gone)"
     ).format(
         table=table(record_type),
         key=sql.SQL(", ").join(sql.Identifier(c) for c in record_type.key),
         inner=sql.SQL(", ").join(column(alias, c) for c in record_type.key),
         alias=alias,
         where=sql.SQL(" AND ").join(conditions),
-        most=sql.Literal(most + 1),
+        most=sql.Literal(most),
+        limit=sql.Literal(most + 1),
     )

@@ -28,6 +28,7 @@ from gateway.mutation_input import (
     read_max,
     read_values,
     read_version,
+    require_given,
     require_keys,
 )
 from gateway.mutation_replay import Idempotency, idempotency
@@ -37,6 +38,7 @@ from gateway.selection import selected_below
 from gateway.services import RequestContext, Services
 from gateway.shapes import Id, RecordShape
 from gateway.shaping import Shaper
+from gateway.simplify import simplified
 from gateway.tokens import sign_token
 from gateway.visibility import Visibility
 from stores.canonical.driver_errors import STORE, translate
@@ -274,11 +276,11 @@ class Writer:
         return work
 
     async def delete_many(self, args: dict[str, Any]) -> Callable[[Connection], Awaitable[Written]]:
-        raw, most = args.get("filter"), read_max(args.get("max"))
-        asked = parse_filter(self.record_type, raw, self.visibility)
-        if asked == EVERYTHING or not raw:
+        most = read_max(args.get("max"))
+        asked = parse_filter(self.record_type, args.get("filter"), self.visibility)
+        if simplified(self.services.contract, self.record_type, asked) == EVERYTHING:
             raise InputError(
-                "a filter is required: an empty one would delete everything",
+                f"the filter holds for all {self.record_type.plural}, and would delete everything",
                 hint="use `recordgate import --mode replace` to empty a type",
             )
         compiler = self._compiler()
@@ -292,8 +294,10 @@ class Writer:
         async def work(conn: Connection) -> Written:
             async with AsyncRawCursor(conn) as cursor:
                 await cursor.execute(statement.text.encode(), statement.filled({}))
-                count = cursor.rowcount
-            if count > most:
+                row = await cursor.fetchone()
+            assert row is not None
+            matched, count = row
+            if matched > most:
                 raise LimitError(
                     f"the filter matches more than {most} {self.record_type.plural}; none is deleted",
                     hint="narrow the filter, or raise max",
@@ -421,6 +425,8 @@ async def resolve_mutation(
     if not context.viewer.may_write:
         raise ForbiddenError("you may only read")
     visibility.require_may(record_type, "create" if operation == "createMany" else operation)
+    if operation == "deleteMany":
+        require_given(info.field_nodes, info.variable_values, "filter")
     payload = get_named_type(info.return_type)
     assert isinstance(payload, GraphQLObjectType)
     places = [

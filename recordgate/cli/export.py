@@ -36,8 +36,8 @@ def export(
         str, typer.Option(help="Names, separated by commas; all where left out.")
     ] = "",
     filter_: Annotated[
-        str, typer.Option("--filter", help="A filter as in GraphQL, as JSON.")
-    ] = "{}",
+        str | None, typer.Option("--filter", help="A filter as in GraphQL, as JSON.")
+    ] = None,
     manifest_file: Annotated[
         Path | None,
         typer.Option("--manifest", help="File for counts, checksum, fields and snapshot, as JSON."),
@@ -70,11 +70,16 @@ def export(
             _write_manifest(manifest_file, contract, asked, written)
 
 
-def _filter(text: str) -> Any:
+def _filter(text: str | None) -> Any:
+    if text is None:
+        return None
     try:
-        return json.loads(text)
+        found = json.loads(text)
     except ValueError:
         raise InputError("--filter is not valid JSON") from None
+    if found is None:
+        raise InputError("--filter must not be null", hint="leave it out")
+    return found
 
 
 def _write_manifest(file: Path, contract: Contract, asked: Export, written: Written) -> None:

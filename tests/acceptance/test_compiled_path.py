@@ -51,7 +51,6 @@ VARIABLES: list[tuple[str, list[dict[str, Any]]]] = [
             {},
             {"n": None, "f": None},
             {"n": 1},
-            {"n": 2, "f": {}},
             {"f": {"pages": {"gt": 1}}},
             {"f": {"pages": {"gt": 3}}},
             {"f": {"pages": {"in": []}}},

@@ -144,7 +144,12 @@ def test_delete_by_filter_keeps_to_its_cap(database: str, tmp_path: Path) -> Non
         for args, expected in (
             ("filter: {}, max: 10", "BAD_USER_INPUT"),
             ("filter: {and: []}, max: 10", "BAD_USER_INPUT"),
-            ("filter: {not: {or: []}}, max: 2", "LIMIT_EXCEEDED"),
+            ("filter: {not: {or: []}}, max: 10", "BAD_USER_INPUT"),
+            ("filter: {and: [{}]}, max: 10", "BAD_USER_INPUT"),
+            ("filter: {name: {}, population: {}}, max: 10", "BAD_USER_INPUT"),
+            ("filter: {not: {name: {in: []}}}, max: 10", "BAD_USER_INPUT"),
+            ("filter: {geonameid: {isNull: false}}, max: 10", "BAD_USER_INPUT"),
+            ('filter: {name: {contains: ""}}, max: 10', "BAD_USER_INPUT"),
             ("filter: {name: {eq: null}}, max: 10", "BAD_USER_INPUT"),
             ('filter: {name: {eq: "Paris"}}, max: 1', "LIMIT_EXCEEDED"),
             ('filter: {name: {eq: "Paris"}}, max: 0', "BAD_USER_INPUT"),
@@ -153,6 +158,11 @@ def test_delete_by_filter_keeps_to_its_cap(database: str, tmp_path: Path) -> Non
             answer = await rig.graphql(f"mutation {{ deleteCities({args}) {{ count }} }}")
             assert code(answer) == expected, args
             assert snapshot(database) == before, args
+        several = "mutation ($x: String, $y: Int) { deleteCities(filter: {or: [{name: {eq: $x}}]"
+        for more in ("", ", population: {gte: 0, lte: $y}"):
+            answer = await rig.graphql(several + more + "}, max: 100) { count } }")
+            assert code(answer) == "BAD_USER_INPUT"
+            assert snapshot(database) == before
         answer = await rig.graphql(
             'mutation { deleteCities(filter: {country: {iso: {eq: "FR"}}}, max: 2) { count token } }'
         )

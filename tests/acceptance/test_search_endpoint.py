@@ -13,8 +13,10 @@ import pytest
 
 from gateway.filters import parse_filter
 from gateway.orders import Direction
+from gateway.schema import build_schema
 from gateway.search import facets_of, highlights_of, run_search, run_suggest, sort_of
-from gateway.services import Freshness, Viewer
+from gateway.services import Freshness, RequestContext, Viewer
+from gateway.subscription_plan import make_subscription
 from gateway.visibility import Visibility
 from stores.errors import ForbiddenError, InputError, RecordgateError
 from stores.query import SearchQuery
@@ -316,3 +318,42 @@ def test_a_property_that_the_index_does_not_hold_yet_comes_from_canonical(
             }, answer
 
     asyncio.run(go())
+
+
+def test_a_filter_that_says_nothing_is_refused_at_every_door(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        schema = build_schema(rig.services.contract)
+        for filter_, path in (
+            ("{}", "filter"),
+            ("{or: [{name: {eq: $x}}]}", "filter.or[0].name"),
+            ("{population: {gte: 1}, country: {name: {}}}", "filter.country.name"),
+        ):
+            declared = "($x: String)" if "$x" in filter_ else ""
+            for field in (
+                f"cities(filter: {filter_}) {{ totalCount }}",
+                f"citiesAggregate(filter: {filter_}) {{ count }}",
+                f'searchCities(query: "", filter: {filter_}) {{ totalCount }}',
+            ):
+                answer = await rig.graphql(f"query {declared} {{ it: {field} }}")
+                (error,) = answer["errors"]
+                assert error["extensions"]["code"] == "BAD_USER_INPUT", field
+                assert error["message"] == f"{path} is empty"
+            query = f"subscription {declared} {{ cityChanged(filter: {filter_}) {{ id }} }}"
+            context = RequestContext(rig.services, Viewer("reader", frozenset()))
+            with pytest.raises(InputError, match="is empty"):
+                make_subscription(schema, context, query, {}, None)
+        for empty in ("{}", '{"or": []}', '{"name": {}}'):
+            params = {"filter": empty}
+            for answer in (
+                await rig.client.get("/search/city", params=params),
+                await rig.client.post("/search/city", json={"filter": orjson.loads(empty)}),
+                await rig.client.get("/export/city", params=params),
+            ):
+                problem = answer.json()
+                assert (answer.status_code, problem["code"]) == (400, "BAD_USER_INPUT"), answer.url
+                assert problem["detail"].endswith("is empty")
+        whole = await rig.graphql("{ cities { totalCount } }")
+        assert whole["data"]["cities"]["totalCount"] == 3
+        assert (await rig.client.get("/export/city")).text.count("\n") == 3
+
+    run(database, tmp_path, go)

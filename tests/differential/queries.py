@@ -50,7 +50,8 @@ def without(filter: dict[str, Any], name: str) -> dict[str, Any]:
     left: dict[str, Any] = {}
     for key, inner in filter.items():
         if key == "and":
-            left[key] = [without(part, name) for part in inner]
+            parts = [found for part in inner if (found := without(part, name))]
+            left |= {key: parts} if parts else {}
         elif key == name or (key in ("or", "not") and set(_fields(inner)) == {name}):
             continue
         else:
@@ -223,7 +224,7 @@ class Maker:
             filter = plain(self.filter(record_type, 3))  # to-many relations are canonical's only
         variables = {
             "filter": filter,
-            "around": without(filter, facet),
+            "around": without(filter, facet) or None,
             "sort": plain(order),
             "order": plain(order),
         }
@@ -234,7 +235,7 @@ class Maker:
             f" {{ totalCount nodes {{ id }} facets {{ buckets {{ value count }} }} }} }}"
         )
         theirs = (
-            f"query ($filter: {name}Filter!, $around: {name}Filter!, $order: [{name}OrderBy!]!)"
+            f"query ($filter: {name}Filter!, $around: {name}Filter, $order: [{name}OrderBy!]!)"
             f" {{ found: {record_type.plural}("
             f"filter: $filter, orderBy: $order, first: 1000) {{ totalCount nodes {{ id }} }}"
             f" counted: {record_type.plural}Aggregate(filter: $around, groupBy: [{facet}], first: 1000)"

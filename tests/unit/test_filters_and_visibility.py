@@ -37,7 +37,6 @@ def test_the_parts_of_a_filter_keep_their_meaning() -> None:
         )
     )
     assert parse_filter(BOOK, None, viewer()) == EVERYTHING
-    assert parse_filter(BOOK, {}, viewer()) == EVERYTHING
 
 
 @pytest.mark.parametrize(
