@@ -10,8 +10,6 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from gateway.mutation_sql import Values
-from stores.canonical.driver_errors import translate
-from stores.contract.model import Contract
 from stores.errors import ConstraintError, InputError, LimitError, RecordgateError
 
 T = TypeVar("T")
@@ -61,10 +59,13 @@ def each(
 
 
 async def write_each(
-    conn: AsyncConnection[Any], rows: Sequence[Row], statement: Statement, contract: Contract
+    conn: AsyncConnection[Any],
+    rows: Sequence[Row],
+    statement: Statement,
+    understood: Callable[[psycopg.Error], RecordgateError],
 ) -> tuple[list[tuple[int, Any]], list[BadRow]]:
     """Write one record after the other, each in a savepoint: by place the first value that its statement
-    returned (None where none), and the bad ones."""
+    returned (None where none), and the bad ones. `understood`: an error of the driver as ours."""
     await conn.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what breaks one is told of its row
     written: list[tuple[int, Any]] = []
     bad: list[BadRow] = []
@@ -75,7 +76,7 @@ async def write_each(
                 cursor = await conn.execute(text, parameters)
                 row = await cursor.fetchone() if cursor.description else None
         except psycopg.Error as failed:
-            error = translate(failed, contract)
+            error = understood(failed)
             if not is_of_a_row(error):
                 raise
             bad.append(BadRow(index, error))

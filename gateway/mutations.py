@@ -7,10 +7,11 @@ can neither change a record that the filter hides nor leave one behind that it w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import psycopg
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
@@ -34,6 +35,7 @@ from gateway.mutation_input import (
 from gateway.mutation_replay import Idempotency, idempotency
 from gateway.mutation_rows import BadRow, Row, is_of_a_row, refusal, write_each
 from gateway.records import RecordRef
+from gateway.refusals import as_seen
 from gateway.selection import selected_below
 from gateway.services import RequestContext, Services
 from gateway.shapes import Id, RecordShape
@@ -43,11 +45,19 @@ from gateway.tokens import sign_token
 from gateway.visibility import Visibility
 from stores.canonical.driver_errors import STORE, translate
 from stores.contract.model import RecordType
-from stores.errors import ConflictError, ForbiddenError, InputError, LimitError, StoreUnavailable
+from stores.errors import (
+    ConflictError,
+    ForbiddenError,
+    InputError,
+    LimitError,
+    RecordgateError,
+    StoreUnavailable,
+)
 from stores.keys import decode_key, encode_key
 from stores.query import EVERYTHING, Or
 
-T = TypeVar("T")
+log = logging.getLogger("gateway")
+
 Connection: TypeAlias = "AsyncConnection[Any]"
 Key: TypeAlias = "tuple[str, ...]"
 
@@ -111,7 +121,7 @@ class Writer:
                 async with conn.transaction():
                     written = await self._once(conn, work)
             except psycopg.Error as error:
-                raise translate(error, services.contract) from None
+                raise self._understood(error) from None
             try:
                 row = await (await conn.execute(COMMIT_POSITION)).fetchone()
             except psycopg.Error as error:
@@ -123,6 +133,14 @@ class Writer:
         assert row is not None
         written.token = sign_token(services.system, int(row[0]), services.token_secret)
         return written
+
+    def _understood(self, error: psycopg.Error) -> RecordgateError:
+        """The driver's error as ours, of which the viewer is told no more than they may see."""
+        found = translate(error, self.services.contract)
+        seen = as_seen(found, self.visibility)
+        if seen is not found:
+            log.info("a caller is not told why a record is refused: %s", found.message)
+        return seen
 
     async def _once(
         self, conn: Connection, work: Callable[[Connection], Awaitable[Written]]
@@ -200,10 +218,10 @@ class Writer:
             async with conn.transaction():
                 found = await together(conn, rows)
         except psycopg.Error as failed:
-            error = translate(failed, self.services.contract)
+            error = self._understood(failed)
             if not is_of_a_row(error):
                 raise
-            written, more = await write_each(conn, rows, one, self.services.contract)
+            written, more = await write_each(conn, rows, one, self._understood)
             bad += more
             bad.sort(key=lambda row: row.index)
             found = [key for _, key in written]

@@ -15,6 +15,7 @@ import psycopg
 from graphql import GraphQLError
 from starlette.responses import Response
 
+from gateway.refusals import bare
 from gateway.trace_context import trace_id
 from stores.canonical.driver_errors import translate
 from stores.errors import (
@@ -89,7 +90,7 @@ def outside(error: BaseException) -> Outside:
     if isinstance(error, TimeoutError):
         return Outside("TIMEOUT", "the call took too long and was stopped")
     if isinstance(error, psycopg.Error):
-        return outside(translate(error))
+        return outside(bare(translate(error)))
     if isinstance(error, GraphQLError):
         return Outside("BAD_USER_INPUT", error.message)
     if not isinstance(error, RecordgateError) or isinstance(error, StoreRefused):

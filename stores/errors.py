@@ -24,6 +24,7 @@ of hidden fields.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -66,14 +67,28 @@ class LimitError(InputError):
     code = "LIMIT_EXCEEDED"
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the message of a broken constraint tells of: `properties` as (type, property), and the types of whose
+    other `rows` it says something. `known` is False where it is about what the contract does not have."""
+
+    properties: tuple[tuple[str, str], ...] = ()
+    rows: tuple[str, ...] = ()
+    known: bool = True
+
+
 class ConstraintError(RecordgateError):
-    """Canonical refused a row. `field` names the property where one is known."""
+    """Canonical refused a row. `field` names the property where one is known. `told`: what the message tells of,
+    where canonical itself refused; who may not see all of that must not get it."""
 
     code = "CONSTRAINT_VIOLATION"
 
-    def __init__(self, message: str, *, hint: str = "", field: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", field: str | None = None, told: Told | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.field = field
+        self.told = told
 
 
 class ConflictError(RecordgateError):

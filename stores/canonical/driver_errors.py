@@ -20,6 +20,7 @@ from stores.errors import (
     StoreLost,
     StoreRefused,
     StoreUnavailable,
+    Told,
 )
 
 STORE = "postgres"
@@ -71,6 +72,11 @@ _INPUT = {
     "22P05": "a text has a character that canonical cannot store",
     "22012": "division by zero",
 }
+
+
+_STILL_THERE = "still referenced"
+_NOT_THERE = "not present"
+"""What the detail of a broken foreign key says, of the row that is referred to."""
 
 
 def translate(error: psycopg.Error, contract: Contract | None = None) -> RecordgateError:
@@ -136,7 +142,7 @@ def _constraint(error: psycopg.Error, contract: Contract | None) -> ConstraintEr
     elif state == "23505":
         message = f"{what}: another record has the same value"
     elif state in ("23503", "23001"):
-        if "still referenced" in (diag.message_detail or ""):
+        if _STILL_THERE in (diag.message_detail or ""):
             message = f"{what}: other records still refer to the record"
         else:
             message = f"{what}: the record referred to does not exist, or is still referred to"
@@ -144,7 +150,38 @@ def _constraint(error: psycopg.Error, contract: Contract | None) -> ConstraintEr
         message = f"{what}: a value breaks the rule {diag.constraint_name}"
     else:
         message = f"{what}: the constraint {diag.constraint_name} is broken"
-    return ConstraintError(message, field=fields[0] if len(fields) == 1 else None)
+    told = _told(error, contract, found, columns)
+    return ConstraintError(message, field=fields[0] if len(fields) == 1 else None, told=told)
+
+
+def _told(
+    error: psycopg.Error,
+    contract: Contract | None,
+    found: RecordType | None,
+    columns: tuple[str, ...],
+) -> Told:
+    """What the message says something of. A constraint whose columns are not known can be about any."""
+    if contract is None or found is None:
+        return Told(known=False)
+    about = columns or tuple(found.by_column)
+    properties = tuple((found.name, found.by_column[c].name) for c in about)
+    if error.sqlstate in ("23502", "23514"):
+        return Told(properties)
+    if error.sqlstate not in ("23503", "23001"):
+        return Told(properties, (found.name,))
+    followed = [r for r in found.relations if r.owner and columns in ((), r.columns)]
+    if not followed:
+        return Told(properties, known=False)
+    ends: list[tuple[str, str]] = []
+    for relation in followed:
+        target = contract.types[relation.target]
+        keys = (target.by_column.get(c) for c in relation.target_columns)
+        ends += [(target.name, p.name) for p in keys if p]
+    # Which side was written is in the detail, in the server's language: both, where we cannot read it.
+    detail = error.diag.message_detail or ""
+    referring = () if _NOT_THERE in detail else (found.name,)
+    referred = () if _STILL_THERE in detail else tuple(r.target for r in followed)
+    return Told((*properties, *ends), (*referring, *referred))
 
 
 def _type_of(contract: Contract | None, schema: str | None, table: str | None) -> RecordType | None:
@@ -166,7 +203,9 @@ def _columns(error: psycopg.Error, found: RecordType | None) -> tuple[str, ...]:
     named = constraint_columns(found).get(diag.constraint_name or "")
     if named:
         return named
-    # Attached tables have names of their own: the detail begins with the columns, "Key (a, b)=(…".
-    match = re.match(r"Key \(([^=]*)\)=", diag.message_detail or "")
+    # Attached tables have names of their own: the detail begins with the columns, "Key (a, b)=(…". Where other
+    # records refer to the record, they are those of its key.
+    detail = diag.message_detail or ""
+    match = None if _STILL_THERE in detail else re.match(r"Key \(([^=]*)\)=", detail)
     listed = [c.strip().strip('"') for c in match.group(1).split(",")] if match else []
     return tuple(listed) if listed and all(c in found.by_column for c in listed) else ()
