@@ -30,6 +30,7 @@ from gateway.selection import Selected, selected_below
 from gateway.services import RequestContext, Services, Viewer
 from gateway.shapes import RecordShape
 from gateway.shaping import MAX_RECORDS, Shaper, key_values
+from gateway.subscription_memory import Memory, whole_shape
 from gateway.tokens import sign_token
 from stores.contract.model import RecordType
 from stores.errors import InputError
@@ -69,7 +70,7 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class SubscriptionPlan:
     """`shapes`: the record as each selection of it wants it, by response name. `deletions`: whether the viewer
-    may be told that a record went."""
+    may be told that a record went. `memory`: what the viewer saw last, where something is hidden from them."""
 
     services: Services
     viewer: Viewer
@@ -82,10 +83,24 @@ class SubscriptionPlan:
     deletions: bool
     most_at_once: int
     """As MOST_AT_ONCE, and so few that reading them stays within MAX_RECORDS."""
+    memory: Memory | None = None
 
     async def events(self, changes: Sequence[Changed]) -> list[Event]:
         """The event of each change that the viewer is to see, in their order, as GraphQL's answer; one REFRESH for
         more than `most_at_once`. Each record is read as it is now. Raises RecordgateError."""
+        if self.memory is None or not changes:
+            return await self._told(changes)
+        if any(c.key is None for c in changes):
+            differs = await self.memory.take()
+            return [self.refresh(changes[-1].lsn)] if differs else []
+        changed = await self.memory.changed(
+            dict.fromkeys(c.key for c in changes if c.key is not None)
+        )
+        events = await self._told([c for c in changes if c.key in changed])
+        self.memory.remember(changed)
+        return events
+
+    async def _told(self, changes: Sequence[Changed]) -> list[Event]:
         if len({c.key for c in changes}) > self.most_at_once:
             return [self.refresh(changes[-1].lsn)]
         last = {c.key: c for c in changes if c.key is not None}
@@ -183,6 +198,7 @@ def make_subscription(
     }
     most_at_once = min(MOST_AT_ONCE, MAX_RECORDS // max(1, shaper.records))
     asked = parse_filter(record_type, args.get("filter"), visibility)
+    whole = whole_shape(visibility, record_type)
     return SubscriptionPlan(
         services,
         context.viewer,
@@ -194,6 +210,7 @@ def make_subscription(
         args.get("after"),
         asked == EVERYTHING and visibility.row_filters(record_type) is None,
         most_at_once,
+        Memory(services, context.viewer, whole, asked) if whole is not None else None,
     )
 
 

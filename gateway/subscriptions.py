@@ -21,6 +21,7 @@ from psycopg_pool import PoolClosed
 from gateway.canonical import NO_CONNECTION, no_connection
 from gateway.freshness import required_lsn
 from gateway.services import Freshness, Services
+from gateway.subscription_memory import MOST_REMEMBERED
 from gateway.subscription_plan import Changed, Event, SubscriptionPlan
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.driver_errors import translate
@@ -33,6 +34,8 @@ MOST = 5_000
 MOST_EVENTS = 2_000
 MOST_BYTES = 4_000_000
 """Of one subscription's queue."""
+MOST_REMEMBERED_BY_ALL = 500_000
+"""Records that the subscriptions of a process remember."""
 PAGE = 5_000
 LEASE = 20.0
 """Seconds between two words that a feed is wanted."""
@@ -155,9 +158,11 @@ class Hub:
                 raise StoreUnavailable(
                     "no worker tells of changes now", store="postgres", retry_after=5.0
                 ) from None
-            place = None if plan.after is None else await self._catch_up(subscription, plan)
+            place = await self._begin(subscription, plan, same)
             async with self._delivering:
-                if place is not None:
+                if plan.memory is not None:
+                    await self._compare(subscription, plan, same, place)
+                elif place is not None:
                     await self._catch_up(subscription, plan, place)
                 group = self._groups.setdefault(same, _Group(plan))
                 group.members.add(subscription)
@@ -182,6 +187,44 @@ class Hub:
                 subscription.end(Ended())
 
     # Catching up -----------------------------------------------------------------------------------
+
+    async def _begin(
+        self, subscription: Subscription, plan: SubscriptionPlan, same: Hashable
+    ) -> int | None:
+        """What takes long of a beginning, while others are delivered to; up to which row of the feed it has come."""
+        if plan.memory is None:
+            return None if plan.after is None else await self._catch_up(subscription, plan)
+        if plan.after is not None:
+            # What was seen at the token is not known: told always, so that it tells nothing of what is hidden.
+            subscription.put(
+                [plan.refresh(required_lsn(Freshness(after=plan.after), self._services))]
+            )
+        if same in self._groups:
+            return None
+        place = self._last
+        await plan.memory.take(self._room())
+        return place
+
+    async def _compare(
+        self, subscription: Subscription, plan: SubscriptionPlan, same: Hashable, place: int | None
+    ) -> None:
+        """Bring what `plan` remembers up to where the others are, where it is the first of its group."""
+        assert plan.memory is not None
+        if same in self._groups:
+            return
+        if place is None:  # its group ended meanwhile
+            await plan.memory.take(self._room())
+            return
+        while place < self._last:
+            rows = await self._rows(_SINCE, (0, place, self._last, plan.type.name, PAGE))
+            subscription.put(await plan.events(rows))
+            place = rows[-1].id if len(rows) == PAGE else self._last
+
+    def _room(self) -> int:
+        """How many records one more group may remember."""
+        plans = [group.plan for group in self._groups.values()]
+        held = sum(len(p.memory.known) for p in plans if p.memory is not None)
+        return max(0, min(MOST_REMEMBERED, MOST_REMEMBERED_BY_ALL - held))
 
     async def _catch_up(
         self, subscription: Subscription, plan: SubscriptionPlan, place: int = 0
@@ -240,8 +283,9 @@ class Hub:
             self._last = last
         elif since != self._since:
             # The feed was not written for a while, or changes were missed.
-            for group in self._groups.values():
-                self._tell(group, [group.plan.refresh(since)])
+            async with self._delivering:
+                for group in list(self._groups.values()):
+                    await self._refresh(group, since)
         self._since = since
         self._known.set()
 
@@ -258,6 +302,17 @@ class Hub:
                 self._last = rows[-1].id
             if len(rows) < PAGE:
                 return
+
+    async def _refresh(self, group: _Group, lsn: int) -> None:
+        try:
+            if group.plan.memory is not None:
+                await group.plan.memory.take()
+        except StoreUnavailable:
+            raise
+        except RecordgateError as error:
+            self._end(group, error)
+        else:
+            self._tell(group, [group.plan.refresh(lsn)])
 
     async def _deliver_to(self, group: _Group, rows: Sequence[Changed]) -> None:
         """What cannot be read as this group asks is the group's, and holds up nobody else."""
