@@ -15,7 +15,7 @@ from gateway.filters import (
     parse_filter,
 )
 from gateway.late import settled
-from gateway.names import property_of, relation_of
+from gateway.names import enum_name, property_of, relation_of
 from gateway.orders import Direction, orderable
 from gateway.selection import Selected
 from gateway.shapes import TypeName
@@ -263,7 +263,7 @@ class _Reader:
 
 def group_name(*path: str) -> str:
     """How `groupBy` calls a group: `countryCode`, `country_continent`."""
-    return "_".join(path)
+    return enum_name("_".join(path))
 
 
 def group_type(record_type: RecordType, relation: str) -> str:

@@ -32,3 +32,9 @@ def version_field(record_type: RecordType) -> str:
 
 def relation_of(record_type: RecordType, name: str) -> Relation | None:
     return record_type.relation_by_graphql.get(name)
+
+
+def enum_name(name: str) -> str:
+    """The name of an enum's value: GraphQL keeps three names from being one, and no name of a contract ends
+    in an underscore."""
+    return f"{name}_" if name in ("true", "false", "null") else name

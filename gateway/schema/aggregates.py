@@ -132,9 +132,8 @@ class Aggregates:
                 description=f"At most {self.type.expose.page_limit}, which it also is when not given.",
             ),
         }
-        # GraphQL keeps three names from being enum values.
         groups: dict[str, tuple[str, ...]] = {
-            n: (n,) for n, _ in self._named(self.groupable) if n not in ("true", "false", "null")
+            group_name(n): (n,) for n, _ in self._named(self.groupable)
         }
         for relation, there in self.related.items():
             for n in there:

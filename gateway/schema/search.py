@@ -20,7 +20,7 @@ from graphql import (
     ValueNode,
 )
 
-from gateway.names import field_of
+from gateway.names import enum_name, field_of
 from gateway.schema.filters import DIRECTION
 from gateway.schema.records import PAGE_INFO, Records, field
 from gateway.schema.scalars import BIGINT, JSON
@@ -112,6 +112,6 @@ def arguments(record_type: RecordType, records: Records) -> dict[str, GraphQLArg
 
 
 def _names(record_type: RecordType, props: list[Property]) -> dict[str, Any]:
-    """Enum values; the three names that GraphQL keeps for itself are left out."""
+    """Enum values."""
     names = [field_of(record_type, p) for p in props]
-    return {n: n for n in names if n not in ("true", "false", "null")}
+    return {enum_name(n): n for n in names}

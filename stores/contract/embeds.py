@@ -11,7 +11,7 @@ from typing import TypeAlias
 from stores.contract import names
 from stores.contract.draft import Draft
 from stores.contract.extensions import suggestion, wrong
-from stores.contract.model import Embed
+from stores.contract.model import Embed, Relation
 from stores.contract.node import Node
 
 MAX_DEPTH = 3
@@ -89,8 +89,24 @@ def _follow(
                 "leave it out; callers reach it as a GraphQL field anyway",
             )
             return
+        _look_at_key(at, draft, relation, drafts[relation.target])
         path = (*path, relation.target)
         into = into.setdefault(name, {})
         draft = drafts[relation.target]
     if below is not None:
         _read(below, draft, path, drafts, into)
+
+
+def _look_at_key(at: Node, draft: Draft, relation: Relation, target: Draft) -> None:
+    """Say where the relation's key is hidden from some: what is embedded over it would tell it, so that the
+    documents serve these callers nothing of it, and its changes make no event for them."""
+    ends = [(draft, c) for c in relation.columns] + [(target, c) for c in relation.target_columns]
+    hidden = [f"{d.name}.{p.name}" for d, c in ends if (p := d.by_column(c)).restricted]
+    if hidden:
+        at.report(
+            "EMBED_HIDDEN_KEY",
+            f"{relation.name!r} is embedded over {', '.join(hidden)}, which not everybody may see: who"
+            " may not is not shown the embedded records, nor told of their changes",
+            "leave it out of `embed`, or open the key to whom the records are meant for",
+            severity="warning",
+        )

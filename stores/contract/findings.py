@@ -57,6 +57,7 @@ CODES: dict[str, str] = {
     "UNKNOWN_RELATION": "`embed` or `rowFilter` names a relation or property that is not there.",
     "EMBED_CYCLE": "`embed` comes back to a type that it has passed.",
     "EMBED_TOO_DEEP": "`embed` goes deeper than three relations.",
+    "EMBED_HIDDEN_KEY": "`embed` follows a foreign key that not every role may see.",
     "MIXED_CONTRACTS": "Files of one folder that do not go together.",
 }
 

@@ -64,10 +64,9 @@ def _said(body: bytes) -> str:
     return f"{change['kind']} {change['id']}"
 
 
-def run(database: str, folder: Path, work: Any, **more: Any) -> None:
+def run(database: str, folder: Path, work: Any) -> None:
     async def main() -> None:
-        given = {"contract": VEILED, "rows": ROWS, "published": False} | more
-        async with gateway(database, folder, **given) as rig:
+        async with gateway(database, folder, contract=VEILED, rows=ROWS, published=False) as rig:
             with psycopg.connect(database, autocommit=True) as conn:
                 await work(rig, conn)
 

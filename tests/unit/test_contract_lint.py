@@ -337,7 +337,7 @@ def test_the_cases_name_most_codes() -> None:
     named = {code for text in CASES.values() for code in re.findall(r"#! (\w+)", text)}
     elsewhere = {
         "FILE_UNREADABLE", "FILE_TOO_LARGE", "NOT_UTF8", "BAD_CHARACTER", "YAML_TOO_BIG",
-        "EMBED_TOO_DEEP", "MIXED_CONTRACTS",
+        "EMBED_TOO_DEEP", "EMBED_HIDDEN_KEY", "MIXED_CONTRACTS",
     }  # fmt: skip
     assert named | elsewhere == set(CODES)
 
@@ -438,3 +438,35 @@ def test_every_code_is_documented() -> None:
     reference = (Path(__file__).parents[2] / "docs/reference/contract.md").read_text("utf-8")
     rows = re.findall(r"^\| `([A-Z_0-9]+)` \|", reference, re.MULTILINE)
     assert sorted(rows) == sorted(CODES)
+
+
+@pytest.mark.parametrize(
+    "embed", ["[parent]", '["child.parent"]', "[{relation: child, embed: [parent]}]"]
+)
+def test_an_embed_over_a_key_that_is_hidden_from_some_is_said(embed: str) -> None:
+    text = (
+        HEAD
+        + f"""\
+  - name: order
+    {extension("embed", embed)}
+    properties:
+      - {{name: number, logicalType: integer, primaryKey: true}}
+      - name: parentId
+        logicalType: integer
+        {extension("readRoles", "[analyst]")}
+        relationships: [{{id: parent, to: firm.id}}]
+      - {{name: childId, logicalType: integer, relationships: [{{id: child, to: branch.id}}]}}
+  - name: branch
+    properties:
+      - {{name: id, logicalType: integer, primaryKey: true}}
+      - name: firmId
+        logicalType: integer
+        {extension("readRoles", "[analyst]")}
+        relationships: [{{id: parent, to: firm.id}}]
+  - name: firm
+    properties: [{{name: id, logicalType: integer, primaryKey: true}}]
+"""
+    )
+    (finding,) = lint_text(text, "shop.yaml")
+    assert (finding.code, finding.severity) == ("EMBED_HIDDEN_KEY", "warning")
+    assert finding.line == text[: text.index("property: embed")].count("\n") + 1

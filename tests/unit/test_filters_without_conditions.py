@@ -3,7 +3,8 @@ of every record is known for what it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -124,12 +125,14 @@ def holds(part: Filter, record: Mapping[str, Any]) -> bool:
     found, value = record[part.property], part.value
     if part.op is Op.IS_NULL:
         return (found is None) is value
-    return found is not None and {
-        Op.EQ: lambda: found == value, Op.NEQ: lambda: found != value, Op.GT: lambda: found > value,
-        Op.LTE: lambda: found <= value, Op.IN: lambda: found in value,
-        Op.NOT_IN: lambda: found not in value, Op.CONTAINS: lambda: value in found,
-        Op.STARTS_WITH: lambda: found.startswith(value),
-    }[part.op]()  # fmt: skip
+    return found is not None and bool(_MEANING[part.op](found, value))
+
+
+_MEANING: dict[Op, Callable[[Any, Any], Any]] = {
+    Op.EQ: operator.eq, Op.NEQ: operator.ne, Op.GT: operator.gt, Op.LTE: operator.le,
+    Op.IN: lambda found, value: found in value, Op.NOT_IN: lambda found, value: found not in value,
+    Op.CONTAINS: operator.contains, Op.STARTS_WITH: str.startswith,
+}  # fmt: skip
 
 
 @settings(max_examples=400, deadline=None)

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from graphql import GraphQLEnumType, parse, print_schema, validate, validate_schema
 from graphql import build_schema as parse_schema
-from graphql import print_schema, validate_schema
 
+from gateway.aggregates import aggregate_shape
 from gateway.schema import build_schema
+from gateway.visibility import Visibility
 from stores.contract.load import load_contract
-from stores.contract.model import Expose, Scalar
+from stores.contract.model import Expose, Scalar, SearchOptions
 from stores.errors import ContractError
 from tests.library_world import BOOK, LIBRARY, REVIEW, prop
 
@@ -82,3 +84,23 @@ def test_names_that_collide_are_refused() -> None:
     same = replace(BOOK, name="tome", single="tome", plural="tomes")
     with pytest.raises(ContractError):
         build_schema(replace(LIBRARY, types={**LIBRARY.types, "tome": same}))
+
+
+def test_a_property_named_as_graphql_names_a_value_can_be_grouped_and_counted_by() -> None:
+    searched = SearchOptions(text=True, facet=True)
+    props = tuple(
+        prop(n, Scalar.STRING, "text", search=searched) for n in ("true", "false", "null")
+    )
+    odd = replace(REVIEW, properties=(*REVIEW.properties, *props))
+    schema = build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": odd}))
+    assert validate_schema(schema) == []
+    query = "{ reviewsAggregate(groupBy: [true_, null_]) { group { true null } count }"
+    query += ' searchReviews(query: "", facets: [false_, true_]) { totalCount } }'
+    assert validate(schema, parse(query)) == []
+    groups, facets = schema.type_map["ReviewGroupBy"], schema.type_map["ReviewFacet"]
+    assert isinstance(groups, GraphQLEnumType)
+    assert isinstance(facets, GraphQLEnumType)
+    assert groups.values["true_"].value == ("true",)
+    assert facets.values["null_"].value == "null"
+    shape = aggregate_shape(odd, {"groupBy": [("null",)]}, (), Visibility(LIBRARY))
+    assert [g.property.name for g in shape.groups] == ["null"]
