@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from gateway.mutation_sql import Values
+from gateway.mutation_sql import IMMEDIATE, Values
 from stores.errors import ConstraintError, InputError, LimitError, RecordgateError
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ async def write_each(
 ) -> tuple[list[tuple[int, Any]], list[BadRow]]:
     """Write one record after the other, each in a savepoint: by place the first value that its statement
     returned (None where none), and the bad ones. `understood`: an error of the driver as ours."""
-    await conn.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what breaks one is told of its row
+    await conn.execute(IMMEDIATE)  # what breaks one is told of its row
     written: list[tuple[int, Any]] = []
     bad: list[BadRow] = []
     for index, values in rows:

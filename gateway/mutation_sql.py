@@ -12,6 +12,10 @@ from gateway.compiler.statement import column
 from stores.contract.model import Property, RecordType, Scalar
 from stores.keys import sql_key
 
+DEFERRED = "SET CONSTRAINTS ALL DEFERRED"
+IMMEDIATE = "SET CONSTRAINTS ALL IMMEDIATE"
+"""When keys are checked that may be checked late: before the next statement too, what is open already."""
+
 Values = Mapping[str, Any]
 """Property name → coerced value (None: NULL); what is absent is not given."""
 

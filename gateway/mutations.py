@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import psycopg
@@ -32,6 +33,7 @@ from gateway.mutation_input import (
     require_given,
     require_keys,
 )
+from gateway.mutation_order import parents_first
 from gateway.mutation_replay import Idempotency, idempotency
 from gateway.mutation_rows import BadRow, Row, is_of_a_row, refusal, write_each
 from gateway.records import RecordRef
@@ -212,11 +214,18 @@ class Writer:
         one: mutation_rows.Statement,
     ) -> list[Any]:
         """Write `rows` in few statements, or one by one where there is a bad one; then it is added to
-        `bad`. Where the call does not go on, an error lists all of them."""
-        found: list[Any] = []
+        `bad`. What was returned of each is in the order of the input. Where the call does not go on, an error lists
+        all bad ones."""
+        rows, circular = parents_first(self.record_type, rows)
+        written: list[tuple[int, Any]]
         try:
             async with conn.transaction():
-                found = await together(conn, rows)
+                if circular:
+                    await conn.execute(mutation_sql.DEFERRED)
+                keys = await together(conn, rows)
+                if circular:
+                    await conn.execute(mutation_sql.IMMEDIATE)
+            written = [(index, key) for (index, _), key in zip(rows, keys, strict=False)]
         except psycopg.Error as failed:
             error = self._understood(failed)
             if not is_of_a_row(error):
@@ -224,10 +233,9 @@ class Writer:
             written, more = await write_each(conn, rows, one, self._understood)
             bad += more
             bad.sort(key=lambda row: row.index)
-            found = [key for _, key in written]
         if bad and args.get("onError") != CONTINUE:
             raise refusal(bad, len(args["input"]), self.record_type.plural)
-        return found
+        return [key for _, key in sorted(written, key=itemgetter(0))]
 
     async def _insert(self, conn: Connection, rows: Sequence[Row]) -> list[Key]:
         keys: list[Key] = []

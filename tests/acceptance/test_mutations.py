@@ -453,3 +453,53 @@ def test_bad_records_among_many_are_told_by_their_index(database: str, tmp_path:
             assert written == [r["iso"] for i, r in enumerate(given) if i not in bad]
 
     run(database, tmp_path, go)
+
+
+def test_records_of_one_call_may_refer_to_each_other_in_any_order(
+    database: str, tmp_path: Path
+) -> None:
+    async def go(rig: Rig) -> None:
+        async def put(operation: str, *teams: tuple[int, int | None], more: str = "") -> Any:
+            rows = [{"id": i, "code": f"c{i}"} | ({"parentTeam": p} if p else {}) for i, p in teams]
+            answer = await rig.graphql(
+                f"mutation($rows: [TeamInput!]!) {{ it: {operation}(input: $rows{more})"
+                " { teams { id parentTeam } errors { index code } } }",
+                {"rows": rows},
+            )
+            assert "errors" not in answer, answer
+            return answer["data"]["it"]
+
+        def shown(*teams: tuple[int, int | None]) -> list[dict[str, Any]]:
+            return [{"id": str(i), "parentTeam": p} for i, p in teams]
+
+        child_first = [(13, 12), (12, 11), (20, None), (14, 12), (11, None), (21, 21)]
+        assert (await put("createTeams", *child_first))["teams"] == shown(*child_first)
+        upserted = [(33, 32), (32, 31), (11, 31), (31, None)]
+        assert (await put("upsertTeams", *upserted))["teams"] == shown(*upserted)
+        circle = [(41, 43), (42, 41), (43, 42), (44, 41)]
+        assert (await put("createTeams", *circle))["teams"] == shown(*circle)
+        # One is bad: its own child is, too, and no other.
+        made = await put(
+            "createTeams",
+            (53, 52),
+            (52, 51),
+            (62, 61),
+            (51, 99),
+            (61, None),
+            more=", onError: CONTINUE",
+        )
+        assert made["teams"] == shown((62, 61), (61, None))
+        assert [e["index"] for e in made["errors"]] == [0, 1, 3]
+        lines = "{orderNumber: 1, line: 2, replacesOrder: 1, replacesLine: 1}, {orderNumber: 1, line: 1}"
+        answer = await rig.graphql(
+            f"mutation {{ createOrderLines(input: [{lines}]) {{ orderLines {{ id }} }} }}"
+        )
+        assert answer["data"]["createOrderLines"]["orderLines"] == [{"id": "1,2"}, {"id": "1,1"}]
+
+    async def main() -> None:
+        async with gateway(
+            database, tmp_path, contract=EVERY_TYPE, rows="SELECT 1", published=False
+        ) as rig:
+            await go(rig)
+
+    asyncio.run(main())
