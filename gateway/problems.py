@@ -1,6 +1,6 @@
 """How an error looks from outside: its code, its message, its HTTP status; as an RFC 9457 problem or as
 the `extensions` of a GraphQL error. What is not ours, or says nothing to a caller, is INTERNAL with a
-reference that the log also has, and nothing else."""
+reference that the log also has, and nothing else; a store that cannot answer is STORE_UNAVAILABLE."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from starlette.responses import Response
 
 from gateway.refusals import bare
 from gateway.trace_context import trace_id
-from stores.canonical.driver_errors import translate
+from stores.canonical.driver_errors import STORE, translate
 from stores.errors import (
     ConstraintError,
     LimitError,
     RecordgateError,
+    SetupError,
     StaleError,
     StoreError,
     StoreRefused,
@@ -93,6 +94,8 @@ def outside(error: BaseException) -> Outside:
         return outside(bare(translate(error)))
     if isinstance(error, GraphQLError):
         return Outside("BAD_USER_INPUT", error.message)
+    if isinstance(error, SetupError) or (isinstance(error, StoreRefused) and error.store != STORE):
+        return _cannot_answer(error)
     if not isinstance(error, RecordgateError) or isinstance(error, StoreRefused):
         return _hidden(error)
     code = _SEEN_OUTSIDE.get(error.detail_code, error.detail_code)
@@ -120,6 +123,16 @@ def _hidden(error: BaseException) -> Outside:
     reference = secrets.token_hex(8)
     log.error("internal error %s%s", reference, _trace(), exc_info=error)
     return Outside("INTERNAL", "an internal error", {"reference": reference})
+
+
+def _cannot_answer(error: SetupError | StoreRefused) -> Outside:
+    """A store that refuses, or whose surroundings are wrong: an operator's to mend, who finds in the log what it
+    is. What canonical refuses of the statements that we make is a fault of ours, and INTERNAL."""
+    reference = secrets.token_hex(8)
+    log.error("a store cannot answer %s%s: %s", reference, _trace(), error)
+    store = error.store if isinstance(error, StoreRefused) else STORE
+    extra = {"store": store, "reference": reference}
+    return Outside("STORE_UNAVAILABLE", "the store cannot answer as it is set up", extra)
 
 
 def _trace() -> str:

@@ -15,6 +15,7 @@ from stores.errors import (
     ConflictError,
     ConstraintError,
     InputError,
+    LimitError,
     RecordgateError,
     SetupError,
     StoreLost,
@@ -74,6 +75,8 @@ _INPUT = {
 }
 
 
+_RULES = ("P0001", "44000")
+"""What a trigger raises, and a row that a view would not show: rules of the application's own."""
 _STILL_THERE = "still referenced"
 _NOT_THERE = "not present"
 """What the detail of a broken foreign key says, of the row that is referred to."""
@@ -84,6 +87,10 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
     state = error.sqlstate or ""
     if state.startswith("23"):
         return _constraint(error, contract)
+    if state in _RULES:
+        return ConstraintError("a rule of canonical refuses the record", told=Told(known=False))
+    if state.startswith("54"):
+        return LimitError("a value is larger than canonical takes", hint="give less")
     if state in _CONFLICT:
         return ConflictError(_CONFLICT[state], hint="try again")
     if state in _SETUP:
@@ -95,7 +102,7 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
         return unavailable
     if state in _INPUT or state.startswith("22") or (isinstance(error, psycopg.DataError)):
         return InputError(_INPUT.get(state, "canonical cannot take a value"))
-    if state[:2] in ("08", "53", "57"):
+    if state[:2] in ("08", "53", "57", "58"):
         return StoreUnavailable(f"canonical is not available (SQLSTATE {state})", store=STORE)
     if state[:3] == "XX0" and state != "XX000":
         return StoreLost("canonical reports damaged data", store=STORE, hint="see its log")

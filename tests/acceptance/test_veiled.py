@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from gateway.problems import outside
@@ -94,6 +95,41 @@ def test_too_many_to_delete_is_said_before_anything_is_tried(database: str, tmp_
             )
             (error,) = answer["errors"]
             assert error["extensions"]["code"] == "LIMIT_EXCEEDED", names
+
+    run(database, tmp_path, go, with_keys(path), contract=VEILED, rows=ROWS)
+
+
+def test_what_canonical_refuses_by_itself_is_no_fault_of_ours(
+    database: str, tmp_path: Path
+) -> None:
+    path, (hr,) = keys_for(tmp_path, ("hr",))
+
+    async def go(rig: Rig) -> None:
+        async def error(query: str) -> tuple[str, str]:
+            (found,) = (await rig.graphql(query, headers=bearer(hr)))["errors"]
+            assert "secret" not in str(found)
+            return found["extensions"]["code"], found["message"]
+
+        with psycopg.connect(database, autocommit=True) as conn:
+            conn.execute(
+                "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'secret: %', NEW.salary; END $$"
+            )
+            conn.execute(
+                "CREATE TRIGGER no BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION no()"
+            )
+            query = 'mutation { updatePerson(id: "1", input: {name: "xx"}) { token } }'
+            assert await error(query) == ("CONSTRAINT_VIOLATION", REFUSED)
+            conn.execute("CREATE INDEX secret ON mentors (name)")
+            long = "".join(chr(0x4E00 + (i * 7919) % 20000) for i in range(20_000))
+            query = f'mutation {{ createMentor(input: {{id: 9, name: "{long}"}}) {{ token }} }}'
+            assert (await error(query))[0] == "LIMIT_EXCEEDED"
+            conn.execute("ALTER TABLE people RENAME COLUMN name TO secret")
+            code, message = await error("{ people { nodes { name } } }")
+            assert code == "STORE_UNAVAILABLE"
+            assert "set up" in message
+            answer = await rig.client.get("/export/person", headers=bearer(hr))
+            assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
 
     run(database, tmp_path, go, with_keys(path), contract=VEILED, rows=ROWS)
 

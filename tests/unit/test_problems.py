@@ -14,7 +14,10 @@ from graphql import GraphQLError
 from gateway.problems import STATUS, HttpProblem, graphql_error, outside, problem_response
 from stores import errors
 from stores.errors import (
+    ConflictError,
     ConstraintError,
+    ContractError,
+    FencedError,
     ForbiddenError,
     GapError,
     InputError,
@@ -22,9 +25,11 @@ from stores.errors import (
     RecordgateError,
     SetupError,
     StaleError,
+    StoreError,
     StoreLost,
     StoreRefused,
     StoreUnavailable,
+    TimeoutExceeded,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/errors.md").read_text("utf-8")
@@ -45,28 +50,68 @@ def test_every_documented_status_is_the_one_that_is_sent() -> None:
     assert documented == {code: str(status) for code, status in STATUS.items()}
 
 
+SEEN: dict[type[RecordgateError], list[tuple[RecordgateError, str]]] = {
+    RecordgateError: [(RecordgateError("x"), "INTERNAL")],
+    ContractError: [(ContractError("x"), "INTERNAL")],
+    InputError: [(InputError("x"), "BAD_USER_INPUT")],
+    LimitError: [(LimitError("x"), "LIMIT_EXCEEDED")],
+    ConstraintError: [(ConstraintError("x", field="name"), "CONSTRAINT_VIOLATION")],
+    ConflictError: [(ConflictError("x"), "CONFLICT")],
+    FencedError: [(FencedError("x"), "CONFLICT")],
+    ForbiddenError: [(ForbiddenError("x"), "FORBIDDEN")],
+    TimeoutExceeded: [(TimeoutExceeded("x"), "TIMEOUT")],
+    StoreError: [(StoreError("x", store="mongodb"), "STORE_UNAVAILABLE")],
+    StoreUnavailable: [(StoreUnavailable("x", store="tantivy"), "STORE_UNAVAILABLE")],
+    StoreRefused: [
+        *((StoreRefused("x", store=s), "STORE_UNAVAILABLE") for s in ("elasticsearch", "tantivy", "mongodb", "sqlite")),
+        (StoreRefused("x", store="postgres"), "INTERNAL"),
+    ],
+    StoreLost: [(StoreLost("x", store="elasticsearch"), "STORE_UNAVAILABLE")],
+    StaleError: [(StaleError("x", behind_ms=1.4), "STALE")],
+    GapError: [(GapError("x"), "STORE_UNAVAILABLE")],
+    SetupError: [(SetupError("x"), "STORE_UNAVAILABLE")],
+}  # fmt: skip
+"""Every class of the tree, and what a caller sees of it."""
+
+
+def test_every_class_of_the_tree_has_its_place_outside() -> None:
+    assert set(SEEN) == set(CLASSES)
+
+
+class Raised(psycopg.Error):
+    """An error as the server tells it."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__("relation secret")
+        self.sqlstate = sqlstate
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (InputError("x"), "BAD_USER_INPUT"),
-        (LimitError("x"), "LIMIT_EXCEEDED"),
-        (ForbiddenError("x"), "FORBIDDEN"),
-        (StaleError("x", behind_ms=1.4), "STALE"),
-        (ConstraintError("x", field="name"), "CONSTRAINT_VIOLATION"),
-        (StoreUnavailable("x", store="search"), "STORE_UNAVAILABLE"),
-        (StoreLost("x", store="search"), "STORE_UNAVAILABLE"),
-        (GapError("x"), "STORE_UNAVAILABLE"),
-        (StoreRefused("x", store="search"), "INTERNAL"),
-        (SetupError("x"), "INTERNAL"),
+        *(pair for pairs in SEEN.values() for pair in pairs),
         (TimeoutError(), "TIMEOUT"),
         (psycopg.OperationalError("connection refused"), "STORE_UNAVAILABLE"),
+        *((Raised(state), code) for state, code in (
+            ("23503", "CONSTRAINT_VIOLATION"), ("P0001", "CONSTRAINT_VIOLATION"), ("44000", "CONSTRAINT_VIOLATION"),
+            ("40001", "CONFLICT"), ("55P03", "CONFLICT"), ("22001", "BAD_USER_INPUT"), ("54000", "LIMIT_EXCEEDED"),
+            ("28P01", "STORE_UNAVAILABLE"), ("42501", "STORE_UNAVAILABLE"), ("42P01", "STORE_UNAVAILABLE"),
+            ("42703", "STORE_UNAVAILABLE"), ("53300", "STORE_UNAVAILABLE"), ("57P03", "STORE_UNAVAILABLE"),
+            ("58030", "STORE_UNAVAILABLE"), ("25006", "STORE_UNAVAILABLE"), ("57014", "TIMEOUT"),
+            ("XX001", "STORE_UNAVAILABLE"), ("42601", "INTERNAL"), ("XX000", "INTERNAL"),
+        )),
+        (GraphQLError("x", original_error=StoreRefused("x", store="sqlite")), "STORE_UNAVAILABLE"),
         (ValueError("x"), "INTERNAL"),
         (HttpProblem("BODY_TOO_LARGE", "x"), "BODY_TOO_LARGE"),
     ],
-)
+)  # fmt: skip
 def test_an_error_has_its_code_outside(error: Exception, code: str) -> None:
     assert outside(error).code == code
     assert problem_response(error).status_code == STATUS[code]
+    found = graphql_error(error).extensions
+    assert found is not None
+    assert found["code"] == code
+    assert "secret" not in outside(error).message
 
 
 SECRETS = "SELECT secret FROM hidden WHERE password = 'hunter2'"
@@ -91,7 +136,7 @@ def test_nothing_of_an_internal_error_is_shown_but_a_reference(error: Exception)
     graphql = orjson.dumps(graphql_error(error).formatted)
     assert b"hunter2" not in graphql
     assert b"SELECT" not in graphql
-    if outside(error).code == "INTERNAL":
+    if outside(error).code == "INTERNAL" or isinstance(error, SetupError | StoreRefused):
         assert len(outside(error).extra["reference"]) == 16
 
 
