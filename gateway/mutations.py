@@ -451,8 +451,8 @@ async def resolve_mutation(
     if not context.viewer.may_write:
         raise ForbiddenError("you may only read")
     visibility.require_may(record_type, "create" if operation == "createMany" else operation)
-    if operation == "deleteMany":
-        require_given(info.field_nodes, info.variable_values, "filter")
+    for argument in ("filter", "ifVersion"):
+        require_given(info.field_nodes, info.variable_values, argument)
     payload = get_named_type(info.return_type)
     assert isinstance(payload, GraphQLObjectType)
     places = [

@@ -158,6 +158,13 @@ def test_delete_by_filter_keeps_to_its_cap(database: str, tmp_path: Path) -> Non
             answer = await rig.graphql(f"mutation {{ deleteCities({args}) {{ count }} }}")
             assert code(answer) == expected, args
             assert snapshot(database) == before, args
+        # Nor does a version that is left out mean any version.
+        answer = await rig.graphql(
+            'mutation ($v: String) { updateCity(id: "2988507", input: {name: "x"}, ifVersion: $v) { token }'
+            ' deleteCity(id: "2988507", ifVersion: $v) { token } }'
+        )
+        assert {e["extensions"]["code"] for e in answer["errors"]} == {"BAD_USER_INPUT"}
+        assert snapshot(database) == before
         several = "mutation ($x: String, $y: Int) { deleteCities(filter: {or: [{name: {eq: $x}}]"
         for more in ("", ", population: {gte: 0, lte: $y}"):
             answer = await rig.graphql(several + more + "}, max: 100) { count } }")
