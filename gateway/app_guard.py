@@ -105,7 +105,7 @@ class Guard:
         request_id = asked if _REQUEST_ID.match(asked) else secrets.token_hex(8)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        answer = _Answer(send, request_id)
+        answer = _Answer(send, request_id, bare=scope["method"] == "HEAD")
         if parent:
             trace, flags = read_parent(parent)
             trace_id.set(trace)
@@ -300,10 +300,10 @@ class _Passed:
 
 
 class _Answer:
-    """Sends with the headers that every answer has; knows what was sent."""
+    """Sends with the headers that every answer has; knows what was sent. `bare`: without its body."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self._id = send, request_id
+    def __init__(self, send: Send, request_id: str, *, bare: bool = False) -> None:
+        self._send, self._id, self._bare = send, request_id, bare
         self.status = 0
         self.streaming = False
         self.trace = b""
@@ -321,7 +321,10 @@ class _Answer:
             if self.trace:
                 headers.append((b"traceresponse", self.trace))
             message = {**message, "headers": headers}
-        elif message.get("more_body"):
-            self.streaming = True
+        else:
+            if message.get("more_body"):
+                self.streaming = True
+            if self._bare:
+                message = {**message, "body": b""}
         await self._send(message)
         self.moved = time.monotonic()

@@ -28,10 +28,10 @@ _VARY = "Accept, Authorization, X-API-Key, Recordgate-Token, Recordgate-Max-Stal
 
 
 def conditional(endpoint: Endpoint) -> Endpoint:
-    """`endpoint`, whose answers to a GET carry a tag, and are 304 where the caller has them already."""
+    """`endpoint`, whose answers to a GET or HEAD carry a tag, and are 304 where the caller has them already."""
 
     async def run(request: Request) -> Response:
-        if request.method != "GET":
+        if request.method not in ("GET", "HEAD"):
             return await endpoint(request)
         services: Services = request.app.state.services
         given = request.headers.get("if-none-match", "")

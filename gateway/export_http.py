@@ -74,6 +74,10 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
     )
 
 
+_BEGUN = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
+"""Of an export that a HEAD asks for and that is not there yet: nothing is begun for it."""
+
+
 async def export_endpoint(request: Request) -> Response:
     """Without `snapshot` and a range that knows its ETag: a new export. Else the one that is named."""
     services: Services = request.app.state.services
@@ -105,7 +109,7 @@ async def export_endpoint(request: Request) -> Response:
         if found is None:
             ranged = ""  # the same bytes are not to be had: the whole, of a new snapshot
     if request.method == "HEAD" and found is None:
-        return Response(media_type=MEDIA_TYPES[export.format], headers={"Accept-Ranges": "bytes"})
+        return Response(media_type=MEDIA_TYPES[export.format], headers=_BEGUN)
     if found is None:
         if spool.full:
             raise HttpProblem("OVERLOADED", "too many exports are running", hint="try again later")

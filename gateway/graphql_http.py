@@ -2,7 +2,7 @@
 
 Follows the GraphQL-over-HTTP specification (https://graphql.github.io/graphql-over-http/draft/), which
 the audits of the package `graphql-http` check. Strict where CSRF is concerned: a POST is JSON only,
-a GET never runs a mutation.
+nothing but a POST runs a mutation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_KEPT_HEADER = 200
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """`read_only`: it came by GET, so a mutation is refused."""
+    """`read_only`: it did not come by POST, so a mutation is refused."""
 
     query: str
     variables: dict[str, Any] = field(default_factory=dict)
@@ -103,7 +103,7 @@ def checked(
 async def read_values(
     request: Request, most: int, batch: int
 ) -> list[dict[str, Any]] | dict[str, Any]:
-    """What a POST or GET holds: one request, or a batch of up to `batch`, 0 for none. Raises HttpProblem
+    """What a POST holds, or the parameters of any other method: one request, or a batch of up to `batch`, 0 for none. Raises HttpProblem
     and LimitError."""
     if request.method == "POST":
         found = await read_json(request, most)

@@ -64,7 +64,7 @@ class GraphQLRunner:
     async def _one(self, request: Request, values: dict[str, Any]) -> tuple[Answer, str | None]:
         """The answer to one request, and the token of its write."""
         try:
-            asked = checked(values, self.documents, read_only=request.method == "GET")
+            asked = checked(values, self.documents, read_only=request.method != "POST")
         except UnknownDocument as error:
             # In GraphQL's form: clients of persisted queries read it, and send the text then.
             body = orjson.dumps({"errors": [graphql_error(error).formatted]})
@@ -86,7 +86,7 @@ class GraphQLRunner:
         return answer, context.token
 
     def _require_query(self, asked: GraphQLRequest) -> None:
-        """Refuse a mutation that came by GET: a link or an image must not be able to write."""
+        """Refuse a mutation that did not come by POST: a link or an image must not be able to write."""
         try:
             document = parse_within(asked.query, self.services.limits)
         except (GraphQLError, LimitError):
@@ -95,7 +95,7 @@ class GraphQLRunner:
         if operation is not None and operation.operation is not OperationType.QUERY:
             raise HttpProblem(
                 "METHOD_NOT_ALLOWED",
-                "a GET takes queries only",
+                "only a POST takes mutations",
                 hint="send the mutation by POST",
                 headers={"Allow": "POST"},
             )

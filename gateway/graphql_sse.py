@@ -32,6 +32,7 @@ KEEP_ALIVE = 12.0
 """Seconds without an event after which a comment is sent: proxies end what is silent."""
 STALL = 30.0
 """Seconds in which a client must take what is sent."""
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _COMPLETE = b"event: complete\ndata:\n\n"
 
 
@@ -43,8 +44,10 @@ async def sse_response(request: Request, streams: Streams, documents: Documents)
     """The stream of the operation that `request` asks for. Raises HttpProblem for what is no request."""
     values = await read_values(request, streams.services.limits.max_body_bytes, 0)
     assert isinstance(values, dict)
-    asked = checked(values, documents, read_only=request.method == "GET")
+    asked = checked(values, documents, read_only=request.method != "POST")
     request.state.operation = "stream"
+    if request.method == "HEAD":
+        return Response(media_type=MEDIA_TYPE, headers=_HEADERS)  # nothing is begun for it
     try:
         opened = await streams.open(
             request.state.viewer,
@@ -71,7 +74,7 @@ class _EventStream(Response):
         self.status_code, self.background = 200, None
         self.media_type = MEDIA_TYPE
         self.body = b""
-        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self.init_headers(_HEADERS)
         self.raw_headers = [h for h in self.raw_headers if h[0] != b"content-length"]
         self._events, self._failed = events, failed
 

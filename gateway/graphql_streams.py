@@ -93,7 +93,9 @@ class Streams:
             raise Failed.by(
                 context,
                 HttpProblem(
-                    "METHOD_NOT_ALLOWED", "a GET streams subscriptions only", hint="use POST"
+                    "METHOD_NOT_ALLOWED",
+                    "only a POST streams queries and mutations",
+                    hint="use POST",
                 ),
             )
         answer = await respond(
