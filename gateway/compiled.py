@@ -56,7 +56,9 @@ async def respond(
     operation_name: str | None = None,
 ) -> Answer:
     """The answer to a request, by its plan where it has one."""
-    found = _plan(documents_of(schema), schema, context, query, variables or {}, operation_name)
+    documents = documents_of(schema)
+    await documents.read(schema, query, context.services.limits)
+    found = _plan(documents, schema, context, query, variables or {}, operation_name)
     if found is not None:
         plan, values = found
         try:

@@ -4,7 +4,7 @@ nothing, a page as many as its `first` or `last` asks for. What makes a store wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,6 +16,7 @@ from graphql import (
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
+    InlineFragmentNode,
     IntValueNode,
     ListValueNode,
     OperationDefinitionNode,
@@ -63,32 +64,68 @@ def _count(value: Any) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Below:
+    """What one place selects: its fields that cost something, and all the fragments that are spread there, by their
+    place in `Cost.fragments`, each once, as it is answered once."""
+
+    parts: tuple[Part, ...] = ()
+    fragments: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A field: what each of it costs, how many of it there are (None: one), and what is inside."""
+    """A field: what each of it costs, and how many of it there are: `size` (None: one), and where `paged` as many as
+    the page of the connection that it is in. `page`: the page of the connection that it is."""
 
     weight: int
-    size: Size | None
-    below: tuple[Part, ...]
+    below: Below = Below()
+    size: Size | None = None
+    paged: bool = False
+    page: Size | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one operation. `introspects`: it asks for the schema."""
+    """Of one operation. `fragments`: the fields of each, those first that are spread in later ones. `introspects`: it
+    asks for the schema."""
 
-    parts: tuple[Part, ...] = ()
+    root: Below = Below()
+    fragments: tuple[tuple[Part, ...], ...] = ()
     introspects: bool = False
 
     def estimate(self, variables: Mapping[str, Any]) -> int:
-        """For these raw variables."""
-        return _sum(self.parts, variables)
+        """For these raw variables. Each field of the text is weighed once, however often it is spread."""
+        weighed: list[_Sum] = []
+        for parts in self.fragments:
+            weighed.append(_weigh(Below(parts), variables, weighed))
+        once, paged = _weigh(self.root, variables, weighed)
+        return once + paged
 
 
-def _sum(parts: tuple[Part, ...], variables: Mapping[str, Any]) -> int:
-    total = 0
-    for part in parts:
-        each = part.weight + (_sum(part.below, variables) if part.below else 0)
-        total += each if part.size is None else each * part.size.of(variables)
-    return total
+_Sum: TypeAlias = "tuple[int, int]"
+"""What a place costs, and what it costs for each record of the page that it is in."""
+
+
+def _weigh(below: Below, variables: Mapping[str, Any], fragments: Sequence[_Sum]) -> _Sum:
+    once = paged = 0
+    for part in below.parts:
+        each = part.weight
+        if part.below.parts or part.below.fragments:
+            fixed, a_record = _weigh(part.below, variables, fragments)
+            each += fixed
+            if a_record:
+                each += a_record * (1 if part.page is None else part.page.of(variables))
+        if part.size is not None:
+            each *= part.size.of(variables)
+        if part.paged:
+            paged += each
+        else:
+            once += each
+    for number in below.fragments:
+        fixed, a_record = fragments[number]
+        once += fixed
+        paged += a_record
+    return once, paged
 
 
 def cost_of(
@@ -96,7 +133,7 @@ def cost_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
 ) -> Cost:
-    """The cost of an operation of a valid document, whose size is bounded already."""
+    """The cost of an operation of a valid document, whose size is bounded already. Linear in its text."""
     root = schema.get_root_type(operation.operation)
     if root is None:
         return Cost()
@@ -105,62 +142,110 @@ def cost_of(
         for v in operation.variable_definitions or ()
         if v.default_value is not None
     }
-    reader = _Reader(schema, fragments, defaults)
-    return Cost(reader.parts(root, operation.selection_set, None), reader.introspects)
+    reader = _Reader(schema, defaults)
+    found: list[tuple[Part, ...]] = []
+    for name in _reached(operation.selection_set, fragments):
+        fragment = fragments[name]
+        kind = schema.type_map[fragment.type_condition.name.value]
+        assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
+        below = reader.below(kind, fragment.selection_set)
+        reader.spread[name] = (len(found), *below.fragments)
+        found.append(below.parts)
+    return Cost(reader.below(root, operation.selection_set), tuple(found), reader.introspects)
+
+
+def _reached(root: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]) -> list[str]:
+    """The fragments that are spread below `root`, each after all that are spread in it."""
+    ordered: list[str] = []
+    known: set[str] = set()
+    path: list[tuple[str, Iterator[str]]] = [("", iter(_spreads(root)))]
+    while path:
+        name, inside = path[-1]
+        for spread in inside:
+            if spread not in known:
+                known.add(spread)
+                path.append((spread, iter(_spreads(fragments[spread].selection_set))))
+                break
+        else:
+            path.pop()
+            if name:
+                ordered.append(name)
+    return ordered
+
+
+def _spreads(selection: SelectionSetNode) -> list[str]:
+    """The fragments that are spread in a selection, at any depth of its own text."""
+    found: list[str] = []
+    pending = [selection]
+    while pending:
+        for node in pending.pop().selections:
+            if isinstance(node, FragmentSpreadNode):
+                found.append(node.name.value)
+            elif isinstance(node, FieldNode | InlineFragmentNode) and node.selection_set:
+                pending.append(node.selection_set)
+    return found
+
+
+def _is_connection(kind: GraphQLNamedType) -> bool:
+    return (
+        isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
+        and "edges" in kind.fields
+        and "pageInfo" in kind.fields
+    )
 
 
 class _Reader:
-    def __init__(
-        self,
-        schema: GraphQLSchema,
-        fragments: Mapping[str, FragmentDefinitionNode],
-        defaults: Mapping[str, ValueNode],
-    ) -> None:
-        self.schema, self.fragments, self.defaults = schema, fragments, defaults
+    """`spread`: of each fragment that is read, its number and those of all that are spread in its own place."""
+
+    def __init__(self, schema: GraphQLSchema, defaults: Mapping[str, ValueNode]) -> None:
+        self.schema, self.defaults = schema, defaults
+        self.spread: dict[str, tuple[int, ...]] = {}
         self.introspects = False
 
-    def parts(
-        self, parent: Parent, selection: SelectionSetNode, page: Size | None
-    ) -> tuple[Part, ...]:
-        """`page`: the size of the lists of the connection that `parent` is."""
-        found: list[Part] = []
-        for node in selection.selections:
-            if isinstance(node, FieldNode):
-                found.append(self._field(parent, node, page))
-                continue
-            if isinstance(node, FragmentSpreadNode):
-                fragment = self.fragments[node.name.value]
-                condition, inside = fragment.type_condition, fragment.selection_set
-            else:
-                condition, inside = node.type_condition, node.selection_set  # type: ignore[attr-defined]
-            kind = self.schema.type_map[condition.name.value] if condition else parent
-            assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
-            found += self.parts(kind, inside, page)
-        return tuple(p for p in found if p.weight or p.below)
+    def below(self, parent: Parent, selection: SelectionSetNode) -> Below:
+        parts: list[Part] = []
+        spread: dict[str, None] = {}
+        pending: list[tuple[Parent, SelectionSetNode]] = [(parent, selection)]
+        while pending:
+            within, selection = pending.pop()
+            for node in selection.selections:
+                if isinstance(node, FieldNode):
+                    part = self._field(within, node)
+                    if part.weight or part.below.parts or part.below.fragments:
+                        parts.append(part)
+                elif isinstance(node, FragmentSpreadNode):
+                    spread[node.name.value] = None
+                elif isinstance(node, InlineFragmentNode):
+                    condition = node.type_condition
+                    kind = self.schema.type_map[condition.name.value] if condition else within
+                    assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
+                    pending.append((kind, node.selection_set))
+        numbers = {n for name in spread for n in self.spread[name]}
+        return Below(tuple(parts), tuple(sorted(numbers)))
 
-    def _field(self, parent: Parent, node: FieldNode, page: Size | None) -> Part:
+    def _field(self, parent: Parent, node: FieldNode) -> Part:
         name = node.name.value
         if name.startswith("__"):
             self.introspects |= name in _INTROSPECTION
-            return Part(int(name in _INTROSPECTION), None, ())
+            return Part(int(name in _INTROSPECTION))
         definition = parent.fields[name]
         kind: GraphQLNamedType = get_named_type(definition.type)
-        size: Size | None = None
-        if page is not None and is_list_type(get_nullable_type(definition.type)):
-            size = page
+        connected = _is_connection(parent)
+        paged = connected and is_list_type(get_nullable_type(definition.type))
         if is_leaf_type(kind) or node.selection_set is None:
-            return Part(TOTAL_COUNT if page is not None and name == "totalCount" else 0, size, ())
+            return Part(TOTAL_COUNT if connected and name == "totalCount" else 0, paged=paged)
         assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
         weight = 1
-        inner: Size | None = None
+        size: Size | None = None
+        page: Size | None = None
         if parent is self.schema.mutation_type:
             weight = WRITE
             size = self._size(node, ("input", "max"), 1)
-        elif "edges" in kind.fields:
-            inner = self._size(node, ("first", "last"), DEFAULT_SIZE)
+        elif _is_connection(kind):
+            page = self._size(node, ("first", "last"), DEFAULT_SIZE)
         if parent is self.schema.query_type:
             weight += next((w for s, w in _SUFFIXES.items() if kind.name.endswith(s)), 0)
-        return Part(weight, size, self.parts(kind, node.selection_set, inner))
+        return Part(weight, self.below(kind, node.selection_set), size, paged, page)
 
     def _size(self, node: FieldNode, names: tuple[str, ...], least: int) -> Size:
         values: list[int] = []

@@ -3,11 +3,13 @@ graphql-core run the root fields at once, and shape the errors and the extension
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from graphql import (
@@ -17,11 +19,11 @@ from graphql import (
     GraphQLSchema,
     OperationDefinitionNode,
     get_operation_ast,
-    specified_rules,
     validate,
 )
 from graphql import execute as run
 from graphql.execution.values import get_directive_values
+from graphql.validation.validate import ValidationAbortedError
 
 from gateway.freshness import required_lsn, with_directive
 from gateway.limits import parse_within, validation_rules
@@ -34,8 +36,40 @@ KEPT_DOCUMENTS = 500
 MAX_KEPT_LENGTH = 20_000
 """Characters of a document that is kept; a longer one is parsed each time."""
 MAX_ERRORS = 20
+LONG = 2_000
+"""Characters from which on a document that is not known is parsed and validated off the event loop."""
+KEPT_OUTCOMES = 16
+"""Of such documents, whether valid or not, so that each is read once for its request."""
 _SUGGESTION = re.compile(r" Did you mean .*\?\Z", re.DOTALL)
 """By which a message would tell names of a schema that is not open."""
+
+
+_Outcome: TypeAlias = "tuple[DocumentNode | None, list[GraphQLError]] | Exception"
+"""What is known of a text: as `Documents.get` gives it, or what it raises."""
+
+_reader = ThreadPoolExecutor(1, thread_name_prefix="graphql-documents")
+
+
+def _outcome(schema: GraphQLSchema, text: str, limits: Limits) -> _Outcome:
+    try:
+        document = parse_within(text, limits)
+        errors = validate(schema, document, validation_rules(limits), max_errors=MAX_ERRORS)
+        if not errors:
+            return document, []
+        if isinstance(errors[-1], ValidationAbortedError) and len(errors) <= MAX_ERRORS:
+            raise LimitError("the document has too many fields and fragments to compare")
+    except (LimitError, GraphQLError) as error:
+        return error.with_traceback(None)
+    return None, errors
+
+
+def _checked(
+    schema: GraphQLSchema, text: str, limits: Limits, known: _Outcome | None
+) -> tuple[DocumentNode | None, list[GraphQLError]]:
+    found = known or _outcome(schema, text, limits)
+    if isinstance(found, Exception):
+        raise found.with_traceback(None)
+    return found
 
 
 class Documents:
@@ -43,7 +77,20 @@ class Documents:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, Limits], DocumentNode] = OrderedDict()
+        self._read: OrderedDict[tuple[str, Limits], _Outcome] = OrderedDict()
         self._operations: OrderedDict[tuple[str, str | None, Limits], Operation] = OrderedDict()
+
+    async def read(self, schema: GraphQLSchema, text: str, limits: Limits) -> None:
+        """Have what `get` says of a long text ready, without holding up the event loop: parsing and validating one
+        can take a tenth of a second. One is read at a time, so that those who send many wait for each other."""
+        key = (text, limits)
+        if len(text) < LONG or key in self._kept or key in self._read:
+            return
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(_reader, _outcome, schema, text, limits)
+        self._read[key] = found
+        if len(self._read) > KEPT_OUTCOMES:
+            self._read.popitem(last=False)
 
     def get(
         self, schema: GraphQLSchema, text: str, limits: Limits
@@ -53,10 +100,8 @@ class Documents:
         if kept is not None:
             self._kept.move_to_end((text, limits))
             return kept, []
-        document = parse_within(text, limits)
-        rules = [*specified_rules, *validation_rules(limits)]
-        errors = validate(schema, document, rules, max_errors=MAX_ERRORS)
-        if errors:
+        document, errors = _checked(schema, text, limits, self._read.get((text, limits)))
+        if document is None:
             return None, errors
         if len(text) <= MAX_KEPT_LENGTH:
             self._kept[(text, limits)] = document

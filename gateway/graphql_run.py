@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from gateway.compiled import Answer, respond
 from gateway.direct import JsonResponse
+from gateway.execute import documents_of
 from gateway.freshness import from_headers
 from gateway.graphql_http import (
     GraphQLRequest,
@@ -19,7 +20,6 @@ from gateway.graphql_http import (
     read_values,
     status_of,
 )
-from gateway.limits import parse_within
 from gateway.metrics import Metrics
 from gateway.problems import HttpProblem, graphql_error
 from gateway.schema import build_schema
@@ -70,7 +70,7 @@ class GraphQLRunner:
             body = orjson.dumps({"errors": [graphql_error(error).formatted]})
             return Answer(body, False, error.detail_code), None
         if asked.read_only:
-            self._require_query(asked)
+            await self._require_query(asked)
         context = RequestContext(
             self.services,
             request.state.viewer,
@@ -85,12 +85,17 @@ class GraphQLRunner:
         self._count(request, context, answer.code)
         return answer, context.token
 
-    def _require_query(self, asked: GraphQLRequest) -> None:
+    async def _require_query(self, asked: GraphQLRequest) -> None:
         """Refuse a mutation that did not come by POST: a link or an image must not be able to write."""
+        limits = self.services.limits
+        documents = documents_of(self.schema)
+        await documents.read(self.schema, asked.query, limits)
         try:
-            document = parse_within(asked.query, self.services.limits)
+            document, _ = documents.get(self.schema, asked.query, limits)
         except (GraphQLError, LimitError):
             return  # answered with its error by the execution
+        if document is None:
+            return
         operation = get_operation_ast(document, asked.operation_name)
         if operation is not None and operation.operation is not OperationType.QUERY:
             raise HttpProblem(

@@ -11,7 +11,7 @@ import orjson
 from graphql import GraphQLError, GraphQLSchema
 
 from gateway.compiled import respond
-from gateway.execute import formatted
+from gateway.execute import documents_of, formatted
 from gateway.freshness import required_lsn
 from gateway.graphql_http import GraphQLRequest
 from gateway.metrics import Metrics
@@ -61,6 +61,7 @@ class Streams:
         """The answers as they come; nothing has been waited for in vain when this returns. `after`: where
         to go on, unless the operation says so itself. Raises Failed, Ended; so do the events."""
         context = RequestContext(self.services, viewer, freshness)
+        await documents_of(self.schema).read(self.schema, asked.query, self.services.limits)
         try:
             plan = make_subscription(
                 self.schema, context, asked.query, asked.variables, asked.operation_name

@@ -1,7 +1,8 @@
 """How large a GraphQL document may be, decided before validation, whose rules are quadratic in places.
 
-Everything here is linear in the text, or bounded by `MAX_FIELDS`: the text is scanned, then parsed,
-then the operations are expanded through their fragments. Crossing a limit raises LimitError.
+Everything here is linear in the text, or bounded by `MAX_FIELDS` and `MAX_SPREADS`: the text is scanned, then
+parsed, then the operations are expanded through their fragments. So what comes after it is bounded too: whoever
+walks the places of an operation and the fragments of each takes no more steps. Crossing a limit raises LimitError.
 """
 
 from __future__ import annotations
@@ -20,16 +21,22 @@ from graphql import (
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    ValidationContext,
     VisitorAction,
     parse,
+    specified_rules,
 )
-from graphql.validation import MaxIntrospectionDepthRule
+from graphql.validation import MaxIntrospectionDepthRule, OverlappingFieldsCanBeMergedRule
 
 from gateway.services import Limits
 from stores.errors import LimitError
 
 MAX_FIELDS = 5_000
 """Fields of a document after its fragments are spread."""
+MAX_SPREADS = 5_000
+"""Spreads of fragments, counted at each place of the answer that they come to."""
+MAX_COMPARISONS = 100_000
+"""Steps of the validation that fields can be merged, which compares fragments by pairs."""
 MAX_ROOT_FIELDS = 50
 MAX_DIRECTIVES = 100
 MAX_REPEATED = 100
@@ -126,6 +133,7 @@ class _Tally:
     aliases: int = 0
     repeated: int = 0
     directives: int = 0
+    spreads: int = 0
     reached: set[str] = field(default_factory=set)
 
     def add_field(self, node: FieldNode, depth: int, introspection: bool) -> None:
@@ -151,6 +159,11 @@ class _Tally:
         self.directives += len(node.directives or ())
         if self.directives > MAX_DIRECTIVES:
             raise LimitError(f"the query has more than {MAX_DIRECTIVES} directives")
+
+    def spread(self) -> None:
+        self.spreads += 1
+        if self.spreads > MAX_SPREADS:
+            raise LimitError(f"the query spreads fragments more than {MAX_SPREADS} times")
 
     def repeat(self) -> None:
         self.repeated += 1
@@ -185,6 +198,7 @@ def _merged(
             pending.extend(node.selection_set.selections)
         elif isinstance(node, FragmentSpreadNode):
             name = node.name.value
+            tally.spread()
             tally.reached.add(name)
             if name not in spread and name in fragments:
                 spread.add(name)
@@ -248,12 +262,23 @@ def check_value(value: Any) -> None:
 
 
 def validation_rules(limits: Limits) -> list[type[ASTValidationRule]]:
-    """Rules to add to graphql-core's specified ones. The first holds a document against the limits that
-    came by another way than `parse_within`; it raises before any other rule does its work."""
+    """The rules of validation: graphql-core's specified ones within bounds, and our own. The first holds a document
+    against the limits that came by another way than `parse_within`; it raises before any other rule does its work.
+    """
 
     class WithinLimits(ASTValidationRule):
         def enter_document(self, node: DocumentNode, *_args: Any) -> VisitorAction:
             check_document(node, limits)
             return None
 
-    return [WithinLimits, MaxIntrospectionDepthRule]
+    specified = [r for r in specified_rules if r is not OverlappingFieldsCanBeMergedRule]
+    return [WithinLimits, *specified, _MergedWithinBounds, MaxIntrospectionDepthRule]
+
+
+class _MergedWithinBounds(OverlappingFieldsCanBeMergedRule):
+    """The rule that compares fragments by pairs, and what is below fields of one name by pairs too. graphql-core
+    counts its steps, and would take five times as many before it gives up."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self.rule_context.remaining_complexity_budget = MAX_COMPARISONS

@@ -63,7 +63,8 @@ def test_no_method_but_post_writes_at_any_path(database: str, tmp_path: Path) ->
                     await asked(rig, "POST", path, "*/*", WRITE)
                     assert rows(rig) == before, path
             answer = await asked(rig, "HEAD", "/graphql", "*/*", WRITE)
-            assert answer.status_code == 405 and answer.headers["allow"] == "POST"
+            assert answer.status_code == 405
+            assert answer.headers["allow"] == "POST"
             # The same text does write by POST, so that nothing above was refused for another reason.
             answer = await asked(rig, "POST", "/graphql", "*/*", WRITE)
             assert answer.json()["data"] == {"deleteCities": {"count": before}}, answer.text
@@ -116,4 +117,5 @@ def test_the_workers_own_server_takes_reads_only() -> None:
 
     app = worker_app(None, CollectorRegistry())  # type: ignore[arg-type]
     for route in app.routes:
-        assert isinstance(route, Route) and route.methods == {"GET", "HEAD"}
+        assert isinstance(route, Route)
+        assert route.methods == {"GET", "HEAD"}

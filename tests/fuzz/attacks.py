@@ -31,6 +31,24 @@ def _nested(open_: str, close: str, depth: int, inside: str = "") -> str:
     return open_ * depth + inside + close * depth
 
 
+def _doubled(count: int, of: str, field: str) -> str:
+    """Each fragment spreads the one before it twice."""
+    return (
+        "".join(
+            f" fragment f{i} on {of} {{ ...f{i - 1} ...f{i - 1} }}" for i in range(1, count + 1)
+        )
+        + f" fragment f0 on {of} {{ {field} }}"
+    )
+
+
+def _each_in_all(count: int, of: str, field: str) -> str:
+    """Each fragment spreads all that come after it."""
+    return "".join(
+        f" fragment f{i} on {of} {{ {field} {' '.join(f'...f{j}' for j in range(i + 1, count))} }}"
+        for i in range(count)
+    )
+
+
 WRITE = 'mutation { deleteThing(id: "1") { deleted } }'
 DEEP_FILTER = _nested("{not: ", "}", 2000, "{}")
 
@@ -46,6 +64,13 @@ ATTACKS = (
     _query("fragments that double", (*LIMIT, *BAD), "{ ...f0 }" + "".join(
         f" fragment f{i} on Query {{ a{i}: __typename ...f{i + 1} ...f{i + 1} }}" for i in range(60))
         + " fragment f60 on Query { __typename }"),
+    _query("fragments that double in weight", ("", *LIMIT), "{ ...f60 }" + _doubled(60, "Query", "__typename")),
+    _query("fragments that double below a page", ("", *LIMIT), "{ things { ...f60 } }" + _doubled(60, "ThingConnection", "nodes { nr }")),
+    _query("fragments that double in the schema", ("", *LIMIT, "FORBIDDEN"), "{ __schema { ...f60 } }" + _doubled(60, "__Schema", "description")),
+    _query("each fragment in all", ("", *LIMIT), "{ ...f0 }" + _each_in_all(60, "Query", "__typename")),
+    _query("each fragment in all, below many fields", LIMIT, "{" + " ".join(f"a{i}: things {{ nodes {{ ...f0 }} }}" for i in range(45)) + "}" + _each_in_all(40, "Thing", "nr")),
+    _query("each fragment in all of a subscription", BAD, "subscription { thingChanged { ...f0 } }" + _each_in_all(30, "ThingChange", "id")),
+    _query("a mutation in fragments that double", BAD, "mutation { ...f60 }" + _doubled(60, "Query", "__typename")),
     _query("deep selection", LIMIT, "{ things { nodes " + _nested("{ maker { things { nodes ", "} } }", 200, "{ nr }") + "} }"),
     _query("deep introspection", (*LIMIT, *BAD, "FORBIDDEN"), "{ __schema { types { fields " + _nested("{ type { fields ", "} }", 30, "{ name }") + "} } }"),
     _query("circular introspection", (*LIMIT, *BAD, "FORBIDDEN"), "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }"),
@@ -77,6 +102,14 @@ ATTACKS = (
     Attack("UTF-16", ("UNSUPPORTED_MEDIA_TYPE", *BAD), '{"query": "{ __typename }"}'.encode("utf-16"), headers={"content-type": "application/json; charset=utf-16"}),
     Attack("too large", ("BODY_TOO_LARGE",), b" " * 2_000_000),
     Attack("a mutation by GET", ("METHOD_NOT_ALLOWED",), method="GET", params={"query": WRITE}),
+    Attack("a mutation by HEAD", ("METHOD_NOT_ALLOWED",), method="HEAD", params={"query": WRITE}),
+    Attack("a mutation by HEAD as a stream", ("",), method="HEAD", params={"query": WRITE}, headers={"accept": "text/event-stream"}),
+    Attack("a mutation by GET as a stream", ("METHOD_NOT_ALLOWED",), method="GET", params={"query": WRITE}, headers={"accept": "text/event-stream"}),
+    *(
+        Attack(f"a mutation by {method}", ("METHOD_NOT_ALLOWED",), json.dumps({"query": WRITE}).encode(), method=method, params={"query": WRITE})
+        for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
+    ),
+    Attack("a mutation by GET, said to be a POST", ("METHOD_NOT_ALLOWED",), method="GET", params={"query": WRITE}, headers={"x-http-method-override": "POST"}),
     Attack("a mutation by form", ("UNSUPPORTED_MEDIA_TYPE",), ("query=" + WRITE).encode(), headers=FORM),
     Attack("a mutation as text", ("UNSUPPORTED_MEDIA_TYPE",), json.dumps({"query": WRITE}).encode(), headers={"content-type": "text/plain"}),
     Attack("a mutation by multipart", ("UNSUPPORTED_MEDIA_TYPE",), b"--x\r\n\r\n{}\r\n--x--", headers={"content-type": "multipart/form-data; boundary=x"}),
