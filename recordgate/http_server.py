@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.draining import Drain
+from recordgate.http_protocol import HeadLimits, bounded
 from stores.errors import SetupError
 
 DRAIN = 10.0
@@ -68,12 +69,13 @@ async def serve(
     *,
     drain: Drain | None = None,
     drain_delay: float = 0.0,
+    head: HeadLimits | None = None,
 ) -> None:
     """Serve until `stop` is set, then drain: `drain_delay` seconds in which it only says that it is not
-    ready, and DRAIN for what runs. `announce` is called with the URL once it answers."""
+    ready, and DRAIN for what runs. `head`: the limits of a request's head. `announce` is called with the URL once it answers."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(head or HeadLimits()),
         lifespan="off",
         log_level="warning",
         access_log=False,

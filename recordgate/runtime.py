@@ -26,6 +26,7 @@ from gateway.security.door import Access
 from gateway.services import Limits, Services
 from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
+from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
 from recordgate.readiness import make_ready
 from recordgate.secrets_file import mask_secret, token_secret
@@ -265,6 +266,7 @@ class Runtime:
             announce,
             drain=getattr(getattr(self.app, "state", None), "drain", None),
             drain_delay=self.settings.drain_delay,
+            head=HeadLimits(self.settings.max_head_bytes, self.settings.head_timeout),
         )
 
     async def _work(self) -> None:

@@ -119,6 +119,16 @@ class Settings(BaseSettings):
         description="Seconds after a signal in which the gateway still answers, but is not ready: for a load balancer to see.",
     )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
+    max_head_bytes: int = Field(
+        65_536,
+        ge=1000,
+        description="Largest head of a request, in bytes: its first line and its header fields, of which it may have 100.",
+    )
+    head_timeout: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds in which a request's head must come; a connection that asks nothing is closed after them.",
+    )
     max_depth: int = Field(15, ge=1, description="Deepest nesting of a GraphQL query.")
     max_aliases: int = Field(
         100, ge=1, description="Most fields a GraphQL query may name by alias."
