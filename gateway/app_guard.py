@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access_log import AccessLog
@@ -207,6 +208,13 @@ class Guard:
         answer: _Answer,
         request_id: str,
     ) -> None:
+        if isinstance(error, ClientDisconnect):
+            log.debug("request %s: the client is gone", request_id)
+            return
+        if answer.status and isinstance(error, TimeoutError):
+            # The server closes the connection, for the answer is not whole.
+            log.warning("request %s broke off: its answer was not taken", request_id)
+            return
         if answer.status:
             # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
             log.error("request %s broke off", request_id, exc_info=error)

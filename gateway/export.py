@@ -19,7 +19,7 @@ from gateway.compiler.keysets import Key, beyond
 from gateway.compiler.statement import Binder, Parameter, cast_of, column, comparable, table_of
 from gateway.export_values import csv_value, json_line, json_member
 from gateway.filters import row_filter
-from gateway.masks import MaskKey, bound_by
+from gateway.masks import KEY_SET, MaskKey, of_transaction
 from gateway.names import field_of, property_of
 from gateway.visibility import Form, Visibility
 from stores.canonical.copy_out import copy_out
@@ -50,7 +50,8 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What is exported. `visibility` None: the owner's view, everything plain. `after`: key texts."""
+    """What is exported. `visibility` None: the owner's view, everything plain. `after`: key texts.
+    Raises InputError where the form has no `spreadsheet`."""
 
     record_type: RecordType
     format: Format = Format.NDJSON
@@ -59,6 +60,12 @@ class Export:
     after: tuple[str, ...] | None = None
     visibility: Visibility | None = None
     mask_key: MaskKey | None = None
+    spreadsheet: bool = False
+    """Of CSV: a text that a spreadsheet would take for a formula has an apostrophe before it."""
+
+    def __post_init__(self) -> None:
+        if self.spreadsheet and self.format is not Format.CSV:
+            raise InputError("spreadsheet is of csv only", hint="leave it out, or take format csv")
 
     @property
     def columns(self) -> tuple[Property, ...]:
@@ -82,7 +89,7 @@ class Written:
 
 class _LiteralBinder(Binder):
     """COPY takes no parameters: values go in as literals, quoted by the driver. `standard_conforming_strings`
-    is pinned in every session of ours."""
+    is pinned in every session of ours. What must not be read in a statement's text is none of them."""
 
     def bind(self, value: Parameter, cast: str, *, many: bool = False) -> sql.Composable:
         array = "[]" if many else ""
@@ -107,7 +114,7 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
     delimiter that JSON escapes, nothing is ever quoted."""
     record_type = export.record_type
     binder = _LiteralBinder()
-    key = bound_by(binder, export.mask_key)
+    key = of_transaction
     alias = binder.alias()
 
     def rows(t: RecordType) -> Filter:
@@ -116,7 +123,7 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
     def value(prop: Property) -> sql.Composable:
         form, place = export.form(prop), column(alias, prop.column)
         if export.format is Format.CSV:
-            return csv_value(prop, place, form, key)
+            return csv_value(prop, place, form, key, spreadsheet=export.spreadsheet)
         if export.format is Format.PARQUET and form is Form.PLAIN:
             from gateway.export_parquet import parquet_value
 
@@ -165,6 +172,8 @@ async def stream(
     try:
         await conn.execute("BEGIN READ ONLY")
         await conn.execute("SET LOCAL statement_timeout = 0")
+        if export.mask_key is not None:
+            await conn.execute(KEY_SET, (export.mask_key.inner, export.mask_key.outer))
         row = await (await conn.execute(_SNAPSHOT)).fetchone()
         assert row is not None
         written.position, written.at = row

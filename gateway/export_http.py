@@ -39,11 +39,11 @@ from stores.errors import InputError
 
 RESUME_WAIT = 20.0
 """Seconds that a range waits for its export to be whole."""
-_KNOWN = frozenset(("format", "filter", "fields", "after", "snapshot", "manifest"))
+_KNOWN = frozenset(("format", "filter", "fields", "after", "snapshot", "manifest", "spreadsheet"))
 
 
 def _read(request: Request, services: Services, viewer: Viewer) -> Export:
-    record_type = record_type_of(services, request.path_params["type"])
+    record_type = record_type_of(services, request.path_params["type"], viewer)
     if "export" not in record_type.expose.operations:
         raise InputError(f"{record_type.plural} cannot be exported")
     given = request.query_params
@@ -71,6 +71,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
         key_values(record_type, given["after"]) if "after" in given else None,
         visibility,
         services.mask_key,
+        given.get("spreadsheet") in ("1", "true"),
     )
 
 
@@ -125,7 +126,9 @@ def _key(services: Services, export: Export) -> str:
     """What tells this query, by what this viewer may see of it, from all others."""
     text = copy_statement(services.contract, export).as_bytes(None)
     return hmac.new(
-        services.token_secret, export.format.encode() + b"\0" + text, hashlib.sha256
+        services.token_secret,
+        b"\0".join((export.format.encode(), services.mask_key.inner.encode(), text)),
+        hashlib.sha256,
     ).hexdigest()[:32]
 
 

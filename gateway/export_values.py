@@ -53,8 +53,31 @@ def json_line(members: Sequence[tuple[str, sql.Composable]]) -> sql.Composable:
     return sql.SQL("({} || '}}')").format(sql.SQL(" || ").join(texts))
 
 
-def csv_value(prop: Property, column: sql.Composable, form: Form, key: KeyBinder) -> sql.Composable:
-    """The value as COPY is to print it; NULL for none."""
+_HARMLESS = (
+    *_BARE, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL, Scalar.UUID, Scalar.DATE, Scalar.TIMESTAMP, Scalar.DATETIME,
+    Scalar.TIME,
+)  # fmt: skip
+"""Scalars whose text is never a formula; that a number may begin with "-" is right."""
+_FORMULA = "^[=+@\t\r\n＝＋－＠-]"
+"""How a cell begins that a spreadsheet runs (https://owasp.org/www-community/attacks/CSV_Injection)."""
+
+
+def csv_value(
+    prop: Property, column: sql.Composable, form: Form, key: KeyBinder, *, spreadsheet: bool = False
+) -> sql.Composable:
+    """The value as COPY is to print it; NULL for none. `spreadsheet`: an apostrophe stands before what would be run
+    as a formula."""
+    value = _csv_value(prop, column, form, key)
+    if not spreadsheet or (prop.scalar in _HARMLESS and form is Form.PLAIN):
+        return value
+    return sql.SQL("CASE WHEN {0}::text ~ {1} THEN {2} || {0}::text ELSE {0}::text END").format(
+        value, sql.Literal(_FORMULA), sql.Literal("'")
+    )
+
+
+def _csv_value(
+    prop: Property, column: sql.Composable, form: Form, key: KeyBinder
+) -> sql.Composable:
     value = value_as_json(prop, column, form, key)
     if form is not Form.PLAIN:
         return value

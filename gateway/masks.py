@@ -57,6 +57,20 @@ def bound_by(binder: Binder, key: MaskKey | None) -> KeyBinder:
     return bind
 
 
+_SETTINGS = ("recordgate.mask_inner", "recordgate.mask_outer")
+KEY_SET = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _SETTINGS)
+"""Gives the transaction the two keys, for `of_transaction`."""
+
+
+def of_transaction() -> tuple[sql.Composable, sql.Composable]:
+    """The keys as a statement without parameters takes them. Everybody may read the text of a statement that runs
+    (`pg_stat_activity`), so that they must not be in it; a setting of ours is seen by its own session alone."""
+    inner, outer = (
+        sql.SQL(f"(SELECT pg_catalog.current_setting('{name}')::bytea)") for name in _SETTINGS
+    )
+    return inner, outer
+
+
 def maskable(prop: Property) -> bool:
     return prop.scalar is Scalar.STRING and not prop.array
 

@@ -130,6 +130,7 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
                     f"All {t.plural}, from one snapshot, in the order of their keys.",
                     [
                         _query("format", "ndjson (the default), csv or parquet."),
+                        _query("spreadsheet", "1: of csv, texts that are formulas made harmless."),
                         _query("filter", "A filter as in GraphQL, as JSON."),
                         _query("fields", "Names, separated by commas; all where left out."),
                         _query("after", "The key after which to begin."),

@@ -75,21 +75,29 @@ def _property(record_type: RecordType, name: str, what: str) -> Property:
     return found
 
 
-def facets_of(record_type: RecordType, names: list[str], size: int = 10) -> tuple[Facet, ...]:
-    """Facets by name. Raises InputError, LimitError."""
+def facets_of(
+    record_type: RecordType,
+    names: list[str],
+    size: int = 10,
+    *,
+    told: Visibility | None = None,
+) -> tuple[Facet, ...]:
+    """Facets by name. `told`: whose facets an error may name; None: nobody's. Raises InputError, LimitError."""
     if len(names) > MAX_FACETS:
         raise LimitError(f"more than {MAX_FACETS} facets")
     found: list[Facet] = []
     for name in dict.fromkeys(names):
         prop = _property(record_type, name, "facets")
         if not prop.search.facet:
-            raise InputError(
-                f"facets: {prop.graphql} is no facet",
-                hint="one of "
-                + (
-                    ", ".join(p.graphql for p in record_type.properties if p.search.facet) or "none"
-                ),
-            )
+            hint = ""
+            if told is not None:
+                seen = [
+                    p.graphql
+                    for p in record_type.properties
+                    if p.search.facet and told.form(p) is Form.PLAIN
+                ]
+                hint = "one of " + (", ".join(seen) or "none")
+            raise InputError(f"facets: {prop.graphql} is no facet", hint=hint)
         found.append(Facet(prop.name, size))
     return tuple(found)
 

@@ -35,7 +35,11 @@ async def resolve_search(
         record_type.name,
         args["query"],
         parse_filter(record_type, args.get("filter"), visibility),
-        facets_of(record_type, args.get("facets") or []),
+        facets_of(
+            record_type,
+            args.get("facets") or [],
+            told=visibility if context.viewer.may_introspect else None,
+        ),
         _all_highlights(record_type, visibility) if "highlights" in asked else (),
         sort_of(record_type, [_step(entry) for entry in args.get("sort") or []]),
         min(DEFAULT_FIRST, record_type.expose.page_limit) if first is None else first,

@@ -28,18 +28,23 @@ from stores.query import SearchQuery
 
 _KNOWN = ("q", "filter", "facets", "highlight", "sort", "first", "after", "suggestions")
 MAX_SUGGESTIONS = 50
+_READS = ("get", "list", "search", "aggregate", "export")
 
 
-def record_type_of(services: Services, name: str) -> RecordType:
-    """The type that a path names. Raises HttpProblem (404)."""
+def record_type_of(services: Services, name: str, viewer: Viewer) -> RecordType:
+    """The type that a path names. Raises HttpProblem (404), whose hint names those that the viewer may read, where
+    the schema is open to them."""
     found = services.contract.type(name)
-    if found is None:
-        raise HttpProblem(
-            "NOT_FOUND",
-            "no such record type",
-            hint="one of " + ", ".join(t.name for t in services.contract.types.values()),
-        )
-    return found
+    if found is not None:
+        return found
+    visibility = Visibility(services.contract, viewer.roles)
+    names = [
+        t.name
+        for t in services.contract.types.values()
+        if any(o in t.expose.operations and visibility.may(t, o) for o in _READS)
+    ]
+    hint = "one of " + ", ".join(names) if names and viewer.may_introspect else ""
+    raise HttpProblem("NOT_FOUND", "no such record type", hint=hint)
 
 
 def _integer(value: Any, name: str) -> int | None:
@@ -62,9 +67,14 @@ def _names(value: Any, name: str) -> list[str]:
 
 
 def read_query(
-    values: Mapping[str, Any], record_type: RecordType, visibility: Visibility, secret: bytes
+    values: Mapping[str, Any],
+    record_type: RecordType,
+    visibility: Visibility,
+    secret: bytes,
+    *,
+    told: bool = True,
 ) -> SearchQuery:
-    """The search that the parameters ask for. Raises HttpProblem, InputError, LimitError, ForbiddenError."""
+    """The search that the parameters ask for. `told`: errors may name what there is. Raises HttpProblem, InputError, LimitError, ForbiddenError."""
     for name in values:
         if name not in _KNOWN:
             raise HttpProblem(
@@ -87,7 +97,11 @@ def read_query(
         record_type.name,
         text,
         parse_filter(record_type, values.get("filter"), visibility),
-        facets_of(record_type, _names(values.get("facets"), "facets")),
+        facets_of(
+            record_type,
+            _names(values.get("facets"), "facets"),
+            told=visibility if told else None,
+        ),
         highlights_of(record_type, _names(values.get("highlight"), "highlight")),
         sort_of(
             record_type,
@@ -139,7 +153,7 @@ def shown(
 async def search_endpoint(request: Request) -> Response:
     services: Services = request.app.state.services
     viewer: Viewer = request.state.viewer
-    record_type = record_type_of(services, request.path_params["type"])
+    record_type = record_type_of(services, request.path_params["type"], request.state.viewer)
     visibility = Visibility(services.contract, viewer.roles)
     if request.method == "POST":
         values: Mapping[str, Any] = await read_json_object(request, services.limits.max_body_bytes)
@@ -147,7 +161,9 @@ async def search_endpoint(request: Request) -> Response:
         values = dict(request.query_params)
         if "filter" in values:
             values = {**values, "filter": json_parameter(values["filter"], "filter")}
-    query = read_query(values, record_type, visibility, services.token_secret)
+    query = read_query(
+        values, record_type, visibility, services.token_secret, told=viewer.may_introspect
+    )
     request.state.operation = f"search {record_type.name}"
     found = await run_search(services, viewer, from_headers(request.headers), record_type, query)
     request.state.stores = {"search"}
@@ -195,7 +211,7 @@ async def search_endpoint(request: Request) -> Response:
 async def suggest_endpoint(request: Request) -> Response:
     services: Services = request.app.state.services
     viewer: Viewer = request.state.viewer
-    record_type = record_type_of(services, request.path_params["type"])
+    record_type = record_type_of(services, request.path_params["type"], request.state.viewer)
     given = request.query_params
     first = read_size("first", _integer(given.get("first"), "first"), MAX_SUGGESTIONS)
     request.state.operation = f"suggest {record_type.name}"

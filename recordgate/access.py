@@ -54,6 +54,10 @@ def authenticator(settings: Settings, contract: Contract) -> Authenticator:
         introspection=frozenset(settings.introspection_roles),
         operators=frozenset(settings.operator_roles),
     )
+    if anonymous is not Anonymous.NO and not rules.local and EVERYBODY in rules.operators:
+        log.warning(
+            "/metrics and the console are open to callers without credentials: operator_roles is *"
+        )
     return Authenticator(contract, rules, keys=keys, tokens=tokens)
 
 

@@ -38,6 +38,13 @@ def export(
     filter_: Annotated[
         str | None, typer.Option("--filter", help="A filter as in GraphQL, as JSON.")
     ] = None,
+    spreadsheet: Annotated[
+        bool,
+        typer.Option(
+            "--spreadsheet",
+            help="CSV for a spreadsheet: an apostrophe before each text that it would take for a formula.",
+        ),
+    ] = False,
     manifest_file: Annotated[
         Path | None,
         typer.Option("--manifest", help="File for counts, checksum, fields and snapshot, as JSON."),
@@ -61,6 +68,7 @@ def export(
                 format_,
                 fields_of(record_type, names),
                 parse_filter(record_type, _filter(filter_), Visibility(contract)),
+                spreadsheet=spreadsheet,
             )
             if output is None:
                 written = asyncio.run(_write(access.url, contract, asked, sys.stdout.buffer))

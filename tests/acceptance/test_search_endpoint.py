@@ -265,7 +265,7 @@ def test_a_name_that_is_no_facet_is_refused_with_those_that_are(
             with pytest.raises(RecordgateError):
                 wrong()
         with pytest.raises(InputError, match="countryCode"):
-            facets_of(city, ["latitude"])
+            facets_of(city, ["latitude"], told=Visibility(rig.services.contract))
 
     run(database, tmp_path, go)
 
