@@ -17,6 +17,7 @@ from gateway.canonical import fetch_json
 from gateway.compiler.json_text import exact
 from gateway.documents import MissingValue
 from gateway.execute import (
+    LONG,
     MAX_KEPT_LENGTH,
     Documents,
     admit,
@@ -57,7 +58,8 @@ async def respond(
 ) -> Answer:
     """The answer to a request, by its plan where it has one."""
     documents = documents_of(schema)
-    await documents.read(schema, query, context.services.limits)
+    if len(query) >= LONG:
+        await documents.read(schema, query, context.services.limits)
     found = _plan(documents, schema, context, query, variables or {}, operation_name)
     if found is not None:
         plan, values = found

@@ -119,10 +119,18 @@ class Writer:
     async def _transact(self, work: Callable[[Connection], Awaitable[Written]]) -> Written:
         services = self.services
         async with services.pool.connection() as conn:
+            done = False
             try:
                 async with conn.transaction():
                     written = await self._once(conn, work)
+                    done = True
             except psycopg.Error as error:
+                if done and conn.closed:
+                    raise StoreUnavailable(
+                        "canonical was lost while the write was committed: whether it was made is not known",
+                        store=STORE,
+                        hint="read the record before writing again; with an idempotencyKey a write can be sent again",
+                    ) from None
                 raise self._understood(error) from None
             try:
                 row = await (await conn.execute(COMMIT_POSITION)).fetchone()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -92,19 +96,73 @@ async def connect_async(
     return conn
 
 
+SURE_WITHIN = 2.0
+"""Seconds in which a connection that is in doubt must answer."""
+RECONNECT = 4.0
+"""Seconds for which the pool tries by itself to connect again: its pauses double, and after a long outage the next
+request must not wait for the end of one."""
+
+
 class Pool(AsyncConnectionPool["AsyncConnection"]):
     """A pool, and as many connections again for `readers`: reads and everything else cannot starve each
-    other."""
+    other.
+
+    A restart of the server ends every idle connection, and who sends a write on such a one cannot know what came of it:
+    so a connection is looked at before it is handed out. That the server ended it is seen on its socket without asking;
+    once any connection was lost, each of the others is asked once, for not every end is seen so.
+    """
 
     def __init__(self, conninfo: str, *, max_size: int, **options: Any) -> None:
-        super().__init__(conninfo, max_size=max_size, **options)
-        self.readers = Readers(self._reader, max_size)
+        self._sure: WeakKeyDictionary[AsyncConnection, float] = WeakKeyDictionary()
+        self._lost_at = 0.0
+        super().__init__(conninfo, max_size=max_size, configure=self._made, **options)
+        self.readers = Readers(self._reader, max_size, self.lost)
         self.joint = JointReads(self.readers)
+
+    async def _made(self, conn: AsyncConnection) -> None:
+        check_version(conn)
+        self._sure[conn] = monotonic()
 
     async def _reader(self) -> AsyncConnection:
         return await psycopg.AsyncConnection.connect(str(self.conninfo), autocommit=True)
 
+    def lost(self) -> None:
+        """A connection was lost: the others are in doubt."""
+        self._lost_at = monotonic()
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection:  # noqa: ASYNC109
+        """A connection that lived a moment ago. Raises PoolTimeout, PoolClosed."""
+        until = monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            conn = await super().getconn(until - monotonic())
+            try:
+                alive = await self._lives(conn)
+            except BaseException:
+                await self.putconn(conn)
+                raise
+            if alive:
+                return conn
+            await conn.close()
+            await self.putconn(conn)  # it is replaced
+
+    async def _lives(self, conn: AsyncConnection) -> bool:
+        if not _heard_from(conn) and self._sure.get(conn, 0.0) >= self._lost_at:
+            return True
+        try:
+            async with asyncio.timeout(SURE_WITHIN):
+                await conn.execute(b"")
+        except (psycopg.Error, TimeoutError):
+            return False
+        self._sure[conn] = monotonic()
+        return True
+
+    async def putconn(self, conn: AsyncConnection) -> None:
+        if conn.closed:
+            self.lost()
+        await super().putconn(conn)
+
     async def check(self) -> None:
+        self.lost()
         self.readers.drop_idle()
         await super().check()
 
@@ -113,20 +171,26 @@ class Pool(AsyncConnectionPool["AsyncConnection"]):
         await super().close(timeout)
 
 
+def _heard_from(conn: AsyncConnection) -> bool:
+    """Whether something came on a connection that asks nothing: most often that the server ended it. No round trip."""
+    socket = conn.pgconn.socket
+    if socket < 0:
+        return True
+    look = select.poll()
+    look.register(socket, select.POLLIN)
+    return bool(look.poll(0))
+
+
 def make_pool(url: str, size: int, **parameters: Any) -> Pool:
     """A pool of up to `size` autocommit connections, not yet open: `await pool.open()`. A connection
     that is returned broken is replaced in the background."""
-
-    async def configure(conn: AsyncConnection) -> None:
-        check_version(conn)
-
     return Pool(
         conninfo(url, **parameters),
         kwargs={"autocommit": True},
         min_size=min(2, size),
         max_size=size,
-        configure=configure,
         timeout=10.0,
+        reconnect_timeout=RECONNECT,
         max_idle=300.0,
         open=False,
         name=f"canonical-{os.getpid()}",

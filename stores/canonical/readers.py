@@ -27,9 +27,13 @@ Parameter = str | list[str]
 
 
 class Readers:
-    """At most `size` connections, made by `connect` when they are needed. Bound to one event loop."""
+    """At most `size` connections, made by `connect` when they are needed. Bound to one event loop. `lost` is called
+    when the server ends an idle one."""
 
-    def __init__(self, connect: Callable[[], Any], size: int) -> None:
+    def __init__(
+        self, connect: Callable[[], Any], size: int, lost: Callable[[], None] = lambda: None
+    ) -> None:
+        self._lost = lost
         self._connect, self._size = connect, size
         self._idle: list[Reader] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -129,6 +133,7 @@ class Readers:
     def _gone(self, reader: Reader) -> None:
         """The server ended an idle connection."""
         if reader in self._idle:
+            self._lost()
             self._idle.remove(reader)
             self._end(reader)
 
