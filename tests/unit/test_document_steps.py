@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -159,23 +158,19 @@ def test_a_fragment_is_weighed_once_at_a_place(schema: GraphQLSchema) -> None:
 
 
 def test_a_long_document_is_read_off_the_loop(schema: GraphQLSchema) -> None:
-    """While it is, others go on: no pause of theirs is as long as the reading."""
+    """While it is, others have their turns: on the loop it would be done after the first."""
     text = KINDS["values"](160)
 
-    async def go() -> tuple[float, float]:
-        documents, longest = Documents(), 0.0
-        started = time.perf_counter()
+    async def go() -> int:
+        documents, turns = Documents(), 0
         reading = asyncio.ensure_future(documents.read(schema, text, LIMITS))
         while not reading.done():
-            at = time.perf_counter()
             await asyncio.sleep(0)
-            longest = max(longest, time.perf_counter() - at)
-        took = time.perf_counter() - started
+            turns += 1
         assert documents.get(schema, text, LIMITS)[0] is not None
-        return took, longest
+        return turns
 
-    took, longest = asyncio.run(go())
-    assert longest < took / 2
+    assert asyncio.run(go()) > 5
 
 
 def test_the_cost_of_an_operation_that_has_none_is_nothing(schema: GraphQLSchema) -> None:
