@@ -50,7 +50,7 @@ def blocked() -> StoreUnavailable:
 def index_gone(name: str) -> StoreLost:
     return lost(
         f"the index {name} is gone",
-        hint="load the type anew from canonical: recordgate reload",
+        hint="load the type anew: `recordgate reload TYPE --sink search`",
     )
 
 

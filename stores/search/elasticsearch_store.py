@@ -401,7 +401,7 @@ def _check_marks(marks: dict[str, str], index: Index, type_name: str) -> None:
         if mark not in index.marks:
             raise refused(
                 f"{where} is not in the index as the contract has it now",
-                hint=f"recordgate reload {type_name} --sink {KIND}",
+                hint=f"recordgate reload {type_name} --sink search",
             )
 
 

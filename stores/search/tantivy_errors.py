@@ -10,7 +10,7 @@ from stores.errors import RecordgateError, StoreError, StoreLost, StoreUnavailab
 
 KIND = "tantivy"
 
-_RELOAD = f"load it anew from canonical: recordgate reload {{where}} --sink {KIND}"
+_RELOAD = "load it anew from canonical: recordgate reload {where} --sink search"
 _DISK = ("No space left", "os error 28", "StorageFull", "QuotaExceeded", "os error 122")
 _ACCESS = ("Permission denied", "os error 13", "Read-only file system", "os error 30")
 _DAMAGED = (

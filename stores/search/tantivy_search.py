@@ -119,7 +119,7 @@ class Search:
             raise StoreRefused(
                 f"{KIND}: {path} is not in the index as the contract has it now",
                 store=KIND,
-                hint=f"recordgate reload {self._level.record_type.name} --sink {KIND}",
+                hint=f"recordgate reload {self._level.record_type.name} --sink search",
             )
 
     def _searched(self, query: SearchQuery) -> list[Field]:

@@ -51,7 +51,7 @@ otherwise."""
 DISCOVER_PARTITIONS = 5.0
 """Seconds between two looks for partitions that a topic has been given; until then the transactions that have changes
 there wait."""
-RELOAD = "the types have to be reloaded: recordgate reload"
+RELOAD = "every type is loaded anew by itself: see `recordgate status`"
 
 
 @dataclass(frozen=True, slots=True)

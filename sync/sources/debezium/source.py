@@ -242,13 +242,13 @@ class DebeziumSource:
                 if system is not None and system != state.system:
                     raise GapError(
                         "canonical is another database than the one our positions belong to",
-                        hint="the types have to be reloaded: recordgate reload",
+                        hint="every type is loaded anew by itself: see `recordgate status`",
                     )
                 if resume > state.server_lsn:
                     raise GapError(
                         f"our position {format_lsn(resume)} is beyond the end of canonical's log,"
                         f" {format_lsn(state.server_lsn)}: it was restored from a backup, or is another one",
-                        hint="the types have to be reloaded: recordgate reload",
+                        hint="every type is loaded anew by itself: see `recordgate status`",
                     )
             if self._location.connect:
                 modes = self._ask_connect(modes)
@@ -428,12 +428,12 @@ class DebeziumSource:
         if not exists:
             return GapError(
                 f"replication slot {self._slot} of the connector is gone",
-                hint="the types have to be reloaded: recordgate reload",
+                hint="every type is loaded anew by itself: see `recordgate status`",
             )
         if wal_status == "lost" or reason:
             return GapError(
                 f"replication slot {self._slot} was invalidated ({reason or 'its WAL was removed'})",
-                hint="the types have to be reloaded: recordgate reload",
+                hint="every type is loaded anew by itself: see `recordgate status`",
             )
         return None
 
@@ -496,7 +496,7 @@ def connector_failed(connector: str, trace: str) -> Exception:
     if "no longer available" in said or ("slot" in said and ("exist" in said or "lost" in said)):
         return GapError(
             f"connector {connector} has lost its place in canonical's log: {trace}",
-            hint="the types have to be reloaded: recordgate reload",
+            hint="every type is loaded anew by itself: see `recordgate status`",
         )
     return StoreUnavailable(
         f"connector {connector} has failed: {trace}",

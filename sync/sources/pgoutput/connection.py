@@ -125,7 +125,7 @@ class ReplicationConnection:
         if result.error_field(pq.DiagnosticField.SQLSTATE) == b"55000":
             self._gap = GapError(
                 "canonical skipped changes: the publication was missing for a time",
-                hint="the types have to be reloaded: recordgate reload",
+                hint="every type is loaded anew by itself: see `recordgate status`",
             )
 
     def _ended(self) -> RecordgateError:
@@ -180,7 +180,7 @@ def stream_error(state: str) -> RecordgateError:
     if state == "42704":  # undefined_object: before Postgres 18, a publication that was missing
         return GapError(
             "canonical cannot tell its changes: the publication was missing for a time",
-            hint="drop the slot; the types have to be reloaded: recordgate reload",
+            hint="every type is loaded anew by itself: see `recordgate status`",
         )
     try:
         error = translate(psycopg.errors.lookup(state)())

@@ -23,7 +23,7 @@ RELEASE = 2.0
 """Seconds in which a reader that has just gone, or was killed, releases the slot."""
 CREATION = 60
 """Seconds that the making of a slot waits for transactions that were open before."""
-RELOAD = "the types have to be reloaded: recordgate reload"
+RELOAD = "every type is loaded anew by itself: see `recordgate status`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def foreign_slot(state: SlotState) -> GapError | None:
         return GapError(
             f"replication slot {state.name} was invalidated"
             f" ({state.invalidation_reason or 'its WAL was removed'})",
-            hint=f"drop the slot; {RELOAD}",
+            hint=RELOAD,
         )
     return None
 
