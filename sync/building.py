@@ -248,7 +248,7 @@ class Building:
     async def finish(self, load: Load, projector: Projector, slack: int) -> None:
         """Check the generation, and make it the one that readers see."""
         type_name = load.type_name
-        wrong = await problem(self._store, projector, load, slack)
+        wrong = load.wrong = await problem(self._store, projector, load, slack)
         if wrong:
             load.attempts += 1
             load.not_before = time.monotonic() + 1.0

@@ -18,6 +18,15 @@ def check_cancelled() -> None:
         raise asyncio.CancelledError
 
 
+async def happens(event: asyncio.Event, seconds: float) -> bool:
+    """Whether `event` is set, after waiting for it for `seconds` at the most."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return event.is_set()
+
+
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel `tasks`, until all have ended. What they raise is left in them."""
     every = list(tasks)

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import TypeAlias
 
 import psycopg
 
@@ -129,6 +130,9 @@ class Predecessor:
     host: str
     pid: int
 
+    def __str__(self) -> str:
+        return f"the worker on {self.host}, process {self.pid}"
+
     def end_if_stopped(self, holder: int | None) -> bool:
         """Kill it where it is stopped and is the `holder` of a lock that we need: a stopped process would
         hold the files of an embedded store for as long as it likes. One that runs lets go by itself."""
@@ -144,20 +148,28 @@ class Predecessor:
         return True
 
 
-async def wait_for_lock(
-    conn: AsyncConnection, slot: str, waiting: Callable[[], Awaitable[None]]
-) -> Predecessor | None:
-    """Get the lock of `slot` for the session of `conn`, from whoever died or stalls. `waiting` is called once
+Waiting: TypeAlias = "Callable[[Predecessor | None], Awaitable[None]]"
+"""Called with the process behind which one stands by, where it has named itself; again when it is another."""
+
+
+async def wait_for_lock(conn: AsyncConnection, slot: str, waiting: Waiting) -> Predecessor | None:
+    """Get the lock of `slot` for the session of `conn`, from whoever died or stalls. `waiting` is called
     where somebody else has it. The process that was in charge before, where one was."""
-    waited = False
+    waited, told = False, None
     while not await _try_lock(conn, slot):
-        if not waited:
-            waited = True
-            log.info("another worker reads %s; waiting for it", slot)
-            await waiting()
+        holder = await _named(conn, slot)
+        if not waited or holder != told:
+            waited, told = True, holder
+            log.info("standing by behind %s, which reads %s", holder or "another worker", slot)
+            await waiting(holder)
         await _end_stalled(conn, slot)
         await asyncio.sleep(RETRY)
     await _end_reader(conn, slot)
+    return await _named(conn, slot)
+
+
+async def _named(conn: AsyncConnection, slot: str) -> Predecessor | None:
+    """Who has last begun a term."""
     row = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
     return Predecessor(str(row[1]), int(row[2])) if row and row[1] and row[2] else None
 

@@ -34,6 +34,8 @@ class Load:
     walked: bool = False
     complete: bool = False
     attempts: int = 0
+    wrong: str = ""
+    """Why the last check failed, where it did."""
     not_before: float = 0.0
     starts: list[str] = field(default_factory=list)
     """Keys at which samples are compared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -12,7 +12,8 @@ import psycopg
 
 from stores.canonical.connect import SYSTEM_IDENTITY, AsyncConnection, connect_async
 from sync.conditions import Conditions
-from sync.lease import SAY, Lease, Predecessor, begin_term, wait_for_lock
+from sync.ending import end, happens
+from sync.lease import SAY, Lease, Predecessor, Waiting, begin_term, wait_for_lock
 from sync.projection import connect_for_documents, connect_for_reading
 
 LETS_GO = "-c idle_in_transaction_session_timeout=15s"
@@ -66,12 +67,14 @@ class Session:
     def term(self) -> int:
         return self.guard.lease.term
 
-    async def stay(self) -> None:
-        """Say that we live until somebody else is in charge. Raises FencedError."""
-        while True:
+    async def stay(self, enough: asyncio.Event | None = None) -> None:
+        """Say that we live until somebody else is in charge, or `enough` is set: a statement that is cancelled
+        can cost the connection. Raises FencedError."""
+        enough = enough or asyncio.Event()
+        while not enough.is_set():
             async with self.guard.lock:
                 await self.guard.lease.see(self.guard.conn)
-            await asyncio.sleep(SAY)
+            await happens(enough, SAY)
 
     async def close(self) -> None:
         connections = [self.guard.conn, self.marking]
@@ -82,8 +85,15 @@ class Session:
                 await conn.close()
 
 
+async def _say(guard: AsyncConnection, enough: asyncio.Event) -> None:
+    """Say that we live while the other connections are made, which takes long where the network is slow."""
+    with suppress(psycopg.Error):  # who uses the guard next hears it
+        while not await happens(enough, SAY):
+            await guard.execute("SELECT 1")
+
+
 async def open_session(
-    url: str, slot: str, sinks: list[str], owner: uuid.UUID, waiting: Callable[[], Awaitable[None]]
+    url: str, slot: str, sinks: list[str], owner: uuid.UUID, waiting: Waiting
 ) -> Session:
     """Wait until we are in charge (`waiting`: see wait_for_lock), then open everything. Raises
     StoreUnavailable, SetupError, psycopg.Error."""
@@ -97,13 +107,18 @@ async def open_session(
         opened.append(await connect_async(url, application_name=name, options=LETS_GO))
         return opened[-1]
 
+    connected = asyncio.Event()
+    saying: asyncio.Task[None] | None = None
     try:
         guard = await plain("recordgate worker")
         predecessor = await wait_for_lock(guard, slot, waiting)
+        saying = asyncio.create_task(_say(guard, connected))
         marking = await connect_for_reading(url, "recordgate changes", LETS_GO)
         opened.append(marking)
         reads = {sink: await reading(f"recordgate reads for {sink}") for sink in sinks}
         books = {sink: await plain(f"recordgate {sink}") for sink in sinks}
+        connected.set()
+        await saying
         lease = await begin_term(guard, slot, owner, [c.info.backend_pid for c in opened])
         row = await (await guard.execute(SYSTEM_IDENTITY.encode())).fetchone()
         assert row is not None
@@ -113,6 +128,8 @@ async def open_session(
         await conditions.take_over()
         return Session(books_of_guard, marking, connections, str(row[0]), predecessor, conditions)
     except BaseException:
+        if saying is not None:
+            await end([saying])
         for conn in opened:
             with suppress(psycopg.Error):
                 await conn.close()

@@ -21,7 +21,7 @@ from stores.canonical.connect import database_of
 from stores.canonical.driver_errors import translate
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
-from stores.errors import ConflictError, GapError, RecordgateError, StoreError
+from stores.errors import ConflictError, FencedError, GapError, RecordgateError, StoreError
 from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync import selection, watermarks
@@ -30,9 +30,12 @@ from sync.crash_points import crash_point
 from sync.durable_backlog import count as count_durable
 from sync.ending import check_cancelled, end
 from sync.failures import unexpected, waiting_mends
+from sync.faults import RETRYING, Faults, retrying
 from sync.feed import Feed
 from sync.impact import Impact, Touched
+from sync.lease import Predecessor
 from sync.metrics import IMPORT_ROWS, IMPORT_VERDICTS, SyncMetrics
+from sync.opening import beside_the_lease
 from sync.pace import Backoff
 from sync.requests import Requests
 from sync.session import Session, open_session
@@ -48,6 +51,8 @@ RECORD = 0.5
 RECORD_IDLE = 5.0
 """And while none do: a record is itself WAL, and would never let a quiet database rest."""
 HEARTBEAT = 5.0
+LOOK = 0.5
+"""Seconds between two looks at what stands in the way of the sinks."""
 CHANGES_AHEAD = 10_000
 """Changes that are held while earlier ones are marked; a transaction's part more, at most."""
 
@@ -144,7 +149,7 @@ class Worker:
 
     async def _session(self) -> None:
         opening = asyncio.create_task(
-            open_session(self._url, self._slot, list(self._sinks), self._owner, self._close_stores)
+            open_session(self._url, self._slot, list(self._sinks), self._owner, self._stand_by)
         )
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -156,7 +161,12 @@ class Worker:
             await end([opening, stopping])
         source = self._source = self._make_source()
         try:
-            marks = await self._open_source(session, source)
+            self._problem = "opening the source of changes"
+            marks = await beside_the_lease(
+                session, self._slot, self._open_source(session, source), self._stop
+            )
+            if marks is None:
+                return
             self._writers = {
                 name: SinkWriter(
                     name,
@@ -172,13 +182,29 @@ class Worker:
             }
             self._problem = ""
             self._error = None
+            await session.conditions.over(code=RETRYING)
             await self._run_tasks(session, source)
+        except FencedError:
+            raise
+        except RecordgateError as error:
+            await self._record_why(session, error)
+            raise
+        except psycopg.Error:
+            raise
+        except Exception as error:
+            await self._record_why(session, unexpected(error))
+            raise
         finally:
             self._writers = {}
             self._source = None
             with suppress(RecordgateError):
                 await source.close()
             await session.close()
+
+    async def _record_why(self, session: Session, error: RecordgateError) -> None:
+        """Why the worker begins anew, for those who find no session; where canonical can be told."""
+        with suppress(psycopg.Error, RecordgateError):
+            await session.conditions.raise_(retrying(error))
 
     async def _run_tasks(self, session: Session, source: ChangeSource) -> None:
         visibility = Visibility(session.marking)
@@ -193,6 +219,7 @@ class Worker:
             asyncio.create_task(self._record(session, source), name="watermarks"),
             asyncio.create_task(requests.run(), name="requests"),
             asyncio.create_task(self._sweep(session), name="sweep"),
+            asyncio.create_task(self._find_faults(session), name="faults"),
         ]
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -297,6 +324,14 @@ class Worker:
                 await asyncio.sleep(backoff.next(getattr(error, "retry_after", None)))
         await writer.run()
 
+    async def _find_faults(self, session: Session) -> None:
+        """Record what stands in the way of the sinks, and what no longer does."""
+        faults = Faults(session.conditions, self._writers.values())
+        while True:
+            await faults.look()
+            await session.conditions.settle()
+            await asyncio.sleep(LOOK)
+
     async def _open_store(self, name: str) -> None:
         """A store that is being opened when the session ends is opened all the same, in its thread, and must be
         known to be: it is to be closed."""
@@ -312,6 +347,11 @@ class Worker:
             if opening.done() and opening.exception() is None:
                 self._open.add(name)
         opening.result()
+
+    async def _stand_by(self, holder: Predecessor | None) -> None:
+        self._problem = f"standing by behind {holder or 'another worker'}"
+        self._error = None
+        await self._close_stores()
 
     async def _close_stores(self) -> None:
         """Another worker is in charge, or we are at the end: an embedded store has one writer only."""
@@ -430,7 +470,6 @@ class Worker:
             for writer in self._writers.values():
                 await writer.relieve(self._marked_lsn)
             await self._feed.look(session.guard)
-            await session.conditions.settle()
             now = time.monotonic()
             if self._busy or now - recorded > RECORD_IDLE:
                 self._busy = any(not w.at_rest for w in self._writers.values())

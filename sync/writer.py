@@ -148,6 +148,10 @@ class SinkWriter:
     def failing(self) -> bool:
         return self._failing_since is not None
 
+    def failed_for(self, now: float) -> float:
+        """Seconds for which it has failed at the moment `now` of the monotonic clock; 0 where it works."""
+        return 0.0 if self._failing_since is None else now - self._failing_since
+
     def too_full(self) -> bool:
         return self._backlog.size > self._memory_keys
 

@@ -216,10 +216,10 @@ class MongodbStore:
             return Health(False, version, error.message, error.hint)
         except TimeoutError:
             return Health(False, version, f"{KIND}: no answer in two seconds")
-        if books is not None and not self._write_allowed and self._contract is not None:
-            # A reader has nothing to lose: what the worker has made anew, and loaded, is what there is to read.
-            if books.contract == self._contract.id:
-                self._incarnation = books.incarnation
+        # A reader has nothing to lose: what the worker has made anew, and loaded, is what there is to read.
+        mine = self._contract.id if self._contract and not self._write_allowed else None
+        if books is not None and books.contract == mine:
+            self._incarnation = books.incarnation
         if self._incarnation and (books is None or books.incarnation != self._incarnation):
             problem = books_of.lost()
             return Health(False, version, problem.message, problem.hint)

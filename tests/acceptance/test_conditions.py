@@ -19,7 +19,7 @@ from tests.sync_world import World
 
 @asynccontextmanager
 async def session_of(world: World) -> AsyncIterator[Session]:
-    async def waiting() -> None: ...
+    async def waiting(_: object) -> None: ...
 
     session = await open_session(world.url, "nobody_reads_it", [], uuid.uuid4(), waiting)
     try:

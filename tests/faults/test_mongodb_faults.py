@@ -50,6 +50,7 @@ def test_a_server_that_comes_back_empty_is_lost_once_and_then_loaded_anew(server
         health = await store.health()
         assert not health.ok
         assert "lost" in health.problem
+        assert not (await reader.health()).ok
         assert await reader.position() is None
         with pytest.raises(StoreUnavailable):
             await reader.get("author", ["a"])
@@ -65,6 +66,7 @@ def test_a_server_that_comes_back_empty_is_lost_once_and_then_loaded_anew(server
         await publish(store, 9)
         assert await reader.get("author", ["a"]) == {"a": author("a", "v8")}
         assert (await store.health()).ok
+        assert (await reader.health()).ok, "what was lost has been loaded anew"
         await store.close()
         await reader.close()
 

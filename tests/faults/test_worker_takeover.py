@@ -75,7 +75,7 @@ def test_the_second_worker_waits_and_takes_over(world: World, how: signal.Signal
     with WorkerProcess(world) as first:
         asyncio.run(world.synced())
         with WorkerProcess(world) as second:
-            wait(lambda: b"waiting for it" in (world.folder / "worker.log").read_bytes())
+            wait(lambda: b"standing by behind" in (world.folder / "worker.log").read_bytes())
             world.sql("UPDATE public.products SET name = 'still the first'")
             asyncio.run(world.synced())
             assert in_charge(world) == first.process.pid
@@ -145,7 +145,7 @@ def test_a_worker_that_only_seems_to_stall_gives_way_and_waits(world: World) -> 
         asyncio.run(world.synced())
         with WorkerProcess(world, RECORDGATE_TEST_CRASH_POINT="source-opened",
                            RECORDGATE_TEST_CRASH_SIGNAL="SIGSTOP") as second:  # fmt: skip
-            wait(lambda: b"waiting for it" in (world.folder / "worker.log").read_bytes())
+            wait(lambda: b"standing by behind" in (world.folder / "worker.log").read_bytes())
             os.kill(first.process.pid, signal.SIGSTOP)
             wait(lambda: is_stopped(second))
             assert in_charge(world) == second.process.pid

@@ -15,7 +15,7 @@ from functools import partial
 
 import psycopg
 
-from stores.canonical.connect import AsyncConnection, connect, connect_async
+from stores.canonical.connect import AsyncConnection, Connection, connect, connect_async
 from stores.canonical.driver_errors import translate
 from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
@@ -60,6 +60,7 @@ class PgOutputSource:
         self._backend_pid = 0
         self._monitor: AsyncConnection | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._preparing: Connection | None = None
         self._wake = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._active = asyncio.Event()
@@ -87,6 +88,8 @@ class PgOutputSource:
         except BaseException:
             await self.close()
             raise
+        finally:
+            self._preparing = None
         self._failure = None
         self._tasks = [
             asyncio.create_task(self._guard(self._tell)),
@@ -97,6 +100,7 @@ class PgOutputSource:
     def _prepare(self, resume: int | None, system: str | None) -> int:
         """Check canonical and the slot, which a first start makes: where to start."""
         with connect(self._url, application_name=self._name) as conn:
+            self._preparing = conn
             check_requirements(conn, self._publication, self._tables)
             problem = slot.gap(slot.slot_state(conn, self._slot), resume, system)
             if problem is not None:
@@ -201,6 +205,11 @@ class PgOutputSource:
 
     async def close(self) -> None:
         """Tell the server the last acknowledgement and let go of the slot. Safe at any time."""
+        preparing, self._preparing = self._preparing, None
+        if preparing is not None:
+            # Nobody waits for the slot any more; its making may still wait for others' transactions.
+            with suppress(psycopg.Error):
+                await asyncio.to_thread(preparing.cancel_safe, timeout=2.0)
         tasks, self._tasks = self._tasks, []
         await end(tasks)
         stream, self._stream = self._stream, None
