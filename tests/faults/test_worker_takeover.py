@@ -188,7 +188,7 @@ def wakes_with_an_old_batch(world: World, sink: str, point: str) -> None:
             os.kill(first.process.pid, signal.SIGCONT)
             # Until it has seen that it is not in charge, and has begun to wait.
             log = world.folder / "worker.log"
-            waiting = f"{first.process.pid} sync.lease another worker reads".encode()
+            waiting = f"{first.process.pid} sync.lease standing by behind".encode()
             wait(lambda: waiting in log.read_bytes())
             asyncio.run(world.assert_equal(sinks))
             assert all(watermarks(world)[s] >= at for s, at in marks.items())
