@@ -30,7 +30,7 @@ from gateway.graphql_run import GraphQLRunner
 from gateway.graphql_sse import sse_response, wants_stream
 from gateway.graphql_streams import Streams
 from gateway.graphql_ws import Socket
-from gateway.health import live, ready
+from gateway.health import Look, live, ready_endpoint
 from gateway.metrics import Metrics
 from gateway.openapi import openapi_document
 from gateway.problems import HttpProblem, problem_response
@@ -59,13 +59,15 @@ def make_app(
     access: Access | None = None,
     documents: Documents | None = None,
     more_state: MoreState | None = None,
+    look: Look | None = None,
     spool: Spool | None = None,
     log: AccessLog | None = None,
     extra: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The application over `services`. Without `access` everybody may do everything; `documents`:
     the trusted ones. `metrics` may share a registry with the sync worker; `more_state`
-    tells the console what only the sync side knows; `extra` are more routes."""
+    tells the console what only the sync side knows, `look` readiness and console how everything stands;
+    `extra` are more routes."""
     metrics = metrics or Metrics()
     access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)
@@ -98,6 +100,8 @@ def make_app(
         return JSONResponse(openapi)
 
     async def exposition(request: Request) -> Response:
+        if look is not None:
+            await look()
         body, media_type = metrics.exposition(request.headers.get("accept", ""))
         return Response(body, media_type=media_type)
 
@@ -137,12 +141,12 @@ def make_app(
         Route("/suggest/{type}", seen(conditional(suggest_endpoint)), methods=["GET"]),
         Route("/export/{type}", seen(export_endpoint), methods=["GET"]),
         Route("/health/live", live, methods=["GET"]),
-        Route("/health/ready", ready, methods=["GET"]),
+        Route("/health/ready", ready_endpoint(look), methods=["GET"]),
         Route("/metrics", exposition, methods=["GET"]),
         Route("/schema.graphql", schema, methods=["GET"]),
         Route("/openapi.json", openapi_json, methods=["GET"]),
         Route("/console", page("console.html"), methods=["GET"]),
-        Route("/console/state", state_endpoint(recent, more_state), methods=["GET"]),
+        Route("/console/state", state_endpoint(recent, more_state, look), methods=["GET"]),
         *extra,
     ]
     app = Starlette(

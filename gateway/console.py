@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from gateway.app_guard import Recent
-from gateway.health import states
+from gateway.health import Look, states
 from gateway.services import Services
+from stores.canonical.standing import as_json
 
 MoreState: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 """What only the sync side knows: sinks with backlog and lag, dead letters, the slot."""
@@ -44,7 +45,7 @@ def page(
 
 
 def state_endpoint(
-    recent: Recent, more: MoreState | None
+    recent: Recent, more: MoreState | None, look: Look | None = None
 ) -> Callable[[Request], Awaitable[Response]]:
     """`/console/state`."""
 
@@ -57,6 +58,7 @@ def state_endpoint(
             "types": list(contract.types),
             "stores": await states(services, types=True),
             "sync": await more() if more else None,
+            "conditions": [as_json(c) for c in (await look()).conditions] if look else [],
             "requests": recent.listed(),
         }
         return JSONResponse(body)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -13,7 +14,9 @@ from starlette.responses import JSONResponse
 from gateway.breakers import State
 from gateway.draining import Drain
 from gateway.freshness import generation_of, lsn_text, position_of
+from gateway.readiness import SINKS, Status, StoreView, needs, of_type, status_of
 from gateway.services import Services
+from stores.canonical.standing import Standing, as_json
 from stores.errors import StoreError
 from stores.protocols import Store
 
@@ -51,6 +54,7 @@ async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, 
                 return state
             position = await position_of(store)
             state["watermark"] = lsn_text(position.lsn) if position else None
+            state["system"] = position.system if position else None
             state["stalenessMs"] = (
                 max(0, round((services.news.now() - position.as_of) * 1000)) if position else None
             )
@@ -78,15 +82,46 @@ async def live(_: Request) -> JSONResponse:
     return JSONResponse({"status": "live"})
 
 
-async def ready(request: Request) -> JSONResponse:
-    """200 where canonical answers, "degraded" where a store does not; 503 without canonical, and once the
-    process is about to end."""
-    services: Services = request.app.state.services
-    drain: Drain = request.app.state.drain
-    if drain.begun:
-        return JSONResponse({"status": "stopping"}, 503, {"Connection": "close"})
-    found = await states(services)
-    if not found["canonical"]["ok"]:
-        return JSONResponse({"status": "not ready", "stores": found}, 503)
-    degraded = any(not state["ok"] for state in found.values())
-    return JSONResponse({"status": "degraded" if degraded else "ready", "stores": found})
+Look: TypeAlias = Callable[[], Awaitable[Standing]]
+"""How everything stands in canonical's books; never raises."""
+
+
+def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """`/health/ready`. Without `look` only the stores themselves are asked."""
+
+    async def unknown() -> Standing:
+        return Standing()
+
+    async def ready(request: Request) -> JSONResponse:
+        """200 while any exposed operation can be answered, else 503, also once the process is about to end. Only
+        operators see more than the status."""
+        services: Services = request.app.state.services
+        drain: Drain = request.app.state.drain
+        if drain.begun:
+            return JSONResponse({"status": "stopping"}, 503, {"Connection": "close"})
+        found, standing = await asyncio.gather(states(services, types=True), (look or unknown)())
+        canonical = bool(found["canonical"]["ok"])
+        views = {sink: store_view(found[sink], services.system) for sink in SINKS}
+        status = status_of(services.contract, canonical=canonical, stores=views, standing=standing)
+        body: dict[str, Any] = {"status": status.value}
+        viewer = getattr(request.state, "viewer", None)
+        if viewer is not None and viewer.is_operator:
+            body["stores"] = found
+            body["types"] = {
+                t.name: {s: of_type(t, s, views[s], standing) for s in needs(t)}
+                for t in services.contract.types.values()
+            }
+            body["conditions"] = [as_json(c) for c in standing.conditions]
+        return JSONResponse(body, 503 if status is Status.NOT_READY else 200)
+
+    return ready
+
+
+def store_view(state: Mapping[str, Any], system: str) -> StoreView:
+    """What `store_state` with types says, for decisions."""
+    return StoreView(
+        bool(state["ok"]),
+        str(state.get("problem") or ""),
+        state.get("system") == system,
+        state.get("generations") or {},
+    )

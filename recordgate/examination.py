@@ -11,14 +11,18 @@ from functools import partial
 from migrations.run import HEAD, current
 from recordgate.canonical_access import open_canonical
 from recordgate.settings import Settings
-from recordgate.sync_access import SINKS, make_store
+from recordgate.sync_access import SINKS, make_store, sync_access
+from stores.canonical.conditions import place
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.canonical.publication import publication_name, slot_name
+from stores.canonical.standing import LOADING, NO_WORKER, read_standing
 from stores.contract.model import Contract
 from stores.errors import RecordgateError
+from sync.lease import lock_halves
 from sync.sources.pgoutput.slot import slot_state
 from sync.sources.registry import open_source
+from sync.verify import active_generation
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ async def examine(settings: Settings, contract: Contract) -> list[Finding]:
     """Every finding, canonical's first; what cannot be looked at for another's fault is left out."""
     findings = [Finding("contract", True, f"{contract.name} {contract.version}")]
     findings += await asyncio.to_thread(_canonical, settings, contract)
+    findings += await _conditions(settings, contract)
     if settings.changes.get_secret_value().startswith("kafka:"):
         findings += await asyncio.to_thread(_kafka, settings, contract)
     for sink in SINKS:
@@ -160,6 +165,23 @@ def _slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
     )
 
 
+async def _conditions(settings: Settings, contract: Contract) -> list[Finding]:
+    """What stands in the way, in the words of `status`: a load under way, and a worker that was never started, are
+    told and are no problem. What keeps canonical from being asked is found before."""
+    try:
+        async with sync_access(settings, contract, ()) as access:
+            slot = slot_name(contract, access.conn.info.dbname)
+            tables = {t.name: (t.schema, t.table) for t in contract.types.values()}
+            standing = await read_standing(access.conn, slot, lock_halves(slot), tables)
+    except RecordgateError:
+        return []
+    new = standing.worker.host is None
+    return [
+        Finding(place(c), c.code == LOADING or (new and c.code == NO_WORKER), c.message, c.hint)
+        for c in standing.conditions
+    ]
+
+
 def _kafka(settings: Settings, contract: Contract) -> list[Finding]:
     try:
         with open_canonical(settings) as access:
@@ -183,7 +205,7 @@ async def _store(settings: Settings, contract: Contract, sink: str) -> Finding:
         health = await store.health()
         if not health.ok:
             return Finding(sink, False, f"{store.kind}: {health.problem}", health.hint)
-        lacking = [name for name in contract.types if not await store.generations(name)]
+        lacking = [t for t in contract.types if await active_generation(store, t) is None]
         saw = f"{store.kind} {health.version}"
         return Finding(sink, True, f"{saw}, not loaded: {', '.join(lacking)}" if lacking else saw)
     except RecordgateError as error:

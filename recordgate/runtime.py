@@ -28,6 +28,7 @@ from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
+from recordgate.overview import Overview, pooled, single
 from recordgate.readiness import make_ready
 from recordgate.secrets_file import mask_secret, token_secret
 from recordgate.settings import Settings
@@ -157,7 +158,9 @@ class Runtime:
     def _answer_for_worker(self) -> None:
         from recordgate.worker_http import worker_app
 
-        self.app: ASGIApp = worker_app(self.worker, self._registry)
+        slot = slot_name(self.contract, database_of(self.url))
+        overview = Overview(self.contract, slot, single(self.url), self._registry)
+        self.app: ASGIApp = worker_app(self.worker, self._registry, overview)
 
     async def _open_gateway(self, system: str, bytewise: bool) -> None:
         settings = self.settings
@@ -208,12 +211,14 @@ class Runtime:
         news = asyncio.ensure_future(self.services.news.run(str(pool.conninfo)))
         self._exits.push_async_callback(_ended, news)
         slot = slot_name(self.contract, database_of(self.url))
+        overview = Overview(self.contract, slot, pooled(pool), self._registry)
         self.app = make_app(
             self.services,
             Metrics(self._registry),
             access=access,
             documents=self._documents,
             more_state=lambda: sync_state(pool, slot),
+            look=overview.look,
             spool=spool,
             log=self._access_log(),
         )

@@ -11,11 +11,12 @@ from recordgate.sync_access import SINKS, SyncAccess
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.driver_errors import translate
 from stores.canonical.publication import slot_name
+from stores.canonical.standing import SlotView, as_json, read_standing
 from stores.contract.model import Contract
 from stores.errors import RecordgateError
 from stores.lsn import format_lsn
 from stores.protocols import Store
-from sync.lease import worker_runs
+from sync.lease import lock_halves
 from sync.verify import active_generation
 
 SECONDS = 5.0
@@ -25,20 +26,10 @@ _CANONICAL = """
 SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_timestamp())::float8,
   current_setting('server_version')
 """
-_SLOT = """
-SELECT active, (pg_current_wal_lsn() - restart_lsn)::bigint, confirmed_flush_lsn::text, wal_status
-FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()
-"""
-_WORKER = """
-SELECT host, pid, extract(epoch FROM now() - heartbeat_at)::float8 FROM recordgate.workers WHERE slot = %s
-"""
 _WATERMARKS = "SELECT sink, detail FROM recordgate.watermarks"
 _BACKLOG = "SELECT sink, count(*) FROM recordgate.backlog GROUP BY sink"
 _LETTERS = """
 SELECT coalesce(sink, ''), count(*) FROM recordgate.dead_letters GROUP BY coalesce(sink, '')
-"""
-_LOADS = """
-SELECT sink, type, number, rows FROM recordgate.generations WHERE state = 'building'
 """
 _SWEEPS = """
 SELECT sink, type, differences, records, examples, ended_at, compared, resume_key IS NOT NULL
@@ -51,18 +42,16 @@ FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
 
 
 async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
-    """`canonical`, `worker`, `slot`, `sinks` by name, `deadLetters` of imports, `imports`. Raises
+    """`canonical`, `worker`, `slot`, `conditions`, `sinks` by name, `deadLetters` of imports, `imports`. Raises
     StoreUnavailable where canonical is not reached."""
     conn, slot = access.conn, slot_name(contract, access.conn.info.dbname)
     try:
         lsn, now, version = (await _rows(conn, _CANONICAL))[0]
-        slots = await _rows(conn, _SLOT, slot)
-        worker = await _rows(conn, _WORKER, slot)
-        runs = await worker_runs(conn, slot)
+        tables = {t.name: (t.schema, t.table) for t in contract.types.values()}
+        standing = await read_standing(conn, slot, lock_halves(slot), tables)
         details = dict(await _rows(conn, _WATERMARKS))
         backlog = dict(await _rows(conn, _BACKLOG))
         letters = dict(await _rows(conn, _LETTERS))
-        loads = await _rows(conn, _LOADS)
         imports = await _rows(conn, _IMPORTS)
         sweeps = await _rows(conn, _SWEEPS)
     except psycopg.Error as error:
@@ -80,7 +69,11 @@ async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
             "required": sorted((details.get(name) or {}).get("required", ())),
             "backlog": backlog.get(name, 0),
             "deadLetters": letters.get(name, 0),
-            "loads": {t: {"generation": n, "records": r} for s, t, n, r in loads if s == name},
+            "loads": {
+                t: {"generation": load.generation, "records": load.rows, "of": load.total}
+                for (s, t), load in standing.loads.items()
+                if s == name
+            },
             "types": {},
             "sweeps": {
                 type_name: {
@@ -105,22 +98,25 @@ async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
             sink["reached"] and name in details and not sink["required"] and not sink["loads"]
         )
         sinks[name] = sink
+    worker, view = standing.worker, standing.slot or SlotView(slot)
     return {
         "canonical": {"version": version, "lsn": format_lsn(lsn), "lsnBytes": lsn},
         "worker": {
-            "running": runs,
-            "host": worker[0][0] if worker else None,
-            "pid": worker[0][1] if worker else None,
-            "heartbeatSeconds": round(worker[0][2], 1) if worker else None,
+            "running": worker.running,
+            "retrying": worker.retrying,
+            "host": worker.host,
+            "pid": worker.pid,
+            "heartbeatSeconds": None if worker.heartbeat is None else round(worker.heartbeat, 1),
         },
         "slot": {
             "name": slot,
-            "exists": bool(slots),
-            "active": slots[0][0] if slots else False,
-            "retainedBytes": slots[0][1] if slots else None,
-            "confirmed": slots[0][2] if slots else None,
-            "walStatus": slots[0][3] if slots else None,
+            "exists": view.exists,
+            "active": view.active,
+            "retainedBytes": view.retained,
+            "confirmed": view.confirmed,
+            "walStatus": view.wal_status,
         },
+        "conditions": [as_json(c) for c in standing.conditions],
         "sinks": sinks,
         "deadLetters": letters.get("", 0),
         "imports": [

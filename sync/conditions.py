@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from stores.canonical import conditions as table
-from stores.canonical.conditions import Condition
+from stores.canonical.conditions import Condition, place, words
 
 if TYPE_CHECKING:
     from sync.session import Books
@@ -81,15 +81,3 @@ class Conditions:
             return
         for sink, type_name, code in list(self._left):
             await self.over(code=code, sink=sink, type=type_name)
-
-
-def place(condition: Condition) -> str:
-    """What a condition keeps from working, for people: `search: works: unreadable`, as all places show it."""
-    return ": ".join(part for part in (condition.sink, condition.type, condition.code) if part)
-
-
-def words(condition: Condition) -> str:
-    """A condition in one line, as the log and `status` show it."""
-    return f"{place(condition)}: {condition.message}" + (
-        f" ({condition.hint})" if condition.hint else ""
-    )

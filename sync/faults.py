@@ -9,15 +9,14 @@ import time
 from collections.abc import Collection
 
 from stores.canonical.conditions import Condition
+from stores.canonical.standing import LOADING, RETRYING
 from stores.errors import RecordgateError
 from sync.conditions import Conditions
 from sync.writer import SinkWriter
 
 SINK_FAILING = "sink-failing"
-LOADING = "loading"
 LOAD_FAILING = "load-failing"
 OURS = frozenset((SINK_FAILING, LOADING, LOAD_FAILING))
-RETRYING = "worker-retrying"
 MOMENT = 1.0
 """Seconds for which a sink may fail before it is told: a single try that fails is no fault."""
 LOADING_HINT = "nothing has to be done; `recordgate status` says how far it is"

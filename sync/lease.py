@@ -202,7 +202,7 @@ async def _try_lock(conn: AsyncConnection, slot: str) -> bool:
 async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
     """End the connections of a guard that has said nothing for too long. One whose statement runs is slow
     at canonical, not silent; one that waits for our next statement has nothing to say."""
-    row = await (await conn.execute(_HOLDER.encode(), _halves(slot))).fetchone()
+    row = await (await conn.execute(_HOLDER.encode(), lock_halves(slot))).fetchone()
     if row is None or row[1] is None or not row[1].startswith("idle") or row[2] < STALLED:
         return
     guard, _, silent = row
@@ -230,7 +230,7 @@ async def _end_reader(conn: AsyncConnection, slot: str) -> None:
 
 async def worker_runs(conn: AsyncConnection, slot: str) -> bool:
     """Whether a worker holds the lock now."""
-    return await (await conn.execute(_HOLDER.encode(), _halves(slot))).fetchone() is not None
+    return await (await conn.execute(_HOLDER.encode(), lock_halves(slot))).fetchone() is not None
 
 
 def lock_key(slot: str) -> int:
@@ -240,7 +240,7 @@ def lock_key(slot: str) -> int:
     )
 
 
-def _halves(slot: str) -> tuple[int, int]:
-    """The lock's key as pg_locks shows it."""
+def lock_halves(slot: str) -> tuple[int, int]:
+    """The advisory lock's key as pg_locks shows it."""
     key = lock_key(slot) & 0xFFFFFFFFFFFFFFFF
     return key >> 32, key & 0xFFFFFFFF

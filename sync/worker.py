@@ -20,6 +20,7 @@ import psycopg
 from stores.canonical.connect import database_of
 from stores.canonical.driver_errors import translate
 from stores.canonical.publication import slot_name
+from stores.canonical.standing import RETRYING
 from stores.contract.model import Contract
 from stores.errors import ConflictError, FencedError, GapError, RecordgateError, StoreError
 from stores.lsn import format_lsn
@@ -27,14 +28,14 @@ from stores.protocols import Store
 from sync import selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
 from sync.crash_points import crash_point
-from sync.durable_backlog import count as count_durable
 from sync.ending import check_cancelled, end
 from sync.failures import unexpected, waiting_mends
-from sync.faults import RETRYING, Faults, retrying
+from sync.faults import Faults, retrying
 from sync.feed import Feed
+from sync.gauges import Gauges
 from sync.impact import Impact, Touched
 from sync.lease import Predecessor
-from sync.metrics import IMPORT_ROWS, IMPORT_VERDICTS, SyncMetrics
+from sync.metrics import SyncMetrics
 from sync.opening import beside_the_lease
 from sync.pace import Backoff
 from sync.requests import Requests
@@ -102,6 +103,7 @@ class Worker:
         """Until `stop`. Canonical or a store that is away is waited for, for ever; what nobody expected is logged,
         and a session begun anew."""
         backoff = Backoff(first=0.2, most=10.0)
+        gauges = asyncio.create_task(self._refresh_gauges(), name="gauges")
         try:
             while not self._stop.is_set():
                 began = time.monotonic()
@@ -120,6 +122,7 @@ class Worker:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stop.wait(), backoff.next())
         finally:
+            await end([gauges])
             await self._close_stores()
 
     async def stop(self) -> None:
@@ -463,7 +466,7 @@ class Worker:
     # The records -----------------------------------------------------------------------------------
 
     async def _record(self, session: Session, source: ChangeSource) -> None:
-        """Record watermarks and acknowledge; heartbeats and gauges beside it."""
+        """Record watermarks and acknowledge; heartbeats beside it."""
         recorded = heartbeat = time.monotonic()
         while True:
             await asyncio.sleep(RECORD)
@@ -479,7 +482,6 @@ class Worker:
                 heartbeat = now
                 async with session.guard.lock:
                     await session.guard.lease.heartbeat(session.guard.conn)
-                await self._gauges(session, source)
 
     async def _record_once(self, session: Session, source: ChangeSource) -> None:
         for name, writer in self._writers.items():
@@ -494,33 +496,12 @@ class Worker:
         crash_point("recorded")
         source.acknowledge(min(w.watermark.durable for w in self._writers.values()))
 
-    async def _gauges(self, session: Session, source: ChangeSource) -> None:
-        metrics = self.metrics
-        async with session.guard.lock:
-            for type_name, *rows in await (
-                await session.guard.conn.execute(IMPORT_ROWS.encode())
-            ).fetchall():
-                for verdict, count in zip(IMPORT_VERDICTS, rows, strict=True):
-                    metrics.import_rows.totals[type_name, verdict] = count
-        with suppress(RecordgateError):
-            retained = await source.lag_bytes()
-            if retained is not None:
-                metrics.slot_retained_bytes.set(retained)
-        async with session.guard.lock:
-            row = await (
-                await session.guard.conn.execute(
-                    "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint,"
-                    " extract(epoch FROM clock_timestamp())::float8"
-                )
-            ).fetchone()
-            assert row is not None
-            for name, writer in self._writers.items():
-                durable = await count_durable(session.guard.conn, name)
-                metrics.backlog_keys.labels(name).set(writer.backlog_size + durable)
-                if writer.position is not None:
-                    metrics.lag_bytes.labels(name).set(max(0, row[0] - writer.position.lsn))
-                    metrics.lag_seconds.labels(name).set(max(0.0, row[1] - writer.position.as_of))
-                for type_name in self._contract.types:
-                    metrics.dead_letters.labels(name, type_name).set(
-                        writer.letters.count(type_name)
-                    )
+    async def _refresh_gauges(self) -> None:
+        """For as long as the worker runs, in a session or not."""
+        gauges = Gauges(self._url, self._slot, self._sinks, self._contract.types, self.metrics)
+        try:
+            while True:
+                await gauges.refresh(self._writers, self._source)
+                await asyncio.sleep(HEARTBEAT)
+        finally:
+            await gauges.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -13,12 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.problems import HttpProblem, outside, problem_response
 from gateway.security.authenticate import Authenticator
 from gateway.security.callers import Callers
-from gateway.security.credentials import PAGE_CHALLENGE
+from gateway.security.credentials import PAGE_CHALLENGE, credential_of
 from gateway.services import Viewer
 from stores.errors import ForbiddenError, RecordgateError, StoreUnavailable
 
-OPEN = frozenset(("/health/live", "/health/ready"))
-"""Paths for everybody: they tell whether stores answer, and nothing of what is in them."""
+READY = "/health/ready"
+OPEN = frozenset(("/health/live", READY))
+"""Paths for everybody; what `READY` says beyond its status is for operators."""
 OPERATORS = frozenset(("/metrics", "/console/state"))
 DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
 LOOK_AGAIN = 2.0
@@ -75,7 +77,12 @@ class Door:
         self.origins = access.origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"] in OPEN:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        if scope["path"] in OPEN:
+            if scope["path"] == READY:
+                await self._recognize(scope)
             await self.app(scope, receive, send)
             return
         try:
@@ -96,6 +103,16 @@ class Door:
             await self.app(scope, receive, send)
         finally:
             self.callers.leave(caller, stream=stream)
+
+    async def _recognize(self, scope: Scope) -> None:
+        """Note who asks, where that can be told, and let everybody in: operators see more."""
+        with suppress(RecordgateError):
+            if credential_of(scope["headers"]) is None:
+                # A probe without a credential is no guess, and counts against nobody.
+                viewer = await self.authenticator.viewer(scope["headers"], _address(scope))
+            else:
+                viewer = await self._viewer(scope)
+            scope.setdefault("state", {})["viewer"] = viewer
 
     async def _viewer(self, scope: Scope) -> Viewer:
         """Raises HttpProblem: 401, and 429 for an address that keeps on guessing; ForbiddenError, StoreUnavailable."""

@@ -37,13 +37,13 @@ async def _status(settings: Settings, contract: Contract) -> dict[str, Any]:
 def as_text(value: dict[str, Any]) -> str:
     worker, slot = value["worker"], value["slot"]
     lines = [f"canonical  Postgres {value['canonical']['version']} at {value['canonical']['lsn']}"]
-    lines.append(
-        f"worker     running on {worker['host']}, process {worker['pid']}"
-        if worker["running"]
-        else "worker     not running"
-    )
+    lines.append(f"worker     {_worker(worker)}")
     if slot["exists"]:
-        lines.append(f"slot       {slot['name']} keeps {slot['retainedBytes']:,} bytes of WAL")
+        lines.append(f"slot       {_slot(slot)}")
+    for found in value["conditions"]:
+        lines.append(f"condition  {_condition(found)}")
+        if found["hint"]:
+            lines.append(f"           {found['hint']}")
     for name, sink in value["sinks"].items():
         if not sink["reached"]:
             lines.append(f"{name:10} not reached: {sink['problem']}")
@@ -59,7 +59,7 @@ def as_text(value: dict[str, Any]) -> str:
         for type_name, found in sink["types"].items():
             load = sink["loads"].get(type_name)
             building = (
-                f"; building generation {load['generation']}, {load['records']:,} records so far"
+                f"; building generation {load['generation']}, {load['records']:,} {_of(load['of'])}"
                 if load
                 else ""
             )
@@ -77,3 +77,26 @@ def as_text(value: dict[str, Any]) -> str:
         for i in value["imports"]
     ]
     return "\n".join(lines)
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    where = f"on {worker['host']}, process {worker['pid']}"
+    if worker["running"]:
+        return f"running {where}"
+    return f"begins again {where}: see the conditions" if worker["retrying"] else "not running"
+
+
+def _slot(slot: dict[str, Any]) -> str:
+    """A lost slot keeps nothing."""
+    if slot["retainedBytes"] is None:
+        return f"{slot['name']}: {slot['walStatus'] or 'it has no position yet'}"
+    return f"{slot['name']} keeps {slot['retainedBytes']:,} bytes of WAL"
+
+
+def _condition(found: dict[str, Any]) -> str:
+    place = ": ".join(part for part in (found["sink"], found["type"], found["code"]) if part)
+    return f"{place}: {found['message']}"
+
+
+def _of(total: int | None) -> str:
+    return "records so far" if total is None else f"of about {total:,} records"

@@ -30,6 +30,18 @@ class Condition:
         return self.sink, self.type, self.code
 
 
+def place(condition: Condition) -> str:
+    """What a condition keeps from working, for people: `search: works: unreadable`, as all places show it."""
+    return ": ".join(part for part in (condition.sink, condition.type, condition.code) if part)
+
+
+def words(condition: Condition) -> str:
+    """A condition in one line, as the log and `status` show it."""
+    return f"{place(condition)}: {condition.message}" + (
+        f" ({condition.hint})" if condition.hint else ""
+    )
+
+
 _READ = """
 SELECT code, message, hint, sink, type, extract(epoch FROM since)::float8
 FROM recordgate.conditions ORDER BY since, sink, type, code
