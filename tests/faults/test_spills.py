@@ -27,7 +27,7 @@ from tests.sync_world import World, fill
 async def sink_writer(world: World, *, memory_keys: int) -> AsyncIterator[SinkWriter]:
     """Of the documents, in a session of its own; its loop does not run, as where the store hangs."""
 
-    async def waiting() -> None:
+    async def waiting(_: object) -> None:
         raise AssertionError("nobody else works on this database")
 
     slot = slot_name(world.contract, database_of(world.url))

@@ -122,7 +122,7 @@ def test_a_stalled_workers_transaction_holds_no_lock_for_long(
     monkeypatch.setattr(session, "LETS_GO", f"{option}1s")
 
     async def story() -> None:
-        async def nobody() -> None:
+        async def nobody(_: object) -> None:
             pass
 
         opened = await open_session(world.url, "some_slot", ["search"], uuid.uuid4(), nobody)
