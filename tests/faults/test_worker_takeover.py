@@ -10,12 +10,15 @@ import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from sync import lease, session
 from sync.session import open_session
+from sync.sources.pgoutput import slot
 from tests.servers import remove_elasticsearch_indexes
 from tests.sync_world import SINKS, WorkerProcess, World, fill, shop
 
@@ -111,6 +114,38 @@ def test_a_stalled_reader_with_a_full_socket_keeps_the_slot_from_nobody(world: W
             wait(lambda: world.one(reader) not in (None, before))
             print(f"another reads after {time.monotonic() - began:.1f} s")
             synced_and_equal(world)
+
+
+def test_a_worker_whose_source_takes_long_to_open_stays_in_charge_and_can_be_stopped(
+    world: World,
+) -> None:
+    """A slot is made only when every transaction that was open before has ended."""
+    terms = "SELECT epoch AS n FROM recordgate.workers"
+
+    async def until(condition: Callable[[], object]) -> None:
+        await asyncio.to_thread(wait, condition)
+
+    async def story() -> None:
+        first, second = world.worker(), world.worker()
+        async with AsyncExitStack() as exits:
+            with psycopg.connect(world.url) as other:
+                other.execute("INSERT INTO public.regions VALUES ('open', 'open')")
+                await exits.enter_async_context(world.running(first))
+                await until(lambda: in_charge(world))
+                term = world.one(terms)
+                await exits.enter_async_context(world.running(second))
+                await until(lambda: "standing by" in str(second.state()["problem"]))
+                await asyncio.sleep(lease.STALLED + 1.0)
+                assert world.one(terms) == term, "nobody took over"
+                began = time.monotonic()
+                await first.stop()
+                await until(lambda: world.one(terms) != term)
+                assert time.monotonic() - began < slot.CREATION / 3
+                assert "standing by" not in str(second.state()["problem"])
+            await world.synced()
+            await world.assert_equal()
+
+    asyncio.run(story())
 
 
 def test_a_stalled_workers_transaction_holds_no_lock_for_long(
