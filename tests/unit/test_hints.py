@@ -45,10 +45,11 @@ def texts() -> Iterator[tuple[str, str]]:
                     yield f"{file.relative_to(ROOT)}:{node.lineno}", text  # type: ignore[attr-defined]
 
 
+TEXTS = list(texts())
 TOLD = sorted(
     {
         (place, told.strip())
-        for place, text in texts()
+        for place, text in TEXTS
         for told in _TOLD.findall(text)
         if not told.startswith("VALUE")
     }
@@ -88,7 +89,7 @@ def test_a_hint_names_a_command_that_can_be_run(place: str, told: str) -> None:
 
 
 def test_no_hint_names_a_store_as_a_sink_or_a_reload_of_nothing() -> None:
-    for place, text in texts():
+    for place, text in TEXTS:
         for told in _LOOSE.findall(text):
             sink = re.search(r"--sink (\S+)", told)
             if sink:
