@@ -151,7 +151,9 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
     paths["/health/live"] = {"get": _operation("The process runs.", [], {"application/json": {}})}
     paths["/health/ready"] = {
         "get": _operation(
-            "Canonical answers; the state of each store.", [], {"application/json": {}}
+            "Whether anything can be answered; for operators the state of each store and type.",
+            [],
+            {"application/json": {}},
         )
     }
     return {

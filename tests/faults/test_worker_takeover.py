@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sync import lease, session
+from sync import lease, opening, session
 from sync.session import open_session
 from sync.sources.pgoutput import slot
 from tests.servers import remove_elasticsearch_indexes
@@ -117,9 +117,11 @@ def test_a_stalled_reader_with_a_full_socket_keeps_the_slot_from_nobody(world: W
 
 
 def test_a_worker_whose_source_takes_long_to_open_stays_in_charge_and_can_be_stopped(
-    world: World,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slot is made only when every transaction that was open before has ended."""
+    # The look at whom it waits for is over before, and is no sign of life.
+    monkeypatch.setattr(opening, "QUIET", 0.2)
     terms = "SELECT epoch AS n FROM recordgate.workers"
 
     async def until(condition: Callable[[], object]) -> None:

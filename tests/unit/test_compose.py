@@ -24,11 +24,14 @@ from gateway.breakers import State
 from gateway.metrics import Metrics
 from gateway.services import Services
 from gateway.store_metrics import StoreMetrics
+from recordgate.overview import Overview, single
 from recordgate.settings import Settings, load_settings
+from stores.contract.load import load_contract
 from stores.documents import mongodb_url
 from stores.search import elasticsearch_url
 from sync.metrics import SyncMetrics
 from sync.sources.debezium.location import KafkaLocation
+from tests.acceptance.gateway_rig import GEONAMES
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
@@ -274,6 +277,7 @@ def exported() -> set[str]:
     registry = CollectorRegistry()
     Metrics(registry)
     SyncMetrics(registry)
+    Overview(load_contract(GEONAMES), "slot", single(""), registry)
     guard = SimpleNamespace(name="search", calls={"ok": 0}, state=lambda: State.CLOSED)
     services = SimpleNamespace(
         **{

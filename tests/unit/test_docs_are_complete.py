@@ -7,6 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 import typer
@@ -14,7 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from gateway.metrics import Metrics
 from recordgate.cli.app import COMMANDS, build
+from recordgate.overview import Overview
+from stores.contract.load import load_contract
 from sync.metrics import SyncMetrics
+from tests.acceptance.gateway_rig import GEONAMES
 
 DOCS = Path(__file__).parents[2] / "docs"
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
@@ -59,6 +63,35 @@ def test_every_metric_is_in_the_reference() -> None:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         if name.startswith("recordgate"):
             assert f"`{name}" in text, f"{name} is missing in docs/reference/metrics.md"
+
+
+def test_every_condition_is_in_the_reference() -> None:
+    text = (DOCS / "reference" / "conditions.md").read_text("utf-8")
+    sources = [
+        file.read_text("utf-8")
+        for folder in ("stores", "sync", "gateway", "recordgate")
+        for file in (DOCS.parent / folder).rglob("*.py")
+    ]
+    constants = {
+        k: v for s in sources for k, v in re.findall(r'^([A-Z_]+) = "([a-z-]+)"$', s, re.M)
+    }
+    given = {code for s in sources for code in re.findall(r"\bCondition\(\s*([A-Z\"][\w-]+)", s)}
+    found = {code.strip('"') if code.startswith('"') else constants[code] for code in given}
+    assert len(found) > 8
+    for code in sorted(found):
+        assert f"`{code}`" in text, f"{code} is missing in docs/reference/conditions.md"
+
+
+def test_every_metric_of_the_overview_is_in_the_reference() -> None:
+    registry = CollectorRegistry()
+
+    def nowhere() -> NoReturn:
+        raise AssertionError("nobody looks")
+
+    Overview(load_contract(GEONAMES), "slot", nowhere, registry)
+    text = (DOCS / "reference" / "metrics.md").read_text("utf-8")
+    for family in registry.collect():
+        assert f"`{family.name}`" in text
 
 
 @pytest.mark.parametrize(
