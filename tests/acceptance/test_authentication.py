@@ -408,3 +408,26 @@ def test_the_schema_and_the_console_are_open_to_the_roles_that_the_settings_name
         assert ["plan" in a["extensions"]["recordgate"] for a in answers] == [True, False]
 
     run(database, tmp_path, go, access)
+
+
+def test_readiness_tells_everybody_the_status_and_operators_why(
+    database: str, tmp_path: Path
+) -> None:
+    path, (operator, other) = keys_for(tmp_path, ("hr",), ("staff",))
+
+    async def go(rig: Rig) -> None:
+        async def asked(**headers: str) -> Any:
+            answer = await rig.client.get("/health/ready", headers=headers)
+            assert answer.status_code == 200
+            return answer.json()
+
+        for _ in range(200):  # probes count against nobody
+            assert await asked() == {"status": "ready"}
+        for text in (other, "rg_nobody_knows_it", ""):
+            assert await asked(**bearer(text)) == {"status": "ready"}
+        full = await asked(**bearer(operator))
+        assert set(full) == {"status", "stores", "types", "conditions"}
+        assert full["types"]["person"]["search"]["state"] == "loaded"
+        assert (await rig.client.get("/metrics")).status_code == 401, "no other door is open"
+
+    run(database, tmp_path, go, with_keys(path, operators=frozenset({"hr"})))

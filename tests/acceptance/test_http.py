@@ -276,6 +276,32 @@ def test_the_gateway_describes_itself(database: str, tmp_path: Path) -> None:
     run(database, tmp_path, go)
 
 
+def test_without_canonical_the_gateway_is_ready_for_what_the_stores_hold(
+    database: str, tmp_path: Path
+) -> None:
+    async def go(rig: Rig) -> None:
+        await rig.services.pool.close()
+        answer = await rig.client.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        found = await rig.graphql('{ city(id: "2996944") { name } }')
+        assert found["data"] == {"city": {"name": "Lyon"}}
+
+    run(database, tmp_path, go)
+
+
+def test_the_gateway_says_that_nothing_is_loaded(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        answer = await rig.client.get("/health/ready")
+        assert (answer.status_code, answer.json()["status"]) == (200, "loading")
+        city = answer.json()["types"]["city"]
+        assert {city[sink]["state"] for sink in ("search", "documents")} == {"not loaded"}
+        await rig.publish()
+        answer = await rig.client.get("/health/ready")
+        assert answer.json()["status"] == "ready"
+
+    run(database, tmp_path, go, published=False)
+
+
 def test_a_store_that_is_down_leaves_the_gateway_ready_and_the_rest_answered(
     database: str, tmp_path: Path
 ) -> None:
