@@ -60,11 +60,12 @@ def conditional(endpoint: Endpoint) -> Endpoint:
 
 
 async def _standing(services: Services, letters: str) -> str | None:
-    """Position and generations of a store; None where it has none, or is not reached."""
+    """Position and generations of a store; None where it has none that holds for every type, or is not
+    reached."""
     store = services.documents if letters == "d" else services.search
     try:
         position = await position_of(store)
-        if position is None:
+        if position is None or position.withheld:
             return None
         numbers = [await generation_of(store, name) for name in services.contract.types]
     except RecordgateError:

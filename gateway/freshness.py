@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -192,8 +192,11 @@ async def generation_of(store: Store, type_name: str) -> int | None:
     return active.number if active else None
 
 
-async def usable(services: Services, store: Store, freshness: Freshness) -> Standing:
-    """How `store` stands to `freshness`, after waiting up to `wait_up_to` for it to catch up.
+async def usable(
+    services: Services, store: Store, freshness: Freshness, types: Collection[str] = ()
+) -> Standing:
+    """How `store` stands to `freshness` for a reader of `types`, after waiting up to `wait_up_to` for it to
+    catch up.
 
     Never raises for a store that is down: it is not usable, with the reason. Raises InputError for a
     bad token.
@@ -207,6 +210,8 @@ async def usable(services: Services, store: Store, freshness: Freshness) -> Stan
             position = await position_of(store, heard)
         except StoreError as error:
             return Standing(False, None, f"not reached: {error.message}")
+        if position is not None and position.withheld:
+            position = position.of(types)
         standing = judge(position, services.system, lsn, freshness.max_staleness, news.now())
         left = deadline - time.monotonic()
         if standing.usable or left <= 0 or (position and position.system != services.system):
@@ -215,10 +220,12 @@ async def usable(services: Services, store: Store, freshness: Freshness) -> Stan
             await news.wait(left)
 
 
-async def require(services: Services, store: Store, freshness: Freshness) -> Standing:
+async def require(
+    services: Services, store: Store, freshness: Freshness, types: Collection[str] = ()
+) -> Standing:
     """`usable`, for what no other store can answer. Raises StaleError with by how
     much, StoreUnavailable where the store is not reached or holds nothing yet."""
-    standing = await usable(services, store, freshness)
+    standing = await usable(services, store, freshness, types)
     if standing.usable:
         return standing
     if standing.position is None:

@@ -87,7 +87,7 @@ async def from_documents(
     store = services.documents
     began = time.monotonic()
     try:
-        standing = await usable(services, store, context.freshness)
+        standing = await usable(services, store, context.freshness, _types(shape))
     except asyncio.CancelledError:
         # All share one question for the position, so no call of this caller's own tells the breaker.
         if not context.freshness.wait_up_to:
@@ -116,10 +116,15 @@ async def from_documents(
     return found, ""
 
 
+def _types(shape: KeyShape) -> set[str]:
+    """The types whose documents are read for `shape`."""
+    return {shape.record.type.name, *(p.page.type.name for p in outside(shape.record))}
+
+
 async def _why_not_shaped(services: Services, shape: KeyShape) -> str:
     """Why documents that are read for `shape` are not what the contract says now; else empty. A
     contract changes at once, its documents with the next reload."""
-    for name in {shape.record.type.name, *(p.page.type.name for p in outside(shape.record))}:
+    for name in _types(shape):
         active = await active_generation(services.documents, name)
         if active is None:
             return f"{name} is not loaded yet"

@@ -188,7 +188,7 @@ async def run_search(
     visibility.require_may(record_type, "search")
     allowed = guarded(visibility, record_type, query)
     store = services.search
-    standing = await require(services, store, freshness)
+    standing = await require(services, store, freshness, (record_type.name,))
     if allowed is None:
         return Searched(SearchResult([], 0), _report(services, standing, None))
     if allowed.rows != EVERYTHING and store.can_filter(record_type.name, allowed.rows):
@@ -237,7 +237,7 @@ async def run_suggest(
         )
     if not plain or visibility.row_filters(record_type) is not None:
         raise ForbiddenError(f"you may not see suggestions of {record_type.plural}")
-    standing = await require(services, services.search, freshness)
+    standing = await require(services, services.search, freshness, (record_type.name,))
     found = await services.search.suggest(record_type.name, text, first, plain)
     generation = await generation_of(services.search, record_type.name)
     return found, _report(services, standing, generation, "suggestions")

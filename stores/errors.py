@@ -12,7 +12,8 @@
     ├── StoreError             a store did not do what was asked
     │   ├── StoreUnavailable   not reached, overloaded or timed out: the same call may work later
     │   ├── StoreRefused       reached, and it said no: the same call fails again
-    │   └── StoreLost          it has lost data, or belongs to somebody else
+    │   ├── StoreLost          it has lost data, or belongs to somebody else
+    │   └── NotReadable        canonical gives the records of one type to nobody now; other types may be read
     ├── StaleError             no store is as fresh as the caller asked
     ├── GapError               changes are missing between our position and the source
     └── SetupError             the surroundings are wrong: a port, a folder, a setting, a version
@@ -150,6 +151,19 @@ class StoreLost(StoreError):
     """The store's data is gone, older than our positions, or belongs to another contract."""
 
     code = "STORE_LOST"
+
+
+class NotReadable(StoreError):
+    """Canonical refuses every statement that reads the records of `type_name`, for a reason that is not the
+    connection's; other types may be readable."""
+
+    code = "TYPE_NOT_READABLE"
+
+    def __init__(self, type_name: str, reason: str, *, hint: str = "") -> None:
+        message = f"canonical cannot read {type_name}: {reason}"
+        super().__init__(message, store="postgres", hint=hint)
+        self.type_name = type_name
+        self.reason = reason
 
 
 class StaleError(RecordgateError):

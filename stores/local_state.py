@@ -3,6 +3,7 @@ position, and the lock that keeps a second writing process out."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stores.errors import ConflictError, StoreLost, StoreRefused
-from stores.protocols import Generation, Position
+from stores.protocols import Generation, Position, Withheld
 from stores.sqlite_errors import primary_code
 
 FORMAT = "2"
@@ -26,6 +27,11 @@ CREATE TABLE IF NOT EXISTS position (
   one INTEGER PRIMARY KEY CHECK (one = 1), system TEXT NOT NULL, lsn INTEGER NOT NULL,
   as_of REAL NOT NULL);
 """
+_WITHHELD = """
+CREATE TABLE IF NOT EXISTS withheld (
+  type TEXT PRIMARY KEY, lsn INTEGER NOT NULL, as_of REAL NOT NULL) WITHOUT ROWID
+"""
+"""A table of its own, so that a process of an older version goes on with files that have it."""
 
 
 def connect(
@@ -73,6 +79,9 @@ def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
                 "INSERT OR IGNORE INTO meta VALUES (?, ?)",
                 [("contract", contract_id), ("store", store), ("format", FORMAT)],
             )
+    if "withheld" not in tables:
+        with transaction(connection):
+            connection.execute(_WITHHELD)
     meta = dict(connection.execute("SELECT name, value FROM meta"))
     if meta.get("contract") != contract_id:
         raise StoreLost(
@@ -199,11 +208,23 @@ def set_position(connection: sqlite3.Connection, position: Position) -> None:
         " system = excluded.system, lsn = excluded.lsn, as_of = excluded.as_of",
         (position.system, position.lsn, position.as_of),
     )
+    connection.execute("DELETE FROM withheld")
+    connection.executemany(
+        "INSERT INTO withheld VALUES (?, ?, ?)",
+        [(w.type_name, w.lsn, w.as_of) for w in position.withheld],
+    )
 
 
 def get_position(connection: sqlite3.Connection) -> Position | None:
-    row = connection.execute("SELECT system, lsn, as_of FROM position").fetchone()
-    return None if row is None else Position(text(row[0]), row[1], row[2])
+    row = connection.execute(
+        "SELECT system, lsn, as_of, (SELECT json_group_array(json_array(type, lsn, as_of)) FROM withheld)"
+        " FROM position"
+    ).fetchone()
+    if row is None:
+        return None
+    held = text(row[3])
+    withheld = () if held == "[]" else tuple(sorted(Withheld(*w) for w in json.loads(held)))
+    return Position(text(row[0]), row[1], row[2], withheld)
 
 
 def text(value: str | bytes) -> str:

@@ -8,7 +8,7 @@ byte, or equal as parsed JSON where it lacks `Capability.EXACT_BYTES`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -73,17 +73,38 @@ APPLIED = Verdict(Outcome.APPLIED)
 STALE = Verdict(Outcome.STALE)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Withheld:
+    """How far a reader sees one record type that stays behind the others; see Position."""
+
+    type_name: str
+    lsn: int
+    as_of: float
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far a reader of the store sees: every commit up to `lsn` of the database `system`.
 
     `as_of` (seconds since the epoch, canonical's clock) is a moment at which nothing beyond `lsn`
     had been committed: what a reader sees is at most `now - as_of` old.
+
+    `withheld`: record types that canonical could not be read of for a while, in order of names, each with
+    the `lsn` and `as_of` that hold for it alone; both are 0 for one that is not to be believed at all.
     """
 
     system: str
     lsn: int
     as_of: float
+    withheld: tuple[Withheld, ...] = ()
+
+    def of(self, types: Collection[str]) -> Position:
+        """How far a reader of `types` sees."""
+        mine = [w for w in self.withheld if w.type_name in types]
+        if not mine:
+            return self
+        lsn = min(self.lsn, *(w.lsn for w in mine))
+        return Position(self.system, lsn, min(self.as_of, *(w.as_of for w in mine)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ they are too many, or wait too long.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 
@@ -75,15 +75,20 @@ class Backlog:
         else:
             self._boundaries.append(boundary)
 
-    def take(self, limit: int) -> Batch | None:
-        """Up to `limit` keys of the type whose oldest mark is oldest; None where nothing waits. A sweep
-        comes alone. The caller gives back what it could not publish."""
+    def take(self, limit: int, without: Collection[str] = ()) -> Batch | None:
+        """Up to `limit` keys of the type whose oldest mark is oldest, of those that are not in `without`; None
+        where nothing waits. A sweep comes alone. The caller gives back what it could not publish."""
         for type_name, number in self._sweeps.items():
-            del self._sweeps[type_name]
-            return Batch(type_name, {}, number)
+            if type_name not in without:
+                del self._sweeps[type_name]
+                return Batch(type_name, {}, number)
         for pool in (self._again, self._waiting):
             oldest = min(
-                ((next(iter(keys.values())), name) for name, keys in pool.items() if keys),
+                (
+                    (next(iter(keys.values())), name)
+                    for name, keys in pool.items()
+                    if keys and name not in without
+                ),
                 default=None,
             )
             if oldest is None:
@@ -126,9 +131,25 @@ class Backlog:
         self.size = 0
         return batches
 
+    def take_types(self, types: Collection[str]) -> list[Batch]:
+        """Everything that waits of `types`, for the durable backlog."""
+        batches = [Batch(n, {}, self._sweeps.pop(n)) for n in types if n in self._sweeps]
+        for pool in (self._again, self._waiting):
+            batches += [Batch(n, keys) for n in types if (keys := pool.pop(n, None))]
+        self.size -= sum(len(batch.keys) for batch in batches)
+        return batches
+
     @property
     def empty(self) -> bool:
         return not self.size and not self._sweeps
+
+    def idle(self, without: Collection[str]) -> bool:
+        """Whether nothing waits of the types that are not in `without`."""
+        if self.empty:
+            return True
+        pools = (self._again, self._waiting)
+        waiting = {n for pool in pools for n, keys in pool.items() if keys} | self._sweeps.keys()
+        return waiting <= set(without)
 
     def pending(self, type_name: str) -> int:
         """How many keys of the type wait."""

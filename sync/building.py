@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import psycopg
@@ -100,7 +100,7 @@ class Building:
         self._prepared = False
         position = await self._store.position()
         mark = self._watermark
-        if not mark.required:
+        if _holds(position, mark.required):
             reason = await self._distrust(position)
             if reason:
                 await self.require_all(reason)
@@ -108,7 +108,7 @@ class Building:
         for type_name in self._contract.types:
             await self._prepare_type(type_name)
         self._prepared = True
-        if mark.required:
+        if not _holds(position, mark.required):
             mark.published = 0
             return None
         return position
@@ -204,14 +204,18 @@ class Building:
     def walking(self) -> bool:
         return any(not load.walked for load in self.loads.values())
 
-    def next_walk(self) -> Load | None:
-        """The load that reads its next page."""
-        return next((load for load in self.loads.values() if not load.walked), None)
+    def next_walk(self, without: Collection[str] = ()) -> Load | None:
+        """The load that reads its next page, of the types that are not in `without`."""
+        walking = (load for load in self.loads.values() if not load.walked)
+        return next((load for load in walking if load.type_name not in without), None)
 
-    def ready_to_finish(self, applied_lsn: int) -> Load | None:
-        """A load that is whole and has been caught up by the changes."""
+    def ready_to_finish(self, applied_lsn: int, without: Collection[str] = ()) -> Load | None:
+        """A load that is whole and has been caught up by the changes, of the types that are not in
+        `without`."""
         now = time.monotonic()
         for load in self.loads.values():
+            if load.type_name in without:
+                continue
             if load.complete and load.kept_version <= applied_lsn and load.not_before <= now:
                 return load
         return None
@@ -393,3 +397,10 @@ class Building:
         await self._note_active(type_name, number, self.shape(type_name))
         log.info("%s: generation %d of %s is active again", self._name, number, type_name)
         return number
+
+
+def _holds(position: Position | None, required: Collection[str]) -> bool:
+    """Whether a store's position may be believed though the types `required` must be loaded: they are not what it
+    speaks of."""
+    withheld = {w.type_name for w in position.withheld} if position else set()
+    return withheld.issuperset(required)

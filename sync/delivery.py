@@ -42,9 +42,7 @@ class Delivery:
     async def write(self, unit: Unit, targets: Sequence[int]) -> None:
         """Write the unit's documents to each generation, with every verdict seen to."""
         writes = [Write(key, unit.version, doc) for key, doc in unit.documents.items()]
-        refused = dict.fromkeys(
-            unit.unreadable, ("UNREADABLE", "canonical cannot print it as JSON")
-        )
+        refused = {key: ("UNREADABLE", why) for key, why in unit.unreadable.items()}
         for number in targets:
             stale = await self._send(unit.type_name, number, writes, refused)
             if stale and unit.load is None:

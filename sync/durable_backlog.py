@@ -85,15 +85,15 @@ class DurableReader:
     def at_start(self) -> bool:
         return self._after == ("", "")
 
-    async def page(self, limit: int) -> DurablePage | None:
-        """The next page, None at the end; the walk then begins anew."""
+    async def page(self, limit: int, without: Collection[str] = ()) -> DurablePage | None:
+        """The next page of types that are not in `without`, None at the end; the walk then begins anew."""
         cursor = await self._conn.execute(
             _PAGE,
             {
                 "sink": self._sink,
                 "type": self._after[0],
                 "key": self._after[1],
-                "types": self._types,
+                "types": [t for t in self._types if t not in without],
                 "limit": limit,
             },
         )

@@ -1,8 +1,30 @@
-"""What a failure of the worker is called, and whether it mends itself while somebody waits."""
+"""What a failure of the worker is called, whether it mends itself while somebody waits, and how much of the work it
+is about: the session, one record type, or one record."""
 
 from __future__ import annotations
 
-from stores.errors import ContractError, RecordgateError, SetupError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from stores.errors import ContractError, NotReadable, RecordgateError, SetupError
+
+_OF_THE_SESSION = frozenset(("08", "25", "26", "28", "3D", "57"))
+"""Classes of SQLSTATE: connection, state of the transaction, a statement that the session has forgotten, log-in,
+database, the operator who ends it."""
+_OF_A_VALUE = frozenset(("22", "23", "2F", "38", "39", "44", "54", "P0", "XX"))
+"""Data, constraint, routine, check option, program limit, a raised exception, and damaged data."""
+_CANCELED = "57014"
+"""A statement that took longer than the server allows, or that somebody has stopped."""
+
+_HINTS = {
+    "42501": "grant the worker's user SELECT on the tables of the type, and of those that it embeds",
+    "42P01": "`recordgate plan` shows what the tables lack that the contract names",
+    "42703": "`recordgate plan` shows what the tables lack that the contract names",
+    "3F000": "`recordgate plan` shows what the tables lack that the contract names",
+    _CANCELED: "raise statement_timeout of the worker's user, or look at who stops its statements",
+}
 
 
 def unexpected(error: Exception) -> RecordgateError:
@@ -13,3 +35,37 @@ def unexpected(error: Exception) -> RecordgateError:
 def waiting_mends(error: RecordgateError) -> bool:
     """Whether the next try may succeed though nobody does anything."""
     return not isinstance(error, SetupError | ContractError) and error.code != RecordgateError.code
+
+
+def ends_the_session(error: psycopg.Error) -> bool:
+    """Whether the connection is lost, or of no use any more: nothing can be read over it."""
+    state = error.sqlstate
+    return state is None or (state[:2] in _OF_THE_SESSION and state != _CANCELED)
+
+
+def is_about_a_value(error: psycopg.Error) -> bool:
+    """Whether a value of some record may be the reason: without that record the statement may succeed."""
+    return (error.sqlstate or "")[:2] in _OF_A_VALUE
+
+
+def not_readable(type_name: str, error: psycopg.Error) -> NotReadable:
+    """The error of ours for a statement about `type_name` that canonical refuses. Only a statement's own
+    fault is told in the server's words: they name tables and columns; those about values may show them."""
+    state = error.sqlstate or ""
+    reason = f"{type(error).__name__} ({state})"
+    if not is_about_a_value(error) and error.diag.message_primary:
+        reason = f"{error.diag.message_primary} (SQLSTATE {state})"
+    hint = _HINTS.get(state, "mend what the reason names; the worker tries again by itself")
+    return NotReadable(type_name, reason, hint=hint)
+
+
+@contextmanager
+def reading_all(type_name: str) -> Iterator[None]:
+    """Around a statement that cannot do without any record of `type_name`. Raises NotReadable, and
+    psycopg.Error where the session is lost."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if ends_the_session(error):
+            raise
+        raise not_readable(type_name, error) from error

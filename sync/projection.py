@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
@@ -27,6 +27,7 @@ from stores.canonical.document_sql import (
 from stores.contract.model import Contract
 from stores.keys import decode_key
 from stores.lsn import parse_lsn
+from sync.failures import ends_the_session, is_about_a_value, not_readable, reading_all
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,12 @@ LOCK_PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`documents`: key → document, None where canonical has no such record. `unreadable`: keys of which
-    canonical cannot print the record (a value too large for JSON, say)."""
+    """`documents`: key → document, None where canonical has no such record. `unreadable`: key → why canonical
+    cannot print the record (a value too large for JSON, say)."""
 
     version: int
     documents: dict[str, bytes | None]
-    unreadable: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Page:
     version: int
     documents: dict[str, bytes | None]
     last: str | None
-    unreadable: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ async def connect_for_documents(url: str, name: str) -> AsyncConnection:
 
 
 class Projector:
-    """Reads over one connection, from `connect_for_documents`, which it does not own."""
+    """Reads over one connection, from `connect_for_documents`, which it does not own. Every reading of a type
+    raises NotReadable where canonical refuses the statement itself, and psycopg.Error where the session is lost."""
 
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
         self.lock = asyncio.Lock()
@@ -103,10 +105,11 @@ class Projector:
         try:
             return await self._read(type_name, keys)
         except psycopg.Error as error:
-            if not _is_about_a_value(error):
+            if not is_about_a_value(error):
                 raise
+            why = f"canonical cannot print it as JSON: {type(error).__name__} ({error.sqlstate})"
         if len(keys) == 1:
-            return Reading(await self.version(), {}, (keys[0],))
+            return Reading(await self.version(), {}, {keys[0]: why})
         middle = len(keys) // 2
         first = await self.read(type_name, keys[:middle])
         second = await self.read(type_name, keys[middle:])
@@ -114,7 +117,7 @@ class Projector:
         return Reading(
             first.version,
             first.documents | second.documents,
-            first.unreadable + second.unreadable,
+            {**first.unreadable, **second.unreadable},
         )
 
     async def _read(self, type_name: str, keys: Sequence[str]) -> Reading:
@@ -158,7 +161,7 @@ class Projector:
         try:
             version, result = await self._execute(type_name, "digest", parameters, False)
         except psycopg.Error as error:
-            if not _is_about_a_value(error):
+            if not is_about_a_value(error):
                 raise
             return None
         return Digest(version, int(_text(result.get_value(0, 0))), _text(result.get_value(0, 1)))
@@ -175,7 +178,7 @@ class Projector:
         try:
             version, result = await self._execute(type_name, which, parameters, False)
         except psycopg.Error as error:
-            if not _is_about_a_value(error):
+            if not is_about_a_value(error):
                 raise
             return await self._page_by_keys(type_name, which, parameters, limit)
         value = result.get_value
@@ -190,9 +193,10 @@ class Projector:
     ) -> Page:
         """A page with a record that cannot be printed: its keys first, then what is there of them."""
         statement = keys_of_page(self._contract.types[type_name], first=which == "first")
-        cursor = await self._giving_way(
-            type_name, lambda: self._conn.execute(statement, parameters)
-        )
+        with reading_all(type_name):
+            cursor = await self._giving_way(
+                type_name, lambda: self._conn.execute(statement, parameters)
+            )
         rows = await cursor.fetchall()
         keys = [str(row[0]) for row in rows]
         reading = await self.read(type_name, keys)
@@ -211,7 +215,8 @@ class Projector:
         statement = sql.SQL("SELECT count(*) FROM {}").format(
             sql.Identifier(record_type.schema, record_type.table)
         )
-        cursor = await self._giving_way(type_name, lambda: self._conn.execute(statement))
+        with reading_all(type_name):
+            cursor = await self._giving_way(type_name, lambda: self._conn.execute(statement))
         row = await cursor.fetchone()
         assert row is not None
         return int(row[0])
@@ -237,13 +242,18 @@ class Projector:
         return parse_lsn(_text(lsn.get_value(0, 0))), result
 
     async def _giving_way(self, type_name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """`work`, again for as long as somebody else has locked a table of it."""
+        """`work`, again for as long as somebody else has locked a table of it. Raises NotReadable, and
+        psycopg.Error for a value or a lost session."""
         while True:
             try:
                 return await work()
             except (errors.LockNotAvailable, errors.DeadlockDetected):
                 log.info("tables of %s are locked by another session: waiting", type_name)
                 await asyncio.sleep(LOCK_PAUSE)
+            except psycopg.Error as error:
+                if self._conn.closed or ends_the_session(error) or is_about_a_value(error):
+                    raise
+                raise not_readable(type_name, error) from error
 
     def _statement(self, type_name: str, which: str) -> sql.Composed:
         record_type = self._contract.types[type_name]
@@ -252,11 +262,6 @@ class Projector:
         if which == "digest":
             return digest_of_keys(self._contract, record_type)
         return documents_of_page(self._contract, record_type, first=which == "first")
-
-
-def _is_about_a_value(error: psycopg.Error) -> bool:
-    """Data exceptions and program limits (classes 22 and 54): one record's fault, not the statement's."""
-    return (error.sqlstate or "")[:2] in ("22", "54")
 
 
 def _text(value: bytes | None) -> str:

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from stores.canonical.connect import AsyncConnection
 from stores.contract.model import Contract
-from stores.errors import RecordgateError
+from stores.errors import NotReadable, RecordgateError
 from stores.protocols import Store
 from sync.metrics import SyncMetrics
 from sync.projection import Projector, connect_for_documents
@@ -109,6 +109,10 @@ class Sweep:
                 sink, type_name = due
                 try:
                     await self._sweep(conn, sink, type_name)
+                except NotReadable as error:
+                    log.debug("%s: not swept now: %s", sink, error)
+                    began = time.time() - self._pace.interval + NOT_NOW
+                    self._rounds[sink, type_name] = Round(began=began)
                 except RecordgateError as error:
                     log.debug("%s: not swept now: %s", sink, error)
                     self._put_off[sink] = time.monotonic() + NOT_NOW
@@ -133,6 +137,7 @@ class Sweep:
             for sink, writer in self._writers.items()
             if writer.at_ease and self._put_off.get(sink, 0.0) <= clock
             for name in self._contract.types
+            if name not in writer.set_aside
             for round_ in [self._rounds.setdefault((sink, name), Round())]
             if round_.after is not None or round_.began + self._pace.interval <= now
         ]
@@ -205,7 +210,7 @@ class Sweep:
             self._contract, self._url, {sink: store}, types=[type_name], patience=PATIENCE
         )
         found = report.types[type_name][sink]
-        if found.behind:
+        if found.behind or found.unreadable:
             self._put_off[sink] = time.monotonic() + NOT_NOW
             return
         if found.total:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stores.errors import NotReadable
 from sync.backlog import Batch
 from sync.durable_backlog import SWEEP, DurablePage
 from sync.reload import Load
@@ -17,7 +19,9 @@ class Unit:
     type_name: str
     version: int = 0
     documents: dict[str, bytes | None] = field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    refused: NotReadable | None = None
+    """Why nothing could be read for it."""
     batch: Batch | None = None
     page: DurablePage | None = None
     load: Load | None = None
@@ -36,4 +40,4 @@ class Unit:
     @property
     def alone(self) -> bool:
         """Nothing may be read ahead of it."""
-        return self.sweeps or self.finishes
+        return self.sweeps or self.finishes or self.refused is not None

@@ -27,8 +27,10 @@ from typing import Any, cast
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.document_sql import keys_in_text_order
 from stores.contract.model import Contract
+from stores.errors import NotReadable
 from stores.protocols import Store
 from sync.ending import end
+from sync.failures import reading_all
 from sync.patient_store import PatientStore
 from sync.projection import (
     Digest,
@@ -60,7 +62,7 @@ class Differences:
     """One type in one sink. `missing`, `extra`, `different`: how many; `examples`: kind → some keys.
     `unsettled`: records that changed at every look. `behind`: the sink's position did not move past the
     reading, so that what is only late counts too. `expected`: the generation that the books call active, where
-    readers see another one."""
+    readers see another one. `unreadable`: why canonical could not be read; nothing was compared then."""
 
     generation: int | None = None
     expected: int | None = None
@@ -72,13 +74,15 @@ class Differences:
     different: int = 0
     unsettled: int = 0
     behind: bool = False
+    unreadable: str = ""
     examples: dict[str, list[str]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     """Of all differences, up to SUSPECTS of them: what a repair marks."""
 
     @property
     def total(self) -> int:
-        return self.missing + self.extra + self.different + (self.expected is not None)
+        told = (self.expected is not None) + bool(self.unreadable)
+        return self.missing + self.extra + self.different + told
 
     def note(self, kind: str, key: str) -> None:
         setattr(self, kind, getattr(self, kind) + 1)
@@ -131,9 +135,12 @@ async def verify(
     async with _connections(canonical_url) as (walking, reading):
         projector = Projector(reading, contract)
         for type_name in types or list(contract.types):
-            found = await _type(
-                contract, walking, projector, patient, type_name, patience, progress
-            )
+            try:
+                found = await _type(
+                    contract, walking, projector, patient, type_name, patience, progress
+                )
+            except NotReadable as error:
+                found = {name: Differences(unreadable=error.reason) for name in stores}
             report.types[type_name] = found
     return report
 
@@ -213,7 +220,8 @@ async def _ranges(
     tasks: list[asyncio.Task[Digest | None]] = []
     try:
         async with walking.transaction(), walking.cursor(name="recordgate_verify") as cursor:
-            await cursor.execute(keys_in_text_order(contract.types[type_name]))
+            with reading_all(type_name):
+                await cursor.execute(keys_in_text_order(contract.types[type_name]))
             while rows := await cursor.fetchmany(RANGE):
                 keys = [str(row[0]) for row in rows]
                 tasks = [*tasks[-1:], asyncio.create_task(digest(keys))]

@@ -27,9 +27,10 @@ from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync import selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
+from sync.conditions import Conditions
 from sync.crash_points import crash_point
 from sync.ending import check_cancelled, end
-from sync.failures import unexpected, waiting_mends
+from sync.failures import ends_the_session, not_readable, unexpected, waiting_mends
 from sync.faults import Faults, retrying
 from sync.feed import Feed
 from sync.gauges import Gauges
@@ -170,6 +171,7 @@ class Worker:
             )
             if marks is None:
                 return
+            conditions = Conditions(session.guard)
             self._writers = {
                 name: SinkWriter(
                     name,
@@ -178,6 +180,7 @@ class Worker:
                     marks[name],
                     session.sinks[name],
                     self.metrics,
+                    conditions,
                     batch_size=self._batch_size,
                     memory_keys=self._memory_keys,
                 )
@@ -451,12 +454,26 @@ class Worker:
             for writer in writers:
                 writer.mark(type_name, keys)
         for reach, values in touched.reaches.items():
-            async for page in selection.roots(session.marking, self._contract, reach, values):
-                if feed:
-                    feed.touch(reach.root, page)
-                for writer in writers:
-                    writer.mark(reach.root, page)
-                await self._relieve()
+            try:
+                async for page in selection.roots(session.marking, self._contract, reach, values):
+                    if feed:
+                        feed.touch(reach.root, page)
+                    for writer in writers:
+                        writer.mark(reach.root, page)
+                    await self._relieve()
+            except psycopg.Error as error:
+                if session.marking.closed or ends_the_session(error):
+                    raise
+                self._mark_blindly(reach.root, error)
+
+    def _mark_blindly(self, type_name: str, error: psycopg.Error) -> None:
+        """It cannot be asked which records of the type a change touched: it may be any of them."""
+        why = not_readable(type_name, error)
+        log.warning("%s; every record of it is read again, as soon as that can be done", why)
+        if self._feed.active:
+            self._feed.touch_all(type_name)
+        for writer in self._writers.values():
+            writer.mark_all(type_name)
 
     async def _relieve(self) -> None:
         for writer in self._writers.values():

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Sequence
 import psycopg
 
 from stores.contract.model import Contract
-from stores.errors import FencedError, RecordgateError, StoreLost
+from stores.errors import FencedError, NotReadable, RecordgateError, StoreLost
 from stores.lsn import format_lsn
 from stores.protocols import Position, Store
 from sync import durable_backlog
 from sync.backlog import Backlog, Batch, Boundary
 from sync.building import Building
+from sync.conditions import Conditions
 from sync.crash_points import crash_point
 from sync.delivery import Delivery
 from sync.durable_backlog import SWEEP, DurableReader
@@ -32,6 +33,7 @@ from sync.pace import Backoff, Pace
 from sync.projection import Projector
 from sync.session import SinkConnections
 from sync.units import Unit
+from sync.unreadable import Unreadable
 from sync.watermarks import Teller, Watermark
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class SinkWriter:
         watermark: Watermark,
         connections: SinkConnections,
         metrics: SyncMetrics,
+        conditions: Conditions,
         *,
         batch_size: int,
         memory_keys: int,
@@ -78,6 +81,10 @@ class SinkWriter:
         self._memory_keys = memory_keys
         self._books = connections.books
         self._projector = Projector(connections.reading, contract)
+        self._unreadable = Unreadable(
+            name, contract.types, self._projector, connections.books, conditions
+        )
+        self._aside = self._unreadable.aside
         self.letters = Letters(connections.books.conn, name)
         self._delivery = Delivery(
             name, store, self._projector, self.letters, connections.books, metrics
@@ -170,9 +177,13 @@ class SinkWriter:
         now = time.monotonic()
         failing = self._failing_since is not None and now - self._failing_since > SPILL_FAILING
         slow = now - self._moved_at > SPILL_SLOW
-        if not (self.too_full() or failing or slow):
-            return
-        self._spilling = self._backlog.take_all()
+        if self.too_full() or failing or slow:
+            self._spilling = self._backlog.take_all()
+        else:  # what is set aside waits there from the first
+            under_way = []
+            self._spilling = self._backlog.take_types(self._aside.types)
+            if not self._spilling:
+                return
         level = logging.DEBUG if self._durable_pending else logging.INFO
         self._durable_pending = True
         self._spills += 1
@@ -214,9 +225,11 @@ class SinkWriter:
         await self._books.assure()
         await self.store.take_charge(self._books.lease.term)
         self.position = await self.building.prepare()
+        self._aside.published(self.position)
         self.opened()
         async with self._books.lock:
             await self.letters.load()
+        await self._unreadable.recall()
         self._durable.restart()
         self._durable_pending = True
         ahead: asyncio.Task[Unit | None] | None = None
@@ -290,19 +303,22 @@ class SinkWriter:
 
     async def _read(self) -> Unit | None:
         """Live keys first, but every other turn goes to what else there is."""
-        live = not self._backlog.empty
+        if await self._unreadable.try_again():
+            self._durable.restart()
+            self._durable_pending = True
+        live = not self._backlog.idle(self._aside.types)
         self._others_turn = not self._others_turn
         if live and not self._others_turn:
             return await self._read_live()
         unit = await self._read_durable()
         if unit is None:
             unit = await self._read_load()
-        if unit is None and not self._backlog.empty:
+        if unit is None and not self._backlog.idle(self._aside.types):
             unit = await self._read_live()
         return unit
 
     async def _read_live(self) -> Unit:
-        batch = self._backlog.take(self._batch_size)
+        batch = self._backlog.take(self._batch_size, self._aside.types)
         assert batch is not None
         unit = Unit(batch.type_name, batch=batch)
         self._taken.append(unit)
@@ -320,7 +336,7 @@ class SinkWriter:
         spills = self._spills
         self._durable_looked = time.monotonic()
         async with self._books.lock:
-            page = await self._durable.page(self._batch_size)
+            page = await self._durable.page(self._batch_size, self._aside.types)
         if page is None:
             if begins and spills == self._spills:
                 self._durable_pending = False
@@ -336,30 +352,47 @@ class SinkWriter:
         return unit
 
     async def _read_load(self) -> Unit | None:
-        finished = self.building.ready_to_finish(self.applied_lsn)
+        without = self._aside.types
+        finished = self.building.ready_to_finish(self.applied_lsn, without)
         if finished is not None:
             return Unit(finished.type_name, load=finished, finishes=True)
-        load = self.building.next_walk()
+        load = self.building.next_walk(without)
         if load is None:
             return None
         unit = Unit(load.type_name, load=load)
         self._taken.append(unit)
-        async with self._projector.lock:
-            page = await self._projector.page(load.type_name, load.cursor, LOAD_PAGE)
+        try:
+            async with self._projector.lock:
+                page = await self._projector.page(load.type_name, load.cursor, LOAD_PAGE)
+        except NotReadable as error:
+            unit.refused = error
+            return unit
         load.note_read(page)
         unit.version, unit.documents = page.version, page.documents
         unit.unreadable, unit.last = page.unreadable, page.last
         return unit
 
     async def _read_keys(self, unit: Unit, keys: Sequence[str]) -> None:
-        async with self._projector.lock:
-            reading = await self._projector.read(unit.type_name, keys)
+        try:
+            async with self._projector.lock:
+                reading = await self._projector.read(unit.type_name, keys)
+        except NotReadable as error:
+            unit.refused = error
+            return
         unit.version, unit.documents = reading.version, reading.documents
         unit.unreadable = reading.unreadable
 
     # Writing ---------------------------------------------------------------------------------------
 
     async def _carry_out(self, unit: Unit) -> None:
+        try:
+            await self._carry(unit)
+        except NotReadable as error:
+            await self._set_aside(unit, error)
+
+    async def _carry(self, unit: Unit) -> None:
+        if unit.refused is not None:
+            raise unit.refused
         if unit.finishes:
             await self._publish()
             assert unit.load is not None
@@ -386,6 +419,8 @@ class SinkWriter:
                 while held := await self.store.scan(type_name, number, after, self._batch_size):
                     part = Unit(type_name)
                     await self._read_keys(part, [s.key for s in held])
+                    if part.refused is not None:
+                        raise part.refused
                     await self._delivery.write(part, [number])
                     after = held[-1].key
                     if len(held) < self._batch_size:
@@ -400,14 +435,17 @@ class SinkWriter:
         boundary = self._backlog.reached(held)
         if boundary is None or self._durable_pending:
             return None
-        old = self.position
+        old, required = self.position, self.watermark.required
         trusted = (
-            not self.watermark.required
+            self._aside.trusts(required)
             and boundary.as_of > 0
             and boundary.lsn >= self.watermark.published
         )
-        if trusted and (old is None or (boundary.lsn, boundary.as_of) > (old.lsn, old.as_of)):
-            return boundary, Position(self.watermark.system, boundary.lsn, boundary.as_of)
+        if trusted:
+            withheld = self._aside.withheld(required, old)
+            new = Position(self.watermark.system, boundary.lsn, boundary.as_of, withheld)
+            if old is None or (new.lsn, new.as_of) > (old.lsn, old.as_of):
+                return boundary, new
         return (boundary, None) if boundary.lsn > self.applied_lsn else None
 
     async def _publish(self) -> None:
@@ -432,6 +470,7 @@ class SinkWriter:
             self.applied_lsn = max(self.applied_lsn, reached[0].lsn)
         if position is not None:
             self.position = position
+            self._aside.published(position)
             self.watermark.published = position.lsn
         self._untold |= bool(written)
         if position is not None and self._untold:
@@ -464,6 +503,16 @@ class SinkWriter:
                     )
         if any(u.load is not None for u in published):
             crash_point("load-noted")
+
+    async def _set_aside(self, unit: Unit, error: NotReadable) -> None:
+        """The type of `error` waits, with what was to be done for `unit`; all others go on."""
+        self._taken = [u for u in self._taken if u is not unit]
+        if unit.batch is not None and not unit.spilled:
+            self._backlog.give_back(unit.batch)
+        if unit.load is not None and not unit.finishes:
+            await self._publish()  # the pages before it, so that the load goes on from there
+            unit.load.restart()
+        await self._unreadable.add(error)
 
     # Failing ---------------------------------------------------------------------------------------
 
@@ -513,7 +562,13 @@ class SinkWriter:
     @property
     def at_ease(self) -> bool:
         """Open and trusted: it can be compared with canonical."""
-        return self.ready.is_set() and not self.failing and not self.watermark.required
+        trusted = self._aside.trusts(self.watermark.required)
+        return self.ready.is_set() and not self.failing and trusted
+
+    @property
+    def set_aside(self) -> frozenset[str]:
+        """The types that canonical cannot read now."""
+        return self._aside.types
 
     def state(self) -> dict[str, object]:
         """For the console."""
@@ -529,6 +584,7 @@ class SinkWriter:
                 for name, load in self.building.loads.items()
             },
             "generations": dict(self.building.active),
+            "setAside": self._aside.reasons(),
         }
 
     def opened(self) -> None:

@@ -128,6 +128,7 @@ def as_value(report: Report, repaired: int) -> dict[str, Any]:
                     "different": d.different,
                     "unsettled": d.unsettled,
                     "behind": d.behind,
+                    "unreadable": d.unreadable,
                     "examples": d.examples,
                 }
                 for sink, d in sinks.items()
@@ -142,6 +143,11 @@ def as_text(report: Report, repaired: int) -> str:
     for type_name, sinks in report.types.items():
         for sink, d in sinks.items():
             what = f"{type_name} in {sink}: {d.canonical:,} records"
+            if d.unreadable:
+                lines.append(
+                    f"{type_name} in {sink}: not compared, canonical cannot read it: {d.unreadable}"
+                )
+                continue
             if not d.total:
                 lines.append(f"{what}, no difference")
             else:

@@ -4,6 +4,9 @@ A statement is a chain of CTEs. `n0` holds the roots; each embedded relation add
 records, and `d<i>`, their JSON by the columns that join them to their parent. A record that a thousand
 roots embed is therefore read and printed once. Embedded to-one relations are an object or null,
 to-many an array in order of the target's key. `row_to_json` and `array_to_json` print no white space.
+
+Names of the contract stand in quotes, behind the name of their table; what is behind no table is ours alone. So
+a column, a relation or a table may be called as any name that is made here.
 """
 
 from __future__ import annotations
@@ -142,6 +145,10 @@ def value_of_text(prop: Property, text: sql.Composable) -> sql.Composable:
 
 # Embedded records --------------------------------------------------------------------------------
 
+_OBJECT = sql.SQL("(SELECT row_to_json(x.*) FROM (SELECT {}) AS x)")
+"""One JSON object of a select list, whose names are the contract's. `x.*` and not `x`: where a name of the list is
+`x`, too, that alone would be the column."""
+
 
 @dataclass
 class _Names:
@@ -167,7 +174,7 @@ def _statement(
 ) -> sql.Composed:
     names = _Names()
     fields, joins = _fields(contract, record_type, 0, record_type.embeds, names, ctes)
-    document = sql.SQL("(SELECT row_to_json(x) FROM (SELECT {}) AS x)").format(fields)
+    document = _OBJECT.format(fields)
     return sql.SQL("WITH {ctes} SELECT {output} FROM n0{joins}{order}").format(
         ctes=_list(ctes),
         output=output.format(document),
@@ -247,9 +254,7 @@ def _embedded(
     )
     fields, joins = _fields(contract, target, child, embed.embeds, names, ctes)
     columns = [_own(target, child, c) for c in relation.target_columns]
-    document: sql.Composable = sql.SQL("(SELECT row_to_json(x) FROM (SELECT {}) AS x)").format(
-        fields
-    )
+    document: sql.Composable = _OBJECT.format(fields)
     group: sql.Composable = sql.SQL("")
     if relation.many:
         document = sql.SQL("array_to_json(array_agg({} ORDER BY {}))").format(

@@ -2,7 +2,7 @@
 are in which collections, and the published position. Every change replaces it in one step, or fails.
 
     recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, term, position: {system, lsn,
-                      asOf}, generations: [{type, number, state, shape, collection}]}
+                      asOf, withheld: [[type, lsn, asOf]]}, generations: [{type, number, state, shape, collection}]}
 
 `incarnation` is a random name of this life of the database: a server that lost its data has another or none.
 `term` is that of the worker in charge: one of a smaller term changes nothing here any more.
@@ -25,7 +25,7 @@ from pymongo.errors import DuplicateKeyError
 from stores.contract.model import Contract
 from stores.documents.mongodb_errors import KIND
 from stores.errors import FencedError, StoreLost, StoreRefused, StoreUnavailable
-from stores.protocols import Generation, Position
+from stores.protocols import Generation, Position, Withheld
 
 META = "recordgate.meta"
 ID = "recordgate"
@@ -109,7 +109,12 @@ def read(document: Document) -> Books:
                 hint="drop it; the next start loads it anew from canonical",
             )
         at = document.get("position")
-        position = at and Position(at["system"], int(at["lsn"]), float(at["asOf"]))
+        position = at and Position(
+            at["system"],
+            int(at["lsn"]),
+            float(at["asOf"]),
+            tuple(Withheld(t, int(lsn), float(as_of)) for t, lsn, as_of in at.get("withheld", ())),
+        )
         rows = tuple(
             Row(g["type"], int(g["number"]), g["state"], g["shape"], g["collection"])
             for g in document["generations"]
@@ -292,6 +297,7 @@ async def publish(
             "system": position.system,
             "lsn": Int64(position.lsn),
             "asOf": position.as_of,
+            "withheld": [[w.type_name, Int64(w.lsn), w.as_of] for w in position.withheld],
         }
         mine: dict[str, Any] = {"_id": ID, "incarnation": incarnation}
         if term is not None:

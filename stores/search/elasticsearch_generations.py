@@ -21,7 +21,7 @@ from typing import Any
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
 from stores.errors import FencedError, StoreLost
-from stores.protocols import Position
+from stores.protocols import Position, Withheld
 from stores.search.elasticsearch_errors import index_gone, lost, refused, unavailable
 from stores.search.elasticsearch_fields import PRESENCE, TOMBSTONE, analysis, field_count, mapping
 from stores.search.elasticsearch_http import Http, path
@@ -158,12 +158,19 @@ class Generations:
         if answer.status == 404:
             return None
         found = answer.body
-        return Position(str(found["system"]), int(found["lsn"]), float(found["as_of"]))
+        withheld = tuple(Withheld(*w) for w in found.get("withheld", ()))
+        return Position(str(found["system"]), int(found["lsn"]), float(found["as_of"]), withheld)
 
     async def set_position(self, position: Position) -> None:
         """Raises StoreLost where the books are gone, FencedError where another worker is in charge."""
         await self._put(
-            "position", {"system": position.system, "lsn": position.lsn, "as_of": position.as_of}
+            "position",
+            {
+                "system": position.system,
+                "lsn": position.lsn,
+                "as_of": position.as_of,
+                "withheld": [[w.type_name, w.lsn, w.as_of] for w in position.withheld],
+            },
         )
 
     async def take_charge(self, term: int) -> None:

@@ -1,0 +1,101 @@
+"""The types that one sink has set aside because canonical cannot read them, and when each is tried again. Pure.
+
+While a type is aside its changes wait in the durable backlog, and the sink's position goes on without it: it is
+*withheld* (see `stores.protocols.Position`), until what waited has been published and a load that it needs is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from stores.canonical.conditions import Condition
+from stores.errors import NotReadable
+from stores.protocols import Position, Withheld
+from sync.pace import Backoff
+
+CODE = "type-not-readable"
+SOON = 1.0
+LATEST = 30.0
+"""Most seconds between two tries."""
+PROVEN = 120.0
+"""Seconds for which a type must have been readable for its next failure to be tried again soon."""
+
+
+@dataclass(slots=True)
+class _Type:
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=SOON, most=LATEST))
+    next_try: float = 0.0
+    reason: str = ""
+    back_since: float | None = None
+    """When it was readable again; None while it is aside."""
+
+
+class Aside:
+    """One sink's. `clock`: seconds that never go back."""
+
+    def __init__(self, sink: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._sink, self._clock = sink, clock
+        self._types: dict[str, _Type] = {}
+        self._withheld: dict[str, Withheld] = {}
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Those that are aside now."""
+        return frozenset(n for n, t in self._types.items() if t.back_since is None)
+
+    def add(self, error: NotReadable) -> Condition:
+        """Set a type aside, or note that another try has failed."""
+        now = self._clock()
+        held = self._types.setdefault(error.type_name, _Type())
+        if held.back_since is not None and now - held.back_since > PROVEN:
+            held.backoff.reset()
+        held.back_since, held.reason = None, error.reason
+        held.next_try = now + held.backoff.next()
+        message = f"{self._sink}: {error.message}"
+        return Condition(CODE, message, error.hint, self._sink, error.type_name)
+
+    def remember(self, type_name: str) -> None:
+        """A type that a worker before has set aside; it is tried at once."""
+        self._types.setdefault(type_name, _Type())
+
+    def back(self, type_name: str) -> None:
+        """It can be read again."""
+        held = self._types[type_name]
+        held.back_since, held.reason = self._clock(), ""
+
+    def due(self) -> str | None:
+        """A type that is to be tried now."""
+        now = self._clock()
+        return next((n for n in self.types if self._types[n].next_try <= now), None)
+
+    def reasons(self) -> dict[str, str]:
+        """Type → why it is aside."""
+        return {n: self._types[n].reason for n in sorted(self.types)}
+
+    # The position ----------------------------------------------------------------------------------
+
+    def published(self, position: Position | None) -> None:
+        """What the store's own position withholds now."""
+        self._withheld = {w.type_name: w for w in position.withheld} if position else {}
+
+    def trusts(self, required: Collection[str]) -> bool:
+        """Whether a position says enough though the types `required` are not loaded: each is withheld."""
+        return all(name in self._withheld or name in self.types for name in required)
+
+    def withheld(
+        self, required: Collection[str], published: Position | None
+    ) -> tuple[Withheld, ...]:
+        """What the next position withholds, now that nothing waits of other types. `published`: the last
+        position."""
+        names = self.types | {n for n in required if n in self._withheld}
+        found: list[Withheld] = []
+        for name in sorted(names):
+            if name in required or published is None:
+                found.append(Withheld(name, 0, 0.0))
+            else:
+                found.append(
+                    self._withheld.get(name, Withheld(name, published.lsn, published.as_of))
+                )
+        return tuple(found)

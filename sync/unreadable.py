@@ -1,0 +1,69 @@
+"""Sets the types of one sink aside that canonical cannot read, says so, and looks whether they can be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from stores.canonical import conditions as standing
+from stores.errors import NotReadable
+from sync.aside import CODE, Aside
+from sync.conditions import Conditions
+from sync.projection import Projector
+from sync.session import Books
+
+
+class Unreadable:
+    """One sink's; `aside` says which types they are."""
+
+    def __init__(
+        self,
+        sink: str,
+        types: Collection[str],
+        projector: Projector,
+        books: Books,
+        conditions: Conditions,
+    ) -> None:
+        self.aside = Aside(sink)
+        self._sink = sink
+        self._types = types
+        self._projector = projector
+        self._books = books
+        self._conditions = conditions
+        self._recalled = False
+
+    async def recall(self) -> None:
+        """Set aside what a worker before has: its conditions stand until the types can be read."""
+        if self._recalled:
+            return
+        async with self._books.lock:
+            found = await standing.read(self._books.conn)
+        for condition in found:
+            if condition.sink != self._sink or condition.code != CODE:
+                continue
+            if condition.type in self._types:
+                self.aside.remember(condition.type)
+            else:
+                await self._over(condition.type)
+        self._recalled = True
+
+    async def add(self, error: NotReadable) -> None:
+        """Set the type of `error` aside."""
+        await self._conditions.raise_(self.aside.add(error))
+
+    async def try_again(self) -> bool:
+        """Try a type that is due; whether it is back."""
+        type_name = self.aside.due()
+        if type_name is None:
+            return False
+        try:
+            async with self._projector.lock:
+                await self._projector.page(type_name, None, 1)
+        except NotReadable as error:
+            await self.add(error)
+            return False
+        self.aside.back(type_name)
+        await self._over(type_name)
+        return True
+
+    async def _over(self, type_name: str) -> None:
+        await self._conditions.over(code=CODE, sink=self._sink, type=type_name)
