@@ -51,7 +51,8 @@ class Unreadable:
         await self._conditions.raise_(self.aside.add(error))
 
     async def try_again(self) -> bool:
-        """Try a type that is due; whether it is back."""
+        """Try a type that is due; whether it is back. Then, before anything else is awaited, the caller sees to
+        it that no position is published until what waited for the type has been worked off."""
         type_name = self.aside.due()
         if type_name is None:
             return False
@@ -61,8 +62,8 @@ class Unreadable:
         except NotReadable as error:
             await self.add(error)
             return False
-        self.aside.back(type_name)
         await self._over(type_name)
+        self.aside.back(type_name)
         return True
 
     async def _over(self, type_name: str) -> None:
