@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql import quoted_name
 
 from stores.canonical.checks import check_expressions
 from stores.canonical.constraint_names import LIMIT, check_name, constraint_name
@@ -55,7 +56,9 @@ def _add_table(metadata: sa.MetaData, record_type: RecordType) -> sa.Table:
         check_identifier(name)
     key = record_type.key
     items: list[sa.schema.SchemaItem] = [
-        sa.Column(p.column, SqlType(sql_type(p)), nullable=not (p.required or p.column in key))
+        sa.Column(
+            _quoted(p.column), SqlType(sql_type(p)), nullable=not (p.required or p.column in key)
+        )
         for p in record_type.properties
     ]
     items.append(sa.PrimaryKeyConstraint(*key, name=constraint_name("pkey", table, key)))
@@ -73,7 +76,12 @@ def _add_table(metadata: sa.MetaData, record_type: RecordType) -> sa.Table:
             # With the key behind it, so that a parent's records come in key order from the index.
             name = constraint_name("idx", table, relation.columns)
             items.append(sa.Index(name, *dict.fromkeys((*relation.columns, *record_type.key))))
-    return sa.Table(table, metadata, *items, schema=record_type.schema)
+    return sa.Table(_quoted(table), metadata, *items, schema=_quoted(record_type.schema))
+
+
+def _quoted(name: str) -> quoted_name:
+    """In quotes in every statement: SQLAlchemy's own list of reserved words is not the server's."""
+    return quoted_name(name, quote=True)
 
 
 def _add_foreign_key(table: sa.Table, relation: Relation, target: sa.Table) -> None:
