@@ -7,6 +7,7 @@ reason against its row, since the columns that an import writes are decided befo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import partial
@@ -89,6 +90,10 @@ def _array_pieces(begun: bytes, stream: RawStream) -> Iterator[Piece]:
         yield Piece(b"\n".join(rows) + b"\n", start + 1, 0)
 
 
+_UNFIT = re.compile(r'["\\\x00-\x1f]')
+"""Characters that the decoder cannot have in a field's name."""
+
+
 def _fields(piece: Piece, name: str) -> tuple[str, ...]:
     """The fields of the piece's objects, in order of appearance."""
     found: dict[str, None] = {}
@@ -99,6 +104,12 @@ def _fields(piece: Piece, name: str) -> tuple[str, ...]:
             continue
         if len(found) > _MAX_COLUMNS:
             raise InputError(f"{name}: more than {_MAX_COLUMNS:,} fields")
+    for field in found:
+        if _UNFIT.search(field):
+            raise InputError(
+                f"{name}: the field {field[:60]!r} has a quote, a backslash or a control character",
+                hint="name it otherwise: no property of a contract can be called so",
+            )
     return tuple(found)
 
 
