@@ -53,8 +53,7 @@ class Aside:
             held.backoff.reset()
         held.back_since, held.reason = None, error.reason
         held.next_try = now + held.backoff.next()
-        message = f"{self._sink}: {error.message}"
-        return Condition(CODE, message, error.hint, self._sink, error.type_name)
+        return Condition(CODE, error.message, error.hint, self._sink, error.type_name)
 
     def remember(self, type_name: str) -> None:
         """A type that a worker before has set aside; it is tried at once."""

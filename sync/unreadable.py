@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from stores.canonical import conditions as standing
 from stores.errors import NotReadable
 from sync.aside import CODE, Aside
 from sync.conditions import Conditions
 from sync.projection import Projector
-from sync.session import Books
 
 
 class Unreadable:
@@ -20,14 +18,12 @@ class Unreadable:
         sink: str,
         types: Collection[str],
         projector: Projector,
-        books: Books,
         conditions: Conditions,
     ) -> None:
         self.aside = Aside(sink)
         self._sink = sink
         self._types = types
         self._projector = projector
-        self._books = books
         self._conditions = conditions
         self._recalled = False
 
@@ -35,9 +31,7 @@ class Unreadable:
         """Set aside what a worker before has: its conditions stand until the types can be read."""
         if self._recalled:
             return
-        async with self._books.lock:
-            found = await standing.read(self._books.conn)
-        for condition in found:
+        for condition in self._conditions.standing:
             if condition.sink != self._sink or condition.code != CODE:
                 continue
             if condition.type in self._types:

@@ -27,7 +27,6 @@ from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync import selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
-from sync.conditions import Conditions
 from sync.crash_points import crash_point
 from sync.ending import check_cancelled, end
 from sync.failures import ends_the_session, not_readable, unexpected, waiting_mends
@@ -171,7 +170,6 @@ class Worker:
             )
             if marks is None:
                 return
-            conditions = Conditions(session.guard)
             self._writers = {
                 name: SinkWriter(
                     name,
@@ -180,7 +178,7 @@ class Worker:
                     marks[name],
                     session.sinks[name],
                     self.metrics,
-                    conditions,
+                    session.conditions,
                     batch_size=self._batch_size,
                     memory_keys=self._memory_keys,
                 )

@@ -81,9 +81,7 @@ class SinkWriter:
         self._memory_keys = memory_keys
         self._books = connections.books
         self._projector = Projector(connections.reading, contract)
-        self._unreadable = Unreadable(
-            name, contract.types, self._projector, connections.books, conditions
-        )
+        self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
         self.letters = Letters(connections.books.conn, name)
         self._delivery = Delivery(

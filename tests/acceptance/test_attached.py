@@ -230,6 +230,61 @@ def test_a_contract_of_another_schema_is_followed_beside_the_first(attached: Att
     write(attached.url, "UPDATE other.far SET note = 'new'; UPDATE app.nothing SET note = 'new'")
 
 
+ODD_TABLES = r"""
+CREATE SCHEMA app;
+CREATE TABLE app."x" ("a""b" text, "c%s" text, "{d}" text, "e\f" text, "g;--" text, "'h'" text, "%(keys)s" text,
+    "x" int PRIMARY KEY, "X y" text, "row" text, "None" text, "class" text, "v0" text, "self" text, "$1" text, "_id" text,
+    "__typename" text, "größe" text, "oid" text, "excluded" text, "t" text, "doc" text);
+CREATE TABLE app."a""b" (id int PRIMARY KEY);
+CREATE TABLE app."n0" ("own" int PRIMARY KEY, "asked" int REFERENCES app."x", "t" text);
+ALTER TABLE app."x" REPLICA IDENTITY FULL;
+ALTER TABLE app."n0" REPLICA IDENTITY FULL;
+"""
+ODD_ROWS = """
+INSERT INTO app."x" ("x", "a""b", "x y", "row", "_id", "t") SELECT i, 'q', 's', 'r' || i, '_', 't' FROM generate_series(1, 9) i
+""".replace('"x y"', '"X y"')
+
+
+def test_names_that_no_contract_can_have_stand_in_nobodys_way(
+    database: str, tmp_path: Path
+) -> None:
+    """What cannot be in a contract is left out by name; what is beside it is followed."""
+    write(database, ODD_TABLES.replace(";--", "§"))
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute('ALTER TABLE app."x" RENAME COLUMN "g§" TO "g;--"')
+    attached = Attached(database, tmp_path, tmp_path / "recordgate.toml")
+    contract = attached.contract("app")
+    text = (tmp_path / "app.odcs.yaml").read_text("utf-8")
+    assert {t.table for t in contract.types.values()} == {"x", "n0"}
+    for left_out in ('a"b', "c%s", "{d}", r"e\f", "g;--", "'h'", "%(keys)s"):
+        assert repr(left_out) in text
+    columns = {p.column for t in contract.types.values() if t.table == "x" for p in t.properties}
+    assert {"x", "X y", "None", "$1", "__typename", "größe", "oid"} <= columns
+    assert attached.apply().exit_code == 0
+    write(database, ODD_ROWS)
+    write(database, 'INSERT INTO app."n0" SELECT "x", "x", \'t\' FROM app."x"')
+
+    async def story() -> None:
+        with connect(database) as conn:
+            world = World(contract, database, tmp_path / "app", conn)
+            async with world.running():
+                await world.synced()
+                world.sql(
+                    """UPDATE app."x" SET "a""b" = NULL, "row" = 'new' WHERE "x" < 4""",
+                    """UPDATE app."n0" SET "own" = 100, "asked" = 3 WHERE "own" = 2""",
+                    """DELETE FROM app."n0" WHERE "own" = 5""",
+                )
+                await world.synced()
+                for sink in SINKS:
+                    held = await world.held(sink, next(n for n, t in contract.types.items() if t.table == "x"))  # fmt: skip
+                    assert {k: d["row"] for k, d in held.items()} == {
+                        str(r["x"]): r["row"] for r in world.rows('SELECT "x", "row" FROM app."x"')
+                    }
+
+    asyncio.run(story())
+    run("--config", str(attached.config), "verify")
+
+
 EMBEDDING = """
 CREATE SCHEMA app;
 CREATE TABLE app.invoice (id int PRIMARY KEY);

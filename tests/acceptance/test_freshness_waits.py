@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import time
@@ -17,6 +18,7 @@ from gateway import news
 from gateway.freshness import usable
 from gateway.services import Freshness
 from gateway.tokens import sign_token
+from stores.protocols import Withheld
 from tests.acceptance.gateway_rig import SECRET, Rig, gateway
 from tests.acceptance.test_up import Process, command, settings, started
 
@@ -33,6 +35,42 @@ async def listening(rig: Rig):  # type: ignore[no-untyped-def]
     yield heard
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_type_that_stays_behind_is_as_old_as_the_store_says_and_no_other(
+    database: str, tmp_path: Path
+) -> None:
+    """A sink that cannot read countries goes on with cities: a reader who asks for freshness gets it, or an error."""
+
+    async def go() -> None:
+        async with gateway(database, tmp_path) as rig:
+            services = rig.services
+            for store in (services.documents, services.search):
+                at = await store.position()
+                assert at is not None
+                behind = (Withheld("country", at.lsn - 1, at.as_of - 3600),)
+                await store.publish(dataclasses.replace(at, withheld=behind))
+            token = sign_token(services.system, at.lsn, SECRET)
+            for headers in ({"Recordgate-Max-Staleness": "60s"}, {"Recordgate-Token": token}):
+                answer = await rig.graphql(
+                    '{ country(id: "FR") { name } city(id: "2988507") { name } }', headers=headers
+                )
+                fields = answer["extensions"]["recordgate"]["fields"]
+                assert {k: f["store"] for k, f in fields.items()} == {
+                    "country": "canonical",
+                    "city": "documents",
+                }
+                stale = await rig.client.get("/search/country?q=France", headers=headers)
+                assert (stale.status_code, stale.json()["code"]) == (503, "STALE")
+                fresh = await rig.client.get("/search/city?q=Paris", headers=headers)
+                assert fresh.status_code == 200
+            # Who asks for none gets what there is, and is told how old it is.
+            answer = await rig.graphql('{ country(id: "FR") { name } }')
+            told = answer["extensions"]["recordgate"]["fields"]["country"]
+            assert told["store"] == "documents"
+            assert told["stalenessMs"] >= 3_600_000
+
+    asyncio.run(go())
 
 
 def test_who_waits_is_woken_by_what_the_worker_tells(

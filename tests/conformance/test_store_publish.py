@@ -8,7 +8,7 @@ import json
 import pytest
 
 from stores.errors import StoreRefused
-from stores.protocols import Outcome, Position
+from stores.protocols import Outcome, Position, Withheld
 from tests.conformance.store_backends import Place, held, load, outcomes, publish, run
 from tests.conformance.store_contract import author, delete, put
 from tests.conformance.store_processes import reader
@@ -36,6 +36,29 @@ def test_the_position_is_what_was_published_last(place: Place) -> None:
             assert await store.position() == position
         async with place.open(write=False) as store:
             assert await store.position() == position
+
+    run(story())
+
+
+def test_a_position_says_which_types_stay_behind_it(place: Place) -> None:
+    """A type's name is data of the position, whatever it is."""
+
+    async def story() -> None:
+        withheld = (Withheld("_id", 0, 0.0), Withheld("author", 2**61, 1700000000.25))
+        position = Position("7412/16384", 2**62, 1700000000.5, withheld)
+        async with place.ready("author") as store:
+            await store.publish(position)
+            assert await store.position() == position
+            found = await store.position()
+            assert found is not None
+            assert found.of(["author", "book"]) == Position("7412/16384", 2**61, 1700000000.25)
+            assert found.of(["book"]).lsn == 2**62
+        async with place.open(write=False) as store:
+            assert await store.position() == position
+        async with place.open() as store:
+            whole = Position("7412/16384", 2**62, 1700000001.5)
+            await store.publish(whole)
+            assert await store.position() == whole
 
     run(story())
 

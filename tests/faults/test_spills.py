@@ -16,7 +16,6 @@ from stores.canonical.publication import slot_name
 from stores.errors import StoreUnavailable
 from sync import durable_backlog
 from sync import writer as writing
-from sync.conditions import Conditions
 from sync.metrics import SyncMetrics
 from sync.session import open_session
 from sync.watermarks import Watermark
@@ -42,7 +41,7 @@ async def sink_writer(world: World, *, memory_keys: int) -> AsyncIterator[SinkWr
             mark,
             session.sinks["documents"],
             SyncMetrics(),
-            Conditions(session.guard),
+            session.conditions,
             batch_size=10,
             memory_keys=memory_keys,
         )

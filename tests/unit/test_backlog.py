@@ -55,6 +55,32 @@ def test_what_comes_back_holds_the_position_again() -> None:
     assert backlog.size == 1
 
 
+def test_types_that_are_set_aside_wait_and_are_taken_apart() -> None:
+    backlog = Backlog()
+    backlog.mark("author", ["a"])
+    backlog.mark_all("author")
+    backlog.mark("book", ["b"])
+    backlog.boundary(10, 1.0)
+    aside = {"author"}
+    assert not backlog.idle(aside)
+    batch = backlog.take(10, aside)
+    assert batch is not None
+    assert (batch.type_name, list(batch.keys)) == ("book", ["b"])
+    assert backlog.take(10, aside) is None
+    assert backlog.idle(aside)
+    assert not backlog.empty
+    assert backlog.reached() is None
+    batches = backlog.take_types(aside)
+    assert [(b.type_name, list(b.keys), b.sweep is not None) for b in batches] == [
+        ("author", [], True),
+        ("author", ["a"], False),
+    ]
+    assert backlog.empty
+    reached = backlog.reached()
+    assert reached is not None
+    assert reached.lsn == 10
+
+
 def test_a_sweep_holds_the_position_until_it_is_done() -> None:
     backlog = Backlog()
     backlog.mark_all("t")
