@@ -34,7 +34,7 @@ async def recorded(world: World) -> list[Condition]:
         return await read(conn)
 
 
-FAULT = Condition("unreadable", "column gone", "mend it", "search", "works")
+FAULT = Condition("type-not-readable", "column gone", "mend it", "search", "works")
 
 
 def test_a_condition_is_recorded_and_told_once(
@@ -50,17 +50,19 @@ def test_a_condition_is_recorded_and_told_once(
                     (FAULT.identity, "column gone", "mend it")
                 ]
                 await session.conditions.raise_(
-                    Condition("unreadable", "table gone", "", "search", "works")
+                    Condition("type-not-readable", "table gone", "", "search", "works")
                 )
                 (now,) = await recorded(world)
                 assert (now.message, now.since) == ("table gone", since)
                 for _ in range(2):
-                    await session.conditions.over(code="unreadable", sink="search", type="works")
+                    await session.conditions.over(
+                        code="type-not-readable", sink="search", type="works"
+                    )
                 assert await recorded(world) == []
         assert [r.message for r in caplog.records] == [
-            "search: works: unreadable: column gone (mend it)",
-            "search: works: unreadable: table gone",
-            "search: works: unreadable: over",
+            "search: works: type-not-readable: column gone (mend it)",
+            "search: works: type-not-readable: table gone",
+            "search: works: type-not-readable: over",
         ]
 
     asyncio.run(scenario())
@@ -69,7 +71,7 @@ def test_a_condition_is_recorded_and_told_once(
 def test_what_a_former_session_raised_goes_unless_it_is_found_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Condition("unreadable", "row gone", "", "search", "authors")
+    other = Condition("type-not-readable", "row gone", "", "search", "authors")
 
     async def scenario() -> None:
         async with session_of(world) as session:
@@ -83,7 +85,7 @@ def test_what_a_former_session_raised_goes_unless_it_is_found_again(
             await session.conditions.settle()
             assert [c.identity for c in await recorded(world)] == [FAULT.identity]
         async with session_of(world) as session:
-            await session.conditions.over(code="unreadable", sink="search", type="works")
+            await session.conditions.over(code="type-not-readable", sink="search", type="works")
             assert await recorded(world) == []
 
     asyncio.run(scenario())

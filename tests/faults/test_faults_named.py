@@ -164,7 +164,9 @@ def test_what_is_recorded_set_aside_or_waits_is_named_everywhere(
         try:
             async with places(world, caplog) as look:
                 await session.conditions.raise_(
-                    Condition("unreadable", "a column is gone", "bring it back", "search", "line")
+                    Condition(
+                        "type-not-readable", "a column is gone", "bring it back", "search", "line"
+                    )
                 )
                 books = session.guard.conn
                 await durable_backlog.add(books, "documents", "line", ["1", "2"], 0)
@@ -173,8 +175,10 @@ def test_what_is_recorded_set_aside_or_waits_is_named_everywhere(
                     "INSERT INTO recordgate.dead_letters (kind, type, sink, key, code, reasons)"
                     " VALUES ('sink', 'line', 'search', '1', 'X', '[]')",
                 )
-                texts = await look.name("unreadable", "a column is gone", "bring it back")
-                line = 'recordgate_condition{code="unreadable",sink="search",type="line"} 1.0'
+                texts = await look.name("type-not-readable", "a column is gone", "bring it back")
+                line = (
+                    'recordgate_condition{code="type-not-readable",sink="search",type="line"} 1.0'
+                )
                 assert line in texts["metrics"]
                 assert "recordgate_worker_up 1.0" in texts["metrics"]
                 await look.name("backlog", "2 changed records wait", "3 min")
@@ -184,7 +188,7 @@ def test_what_is_recorded_set_aside_or_waits_is_named_everywhere(
                 texts = await look.name("worker-not-running", f"process {os.getpid()}")
                 assert "recordgate_worker_up 0.0" in texts["metrics"]
                 assert "worker     not running" in texts["status"]
-                await look.name("unreadable")
+                await look.name("type-not-readable")
         finally:
             await session.close()
 
