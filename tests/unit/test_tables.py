@@ -205,5 +205,5 @@ def test_the_metadata_names_every_constraint() -> None:
     assert all(c.name for c in table.constraints)
     assert {i.name for i in table.indexes} == {"city_country_idx"}
     made = str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    assert "FOREIGN KEY(country) REFERENCES public.country (id) DEFERRABLE" in made
+    assert 'FOREIGN KEY("country") REFERENCES "public"."country" ("id") DEFERRABLE' in made
     assert isinstance(table.c.id.type, sa.types.UserDefinedType)
