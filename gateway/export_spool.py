@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from gateway.export import Written
+from stores import private_files
 from stores.errors import StoreUnavailable
 
 ROOM = 2 * 1024**3
@@ -257,6 +258,7 @@ class Spool:
         os.rename(spooled.path, data)
         spooled.path = data
         draft = data.with_suffix(".draft")
+        private_files.create(draft)
         draft.write_bytes(orjson.dumps(spooled.manifest))
         os.rename(draft, data.with_suffix(".json"))
 
@@ -294,7 +296,7 @@ class Spool:
 
     def _sweep(self) -> None:
         """Remove what is too old, and count what other processes have."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_files.make_folder(self.folder)
         for spooled in [s for s in list(self._known.values()) if s.whole and not s.readers]:
             if time.monotonic() - spooled.read_at > self.age:
                 self._forget(spooled)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ from recordgate.canonical_access import open_canonical
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
 from recordgate.overview import Overview, pooled, single
+from recordgate.private_data import close_data, open_access_log
 from recordgate.readiness import make_ready
 from recordgate.secrets_file import mask_secret, token_secret
 from recordgate.settings import Settings
@@ -37,7 +39,8 @@ from recordgate.sync_state import sync_state
 from stores.canonical.connect import database_of, make_pool
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
-from stores.errors import SetupError, StoreUnavailable
+from stores.errors import StoreUnavailable
+from stores.private_files import UMASK
 from stores.protocols import DocumentStore, SearchStore, Store
 
 log = logging.getLogger("recordgate")
@@ -93,6 +96,8 @@ class Runtime:
         access = await asyncio.to_thread(open_canonical, settings)
         self._exits.push_async_callback(asyncio.to_thread, access.release)
         self.url = access.url
+        self._exits.callback(os.umask, os.umask(UMASK))
+        await asyncio.to_thread(close_data, settings.data_dir)
         system, bytewise = await asyncio.to_thread(
             make_ready, access.url, self.contract, may_apply=self.role is Role.UP
         )
@@ -229,12 +234,7 @@ class Runtime:
             return None
         out: BinaryIO = sys.stderr.buffer
         if named != "-":
-            try:
-                out = self._exits.enter_context(Path(named).expanduser().open("ab"))
-            except OSError as error:
-                raise SetupError(
-                    f"access_log {named} cannot be written: {error.strerror}"
-                ) from None
+            out = self._exits.enter_context(open_access_log(Path(named).expanduser()))
         log = AccessLog(out)
         self._exits.callback(log.flush)
         return log

@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from recordgate.settings import Settings
+from stores import private_files
 from stores.errors import SetupError
 
 SHORTEST = 16
@@ -48,7 +49,7 @@ def _make(path: Path) -> None:
         return
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(path.parent)
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(32))
             file.flush()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from stores import local_state
+from stores import local_state, private_files
 from stores.errors import RecordgateError, StoreRefused, StoreUnavailable
 from stores.protocols import Health, Position
 from stores.sqlite_errors import translated
@@ -23,6 +23,8 @@ from stores.sqlite_errors import translated
 READERS = 4
 """Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter."""
 HEALTH_SECONDS = 2.0
+WRITER_LOCK = ".writer"
+"""What the lock's file is named after the books' file."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -48,15 +50,17 @@ class LocalBooks:
         """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process writes."""
         folder = self.path.parent
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_files.make_folder(folder)
         except OSError as error:
             raise StoreUnavailable(
                 f"{self.kind}: {folder} cannot be made: {error.strerror}", store=self.kind
             ) from error
+        names = (self.path.name + end for end in ("", "-wal", "-shm", WRITER_LOCK))
+        private_files.tighten_all(self.path.with_name(name) for name in names)
         try:
             with translated(self.kind, self.path.name):
                 if write:
-                    lock = self.path.with_name(self.path.name + ".writer")
+                    lock = self.path.with_name(self.path.name + WRITER_LOCK)
                     self._lock = local_state.hold_writer_lock(lock, self.kind)
                 self.writer = local_state.connect(self.path)
                 local_state.claim(self.writer, contract_id, self.kind)

@@ -7,9 +7,10 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from stores import private_files
 from stores.errors import ConflictError, StoreLost, StoreRefused
 from stores.protocols import Generation, Position, Withheld
 from stores.sqlite_errors import primary_code
@@ -37,15 +38,25 @@ CREATE TABLE IF NOT EXISTS withheld (
 def connect(
     path: Path, *, busy_seconds: float = 5.0, read_only: bool = False
 ) -> sqlite3.Connection:
-    """A connection in WAL mode, transactions by hand, every commit flushed to the disk."""
+    """A connection in WAL mode, transactions by hand, every commit flushed to the disk. The file is made where there
+    is none, for its owner only; SQLite gives its helpers (-wal, -shm) the same mode. What is deleted is overwritten.
+    """
+    _create(path)
     connection = sqlite3.connect(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")
     if read_only:
         connection.execute("PRAGMA query_only=ON")
     return connection
+
+
+def _create(path: Path) -> None:
+    """An OSError is SQLite's to tell: it says the same when it opens the file."""
+    with suppress(OSError):
+        private_files.create(path)
 
 
 @contextmanager
@@ -100,6 +111,7 @@ def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
 def hold_writer_lock(path: Path, store: str) -> sqlite3.Connection:
     """The lock of the one writing process: an exclusive transaction on a file of its own, so the
     operating system frees it with the process, however that ends. Raises ConflictError."""
+    _create(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("BEGIN EXCLUSIVE")

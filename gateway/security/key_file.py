@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.security.api_keys import ApiKey, recognised
+from stores import private_files
 from stores.errors import SetupError
 
 log = logging.getLogger("gateway")
@@ -54,7 +55,7 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
 def changing_keys(path: Path) -> Iterator[dict[str, ApiKey]]:
     """The keys, to be changed; written where the block ends well. One process at a time."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(path.parent)
         with open(
             os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         ) as lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from recordgate.cli.output import Exit, emit, reported, stderr
 from recordgate.demo.data import CITIES
 from recordgate.demo.servers import Stack, servers_of
+from stores.private_files import UMASK
 
 if TYPE_CHECKING:
     from recordgate.demo.tour import Step
@@ -49,6 +51,7 @@ def demo(
 
     with reported(as_json=as_json):
         stderr.print("countries and cities of GeoNames, https://www.geonames.org/, CC BY 4.0")
+        os.umask(UMASK)
         stage = set_stage(data_dir, stack, reset=reset or check, cities=cities)
         if not check:
             with stage.canonical():

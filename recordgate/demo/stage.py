@@ -12,8 +12,10 @@ from recordgate.canonical_access import CanonicalAccess, open_canonical
 from recordgate.demo.data import CITIES, DemoFiles, make_files
 from recordgate.demo.leftovers import remove_leftovers
 from recordgate.demo.servers import Stack, settings_of
+from recordgate.embedded.layout import home_mode
 from recordgate.settings import load_settings
 from stores.errors import SetupError
+from stores.private_files import make_folder
 
 MARK = "# Written by `recordgate demo`; remove the folder to begin anew.\n"
 
@@ -50,7 +52,7 @@ def set_stage(
     if reset and folder.exists():
         _remove(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, home_mode())
         contract = folder / "geonames.odcs.yaml"
         if not contract.exists():
             contract.write_text(

@@ -26,10 +26,12 @@ def place_data(layout: Layout, account: Account) -> Path:
         return layout.data
     name = hashlib.sha256(os.fsencode(layout.home)).hexdigest()[:16]
     folder = shared_folder() / "data"
-    folder.mkdir(exist_ok=True, mode=0o755)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
     place = folder / f"{name}-{secrets.token_hex(4)}"
-    place.mkdir(mode=0o711)
-    (place / "used-by").write_text(f"{layout.home}\n", "utf-8")
+    place.mkdir()
+    place.chmod(0o711)
+    write_private(place / "used-by", f"{layout.home}\n")
     return place / "data"
 
 
@@ -46,7 +48,7 @@ def claim_data(layout: Layout, data: Path) -> None:
                     f"the data of {layout.home} belong to {other}",
                     hint=f"a data folder cannot be copied; remove {layout.launch} to begin with none",
                 )
-            mark.write_text(f"{layout.home}\n", "utf-8")
+            write_private(mark, f"{layout.home}\n")
     except OSError as error:
         raise SetupError(f"cannot read {mark}: {error.strerror}") from error
 

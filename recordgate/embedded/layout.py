@@ -8,9 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from stores.errors import SetupError
+from stores.private_files import make_folder
 
 SUPERUSER = "recordgate"
 DATABASE = "recordgate"
+
+
+def home_mode() -> int:
+    """Of the folders above a cluster: root's can be passed through, not listed, by the server's account."""
+    return 0o711 if os.geteuid() == 0 else 0o700
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,10 @@ class Layout:
         return self.home / "data"
 
     def make(self) -> None:
-        """Make the folder. Root leaves it traversable, for the account that the server runs as;
+        """Make the folder and those above it. Root leaves them traversable, for the account that the server runs as;
         what is secret in it has modes of its own. Folders that are there keep their modes."""
         try:
-            self.home.parent.mkdir(parents=True, exist_ok=True)
-            if not self.home.is_dir():
-                self.home.mkdir(exist_ok=True)
-                self.home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            make_folder(self.home, home_mode())
         except OSError as error:
             raise SetupError(
                 f"cannot make {self.home}: {error.strerror}",

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 import tantivy
 
+from stores import private_files
 from stores.protocols import APPLIED, STALE, Stored, Verdict, Write
 from stores.search import tantivy_guard
 from stores.search.fields import Level, marks
@@ -56,8 +57,9 @@ def create(folder: Path, level: Level, where: str) -> None:
     """An empty generation; whatever is left of one that was never registered goes first."""
     with translated(where):
         shutil.rmtree(folder, ignore_errors=True)
-        index_path(folder).mkdir(parents=True)
+        private_files.make_folder(index_path(folder))
         tantivy.Index(build_schema(level), path=str(index_path(folder)))
+        private_files.create(marks_path(folder))
         marks_path(folder).write_bytes(orjson.dumps(sorted(marks(level))))
     tantivy_guard.create(guard_path(folder), KIND)
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import tantivy
 
-from stores import local_state
+from stores import local_state, private_files
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
 from stores.errors import InputError, RecordgateError, StoreRefused
@@ -87,6 +87,7 @@ class TantivyStore:
 
     async def open(self, contract: Contract, *, write: bool) -> None:
         await asyncio.to_thread(self._books.open, contract.id, write=write)
+        await asyncio.to_thread(private_files.tighten_tree, self.folder)
         self._contract = contract
         self._levels = {name: levels(contract, t) for name, t in contract.types.items()}
         if write:

@@ -38,7 +38,8 @@ def count_reasons(connection: Connection, staging: Staging) -> tuple[dict[str, i
 
 def write_rejects(connection: Connection, staging: Staging, path: Path, files: list[str]) -> None:
     """Every reason as a line of CSV (line, column, value, code, message, and file where there are
-    several), in the file's order. The file appears whole or not at all."""
+    several), in the file's order. The file appears whole or not at all, and is its owner's alone: it
+    holds values of rows."""
     fields = sql.SQL(
         'r.row & {mask} AS line, r.header AS "column", r.value, r.code, r.message'
     ).format(mask=LINE_MASK)
@@ -56,9 +57,6 @@ def write_rejects(connection: Connection, staging: Staging, path: Path, files: l
         with os.fdopen(handle, "wb") as file, connection.cursor().copy(statement) as copy:
             for data in copy:
                 file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
         os.replace(name, path)
     except OSError as error:
         raise InputError(f"--rejects {path} cannot be written: {error.strerror}") from None
