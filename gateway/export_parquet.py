@@ -9,7 +9,8 @@ that turns lines of JSON into the file's bytes, a row group at a time.
 | other decimal | string | bytes | binary |
 | float | double | array | list of these; of dates, times and bytes: of strings |
 
-Infinite dates and times, NaN and infinities are null, a masked value is a string.
+Infinite dates and times, NaN and infinities are null, a masked value is a string; null is a time stamp of the year
+294247 or later, too, which 64 bits of microseconds do not hold.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def parquet_value(prop: Property, column: sql.Composable) -> sql.Composable:
         return sql.SQL("CASE WHEN isfinite({0}) THEN {0} - date '1970-01-01' END").format(column)
     if prop.scalar in (Scalar.TIMESTAMP, Scalar.DATETIME):
         return sql.SQL(
-            "CASE WHEN isfinite({0}) THEN (extract(epoch FROM {0}) * 1000000)::bigint END"
+            "CASE WHEN isfinite({0}) AND {0} < '294247-01-01'"
+            " THEN (extract(epoch FROM {0}) * 1000000)::bigint END"
         ).format(column)
     if prop.scalar is Scalar.TIME:
         return sql.SQL("(extract(epoch FROM {}) * 1000000)::bigint").format(column)

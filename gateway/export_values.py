@@ -87,4 +87,7 @@ def _csv_value(
         return sql.SQL("{}::text").format(column)
     if prop.scalar in _TEXT:
         return json_value(prop, column)
+    if prop.scalar is Scalar.JSON:
+        # JSON as it is: without its quotes, a text could not be told from a number.
+        return sql.SQL("{}::text").format(column)
     return sql.SQL("(to_json({}) #>> '{{}}')").format(value)

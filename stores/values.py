@@ -18,6 +18,7 @@ from uuid import UUID
 
 import orjson
 
+from stores import far_days
 from stores.contract.model import Property, Scalar
 from stores.errors import InputError
 
@@ -31,12 +32,14 @@ MAX_EXPONENT = 1000
 MAX_JSON_DEPTH = 100
 MAX_JSON_INT = 2**1024
 
+BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+"""The texts of booleans, in any case of letters."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _TIME = re.compile(r"\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?\Z", re.ASCII)
 _DATETIME = re.compile(
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?\Z", re.ASCII
 )
-_INTEGER = re.compile(r"-?\d{1,40}\Z", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,40}\Z", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?\Z", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -47,7 +50,8 @@ class _Misfit(Exception):
 
 
 def coerce(prop: Property, value: Any) -> Any:
-    """The Python value of a JSON value; None stays None. Raises InputError."""
+    """The Python value of a JSON value; None stays None. A day or moment that Python has not is a text
+    (see far_days). Raises InputError."""
     if value is None:
         return None
     try:
@@ -77,9 +81,9 @@ def from_text(prop: Property, text: str) -> Any:
                 raise _Misfit("must be a number")
             value = float(text)
         elif scalar is Scalar.BOOLEAN:
-            if text not in ("true", "false"):
+            if text.lower() not in BOOLEANS:
                 raise _Misfit("must be true or false")
-            value = text == "true"
+            value = BOOLEANS[text.lower()]
         elif scalar is Scalar.JSON:
             try:
                 value = orjson.loads(text)
@@ -112,6 +116,8 @@ def _text(prop: Property, value: Any) -> str:
         except TypeError:  # an integer of more than 64 bits
             return json.dumps(value, separators=(",", ":"))
     if isinstance(value, str):
+        if prop.scalar in (Scalar.TIMESTAMP, Scalar.DATETIME):  # one that Python has not
+            return value.replace("T", " ").replace("+00:00", "+00")
         return value
     if isinstance(value, float):
         return _float_text(value)
@@ -223,11 +229,17 @@ def _boolean(_: Property, value: Any) -> bool:
     return value
 
 
-def _date(_: Property, value: Any) -> date:
+def _date(_: Property, value: Any) -> date | str:
+    """A text for a day that Python has not (see far_days)."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not _DATE.match(value):
+    if not isinstance(value, str):
         raise _Misfit("must be a date, YYYY-MM-DD")
+    if not _DATE.match(value):
+        far = far_days.far_date(value)
+        if far is None:
+            raise _Misfit("must be a date, YYYY-MM-DD")
+        return far
     try:
         return date.fromisoformat(value)
     except ValueError:
@@ -245,28 +257,48 @@ def _moment(value: Any) -> datetime:
         raise _Misfit("is no day or time of the calendar") from None
 
 
-def _timestamp(_: Property, value: Any) -> datetime:
+def _timestamp(_: Property, value: Any) -> datetime | str:
+    """A text for a moment that Python has not (see far_days)."""
+    far = _far_moment(value, zoned=True)
+    if far is not None:
+        return far
     found = _moment(value)
     if found.tzinfo is None:
         raise _Misfit("must say its time zone, as in 2024-05-01T12:00:00Z")
     try:
         return found.astimezone(UTC)
-    except OverflowError:
-        raise _Misfit("is out of range") from None
+    except OverflowError:  # in UTC, it is a day before the year 1 or after 9999
+        far = far_days.far_moment(found.isoformat(), zoned=True)
+        if far is None:
+            raise _Misfit("is out of range") from None
+        return far
 
 
-def _datetime(_: Property, value: Any) -> datetime:
+def _far_moment(value: Any, *, zoned: bool) -> str | None:
+    if not isinstance(value, str) or _DATETIME.match(value):
+        return None
+    return far_days.far_moment(value, zoned=zoned)
+
+
+def _datetime(_: Property, value: Any) -> datetime | str:
+    """A text for a moment that Python has not (see far_days)."""
+    far = _far_moment(value, zoned=False)
+    if far is not None:
+        return far
     found = _moment(value)
     if found.tzinfo is not None:
         raise _Misfit("must have no time zone")
     return found
 
 
-def _time(_: Property, value: Any) -> time:
+def _time(_: Property, value: Any) -> time | str:
+    """A text for the end of the day, which Python has not."""
     if isinstance(value, time) and value.tzinfo is None:
         return value
     if not isinstance(value, str) or not _TIME.match(value):
         raise _Misfit("must be a time, HH:MM:SS")
+    if value in ("24:00", far_days.END_OF_DAY):
+        return far_days.END_OF_DAY
     try:
         return time.fromisoformat(value)
     except ValueError:

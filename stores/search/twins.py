@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from stores.contract.model import Property, Scalar
+from stores.far_days import DAY, EPOCH_DAY, days_from_civil
 
 TWIN_BYTES = 960
 """A text twin longer than this is its first bytes and a hash: equality stays exact, an order beyond
@@ -63,21 +64,12 @@ def kind_of(prop: Property) -> Kind | None:
     return _KINDS.get(prop.scalar)
 
 
-EPOCH_DAY = date(1970, 1, 1).toordinal()
+INFINITE = 2**62
+FARTHEST = INFINITE - 1
+"""Where the twins of moments end: a time stamp beyond the year 148,000 has the twin of this microsecond."""
 _ISO = re.compile(
     r"(\d{4,})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:\+00(?::?00)?|Z)?)?( BC)?"
 )
-INFINITE = 2**62
-
-
-def days_from_civil(year: int, month: int, day: int) -> int:
-    """Days since 1970-01-01 in the proleptic Gregorian calendar, for years beyond Python's `date`
-    (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms")."""
-    year -= month <= 2
-    era = year // 400
-    yoe = year - era * 400
-    doy = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
-    return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
 
 
 def _moment(text: str) -> tuple[int, int]:
@@ -107,7 +99,7 @@ def timestamp_number(text: str) -> int:
     if text.endswith("infinity"):
         return -INFINITE if text.startswith("-") else INFINITE
     days, micros = _moment(text)
-    return days * 86_400_000_000 + micros
+    return min(days * DAY + micros, FARTHEST)
 
 
 def time_number(text: str) -> int:
@@ -215,6 +207,9 @@ def operand(prop: Property, value: Any) -> Any:
     if kind_of(prop) is Kind.INT and isinstance(value, float) and value.is_integer():
         value = int(value)
     try:
-        return twin_converter(prop)(value)
+        found = twin_converter(prop)(value)
     except (TypeError, ValueError, ArithmeticError):
         raise ValueError("the value is not of the property's type") from None
+    if found == FARTHEST and prop.scalar in (Scalar.TIMESTAMP, Scalar.DATETIME):
+        raise ValueError("the moment is beyond those that the store tells apart")
+    return found

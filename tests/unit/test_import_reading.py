@@ -52,7 +52,7 @@ def read_csv(
     rows: list[tuple[int, list[str | None]]] = []
     lost: list[int] = []
     for chunk in reader.chunks():
-        block = chunk.parse(range(len(reader.columns)))
+        block = chunk.parse(range(len(reader.columns)), frozenset())
         values = zip(*[c.to_pylist() for c in block.columns], strict=True)
         rows += [
             (r - (3 << FILE_SHIFT), list(v))
@@ -133,7 +133,7 @@ def read_json(
     rows: list[tuple[int, list[str | None]]] = []
     lost: list[int] = []
     for chunk in reader.chunks():
-        block = chunk.parse(range(len(reader.columns)))
+        block = chunk.parse(range(len(reader.columns)), frozenset())
         values = zip(*[c.to_pylist() for c in block.columns], strict=True)
         rows += [(r, list(v)) for r, v in zip(block.rows.to_pylist(), values, strict=True)]
         lost += [x.fault.row for x in block.lost]

@@ -52,8 +52,8 @@ class Chunk:
     """A part of a file that can be parsed by itself, in any thread. `size` in bytes of memory."""
 
     size: int
-    parse: Callable[[Sequence[int]], Block]
-    """Takes the indexes of the file's columns that are wanted."""
+    parse: Callable[[Sequence[int], frozenset[int]], Block]
+    """Takes the indexes of the file's columns that are wanted, and which of them hold JSON, to be kept as it is."""
 
 
 class Reader(Protocol):

@@ -105,13 +105,14 @@ def _decoded(piece: Piece, name: str) -> str:
 def parse_piece(
     piece: Piece,
     wanted: Sequence[int],
+    _raw: frozenset[int],
     *,
     width: int,
     delimiter: str,
     first_row: int,
     name: str,
 ) -> Block:
-    """The rows of a piece. Raises InputError where it is not UTF-8."""
+    """The rows of a piece; a cell of a JSON property is JSON already. Raises InputError where it is not UTF-8."""
     invalid: list[pa_csv.InvalidRow] = []
 
     def set_aside(row: pa_csv.InvalidRow) -> Literal["skip"]:
@@ -150,8 +151,8 @@ def parse_piece(
     )
     for row, line in zip(invalid, lost_lines, strict=True):
         message = f"{row.actual_columns} fields where the header has {row.expected_columns}"
-        raw = row.text.rstrip("\r\n")[:RAW_KEPT].replace("\0", "�")
-        block.lost.append(Lost(Fault(first_row + line, Reject.RAGGED_ROW, message), raw))
+        kept = row.text.rstrip("\r\n")[:RAW_KEPT].replace("\0", "�")
+        block.lost.append(Lost(Fault(first_row + line, Reject.RAGGED_ROW, message), kept))
     return _without_blank(block, columns)
 
 

@@ -1,5 +1,5 @@
 """Newline-delimited JSON and JSON arrays of objects. Numbers keep their digits; objects and arrays
-become JSON text.
+become JSON text, and so does every value of a JSON property: `"123"` is a text there, and no number.
 
 The file's columns are the fields of its first part (1 MiB); a field that comes up only later is a
 reason against its row, since the columns that an import writes are decided before it begins.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ MAX_ARRAY = 32 << 20
 """Bytes of a JSON array, which is read as a whole."""
 _ARRAY_ROWS = 2000
 _MAX_COLUMNS = 1600
+_ABSENT = msgspec.Raw(b"null")
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -51,15 +52,14 @@ class JsonReader:
         self.empty = first is None or not (self.columns or first.data.strip())
 
     def chunks(self) -> Iterator[Chunk]:
-        decoder = _row_decoder(self.columns)
         if self._first is not None:
-            yield self._chunk(self._first, decoder)
+            yield self._chunk(self._first)
         self._first = None
         for piece in self._pieces:
-            yield self._chunk(piece, decoder)
+            yield self._chunk(piece)
 
-    def _chunk(self, piece: Piece, decoder: msgspec.json.Decoder[Any]) -> Chunk:
-        parse = partial(_parse_piece, piece, decoder, len(self.columns), self._first_row)
+    def _chunk(self, piece: Piece) -> Chunk:
+        parse = partial(_parse_piece, piece, self.columns, self._first_row)
         return Chunk(len(piece.data) * 3, parse)
 
     def done(self) -> float:
@@ -113,9 +113,16 @@ def _fields(piece: Piece, name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _row_decoder(columns: Sequence[str]) -> msgspec.json.Decoder[Any]:
+@lru_cache(maxsize=8)
+def _row_decoder(columns: tuple[str, ...], raw: frozenset[int]) -> msgspec.json.Decoder[Any]:
+    """`raw`: indexes of the columns whose values are kept as the JSON that they are."""
     fields = [
-        (f"c{i}", Any, msgspec.field(default=None, name=column)) for i, column in enumerate(columns)
+        (
+            f"c{i}",
+            msgspec.Raw if i in raw else Any,
+            msgspec.field(default=_ABSENT if i in raw else None, name=column),
+        )
+        for i, column in enumerate(columns)
     ]
     row = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False)
     return msgspec.json.Decoder(row, float_hook=Decimal)
@@ -132,11 +139,12 @@ def _text(value: Any) -> str:
 
 def _parse_piece(
     piece: Piece,
-    decoder: msgspec.json.Decoder[Any],
-    width: int,
+    columns_of_file: tuple[str, ...],
     first_row: int,
     wanted: Sequence[int],
+    raw: frozenset[int],
 ) -> Block:
+    decoder = _row_decoder(columns_of_file, raw)
     lost: list[Lost] = []
     blank = b"\n\n" in piece.data or b"\r" in piece.data or piece.data.startswith(b"\n")
     try:
@@ -150,6 +158,10 @@ def _parse_piece(
     for i in wanted:
         name = f"c{i}"
         values = [getattr(row, name) for row in rows]
+        if i in raw:
+            texts = [bytes(v).decode() for v in values]
+            columns.append(pa.array([None if t == "null" else t for t in texts], pa.string()))
+            continue
         columns.append(
             pa.array([v if v is None or type(v) is str else _text(v) for v in values], pa.string())
         )

@@ -7,7 +7,6 @@ the staged table, where a value that has no type's form is NULL.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 
 from psycopg import sql
@@ -17,6 +16,7 @@ from stores.canonical.importing.catalog import Table
 from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.staging import Staging
+from stores.canonical.importing.text_forms import form_of, has_form, without_modifier
 from stores.contract.model import Property, Scalar
 
 SHOWN = 200
@@ -83,8 +83,8 @@ def _types(connection: Connection, staging: Staging, table: Table) -> None:
                 sql.Literal(matched.property.name),
                 sql.Literal(matched.header),
                 text,
-                _first_error(text, kind),
-                _valid(text, kind),
+                _first_error(text, matched.property, kind),
+                _valid(text, matched.property, kind),
             )
         )
     if branches:
@@ -104,23 +104,31 @@ def _types(connection: Connection, staging: Staging, table: Table) -> None:
 
 
 def _kinds(kind: str) -> list[str]:
-    """The type, and the same without precision: a cast goes through that one, and 1e-40000 is a
-    numeric(6,2) but no numeric."""
-    return list(dict.fromkeys([kind, re.sub(r"\(\d[\d,-]*\)", "", kind)]))
+    """The type, and the same without its modifier."""
+    return list(dict.fromkeys([kind, without_modifier(kind)]))
 
 
-def _valid(text: sql.Composable, kind: str) -> sql.Composable:
-    return sql.SQL(" AND ").join(
+def _valid(text: sql.Composable, prop: Property, kind: str) -> sql.Composable:
+    """NULL for NULL. A cast would take some texts that are no value's form, so Postgres is not asked alone."""
+    parts: list[sql.Composable] = [
         sql.SQL("pg_input_is_valid({}, {})").format(text, sql.Literal(k)) for k in _kinds(kind)
-    )
+    ]
+    form = form_of(prop, kind)
+    if form is not None:
+        parts.append(has_form(text, form, array=kind.endswith("[]")))
+    return sql.SQL(" AND ").join(parts)
 
 
-def _first_error(text: sql.Composable, kind: str) -> sql.Composable:
-    messages = sql.SQL(", ").join(
+def _first_error(text: sql.Composable, prop: Property, kind: str) -> sql.Composable:
+    messages: list[sql.Composable] = [
         sql.SQL("(pg_input_error_info({}, {})).message").format(text, sql.Literal(k))
         for k in _kinds(kind)
-    )
-    return sql.SQL("left(coalesce({}), 300)").format(messages)
+    ]
+    form = form_of(prop, kind)
+    if form is not None:
+        element = "an element is " if kind.endswith("[]") else ""
+        messages.append(sql.Literal(f"{element}not {form.said}"))
+    return sql.SQL("left(coalesce({}), 300)").format(sql.SQL(", ").join(messages))
 
 
 def _move(connection: Connection, staging: Staging, table: Table) -> None:
@@ -137,7 +145,7 @@ def _move(connection: Connection, staging: Staging, table: Table) -> None:
         elif kind != "text":
             # `kind` is what Postgres printed for the column's type: it is SQL, not input.
             typed = sql.SQL("CASE WHEN {1} THEN {0}::{2} END").format(
-                text, _valid(text, kind), sql.SQL(kind)
+                text, _valid(text, matched.property, kind), sql.SQL(kind)
             )
         if matched.property.column in most:
             typed = sql.SQL("CASE WHEN octet_length({}) <= {} THEN {} END").format(

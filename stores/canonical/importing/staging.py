@@ -28,6 +28,7 @@ from stores.canonical.importing.connection import Connection, connect, translate
 from stores.canonical.importing.forms import bring_into_form
 from stores.canonical.importing.key_order import INTEGERS, KeyOrder
 from stores.canonical.importing.proof import proven
+from stores.contract.model import Scalar
 
 SCHEMA = "recordgate"
 _IN_FLIGHT = 8 << 20
@@ -113,6 +114,8 @@ class Rules:
     """What a worker needs to know of a column."""
 
     wanted: tuple[int, ...]
+    raw: frozenset[int]
+    """Those of `wanted` that fill a JSON property."""
     columns: tuple[Matched, ...]
     types: tuple[str, ...]
     index_bytes: tuple[int | None, ...]
@@ -126,6 +129,9 @@ def rules_for(columns: Sequence[Matched], table: Table) -> Rules:
     ordered = len(key) == 1 and table.types[table.key[0]] in INTEGERS
     return Rules(
         wanted=tuple(m.index for m in columns),
+        raw=frozenset(
+            m.index for m in columns if m.property.scalar is Scalar.JSON and not m.property.array
+        ),
         columns=tuple(columns),
         types=tuple(table.types[m.property.column] for m in columns),
         index_bytes=tuple(limits.get(m.property.column) for m in columns),
@@ -220,7 +226,7 @@ class Filler:
         (chunk, rules), item = item, None
         size = chunk.size
         try:
-            block = chunk.parse(rules.wanted)
+            block = chunk.parse(rules.wanted, rules.raw)
             del chunk
             bring_into_form(block, [m.property for m in rules.columns])
             mask = self._proof(block, rules)
