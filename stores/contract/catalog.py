@@ -49,6 +49,10 @@ class Table:
     key: tuple[str, ...] = ()
     unique: list[tuple[str, ...]] = field(default_factory=list)
     foreign_keys: list[ForeignKey] = field(default_factory=list)
+    foreign_keys_of_parts: list[tuple[tuple[str, ...], tuple[str, ...], str]] = field(
+        default_factory=list
+    )
+    """(partitions, columns, target) of foreign keys that only partitions have."""
 
 
 _SCHEMA = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %s"
@@ -121,6 +125,24 @@ _KINDS = {
 }
 
 
+_PARTS_FOREIGN_KEYS = """
+WITH RECURSIVE parts(root, part) AS (
+    SELECT c.oid, i.inhrelid FROM pg_class c JOIN pg_inherits i ON i.inhparent = c.oid
+     WHERE c.oid = ANY(%s) AND c.relkind = 'p'
+  UNION ALL
+    SELECT p.root, i.inhrelid FROM parts p JOIN pg_inherits i ON i.inhparent = p.part
+)
+SELECT p.root, array_agg(DISTINCT c.relname::text ORDER BY c.relname::text), t.relname,
+       ARRAY(SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k(n, at)
+             JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.n ORDER BY k.at) AS columns
+FROM parts p JOIN pg_class c ON c.oid = p.part JOIN pg_constraint f ON f.conrelid = p.part
+JOIN pg_class t ON t.oid = f.confrelid
+WHERE f.contype = 'f' AND f.conparentid = 0
+GROUP BY p.root, t.relname, columns ORDER BY p.root, t.relname, columns
+"""
+"""Foreign keys that a partition has and its table has not."""
+
+
 def read_tables(connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> list[Table] | None:
     """The tables of `schema`, a partitioned one as one; None where there is no such schema."""
     found = connection.execute(_SCHEMA, (schema,)).fetchone()
@@ -155,6 +177,8 @@ def read_tables(connection: psycopg.Connection[tuple[Any, ...]], schema: str) ->
         tables[oid].foreign_keys.append(
             ForeignKey(tuple(columns), target_schema, target, tuple(target_columns))
         )
+    for root, parts, target, columns in connection.execute(_PARTS_FOREIGN_KEYS, (oids,)):
+        tables[root].foreign_keys_of_parts.append((tuple(parts), tuple(columns), target))
     for table in tables.values():
         if not table.obstacle and not table.key:
             table.obstacle = "it has no primary key that is checked at once"

@@ -27,7 +27,7 @@ CODES: dict[str, str] = {
     # names
     "BAD_NAME": "A name that cannot be used, or has no GraphQL form.",
     "RESERVED_NAME": "A name that recordgate or Postgres generates itself.",
-    "DUPLICATE_NAME": "Two things with one name, letter case aside.",
+    "DUPLICATE_NAME": "Two things with one name: letter case aside, but for tables and columns.",
     "DUPLICATE_ID": "Two elements of one list with the same `id`.",
     # types
     "MISSING_TYPE": "A property without `logicalType`, or an array without `items`.",

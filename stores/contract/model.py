@@ -261,10 +261,13 @@ class Contract:
         return text[:40].strip("_") or "contract"
 
     def type(self, name: str) -> RecordType | None:
-        """The type by contract name, table name, or GraphQL name."""
+        """The type by contract name, table name, or GraphQL name; as it is spelled, else letter case aside."""
         found = self.types.get(name)
         if found:
             return found
+        for t in self.types.values():
+            if name in (t.table, t.single, t.plural):
+                return t
         lowered = name.lower()
         for t in self.types.values():
             if lowered in (t.name.lower(), t.table.lower(), t.single.lower(), t.plural.lower()):

@@ -135,6 +135,12 @@ def generated_fields(single: str, plural: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def generated_names(graphql: str, single: str, plural: str) -> set[tuple[str, str]]:
+    """("type" or "field", name) of all that GraphQL makes of a record type."""
+    types = {("type", graphql + suffix) for suffix in GENERATED_TYPES}
+    return types | {("field", name) for name in generated_fields(single, plural)}
+
+
 def physical_problem(name: str) -> str:
     """Why `name` cannot be a table or column, or empty."""
     if not name:

@@ -6,6 +6,7 @@ cannot be followed is left out, and a comment at the top says why.
 
 from __future__ import annotations
 
+import bisect
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "v3.2.0"
 _WRAP = 100
-_SAME = "another column has the same name already, letter case aside"
 
 _LOGICAL = {
     Scalar.STRING: "string", Scalar.UUID: "string", Scalar.BYTES: "string", Scalar.INT: "integer",
@@ -88,24 +88,28 @@ def _obstacle(table: Table, notes: list[str]) -> bool:
 
 def _refused(text: str, chosen: list[Table], notes: list[str]) -> list[str]:
     """Tables of the contract that our own linter refuses after all; notes why."""
-    lines = text.splitlines()
+    begins = _first_lines(text)
     refused: list[str] = []
-    by_text = {_physical_name(t.name): t.name for t in chosen}
     for finding in lint_text(text):
         if finding.severity != "error":
             continue
-        table = ""
-        for line in lines[: finding.line]:
-            found = re.match(r"  physicalName: (.*)", line)
-            if found:
-                table = by_text.get(str(yaml.safe_load(found.group(1))), table)
+        place = bisect.bisect_right(begins, finding.line) - 1
         # A finding that belongs to no table would be ours: never hide it, never loop on it.
-        if not table:
+        if place < 0:
             raise ContractError(f"the contract made is not sound: {finding}", hint=finding.hint)
-        if table not in refused:
-            refused.append(table)
-            notes.append(f"table {table!r}: {finding.message}")
+        table = chosen[place]
+        if table.name not in refused:
+            refused.append(table.name)
+            notes.append(f"{table.kind} {table.name!r}: {finding.message}")
     return refused
+
+
+def _first_lines(text: str) -> list[int]:
+    """The line, from 1, on which each of the contract's tables begins, in their order."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    tables = next(value for key, value in root.value if key.value == "schema")
+    return [int(node.start_mark.line) + 1 for node in tables.value]
 
 
 def _write(tables: Sequence[Table], notes: list[str], database: str, schema: str) -> str:
@@ -155,14 +159,15 @@ def _ascii(text: str) -> str:
 
 
 def _name_tables(tables: Sequence[Table]) -> list[_Named]:
-    taken: set[str] = set()
+    taken: set[tuple[str, str]] = set()
     named: list[_Named] = []
     for table in tables:
         stem, n = _ascii(table.name), 1
         while True:
             name = stem if n == 1 else f"{stem}{n}"
             single, plural = names.single_and_plural(name, "", "")
-            wanted = {name.lower(), single.lower(), plural.lower()}
+            wanted = {("name", one.lower()) for one in (name, single, plural)}
+            wanted |= names.generated_names(names.pascal(single), single, plural)
             n += 1
             if wanted & taken or single in names.RESERVED_ROOTS or plural in names.RESERVED_ROOTS:
                 continue
@@ -181,11 +186,9 @@ def _name_columns(table: Table) -> dict[str, str]:
     """Column → property name: the column's own where it can be one."""
     taken: set[str] = set()
     found: dict[str, str] = {}
-    columns: set[str] = set()
     for column in table.columns:
-        if _left_out(column) or column.name.lower() in columns:
+        if _left_out(column):
             continue
-        columns.add(column.name.lower())
         stem = _ascii(column.name)
         reserved = names.camel(stem) in names.RESERVED_FIELDS or (
             names.camel(stem) == "id" and table.key != (column.name,)
@@ -220,7 +223,7 @@ def _object(
 ) -> dict[str, Any]:
     table = named.table
     notes += [
-        f"column {table.name}.{column.name!r}: {_left_out(column) or _SAME}"
+        f"column {table.name}.{column.name!r}: {_left_out(column)}"
         for column in table.columns
         if column.name not in named.properties
     ]
@@ -259,6 +262,12 @@ def _relationships(
     composite: list[dict[str, Any]] = []
     single: dict[str, list[dict[str, Any]]] = {}
     seen: set[tuple[str, ...]] = set()
+    for parts, columns, target_name in named.table.foreign_keys_of_parts:
+        only = ", ".join(parts[:5]) + (" and others" if len(parts) > 5 else "")
+        notes.append(
+            f"foreign key {named.table.name}({', '.join(columns)}) to {target_name}: only the partitions {only}"
+            " have it"
+        )
     for key in named.table.foreign_keys:
         target = by_table.get(key.table) if key.schema == schema else None
         where = f"foreign key {named.table.name}({', '.join(key.columns)})"

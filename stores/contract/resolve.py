@@ -226,10 +226,10 @@ def _properties_are_free(draft: Draft) -> None:
                 "name it otherwise; `physicalName` keeps the column",
             )
         for seen, value, what in (
-            (columns, prop.column, "the column"),
-            (graphql, prop.graphql, "the GraphQL name"),
+            (columns, prop.column, "the column"),  # Postgres tells letter cases apart
+            (graphql, prop.graphql.lower(), "the GraphQL name"),
         ):
-            other = seen.setdefault(value.lower(), prop.name)
+            other = seen.setdefault(value, prop.name)
             if other.lower() != prop.name.lower():
                 at.report("DUPLICATE_NAME", f"{what} {value!r} is that of {other!r} too")
 
@@ -306,14 +306,12 @@ def _names_are_free(drafts: list[Draft]) -> None:
             )
         claims = [
             ("name", draft.name.lower(), "the name"),
-            ("table", f"{draft.schema}.{draft.table}".lower(), "the table"),
+            ("table", f"{draft.schema}.{draft.table}", "the table"),
             *(
-                ("type", draft.graphql + suffix, "the GraphQL type")
-                for suffix in names.GENERATED_TYPES
-            ),
-            *(
-                ("field", field, "the GraphQL field")
-                for field in names.generated_fields(draft.single, draft.plural)
+                (space, value, f"the GraphQL {space}")
+                for space, value in sorted(
+                    names.generated_names(draft.graphql, draft.single, draft.plural)
+                )
             ),
         ]
         for space, value, what in claims:

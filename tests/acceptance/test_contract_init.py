@@ -20,10 +20,11 @@ from recordgate.cli.app import build
 from stores.canonical.connect import connect
 from stores.canonical.plan import make_plan
 from stores.canonical.tables import metadata_for
+from stores.contract.catalog import Table
 from stores.contract.lint import lint_text
 from stores.contract.load import load_contract
 from stores.contract.model import Contract, Logical, Property, Scalar
-from stores.contract.reflect import contract_from_database
+from stores.contract.reflect import _refused, contract_from_database
 from stores.contract.regexes import regex_problem
 from stores.errors import ContractError, SetupError
 from stores.values import coerce, to_text
@@ -177,8 +178,58 @@ def test_names_that_graphql_cannot_take_get_others(tables: str, tmp_path: Path) 
     assert by_table["node"].by_column["and"].graphql == "andValue"
     assert len({by_table["city"].single, by_table["cities"].single}) == 2
     assert by_table["überblick"].name == "uberblick"
-    # Names differing in case only: both columns are there in the table, one can be in the contract.
-    assert {p.column for p in by_table["a.b"].properties} in ({"id", "Status"}, {"id", "status"})
+    # Names differing in case only are two to Postgres.
+    assert {p.column for p in by_table["a.b"].properties} == {"id", "Status", "status"}
+
+
+CLASHING = """
+CREATE TABLE alpha (id int PRIMARY KEY, "Foo Bar" int, foo_bar int, foo text, "Foo" text);
+CREATE TABLE beta (id int PRIMARY KEY);
+CREATE TABLE "Order Line" (id int PRIMARY KEY);
+CREATE TABLE "order line" (id int PRIMARY KEY);
+CREATE TABLE orders (id int PRIMARY KEY);
+CREATE TABLE order_connection (id int PRIMARY KEY);
+CREATE TABLE create_order (id int PRIMARY KEY);
+CREATE TABLE parts (id int, day date, alpha_id int, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+CREATE TABLE parts_2024 PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2025-01-01') PARTITION BY LIST (id);
+CREATE TABLE parts_2024_1 PARTITION OF parts_2024 FOR VALUES IN (1);
+ALTER TABLE parts_2024_1 ADD FOREIGN KEY (alpha_id) REFERENCES alpha;
+"""
+
+
+def test_names_that_clash_get_others_and_no_table_is_lost(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(CLASHING)
+    text, contract = described(database, "public", tmp_path)
+    assert {t.table for t in contract.types.values()} == {
+        "alpha", "beta", "Order Line", "order line", "orders", "order_connection", "create_order", "parts"
+    }  # fmt: skip
+    columns = {p.name: p.column for p in contract.types["alpha"].properties}
+    assert columns == {
+        "id": "id", "Foo_Bar": "Foo Bar", "foo_bar2": "foo_bar", "foo": "foo", "Foo2": "Foo"
+    }  # fmt: skip
+    note = "# - foreign key parts(alpha_id) to alpha: only the partitions parts_2024_1 have it"
+    assert [line for line in text.splitlines() if line.startswith("# -")] == [note]
+    assert contract.type("order line") is contract.types["order_line2"]
+    assert contract.type("Order Line") is contract.types["Order_Line"]
+    with connect(database) as conn:
+        steps = make_plan(conn, contract).steps
+    assert not [s for s in steps if s.kind == "create_table"]
+
+
+def test_a_finding_is_about_the_table_in_whose_lines_it_stands() -> None:
+    chosen = [Table("first", "table"), Table("second", "table"), Table("third", "table")]
+    one = "- name: {0}\n  physicalName: {1}\n  properties:\n  - {{name: id, logicalType: integer, primaryKey: true}}\n"
+    text = (
+        "apiVersion: v3.2.0\nkind: DataContract\nid: a\nversion: 1.0.0\nstatus: draft\nschema:\n"
+        + "".join(
+            one.format(name, table.name)
+            for name, table in zip(("a", "query", "c"), chosen, strict=True)
+        )
+    )
+    notes: list[str] = []
+    assert _refused(text, chosen, notes) == ["second"]
+    assert notes == ["table 'second': the GraphQL name 'Query' is taken"]
 
 
 def test_what_is_left_out_says_why(tables: str, tmp_path: Path) -> None:
@@ -196,7 +247,6 @@ def test_what_is_left_out_says_why(tables: str, tmp_path: Path) -> None:
         "column users.'docs'": "array of jsonb",
         "column near.'weird'": "interval day to second",
         "foreign key near(far_id)": "other.far is not in this contract",
-        "column a.b.'status'": "already",
     }.items():
         assert re.search(re.escape(what) + ".*" + re.escape(why), comment), what
     assert "measurements_2024" not in text
