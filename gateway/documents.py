@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from gateway import cursors
 from gateway.orders import signature
 from gateway.shapes import (
@@ -31,6 +29,7 @@ from gateway.shapes import (
     records_in,
 )
 from gateway.visibility import Form, Visibility, non_null
+from stores import json_numbers
 from stores.contract.model import Embed, Property, RecordType, Scalar
 from stores.keys import encode_key
 from stores.protocols import DocumentStore
@@ -141,7 +140,7 @@ async def read_document(
     raw = (await store.get(record_type.name, [key])).get(key)
     if raw is None:
         return None, sent
-    document = orjson.loads(raw)
+    document = json_numbers.loads(raw)
     if strict:
         require_values(shape.record, document)
     beyond = list(outside(shape.record))
@@ -183,7 +182,7 @@ async def _children(
         count=any(isinstance(f, TotalCount) for f in part.page.fields),
     )
     found = (await store.children(query))[values]
-    return _Related([orjson.loads(d) for d in found.documents], found.total)
+    return _Related([json_numbers.loads(d) for d in found.documents], found.total)
 
 
 def require_values(shape: RecordShape, document: Mapping[str, Any]) -> None:
@@ -212,6 +211,13 @@ def _plain_items(prop: Property, values: Sequence[Any]) -> bool:
     )
 
 
+def flat(values: list[Any]) -> list[Any]:
+    """The elements of an array one after another, as a list of GraphQL has them."""
+    if not any(isinstance(v, list) for v in values):
+        return values
+    return [x for v in values for x in (flat(v) if isinstance(v, list) else [v])]
+
+
 # Picking ---------------------------------------------------------------------------------------
 
 
@@ -231,6 +237,8 @@ def from_document(
                 value = str(value)
             elif part.property.scalar is Scalar.FLOAT and isinstance(value, int):
                 value = float(value)
+            elif part.property.array and value is not None:
+                value = flat(value)
             record[part.key] = value
         elif isinstance(part, Id):
             text = encode_key(_key_texts(shape.type, document))

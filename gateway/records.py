@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from graphql import GraphQLObjectType, GraphQLResolveInfo
 
 from gateway.canonical import fetch_json
@@ -25,6 +24,7 @@ from gateway.services import RequestContext
 from gateway.shapes import RecordShape
 from gateway.shaping import Shaper, key_values
 from gateway.visibility import Visibility
+from stores import json_numbers
 from stores.contract.model import RecordType
 
 
@@ -92,7 +92,7 @@ async def _records(
         and await _hits_are_shaped(context, shape.type)
     ):
         return {
-            r.key: from_document(shape, orjson.loads(r.document), {})
+            r.key: from_document(shape, json_numbers.loads(r.document), {})
             for r in refs
             if r.document is not None
         }

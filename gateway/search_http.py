@@ -23,6 +23,7 @@ from gateway.search import facets_of, highlights_of, json_value, run_search, run
 from gateway.services import Services, Viewer
 from gateway.shaping import DEFAULT_FIRST, read_size
 from gateway.visibility import Visibility
+from stores import json_numbers
 from stores.contract.model import Embed, RecordType
 from stores.query import SearchQuery
 
@@ -176,7 +177,7 @@ async def search_endpoint(request: Request) -> Response:
                 visibility,
                 record_type,
                 record_type.embeds,
-                orjson.loads(hit.document),
+                json_numbers.loads(hit.document),
                 services.mask_key,
             ),
             "highlights": {

@@ -41,6 +41,8 @@ _DATETIME = re.compile(
 )
 _INTEGER = re.compile(r"[+-]?\d{1,40}\Z", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?\Z", re.ASCII)
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+"""Of decimals; they are shown so."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -207,6 +209,8 @@ def _decimal(_: Property, value: Any) -> Decimal:
     if isinstance(value, int) and value.bit_length() > 3600:
         raise _Misfit("is out of range")
     text = repr(value) if isinstance(value, float) else str(value)
+    if text in _NOT_FINITE and not isinstance(value, float):
+        return Decimal(text)
     if len(text) > MAX_DECIMAL_TEXT:
         raise _Misfit("is out of range")
     if not _DECIMAL.match(text):

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from stores import json_numbers
 from stores.protocols import APPLIED, Outcome, Verdict, Write
 
 MAX_KEY_BYTES = 512
@@ -46,7 +47,7 @@ def parse_document(document: bytes) -> tuple[dict[str, Any] | None, Verdict | No
             f"the document has {len(document)} bytes, more than {MAX_DOCUMENT_BYTES}"
         )
     try:
-        parsed = orjson.loads(document)
+        parsed = json_numbers.loads(document)
     except orjson.JSONDecodeError as error:
         return None, reject(f"the document is not valid JSON at character {error.pos}")
     if not isinstance(parsed, dict):

@@ -6,6 +6,7 @@ from psycopg import sql
 
 from gateway.aggregates import AggregateShape, Group, Measure, Part, Term, result_of
 from gateway.compiler.conditions import both, linked
+from gateway.compiler.float_measures import float_average, float_sum, in_range, percentile
 from gateway.compiler.joins import Joins
 from gateway.compiler.json_text import Json, as_sql, object_text, value_text
 from gateway.compiler.keysets import Key, order_by
@@ -14,7 +15,13 @@ from gateway.compiler.statement import Statement, cast_of, column, comparable, t
 from gateway.masks import bound_by
 from gateway.shapes import TypeName
 from gateway.visibility import Form
-from stores.contract.model import Relation
+from stores.canonical.json_form import finite
+from stores.contract.model import Property, Relation, Scalar
+
+
+def _shown(prop: Property, expression: sql.Composable) -> sql.Composable:
+    """The value by which records are grouped and counted: what is shown of it."""
+    return finite(expression) if prop.scalar is Scalar.FLOAT else comparable(prop, expression)
 
 
 def compile_aggregate(compiler: Compiler, shape: AggregateShape) -> Statement:
@@ -85,30 +92,31 @@ class _Aggregate:
         name = self.columns.setdefault(term, sql.SQL(f"c{len(self.columns)}"))
         prop = term.property if isinstance(term, Group) else result_of(term.function, term.property)
         assert prop is not None
-        return value_text(
-            prop,
-            sql.SQL("r.") + name,
-            Form.PLAIN,
-            bound_by(self.compiler.binder, None),
-            required=False,
+        place = sql.SQL("r.") + name
+        text = value_text(
+            prop, place, Form.PLAIN, bound_by(self.compiler.binder, None), required=False
         )
+        if isinstance(term, Measure) and prop.scalar is Scalar.FLOAT:
+            return in_range(place, text)
+        return text
 
     def _term(self, term: Term) -> sql.Composable:
         if term.property is None:
             return sql.SQL("count(*)")
         if isinstance(term, Group):
             alias = self.table if term.relation is None else self._related(term.relation)
-            return comparable(term.property, column(alias, term.property.column))
-        value = comparable(term.property, column(self.table, term.property.column))
+            return _shown(term.property, column(alias, term.property.column))
+        value = column(self.table, term.property.column)
         if term.function == "countDistinct":
-            return sql.SQL("count(DISTINCT {})").format(value)
+            return sql.SQL("count(DISTINCT {})").format(_shown(term.property, value))
         if term.fraction is not None:
-            return sql.SQL(
-                "percentile_cont({}) WITHIN GROUP (ORDER BY {}::double precision)"
-            ).format(sql.Literal(term.fraction), value)
-        result = result_of(term.function, term.property)
+            return percentile(term.property, term.fraction, value)
         if term.function in ("min", "max"):
-            return sql.SQL("{}({})").format(sql.SQL(term.function), value)
+            form = sql.SQL("{}({})")
+            return form.format(sql.SQL(term.function), _shown(term.property, value))
+        if term.property.scalar is Scalar.FLOAT:
+            return float_sum(value) if term.function == "sum" else float_average(value)
+        result = result_of(term.function, term.property)
         return sql.SQL("{}({})::{}").format(sql.SQL(term.function), value, sql.SQL(result.sql_type))
 
     def _related(self, relation: Relation) -> sql.SQL:

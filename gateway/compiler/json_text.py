@@ -2,7 +2,7 @@
 several times cheaper than `row_to_json`, and need no second look.
 
 A value whose text here is not what ordinary execution would print (a float outside the plain range, a
-missing value of a non-null field, a nested array, free JSON) has MARK before it. A response with a mark
+missing value of a non-null field, free JSON) has MARK before it. A response with a mark
 in it is read and executed in the ordinary way, without the marks; none of the JSON that Postgres prints
 holds that byte, since control characters are escaped in it.
 """
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-import orjson
 from psycopg import sql
 
 from gateway.compiler.statement import base_type
@@ -22,6 +21,7 @@ from gateway.masks import KeyBinder, masked_sql
 from gateway.visibility import Form
 from stores.canonical.json_form import json_value
 from stores.contract.model import Property, Scalar
+from stores.json_numbers import loads
 
 MARK = b"\x02"
 _MARK = "E'\\x02' || "
@@ -48,8 +48,8 @@ def exact(raw: bytes) -> bool:
 def decode(raw: bytes | str) -> Any:
     """The value of what a statement gave, marked or not."""
     if isinstance(raw, str):
-        return orjson.loads(raw.replace(MARK.decode(), ""))
-    return orjson.loads(raw.replace(MARK, b""))
+        return loads(raw.replace(MARK.decode(), ""))
+    return loads(raw.replace(MARK, b""))
 
 
 def object_text(items: Sequence[tuple[str, Json]]) -> Json:
@@ -112,11 +112,11 @@ def value_text(
 def _plain(prop: Property, column: sql.Composable) -> sql.Composable:
     scalar = prop.scalar
     if prop.array:
-        if scalar not in _EXACT_ITEMS:
-            return sql.SQL(f"({_MARK}to_json({{}})::text)").format(json_value(prop, column))
+        # GraphQL's list has one dimension: the elements of more come one after another.
+        mark = "" if scalar in _EXACT_ITEMS else _MARK
         return sql.SQL(
-            f"CASE WHEN array_ndims({{0}}) > 1 THEN {_MARK}to_json({{1}})::text"
-            " ELSE to_json({1})::text END"
+            f"({mark}CASE WHEN array_ndims({{0}}) > 1 THEN to_json(ARRAY(SELECT unnest({{1}})))::text"
+            " ELSE to_json({1})::text END)"
         ).format(column, json_value(prop, column))
     if scalar is Scalar.JSON:
         return sql.SQL(f"({_MARK}{{}}::text)").format(column)

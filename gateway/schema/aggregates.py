@@ -7,6 +7,7 @@ from typing import Any
 from graphql import (
     GraphQLArgument,
     GraphQLEnumType,
+    GraphQLField,
     GraphQLFloat,
     GraphQLInputField,
     GraphQLInputObjectType,
@@ -14,6 +15,7 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
+    GraphQLResolveInfo,
 )
 
 from gateway.aggregates import (
@@ -24,12 +26,29 @@ from gateway.aggregates import (
     has_function,
     result_of,
 )
+from gateway.compiler.float_measures import OUT_OF_RANGE
 from gateway.names import field_of
 from gateway.orders import orderable
 from gateway.schema.filters import DIRECTION, Inputs
 from gateway.schema.records import field
 from gateway.schema.scalars import BIGINT, nullable_output
 from stores.contract.model import Property, RecordType, Relation
+from stores.errors import RecordgateError
+
+
+def measure_field(kind: Any) -> GraphQLField:
+    return GraphQLField(kind, resolve=_measured) if kind is GraphQLFloat else field(kind)
+
+
+def _measured(source: Any, info: GraphQLResolveInfo, **_args: Any) -> Any:
+    value = source[info.path.key]
+    if value == OUT_OF_RANGE:
+        raise RecordgateError(
+            "the result is a number that a Float cannot hold",
+            hint="aggregate fewer records, or make the property a decimal",
+            code="OUT_OF_RANGE",
+        )
+    return value
 
 
 class Aggregates:
@@ -68,13 +87,14 @@ class Aggregates:
             )
         for function, props in self.measured.items():
             values = {
-                n: field(nullable_output(result_of(function, p))) for n, p in self._named(props)
+                n: measure_field(nullable_output(result_of(function, p)))
+                for n, p in self._named(props)
             }
             if values:
                 kind = GraphQLObjectType(f"{name}{_upper(function)}", values)
                 fields[function] = field(GraphQLNonNull(kind))
         numbers = {
-            n: field(GraphQLFloat)
+            n: measure_field(GraphQLFloat)
             for n, p in self._named(list(self.type.properties))
             if has_function(PERCENTILE, p)
         }

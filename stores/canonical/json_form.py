@@ -26,38 +26,33 @@ SESSION_SETTINGS = {
 def json_value(prop: Property, column: sql.Composable) -> sql.Composable:
     """An expression whose `to_json` is the property's JSON form; `column` is already quoted."""
     if prop.array:
-        if prop.scalar in (Scalar.DECIMAL, Scalar.FLOAT):
-            column = finite_elements(prop, column)
+        if prop.scalar is Scalar.FLOAT:
+            return finite_elements(column)
         if prop.scalar is Scalar.DECIMAL:
             return sql.SQL("{}::text[]").format(column)
         return column
     if prop.scalar is Scalar.DECIMAL:
-        return sql.SQL("{}::text").format(finite(prop, column))
+        return sql.SQL("{}::text").format(column)
     if prop.scalar is Scalar.BYTES:
         return sql.SQL("translate(encode({}, 'base64'), E'\\n', '')").format(column)
     if prop.scalar is Scalar.FLOAT:
-        return finite(prop, column)
+        return finite(column)
     if prop.scalar is Scalar.STRING and prop.sql_type not in ("text",):
         return sql.SQL("{}::text").format(column)
     return column
 
 
-def finite(prop: Property, column: sql.Composable) -> sql.Composable:
-    """The number, NULL for NaN and the infinities: JSON has none of them, and they are missing in every answer, order,
-    comparison and count. A numeric that has a precision holds no infinity."""
-    if prop.scalar is Scalar.DECIMAL and "(" in prop.sql_type:
-        return sql.SQL("nullif({}, 'NaN')").format(column)
+def finite(column: sql.Composable) -> sql.Composable:
+    """A float, NULL for NaN and the infinities: JSON has no number for them, and they are missing in every answer,
+    comparison and count. (A decimal is a text in JSON, and its NaN a value as Postgres has it.)"""
     return sql.SQL(
         "CASE WHEN {0} IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE {0} END"
     ).format(column)
 
 
-def finite_elements(prop: Property, column: sql.Composable) -> sql.Composable:
+def finite_elements(column: sql.Composable) -> sql.Composable:
     """The same of an array's elements."""
-    odd = ["NaN"]
-    if prop.scalar is Scalar.FLOAT or "(" not in prop.sql_type:
-        odd += ["Infinity", "-Infinity"]
-    for word in odd:
+    for word in ("NaN", "Infinity", "-Infinity"):
         column = sql.SQL("array_replace({}, {}, NULL)").format(column, sql.Literal(word))
     return column
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from stores.contract import names
@@ -268,9 +269,10 @@ def _bound_value(probe: Property, at: Node) -> Any:
     if probe.scalar is Scalar.FLOAT:
         return float(value) if isinstance(value, int | float) and abs(value) < 1e308 else None
     try:
-        return coerce(probe, at.spelling)
+        found = coerce(probe, at.spelling)
     except InputError:
         return None
+    return None if isinstance(found, Decimal) and not found.is_finite() else found
 
 
 def _pattern_fits(at: Node) -> bool:

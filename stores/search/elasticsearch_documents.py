@@ -13,7 +13,6 @@ from stores.search.elasticsearch_fields import DOCUMENT, KEY, NULLS, TOMBSTONE
 from stores.search.elasticsearch_folding import composed, fold, spaced
 from stores.search.fields import (
     WHOLE_CHARACTERS,
-    Field,
     Level,
     null_paths,
     text_fields,
@@ -22,11 +21,8 @@ from stores.search.fields import (
     whole_fields,
     whole_mark,
 )
-from stores.search.twins import BadValue, Kind, elements, text_twin, twin_converter
+from stores.search.twins import BadValue, elements, text_twin, twin_converter
 from stores.write_checks import check_key, parse_document, reject
-
-NOT_A_NUMBER = 1.7976931348623157e308
-"""A numeric's NaN, which Postgres orders after every number; no numeric that has a twin reaches it."""
 
 Convert = Callable[[Any], Any]
 
@@ -73,7 +69,7 @@ class _Record:
         for field in level.fields:
             name, array = field.prop.name, field.prop.array
             if field.valued and value_mark(field) in known:
-                self._values.append((name, field.value, converter(field), array))
+                self._values.append((name, field.value, twin_converter(field.prop), array))
             text = field.text if field in texts and text_mark(field) in known else None
             whole = field.whole if field in wholes and whole_mark(field) in known else None
             if text or whole:
@@ -115,16 +111,3 @@ class _Record:
                 inner.fill(related, fields, nulls)
             else:
                 raise BadValue(f"{path} is not an object")
-
-
-def converter(field: Field) -> Convert:
-    """From a JSON value to its twin as Elasticsearch orders it: it tells -0.0 from 0.0 and has no NaN."""
-    convert = twin_converter(field.prop)
-    if field.kind is not Kind.FLOAT:
-        return convert
-
-    def number(value: Any) -> float:
-        found: float = convert(value) + 0.0
-        return found if found == found else NOT_A_NUMBER
-
-    return number

@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from stores import json_numbers
 from stores.errors import InputError, LimitError
 from stores.query import FacetBucket, Filter, Order, SearchHit, SearchQuery, SearchResult, all_of
-from stores.search.elasticsearch_documents import converter
 from stores.search.elasticsearch_errors import refused
 from stores.search.elasticsearch_fields import DOCUMENT, KEY, TOMBSTONE
 from stores.search.elasticsearch_filters import Query, any_of
@@ -37,7 +35,7 @@ from stores.search.facet_values import shown, wanted
 from stores.search.fields import Field, Level, text_fields, text_mark, value_mark, whole_mark
 from stores.search.filter_plan import CannotFilter, marks_of, plan
 from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
-from stores.search.twins import Kind
+from stores.search.twins import Kind, twin_converter
 
 MAX_FIRST = 1000
 MAX_FACETS = 20
@@ -70,7 +68,7 @@ class Step:
             if not isinstance(record, dict):
                 return None
             record = record.get(name)
-        return None if record is None else converter(self.field)(record)
+        return None if record is None else twin_converter(self.field.prop)(record)
 
     def after(self, value: Any) -> Any:
         """The value as `search_after` takes it: a missing number is the least or the greatest there is."""
@@ -316,7 +314,7 @@ class Search:
         key = str(hit["sort"][-1])
         record: Any = None
         if self._steps or (self._query.highlight and self.phrases):
-            record = orjson.loads(text)
+            record = json_numbers.loads(text)
         if self._by_score:
             score: float | None = float(hit["sort"][0])
             order: tuple[Any, ...] = (score,)

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
+from stores import json_numbers
 from stores.errors import InputError, LimitError
 from stores.query import Suggestion
 from stores.search.elasticsearch_fields import DOCUMENT, KEY
@@ -93,7 +92,7 @@ class Suggest:
 
 def _original(document: str, field: Field, term: str) -> str:
     """The value as it is written, of the first record that has it."""
-    value = orjson.loads(document).get(field.prop.name)
+    value = json_numbers.loads(document).get(field.prop.name)
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str) and fold(composed(text)) == term:
             return text

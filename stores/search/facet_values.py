@@ -9,7 +9,7 @@ from typing import Any
 from stores.contract.model import Property, Scalar
 from stores.far_days import clock_form, date_form, moment_form
 from stores.query import FacetBucket
-from stores.search.twins import INFINITE, TWIN_BYTES, decimal_scale
+from stores.search.twins import INFINITE, NOT_A_NUMBER, TWIN_BYTES, decimal_scale
 
 _SPARE = 100
 
@@ -44,6 +44,8 @@ def facet_value(prop: Property, twin: Any) -> Any:
             return _infinite(twin) or moment_form(int(twin), "")
         case Scalar.TIME:
             return clock_form(int(twin))
+        case Scalar.DECIMAL if twin == NOT_A_NUMBER:
+            return "NaN"
         case Scalar.DECIMAL:
             return (
                 f"{Decimal(str(twin)).quantize(Decimal(1).scaleb(-(decimal_scale(prop) or 0))):f}"

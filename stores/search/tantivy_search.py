@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import tantivy
 from tantivy import Occur, Query
 
+from stores import json_numbers
 from stores.errors import InputError, LimitError, StoreRefused
 from stores.query import FacetBucket, Filter, Order, SearchHit, SearchQuery, SearchResult, all_of
 from stores.search import filter_plan
@@ -329,7 +329,7 @@ class Search:
     def _found(self, address: Address, score: float | None) -> Found:
         stored = self._searcher.doc(address)
         key, document = str(stored.get_first(KEY)), bytes(stored.get_first(DOCUMENT) or b"")
-        record: dict[str, Any] = orjson.loads(document) if self._steps else {}
+        record: dict[str, Any] = json_numbers.loads(document) if self._steps else {}
         values = tuple(_value(step, record) for step in self._steps)
         return Found(key, document, score, values, record)
 
@@ -338,7 +338,7 @@ class Search:
     ) -> SearchHit:
         marked: dict[str, list[str]] = {}
         if query.highlight and text.phrases:
-            record = found.record or orjson.loads(found.document)
+            record = found.record or json_numbers.loads(found.document)
             for field in searched:
                 if field.prop.name in query.highlight:
                     match = matcher(field, text.phrases, query.text, query.fuzzy)

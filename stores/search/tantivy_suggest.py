@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
 import tantivy
 from tantivy import Query
 
+from stores import json_numbers
 from stores.errors import LimitError
 from stores.query import Suggestion
 from stores.search.fields import Field
@@ -58,7 +58,7 @@ def suggest(
 
 
 def _original(document: bytes, field: Field, term: str) -> str:
-    value = orjson.loads(document).get(field.prop.name)
+    value = json_numbers.loads(document).get(field.prop.name)
     for text in value if isinstance(value, list) else [value]:
         if isinstance(text, str) and fold(text) == term:
             return text

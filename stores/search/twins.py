@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -47,6 +48,10 @@ _KINDS = {
     Scalar.DATETIME: Kind.INT,
     Scalar.TIME: Kind.INT,
 }
+
+
+NOT_A_NUMBER = sys.float_info.max
+"""The twin of a decimal's NaN, which Postgres has beyond all numbers; no decimal of EXACT_DIGITS comes near it."""
 
 
 def decimal_scale(prop: Property) -> int | None:
@@ -149,14 +154,17 @@ def _text(value: Any) -> str:
 
 
 def _decimal(value: Any) -> float:
-    return float(Decimal(value)) + 0.0
+    number = Decimal(value)
+    return NOT_A_NUMBER if number.is_nan() else float(number) + 0.0
 
 
 def elements(value: Any) -> list[Any]:
-    """What of a Postgres array is found by its value: neither nulls nor lists inside it."""
+    """What of a Postgres array is found by its value: all but its nulls, whatever its dimensions."""
     if not isinstance(value, list):
         raise TypeError
-    return [v for v in value if v is not None and not isinstance(v, list)]
+    if any(isinstance(v, list) for v in value):
+        return [x for v in value for x in (elements(v) if isinstance(v, list) else elements([v]))]
+    return [v for v in value if v is not None]
 
 
 def twin_converter(prop: Property) -> Callable[[Any], Any]:
@@ -186,6 +194,8 @@ def operand(prop: Property, value: Any) -> Any:
     twin cannot tell it from a neighbour."""
     if prop.scalar is Scalar.DECIMAL:
         number = Decimal(str(value))
+        if number.is_nan():
+            return NOT_A_NUMBER
         if not number.is_finite() or len(number.normalize().as_tuple().digits) > EXACT_DIGITS:
             raise ValueError("the number has more digits than the store compares")
         return float(number) + 0.0
