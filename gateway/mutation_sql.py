@@ -11,6 +11,9 @@ from psycopg.types.json import Jsonb
 from gateway.compiler.statement import column
 from stores.contract.model import Property, RecordType, Scalar
 from stores.keys import sql_key
+from stores.values import to_text
+
+_CALENDAR = (Scalar.DATE, Scalar.TIMESTAMP, Scalar.DATETIME, Scalar.TIME)
 
 DEFERRED = "SET CONSTRAINTS ALL DEFERRED"
 IMMEDIATE = "SET CONSTRAINTS ALL IMMEDIATE"
@@ -28,6 +31,9 @@ def bound(prop: Property, value: Any) -> Any:
     """`value` as psycopg binds it for the property's column."""
     if prop.scalar is Scalar.JSON and value is not None:
         return [None if v is None else Jsonb(v) for v in value] if prop.array else Jsonb(value)
+    if prop.array and value is not None and prop.scalar in _CALENDAR:
+        # A day that Python has not is a text: the list's elements must be of one type for the driver.
+        return to_text(prop, value)
     return value
 
 

