@@ -295,7 +295,7 @@ def test_what_is_missing_is_missing_in_aggregates_and_what_does_not_fit_costs_it
             assert whole[function]["size"] == 1.5, function
         assert whole["sum"]["single"] == pytest.approx(6e38)
         facets = await rig.graphql(
-            '{ searchThings(query: "odd", facets: [{field: size}, {field: day}, {field: price}])'
+            '{ searchThings(query: "odd", facets: [size, day, price])'
             " { facets { field buckets { value count } } } }"
         )
         shown = {
