@@ -232,11 +232,10 @@ AGGREGATES: list[tuple[str, str]] = [
            ORDER BY sum("select") DESC NULLS LAST, author_id""",
     ),
     (
-        "authorsAggregate { sum { score rating } avg { score } }",
-        """SELECT jsonb_build_object('sum', jsonb_build_object('score', sum("score $1; --")::text,
-             'rating', sum(rating::float8)
-             FILTER (WHERE abs(rating) < 'Infinity')), 'avg', jsonb_build_object('score', avg("score $1; --")::text))
-           FROM "Au""thors" """,
+        "authorsAggregate(filter: {rating: {lt: 1e9}}) { count sum { score rating } avg { score } }",
+        """SELECT jsonb_build_object('count', count(*), 'sum', jsonb_build_object('score', sum("score $1; --")::text,
+             'rating', sum(rating::float8)), 'avg', jsonb_build_object('score', avg("score $1; --")::text))
+           FROM "Au""thors" WHERE rating < 1e9 AND rating > '-Infinity' """,
     ),
     (
         "booksAggregate(groupBy: [author_name, lent], having: {count: {gt: 2}},"
