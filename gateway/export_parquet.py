@@ -82,6 +82,9 @@ def _inside(prop: Property) -> pa.DataType:
 
 def parquet_value(prop: Property, column: sql.Composable) -> sql.Composable:
     """What `Column.read` takes, of a property that is shown plainly."""
+    if prop.scalar is Scalar.DECIMAL and pa.types.is_decimal(_inside(prop)):
+        form = "array_replace({}, 'NaN', NULL)" if prop.array else "nullif({}, 'NaN')"
+        return json_value(prop, sql.SQL(form).format(column))
     if prop.array:
         return json_value(prop, column)
     if prop.scalar is Scalar.DATE:

@@ -270,11 +270,25 @@ def test_lists_of_lists_come_back_from_the_formats_that_have_them(trips: Trips) 
         assert trips.differences({}) == []
 
 
-def test_nan_and_infinities_are_missing_in_every_format(trips: Trips) -> None:
+def test_floats_that_are_no_numbers_are_missing_in_every_format_and_decimals_come_back(
+    trips: Trips,
+) -> None:
     odd = [math.nan, math.inf, -math.inf]
-    trips.put([NO_ROW | {"double": v, "single": v, "exact": v, "doubles": [1.5, v]} for v in odd])
+    trips.put(
+        [
+            NO_ROW
+            | {"double": v, "single": v, "exact": v, "doubles": [1.5, v]}
+            | {"price": math.nan, "prices": [math.nan]}
+            for v in odd
+        ]
+    )
     for form in Format:
         trips.there_and_back(form)
         with psycopg.connect(trips.url) as conn:
-            found = conn.execute("SELECT double, single, exact, doubles FROM things").fetchall()
-        assert found == [(None, None, None, [1.5, None])] * 3, form
+            found = conn.execute(
+                "SELECT double, single, exact::text, doubles, price::text, prices::text FROM things ORDER BY nr"
+            ).fetchall()
+        # A column of decimals with a precision has no NaN in Parquet.
+        price = (None, "{NULL}") if form is Format.PARQUET else ("NaN", "{NaN}")
+        words = ("NaN", "Infinity", "-Infinity")
+        assert found == [(None, None, word, [1.5, None], *price) for word in words], form
