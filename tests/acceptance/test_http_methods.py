@@ -115,7 +115,7 @@ def test_a_head_begins_no_subscription(database: str, tmp_path: Path) -> None:
 def test_the_workers_own_server_takes_reads_only() -> None:
     from prometheus_client import CollectorRegistry
 
-    app = worker_app(None, CollectorRegistry())  # type: ignore[arg-type]
+    app = worker_app(None, CollectorRegistry(), None)  # type: ignore[arg-type]
     for route in app.routes:
         assert isinstance(route, Route)
         assert route.methods == {"GET", "HEAD"}
