@@ -125,10 +125,11 @@ def _tables(conn: Connection, contract: Contract) -> Finding:
     steps = make_plan(conn, contract).steps
     if not steps:
         return Finding("tables", True, f"{len(contract.types)} as the contract says")
+    first = next((s for s in steps if s.blocked), steps[0])
     return Finding(
         "tables",
         False,
-        f"{len(steps)} differences from the contract, first: {steps[0].text}",
+        f"{len(steps)} differences from the contract, first: {': '.join(filter(None, (first.text, first.blocked)))}",
         "look at `recordgate plan`, then run `recordgate apply`",
     )
 

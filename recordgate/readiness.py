@@ -13,6 +13,7 @@ from stores.canonical.connect import (
     text_order_is_bytewise,
 )
 from stores.canonical.plan import make_plan
+from stores.canonical.steps import Phase
 from stores.contract.model import Contract
 from stores.errors import SetupError
 
@@ -42,6 +43,12 @@ def _set_up(conn: Connection, contract: Contract) -> None:
     apply_plan(conn, contract, found)
 
 
+def _follows(conn: Connection) -> bool:
+    """Whether a worker has followed the tables before."""
+    row = conn.execute("SELECT EXISTS (SELECT FROM recordgate.followed)").fetchone()
+    return bool(row and row[0])
+
+
 def _require_applied(conn: Connection, contract: Contract) -> None:
     if current(conn) != HEAD:
         raise SetupError(
@@ -49,6 +56,11 @@ def _require_applied(conn: Connection, contract: Contract) -> None:
             hint="run `recordgate apply`",
         )
     steps = make_plan(conn, contract).steps
+    if _follows(conn):
+        # What was undone of the capture, as by a new partition, the worker does again, or says why it cannot.
+        steps = tuple(
+            s for s in steps if s.phase not in (Phase.REPLICA_IDENTITY, Phase.PUBLICATION)
+        )
     if steps:
         more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
         raise SetupError(

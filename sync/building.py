@@ -64,6 +64,8 @@ class Building:
         self.asked: deque[Asked] = deque()
         self.loads: dict[str, Load] = {}
         self.active: dict[str, int] = {}
+        self.missed: set[str] = set()
+        """Types that became required while the sink works: nothing that is being built of them is good."""
         self._name = name
         self._store = store
         self._contract = contract
@@ -145,6 +147,16 @@ class Building:
                     if entry.state == "building":
                         await generations.forget(conn, self._name, type_name, entry.number)
             await watermarks.write(conn, self._name, mark)
+
+    async def start_over(self) -> Position | None:
+        """Build anew what became required; the position that readers may trust. Nothing may be under way."""
+        async with self._watermark.lock:  # whoever notes it has recorded it, too
+            missed, self.missed = self.missed, set()
+        async with self._books.changing() as conn:
+            await generations.forget_building(conn, self._name, missed)
+        for type_name in missed:
+            self.loads.pop(type_name, None)
+        return await self.prepare()
 
     async def _prepare_type(self, type_name: str) -> None:
         stored = await self._store.generations(type_name)
@@ -287,7 +299,7 @@ class Building:
         mark = self._watermark
         async with mark.lock, self._books.changing() as conn:
             await generations.activate(conn, self._name, type_name, number, shape)
-            if type_name in mark.required:
+            if type_name in mark.required and type_name not in self.missed:
                 mark.required.discard(type_name)
                 if not mark.required:
                     mark.reason = ""

@@ -6,7 +6,7 @@ columns that a foreign key points to. Everything else is read from canonical whe
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -22,6 +22,12 @@ class ChangeOp(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     TRUNCATE = "truncate"
+    UNTOLD = "untold"
+    """The source does not know which row of the table changed, or what of it."""
+    UNTOLD_OLD = "untold old"
+    """The source does not know what an updated or deleted row referred to before."""
+    RESHAPED = "reshaped"
+    """No row changed, but the table is not described as it was: worth a look at canonical."""
 
 
 Row: TypeAlias = Mapping[str, str | None]
@@ -34,7 +40,7 @@ NOTHING: Row = MappingProxyType({})
 class Change(msgspec.Struct, gc=False):
     """One row's change. `new` is empty for delete and truncate. `old` holds what the source knows of
     the row before: the key where it changed or the row was deleted, all tracked columns under
-    REPLICA IDENTITY FULL; empty otherwise.
+    REPLICA IDENTITY FULL; empty otherwise. Both are empty where `op` is about the whole table.
 
     A struct without garbage collection: there are millions, none is part of a cycle, and the
     collector's passes over them cost as much as decoding does."""
@@ -82,8 +88,17 @@ class ChangeSource(Protocol):
     """
 
     kind: str
+    tells_untold: bool
+    """Whether a change whose row before is not told comes with one of ChangeOp.UNTOLD_OLD."""
     system: str
     """After `open`: which database the positions belong to, as in `stores.protocols.Position`."""
+
+    def expect(
+        self, known: Mapping[int, tuple[str, str]], lacking: Collection[tuple[str, str]]
+    ) -> None:
+        """Before `open`, and whenever it changes. `known`: OID → (schema, table) of tables that may go by another
+        name for a while; `lacking`: tables that are not as the contract says, which is no reason not to open."""
+        ...
 
     async def open(self, resume: int | None, *, system: str | None = None) -> int:
         """Connect and return the position from which events will come. `resume` is the position up
@@ -96,7 +111,7 @@ class ChangeSource(Protocol):
     def events(self) -> AsyncIterator[list[Event]]:
         """Events in small lists, as they arrive; never waits to fill a list. One iterator at a time.
         Ends by raising: StoreUnavailable when the connection is lost (open again), GapError when
-        changes turn out to be missing, ContractError when a table no longer has its key's columns."""
+        changes turn out to be missing."""
         ...
 
     def acknowledge(self, lsn: int) -> None:

@@ -6,7 +6,7 @@ store is right about what is there; the books know how far a building generation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from stores.canonical.connect import AsyncConnection
@@ -116,6 +116,9 @@ UPDATE recordgate.generations SET state = 'retired', retired_at = now()
 WHERE sink = %(sink)s AND type = %(type)s AND state = 'active' AND number <> %(number)s
 """
 _FORGET = "DELETE FROM recordgate.generations WHERE sink = %s AND type = %s AND number = %s"
+_FORGET_BUILDING = """
+DELETE FROM recordgate.generations WHERE sink = %s AND type = ANY(%s) AND state = 'building'
+"""
 
 
 async def read(conn: AsyncConnection, sink: str, type_name: str) -> list[Entry]:
@@ -151,6 +154,11 @@ async def activate(
     async with conn.transaction():
         await conn.execute(_RETIRE, given)
         await conn.execute(_ACTIVATE, given)
+
+
+async def forget_building(conn: AsyncConnection, sink: str, types: Iterable[str]) -> None:
+    """What is being built of `types` has missed changes."""
+    await conn.execute(_FORGET_BUILDING, (sink, list(types)))
 
 
 async def forget(conn: AsyncConnection, sink: str, type_name: str, number: int) -> None:

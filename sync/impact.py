@@ -49,9 +49,13 @@ class Touched:
     keys: dict[str, dict[str, None]] = field(default_factory=dict)
     reaches: dict[Reach, dict[Values, None]] = field(default_factory=dict)
     emptied: dict[str, None] = field(default_factory=dict)
+    missed: dict[str, None] = field(default_factory=dict)
+    """Root types of which records may have changed that nobody can name, also new ones."""
+    reshaped: bool = False
+    """Some table is described in another way than before."""
 
     def __bool__(self) -> bool:
-        return bool(self.keys or self.reaches or self.emptied)
+        return bool(self.keys or self.reaches or self.emptied or self.missed)
 
 
 _Marker = Callable[[Change, Touched], None]
@@ -106,14 +110,25 @@ def _marker(contract: Contract, record_type: RecordType, own: list[Reach]) -> _M
             indirect.append(reach)
         else:
             direct.append((reach.root, key_reader(order)))
-    emptied = [name, *dict.fromkeys(r.root for r in own if r.root != name)]
+    embedding: dict[str, None] = dict.fromkeys(r.root for r in own)
+    emptied: dict[str, None] = {name: None} | embedding
+
+    def of_the_table(op: ChangeOp, touched: Touched) -> None:
+        if op is ChangeOp.TRUNCATE:
+            touched.emptied |= emptied
+        elif op is ChangeOp.UNTOLD:
+            touched.missed |= emptied
+        elif op is ChangeOp.UNTOLD_OLD:
+            touched.missed |= embedding
+        elif op is ChangeOp.RESHAPED:
+            touched.reshaped = True
 
     def mark(change: Change, touched: Touched) -> None:
-        if change.op is ChangeOp.TRUNCATE:
-            for root in emptied:
-                touched.emptied[root] = None
+        new, old = change.new, change.old
+        if not new and not old:
+            of_the_table(change.op, touched)
             return
-        for row in (change.new, change.old):
+        for row in (new, old):
             if not row:
                 continue
             key = key_of(row)

@@ -37,9 +37,13 @@ AsyncCursor: TypeAlias = psycopg.AsyncCursor[Any]
 EMIT = b"SELECT pg_catalog.pg_logical_emit_message(false, 'recordgate', '')"
 FEW = 8
 """Up to so many keys a prepared, generic plan is good; for more the planner must know how many."""
-OPTIONS = r"-c default_transaction_isolation=read\ committed -c enable_seqscan=off -c jit=off"
+OPTIONS = (
+    r"-c default_transaction_isolation=read\ committed -c enable_seqscan=off -c jit=off"
+    " -c row_security=off"
+)
 """READ COMMITTED: each statement has its own snapshot. Without sequential scans: tables that were just
-filled have no statistics yet, and a key's index is right whatever they will say."""
+filled have no statistics yet, and a key's index is right whatever they will say. Row security off: where a policy
+would hide rows, which then looked deleted, a statement fails instead."""
 LOCK_TIMEOUT = 0.7
 """Seconds that a reading waits for a table that another session has locked, while it holds up that session's locks on
 others: less than `deadlock_timeout` (1 s), so that of a truncate or a change of tables and a reading, the reading gives

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,7 +25,7 @@ from stores.contract.model import Contract
 from stores.errors import ConflictError, FencedError, GapError, RecordgateError, StoreError
 from stores.lsn import format_lsn
 from stores.protocols import Store
-from sync import selection, watermarks
+from sync import generations, selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
 from sync.crash_points import crash_point
 from sync.ending import check_cancelled, end
@@ -41,6 +41,7 @@ from sync.pace import Backoff
 from sync.requests import Requests
 from sync.session import Session, open_session
 from sync.sweep import Sweep, SweepPace
+from sync.table_watch import TableWatch
 from sync.visibility import Visibility
 from sync.watermarks import Watermark
 from sync.writer import SinkWriter
@@ -92,6 +93,8 @@ class Worker:
         self._open: set[str] = set()
         self._problem = "starting"
         self._error: RecordgateError | None = None
+        self._gap: GapError | None = None
+        """In which the last session ended."""
         self._marked_lsn = 0
         self._as_of = 0.0
         self._busy = False
@@ -111,6 +114,9 @@ class Worker:
                     await self._session()
                 except psycopg.Error as error:
                     self._lost(translate(error))
+                except GapError as error:
+                    self._gap = error  # told by the stream, which would tell it again
+                    self._lost(error)
                 except RecordgateError as error:
                     self._lost(error)
                 except Exception as error:
@@ -163,10 +169,11 @@ class Worker:
         finally:
             await end([opening, stopping])
         source = self._source = self._make_source()
+        watch = TableWatch(self._contract, self._url, session, source)
         try:
             self._problem = "opening the source of changes"
             marks = await beside_the_lease(
-                session, self._slot, self._open_source(session, source), self._stop
+                session, self._slot, self._open_source(session, source, watch), self._stop
             )
             if marks is None:
                 return
@@ -187,7 +194,7 @@ class Worker:
             self._problem = ""
             self._error = None
             await session.conditions.over(code=RETRYING)
-            await self._run_tasks(session, source)
+            await self._run_tasks(session, source, watch)
         except FencedError:
             raise
         except RecordgateError as error:
@@ -210,7 +217,7 @@ class Worker:
         with suppress(psycopg.Error, RecordgateError):
             await session.conditions.raise_(retrying(error))
 
-    async def _run_tasks(self, session: Session, source: ChangeSource) -> None:
+    async def _run_tasks(self, session: Session, source: ChangeSource, watch: TableWatch) -> None:
         visibility = Visibility(session.marking)
         requests = Requests(session.guard, self._writers)
         loops = [
@@ -219,7 +226,8 @@ class Worker:
         ]
         loops += [
             asyncio.create_task(session.stay(), name="lease"),
-            asyncio.create_task(self._follow(session, source, visibility), name="changes"),
+            asyncio.create_task(self._follow(session, source, visibility, watch), name="changes"),
+            asyncio.create_task(watch.run(self._writers), name="tables"),
             asyncio.create_task(self._record(session, source), name="watermarks"),
             asyncio.create_task(requests.run(), name="requests"),
             asyncio.create_task(self._sweep(session), name="sweep"),
@@ -246,13 +254,17 @@ class Worker:
                 await writer.finish()
         await self._record_once(session, source)
 
-    async def _open_source(self, session: Session, source: ChangeSource) -> dict[str, Watermark]:
+    async def _open_source(
+        self, session: Session, source: ChangeSource, watch: TableWatch
+    ) -> dict[str, Watermark]:
         """Open the source where the records say, and the watermark of each sink. A gap, or a first start,
         makes every type of the sinks concerned a required load."""
+        await watch.begin()
         known = await watermarks.read(session.guard.conn)
         mine = {name: known[name] for name in self._sinks if name in known}
         everything = set(self._contract.types)
         start, gap, least = await self._resume(source, mine)
+        missed = watch.missed
         marks: dict[str, Watermark] = {}
         for name in self._sinks:
             mark = mine.get(name)
@@ -266,11 +278,15 @@ class Worker:
                 reason = ""
             if mark is None or reason:
                 mark = Watermark(session.system, start, time.time(), 0, set(everything), reason)
-                await self._forget_building(session, name)
+                await self._forget_building(session, name, everything)
             if mark.types is not None and not everything <= mark.types:
                 unknown = everything - mark.types
                 mark.required |= unknown
                 mark.reason = f"the worker before did not follow {', '.join(sorted(unknown))}"
+            if missed:
+                mark.required |= missed.keys()
+                mark.reason = mark.reason or next(iter(missed.values()))
+                await self._forget_building(session, name, missed)
             mark.types = frozenset(everything)
             mark.required &= everything
             marks[name] = mark
@@ -278,7 +294,9 @@ class Worker:
         async with session.guard.changing() as conn:
             for name, mark in marks.items():
                 await watermarks.write(conn, name, mark)
-            await self._feed.open(conn, start, broken=bool(gap) or least == float("inf"))
+            await watch.keep(conn)
+            broken = bool(gap or missed) or least == float("inf")
+            await self._feed.open(conn, start, broken=broken)
         crash_point("source-opened")
         self._marked_lsn = start
         self._as_of = 0.0
@@ -291,8 +309,8 @@ class Worker:
         missing where some are, and the position that a sink must have for them not to be its own. A sink
         that comes back after long may be the only one with a gap."""
         system = next((m.system for m in marks.values()), None)
-        gap = ""
-        for resume in sorted({m.durable for m in marks.values()}):
+        gap = self._gap.message if self._gap else ""
+        for resume in sorted({m.durable for m in marks.values()}) if not gap else ():
             try:
                 return await source.open(resume, system=system), gap, resume
             except GapError as error:
@@ -300,14 +318,14 @@ class Worker:
                 log.warning("changes are missing: %s; types are loaded anew", error.message)
         if gap:
             await source.reset()
-        return await source.open(None), gap, float("inf")
+        start = await source.open(None)
+        self._gap = None
+        return start, gap, float("inf")
 
-    async def _forget_building(self, session: Session, sink: str) -> None:
+    async def _forget_building(self, session: Session, sink: str, types: Iterable[str]) -> None:
         """What was being built before a gap has missed changes."""
         async with session.guard.changing() as conn:
-            await conn.execute(
-                "DELETE FROM recordgate.generations WHERE sink = %s AND state = 'building'", (sink,)
-            )
+            await generations.forget_building(conn, sink, types)
 
     # The sinks -------------------------------------------------------------------------------------
 
@@ -377,7 +395,9 @@ class Worker:
 
     # The changes -----------------------------------------------------------------------------------
 
-    async def _follow(self, session: Session, source: ChangeSource, visibility: Visibility) -> None:
+    async def _follow(
+        self, session: Session, source: ChangeSource, visibility: Visibility, watch: TableWatch
+    ) -> None:
         """Read the source, and mark what has arrived in the meantime at once: the busier it is, the
         more transactions share one question to canonical."""
         arrived: list[Event] = []
@@ -405,12 +425,14 @@ class Worker:
                 events, changes = arrived.copy(), 0
                 arrived.clear()
                 room.set()
-                await self._take(session, visibility, events)
+                await self._take(session, visibility, watch, events)
             reading.result()
         finally:
             await end([reading])
 
-    async def _take(self, session: Session, visibility: Visibility, events: list[Event]) -> None:
+    async def _take(
+        self, session: Session, visibility: Visibility, watch: TableWatch, events: list[Event]
+    ) -> None:
         feed = self._feed
         await feed.turn(session.guard, self._marked_lsn)
         touched = Touched()
@@ -432,6 +454,9 @@ class Worker:
             await self._mark(session, touched)
             await feed.write(session.guard, lsn or self._marked_lsn)
             self._busy = True
+        if touched.reshaped:
+            await watch.look()
+        await watch.untold(touched.missed, lsn)
         if lsn > 0:
             self._marked_lsn = max(self._marked_lsn, lsn)
             for writer in self._writers.values():
@@ -441,6 +466,9 @@ class Worker:
     async def _mark(self, session: Session, touched: Touched) -> None:
         writers = self._writers.values()
         feed = self._feed if self._feed.active else None
+        if feed:
+            for type_name in touched.missed:
+                feed.touch_all(type_name)
         for type_name in touched.emptied:
             if feed:
                 feed.touch_all(type_name)

@@ -234,6 +234,11 @@ class SinkWriter:
         try:
             while True:
                 check_cancelled()
+                if self.building.missed:
+                    await self._settle(ahead)
+                    ahead = None
+                    await self._publish()
+                    self.position = await self.building.start_over()
                 if self.building.asked:
                     await self._settle(ahead)
                     ahead = None

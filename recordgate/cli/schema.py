@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from recordgate.canonical_access import open_canonical
-from recordgate.cli.output import emit, invocation, reported
+from recordgate.cli.output import Exit, emit, invocation, reported
 from recordgate.store_needs import Need, store_needs
 from stores.canonical.apply import apply_plan, refuse
 from stores.canonical.connect import Connection, connect
@@ -36,7 +36,8 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the difference between the contract and canonical; change nothing."""
+    """Print the difference between the contract and canonical; change nothing. Exit code 1 where a step cannot be
+    carried out as things are."""
     with reported(as_json=as_json), _opened(ctx) as (conn, contract, changes, url):
         if connector:
             from sync.sources.debezium import configured, shown
@@ -51,6 +52,8 @@ def plan(
             as_json=as_json,
             text=lambda: "\n".join([as_text(found), *needs_lines(needs)]),
         )
+        if found.blocked:
+            raise typer.Exit(Exit.FAILED)
 
 
 def apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
@@ -37,6 +37,10 @@ VIRTUAL = (
 UNTOLD = (
     "its column {} is generated, {}, and changes of a key or a foreign key must be in the log: {}"
 )
+HIDDEN = (
+    "row level security hides rows of it from this account, and a row that cannot be read would count as deleted:"
+    " use the tables' owner, or an account with BYPASSRLS"
+)
 
 
 def capture_steps(
@@ -44,20 +48,31 @@ def capture_steps(
     tables: dict[Name, Table],
     publication: Publication | None,
     server_version: int,
+    names: Sequence[Name] | None = None,
 ) -> Iterator[Step]:
-    """`tables` are those that exist before the plan is carried out."""
+    """`tables` are those that exist before the plan is carried out; `names`: what is to be published, by default
+    the contract's tables."""
     full = full_identity_types(contract)
     wants_full = {(t.schema, t.table) for t in contract.types.values() if t.name in full}
     for record_type in contract.types.values():
         table = tables.get((record_type.schema, record_type.table))
         if table is not None and table.holds_rows:
             yield from _untold(contract, record_type, table, server_version)
+            if table.secured:
+                name_of_it = table_text(record_type.schema, record_type.table)
+                text = f"read every row of {name_of_it}"
+                yield Step(Phase.PUBLICATION, "row_security", name_of_it, text, blocked=HIDDEN)
     for name in published_tables(contract):
         table = tables.get(name)
         leaves = table.leaves if table else (Leaf(name, "d", True),)
         for leaf in leaves if table is None or table.holds_rows else ():
             yield from _identity(contract, leaf, table, name in wants_full)
-    yield from _publication(contract, publication, server_version)
+    yield from _publication(
+        contract,
+        publication,
+        server_version,
+        published_tables(contract) if names is None else names,
+    )
 
 
 def _untold(
@@ -123,17 +138,17 @@ def _identity(
 
 
 def _publication(
-    contract: Contract, found: Publication | None, server_version: int
+    contract: Contract, found: Publication | None, server_version: int, names: Sequence[Name]
 ) -> Iterator[Step]:
     name = publication_name(contract)
-    wanted = set(published_tables(contract))
+    wanted = set(names)
     if found is None:
         yield Step(
             Phase.PUBLICATION,
             "create_publication",
             "",
             f"create publication {name} of {len(wanted)} tables",
-            action=create_publication(contract, server_version),
+            action=create_publication(contract, server_version, names),
         )
         return
     if found.all_tables:
@@ -152,5 +167,5 @@ def _publication(
     if found.tables != wanted or found.filtered:
         more, less = len(wanted - found.tables), len(found.tables - wanted)
         text = f"publish exactly the contract's tables in {name} ({more} more, {less} fewer)"
-        action = set_publication_tables(contract)
+        action = set_publication_tables(contract, names)
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, action=action)

@@ -53,6 +53,8 @@ class Table:
     key_name: str | None
     leaves: tuple[Leaf, ...]
     foreign_keys: tuple[ForeignKey, ...] = ()
+    secured: bool = False
+    """Row level security hides rows of it from the account that asks."""
 
     @property
     def holds_rows(self) -> bool:
@@ -103,7 +105,8 @@ SELECT n.nspname, c.relname, c.relkind::text,
                     JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = k.there)))
           FROM pg_constraint f JOIN pg_class ft ON ft.oid = f.confrelid
           JOIN pg_namespace fn ON fn.oid = ft.relnamespace
-         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0)
+         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0),
+       row_security_active(c.oid)
   FROM unnest(%s::text[], %s::text[]) AS wanted(schema, name)
   JOIN pg_namespace n ON n.nspname = wanted.schema
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
@@ -116,7 +119,7 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
     wanted = list(names)
     rows = conn.execute(_TABLES, ([s for s, _ in wanted], [t for _, t in wanted])).fetchall()
     found: dict[Name, Table] = {}
-    for schema, name, kind, columns, key, leaves, foreign_keys in rows:
+    for schema, name, kind, columns, key, leaves, foreign_keys, secured in rows:
         found[schema, name] = Table(
             kind,
             {
@@ -140,6 +143,7 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
                 )
                 for key_name, s, t, deferrable, action, pairs in foreign_keys or ()
             ),
+            secured,
         )
     return found
 

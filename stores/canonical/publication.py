@@ -11,6 +11,7 @@ publish none. ("Replica Identity" and "Generated Column Replication" of Postgres
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from zlib import crc32
 
 from psycopg import sql
@@ -37,20 +38,27 @@ def slot_name(contract: Contract, database: str) -> str:
 
 def full_identity_types(contract: Contract) -> frozenset[str]:
     """Names of the types whose tables need REPLICA IDENTITY FULL."""
-    found: set[str] = set()
+    return frozenset(untold_columns(contract))
+
+
+def untold_columns(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """Type → the columns of a row before an update or a delete that lead to documents which held it, and that only
+    REPLICA IDENTITY FULL tells."""
+    found: dict[str, dict[str, None]] = {}
 
     def walk(owner: RecordType, embeds: tuple[Embed, ...]) -> None:
         for embed in embeds:
             relation = owner.relation_by_name[embed.relation]
             target = contract.types[relation.target]
-            # A key's old value is sent with DEFAULT too.
-            if not relation.owner and not set(relation.target_columns) <= set(target.key):
-                found.add(target.name)
+            if not relation.owner:
+                # A key's old value is sent with DEFAULT too.
+                more = (c for c in relation.target_columns if c not in target.key)
+                found.setdefault(target.name, {}).update(dict.fromkeys(more))
             walk(target, embed.embeds)
 
     for record_type in contract.types.values():
         walk(record_type, record_type.embeds)
-    return frozenset(found)
+    return {name: tuple(columns) for name, columns in found.items() if columns}
 
 
 def published_tables(contract: Contract) -> list[tuple[str, str]]:
@@ -71,15 +79,17 @@ def tracked_columns(contract: Contract, record_type: RecordType) -> tuple[str, .
     return tuple(dict.fromkeys(columns))
 
 
-def create_publication(contract: Contract, server_version: int) -> sql.Composed:
+def create_publication(
+    contract: Contract, server_version: int, names: Iterable[tuple[str, str]]
+) -> sql.Composed:
     return sql.SQL("CREATE PUBLICATION {} FOR TABLE {} WITH ({})").format(
-        sql.Identifier(publication_name(contract)), _tables(contract), _options(server_version)
+        sql.Identifier(publication_name(contract)), _tables(names), _options(server_version)
     )
 
 
-def set_publication_tables(contract: Contract) -> sql.Composed:
+def set_publication_tables(contract: Contract, names: Iterable[tuple[str, str]]) -> sql.Composed:
     return sql.SQL("ALTER PUBLICATION {} SET TABLE {}").format(
-        sql.Identifier(publication_name(contract)), _tables(contract)
+        sql.Identifier(publication_name(contract)), _tables(names)
     )
 
 
@@ -96,5 +106,5 @@ def _options(server_version: int) -> sql.Composed:
     )
 
 
-def _tables(contract: Contract) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(s, t) for s, t in published_tables(contract))
+def _tables(names: Iterable[tuple[str, str]]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(*name) for name in names)

@@ -311,7 +311,7 @@ def test_tables_may_change_while_they_are_read(stage: Stage) -> None:
         "ALTER TABLE shop DROP COLUMN city",  # a tracked one
         "INSERT INTO shop VALUES (7, 'd', 1)",
     )
-    inserted = [dict(c.new) for c in changes(seen)]
+    inserted = [dict(c.new) for c in changes(seen) if c.op is ChangeOp.INSERT]
     with_city = [{"id": i, "city": None} for i in ("1", "2", "3", "4", "5", "9876543210")]
     assert inserted == [*with_city, {"id": "7"}]
 

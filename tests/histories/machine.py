@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.histories import statements
+from tests.histories import reshapes, statements
 from tests.histories.faulty import FAULTS
 from tests.histories.stage import SINKS, Stage
 from tests.histories.steps import (
@@ -61,7 +61,7 @@ class Player:
     tally: Tally = field(default_factory=Tally)
     after: Callable[[], None] = lambda: None
     rare: bool = False
-    """Also what costs seconds: gaps."""
+    """Also what costs seconds: gaps, and what is done to tables themselves."""
 
     def machine(self) -> type[RuleBasedStateMachine]:
         """The machine's class, bound to this player: Hypothesis makes its instances without arguments."""
@@ -180,6 +180,11 @@ class _History(RuleBasedStateMachine):
     @rule(statement=statements.neutral_ddl())
     def ddl(self, statement: str) -> None:
         self.do("transaction", "commit", statement)
+
+    @precondition(lambda self: self.player.rare)
+    @rule(kind=st.sampled_from(reshapes.KINDS))
+    def reshape(self, kind: str) -> None:
+        self.do("reshape", kind)
 
     @rule(milliseconds=st.sampled_from((1, 10, 40, 120)))
     def sleep(self, milliseconds: int) -> None:

@@ -19,6 +19,7 @@ from stores.canonical.connect import connect
 from stores.canonical.importing import ImportOptions, Limit, Mode, run_import
 from stores.contract.model import Contract
 from stores.errors import RecordgateError
+from tests.histories import reshapes
 from tests.histories.faulty import switch
 from tests.histories.stage import Stage, is_refusal
 
@@ -66,6 +67,14 @@ def bulk(stage: Stage, mode: str, type_name: str, rows: list[dict[str, Any]]) ->
         if error.code == "INTERNAL":
             raise
     stage.changes += len(rows)
+
+
+def reshape(stage: Stage, kind: str) -> None:
+    """Do something to a table itself; see `tests.histories.reshapes`."""
+    for statements in reshapes.transactions(stage.one, kind):
+        _transaction(stage, stage.conn, "commit", statements)
+        stage.changes += len(statements)
+    stage.reshaped = True
 
 
 def foreign_keys(stage: Stage, regime: str) -> None:
@@ -122,7 +131,19 @@ def settle(stage: Stage) -> None:
 
 STEPS: dict[str, Callable[..., None]] = {
     f.__name__: f
-    for f in (transaction, writers, bulk, foreign_keys, store, worker, ask, gap, sleep, settle)
+    for f in (
+        transaction,
+        writers,
+        bulk,
+        reshape,
+        foreign_keys,
+        store,
+        worker,
+        ask,
+        gap,
+        sleep,
+        settle,
+    )
 }
 
 
@@ -141,6 +162,7 @@ def play_all(stage: Stage, steps: Iterable[Step]) -> None:
 def begin(stage: Stage) -> None:
     """Empty; no foreign keys but where the history asks for them."""
     foreign_keys(stage, "none")
+    stage.sql(*reshapes.restored(stage.one))
     stage.reset()
 
 

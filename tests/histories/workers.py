@@ -23,7 +23,7 @@ from typing import Any
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
 from stores.registry import REGISTRY, open_store
-from sync import delivery, pace, requests, worker, writer
+from sync import delivery, pace, requests, table_watch, worker, writer
 from sync.sources.registry import open_source
 from tests.histories.contract import FILE
 from tests.histories.faulty import with_faults
@@ -34,6 +34,7 @@ HASTE: dict[Any, dict[str, float]] = {
     worker: {"RECORD": 0.1, "RECORD_IDLE": 0.5, "CHANGES_AHEAD": 50},
     delivery: {"RESENDS": 3},
     pace: {"BUSY": 0.05},
+    table_watch: {"PACE": 0.2, "AGAIN": 0.5},
 }
 """Module → constants that are made small."""
 BATCH = 7

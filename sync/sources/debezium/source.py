@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -33,7 +33,7 @@ from sync.sources.debezium.location import KafkaLocation
 from sync.sources.debezium.tables import TableForm, table_forms
 from sync.sources.debezium.texts import Modes
 from sync.sources.pgoutput import clock
-from sync.sources.pgoutput.requirements import check_requirements
+from sync.sources.pgoutput.requirements import check_requirements, without
 from sync.sources.pgoutput.slot import drop_slot, slot_state, wait_released
 from sync.sources.pgoutput.transactions import TrackedTable
 
@@ -76,6 +76,7 @@ class DebeziumSource:
     """Changes of the contract's tables from Kafka. See `sync.changes.ChangeSource`."""
 
     kind = "debezium"
+    tells_untold = False
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class DebeziumSource:
             (t.schema, t.table): TrackedTable(t.name, t.key, tracked_columns(contract, t))
             for t in contract.types.values()
         }
+        self._lacking: Collection[tuple[str, str]] = ()
         self._on_poison = on_poison or self._write_letters
         self._reader: TopicReader | None = None
         self._monitor: AsyncConnection | None = None
@@ -113,6 +115,12 @@ class DebeziumSource:
         self._delivered = Progress(0, 0.0)
         self._busy = asyncio.Lock()
         """Held while the second connection is used."""
+
+    def expect(
+        self, known: Mapping[int, tuple[str, str]], lacking: Collection[tuple[str, str]]
+    ) -> None:
+        """See ChangeSource. A topic's name does not tell the OID of its table."""
+        self._lacking = lacking
 
     async def open(self, resume: int | None, *, system: str | None = None) -> int:
         """See ChangeSource. A first start waits until the connector is seen to work."""
@@ -235,7 +243,7 @@ class DebeziumSource:
         """Check canonical, its slot and the connector: topic → reader of its table."""
         modes = self._location.modes or Modes()
         with connect(self._url, application_name=self._name) as conn:
-            check_requirements(conn, self._publication, self._tables)
+            check_requirements(conn, self._publication, without(self._tables, self._lacking))
             state = slot_state(conn, self._slot)
             self.system = state.system
             if resume is not None:

@@ -6,7 +6,7 @@ fail the *application's* updates and deletes of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,13 @@ def check_requirements(
         problems += table_problems(name, table, published.get(name), identities.get(name, []))
     if problems:
         raise SetupError("; ".join(dict.fromkeys(problems)), hint=APPLY)
+
+
+def without(
+    tables: Mapping[tuple[str, str], TrackedTable], lacking: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], TrackedTable]:
+    """`tables` but those `lacking`."""
+    return {name: table for name, table in tables.items() if name not in lacking}
 
 
 def server_problems(

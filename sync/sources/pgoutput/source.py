@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -17,13 +17,14 @@ import psycopg
 
 from stores.canonical.connect import AsyncConnection, Connection, connect, connect_async
 from stores.canonical.driver_errors import translate
+from stores.canonical.publication import untold_columns
 from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
 from sync.changes import Event, Progress, Transaction, tracked_columns
 from sync.ending import end
 from sync.sources.pgoutput import clock, messages, slot
 from sync.sources.pgoutput.connection import ReplicationConnection, start_replication
-from sync.sources.pgoutput.requirements import DOMAINS, check_requirements
+from sync.sources.pgoutput.requirements import DOMAINS, check_requirements, without
 from sync.sources.pgoutput.transactions import Assembler, TrackedTable
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class PgOutputSource:
     """Changes of the contract's tables from `slot`. See `sync.changes.ChangeSource`."""
 
     kind = "pgoutput"
+    tells_untold = True
 
     def __init__(self, url: str, contract: Contract, *, slot: str, publication: str) -> None:
         """`url` is canonical's; `publication` must be there when the source is opened."""
@@ -69,6 +71,15 @@ class PgOutputSource:
         self._status_interval = STATUS_INTERVAL
         self._samples = clock.SampleLog()
         self._assembler = Assembler(self._tables, 0)
+        self._known: Mapping[int, tuple[str, str]] = {}
+        self._lacking: Collection[tuple[str, str]] = ()
+
+    def expect(
+        self, known: Mapping[int, tuple[str, str]], lacking: Collection[tuple[str, str]]
+    ) -> None:
+        """See ChangeSource."""
+        self._known, self._lacking = known, lacking
+        self._assembler.know(known)
 
     async def open(self, resume: int | None, *, system: str | None = None) -> int:
         """See ChangeSource. Makes the slot on a first start."""
@@ -101,7 +112,7 @@ class PgOutputSource:
         """Check canonical and the slot, which a first start makes: where to start."""
         with connect(self._url, application_name=self._name) as conn:
             self._preparing = conn
-            check_requirements(conn, self._publication, self._tables)
+            check_requirements(conn, self._publication, without(self._tables, self._lacking))
             problem = slot.gap(slot.slot_state(conn, self._slot), resume, system)
             if problem is not None:
                 raise problem
@@ -115,7 +126,10 @@ class PgOutputSource:
             self.system = slot.wait_released(conn, self._slot).system
             start = confirmed if resume is None else resume
             self._assembler = Assembler(
-                self._tables, start, base_types=dict(conn.execute(DOMAINS).fetchall())
+                self._tables,
+                start,
+                base_types=dict(conn.execute(DOMAINS).fetchall()),
+                known=self._known,
             )
             timeout = conn.execute(WAL_SENDER_TIMEOUT).fetchall()[0][0]
             self._status_interval = min(STATUS_INTERVAL, timeout / 4 or STATUS_INTERVAL)
@@ -283,8 +297,11 @@ class PgOutputSource:
 
 def tracked_tables(contract: Contract) -> dict[tuple[str, str], TrackedTable]:
     """What the source wants of each table of the contract."""
+    old = untold_columns(contract)
     return {
-        (t.schema, t.table): TrackedTable(t.name, t.key, tracked_columns(contract, t))
+        (t.schema, t.table): TrackedTable(
+            t.name, t.key, tracked_columns(contract, t), old.get(t.name, ())
+        )
         for t in contract.types.values()
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stores.errors import ContractError, GapError, StoreRefused
+from stores.errors import StoreRefused
 from sync.changes import Change, ChangeOp, Event, Transaction
 from sync.sources.pgoutput import messages
 from sync.sources.pgoutput.decoder import MALFORMED, RowDecoder, row_decoders
@@ -26,6 +26,8 @@ class TrackedTable:
     type_name: str
     key: tuple[str, ...]
     tracked: tuple[str, ...]
+    old: tuple[str, ...] = ()
+    """Columns that are wanted of every row before an update or a delete."""
 
 
 class Assembler:
@@ -37,9 +39,11 @@ class Assembler:
         position: int,
         *,
         base_types: Mapping[int, int] | None = None,
+        known: Mapping[int, tuple[str, str]] | None = None,
         part: int = PART,
     ) -> None:
-        """`position`: where the stream begins; `base_types`: OID of a domain → that of its base type."""
+        """`position`: where the stream begins; `base_types`: OID of a domain → that of its base type; `known`:
+        OID → name of tables that may go by another name for a while."""
         self.position = position
         """Nothing that was committed up to there is still to come."""
         self.reply_requested = False
@@ -49,7 +53,10 @@ class Assembler:
         self._part = part
         # Tag and OID of a row message → its decoder; None: a table that is not in the contract.
         self._rows: dict[bytes, RowDecoder | None] = {}
-        self._known: dict[int, tuple[str, str]] = {}
+        self._known = dict(known or {})
+        self._described: dict[int, messages.RelationMessage] = {}
+        self._said: set[tuple[tuple[str, str], ChangeOp]] = set()
+        """What was said of whole tables in the open transaction."""
         self._transaction: messages.Begin | None = None
         self._split = False
         self._changes: list[Change] = []
@@ -60,14 +67,17 @@ class Assembler:
         """True between a BEGIN and its COMMIT."""
         return self._transaction is not None
 
+    def know(self, tables: Mapping[int, tuple[str, str]]) -> None:
+        """More of `known`."""
+        self._known |= tables
+
     def take(self) -> list[Event]:
         """The events since the last call."""
         events, self._events = self._events, []
         return events
 
     def feed(self, data: bytes) -> None:
-        """Take a message, as it came out of COPY. Raises StoreRefused for one that cannot be read,
-        GapError and ContractError where a table of the contract has gone."""
+        """Take a message, as it came out of COPY. Raises StoreRefused for one that cannot be read."""
         try:
             decode = self._rows.get(data[PAYLOAD : PAYLOAD + 5])
             if decode is None:
@@ -119,6 +129,7 @@ class Assembler:
             self._hand_out(lsn=end)
         self._transaction = None
         self._split = False
+        self._said.clear()
         if end > self.position:
             self.position = end
 
@@ -132,27 +143,58 @@ class Assembler:
     def _relation(self, relation: messages.RelationMessage) -> None:
         name = (relation.schema, relation.table)
         tags = [tag + relation.oid.to_bytes(4, "big") for tag in (b"I", b"U", b"D")]
+        if name not in self._tables:
+            # Renamed, perhaps for a moment only: its rows are still those of the table that it was.
+            name = self._known.get(relation.oid, name)
         table = self._tables.get(name)
         if table is None:
-            before = self._known.get(relation.oid)
-            if before is not None:
-                raise GapError(
-                    f"table {'.'.join(before)} was renamed to {'.'.join(name)}",
-                    hint="the records of its type have to be reloaded",
-                )
             self._rows.update(dict.fromkeys(tags))
             return
-        missing = [column for column in table.key if column not in relation.columns]
-        if missing:
-            raise ContractError(
-                f"table {'.'.join(name)} has no longer the key column {', '.join(missing)}"
-                f" of type {table.type_name}",
-                hint="change the contract or the table, then reload the type",
-            )
+        before = self._described.get(relation.oid)
+        self._described[relation.oid] = relation
         self._known[relation.oid] = name
+        if before not in (None, relation):
+            self._say(name, ChangeOp.RESHAPED)
         types = [self._base_types.get(oid, oid) for oid in relation.types]
         made = row_decoders(*name, relation.columns, types, table.tracked)
-        self._rows.update(zip(tags, (made.insert, made.update, made.delete), strict=True))
+        decoders = [made.insert, made.update, made.delete]
+        if not set(table.tracked) <= set(relation.columns):
+            decoders = [self._untold(name, decode) for decode in decoders]
+        elif table.old:
+            decoders[1:] = [self._checked(name, table, decode) for decode in decoders[1:]]
+        self._rows.update(zip(tags, decoders, strict=True))
+
+    def _untold(self, name: tuple[str, str], decode: RowDecoder) -> RowDecoder:
+        """For a table that lacks columns which say what a change touches."""
+
+        def say_and_decode(data: bytes) -> Change:
+            self._say(name, ChangeOp.UNTOLD)
+            return decode(data)
+
+        return say_and_decode
+
+    def _checked(
+        self, name: tuple[str, str], table: TrackedTable, decode: RowDecoder
+    ) -> RowDecoder:
+        """For a table whose rows before are wanted: a replica identity that does not tell them is noticed at the
+        first row that it fails."""
+        wanted = frozenset(table.old)
+
+        def decode_and_look(data: bytes) -> Change:
+            change = decode(data)
+            if not wanted <= change.old.keys():
+                self._say(name, ChangeOp.UNTOLD_OLD)
+            return change
+
+        return decode_and_look
+
+    def _say(self, name: tuple[str, str], op: ChangeOp) -> None:
+        """Something about a whole table, once in a transaction."""
+        if self._transaction is None:
+            raise MalformedMessage("a table's description outside of a transaction")
+        if (name, op) not in self._said:
+            self._said.add((name, op))
+            self._changes.append(Change(*name, op))
 
     def _truncate(self, truncate: messages.Truncate) -> None:
         if self._transaction is None:
