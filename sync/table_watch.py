@@ -37,8 +37,18 @@ AGAIN = 5.0
 """Seconds between two tries to mend what could not be mended."""
 PASSING = 15.0
 """Seconds after which something that others' locks keep from being mended is said."""
-LACKING, UNCAPTURED, MISSED = "table-differs", "not-captured", "changes-missed"
+LACKING, UNCAPTURED = "table-differs", "not-captured"
 LACKING_HINT = "make the table as the contract says, or change the contract: see `recordgate plan`"
+
+
+def why(missed: Mapping[str, str]) -> str:
+    """Why loads are required, for people; the condition `loading` says it while they are."""
+    return "; ".join(dict.fromkeys(missed.values()))
+
+
+def say_missed(missed: Mapping[str, str]) -> None:
+    for type_name, reason in missed.items():
+        log.warning("%s: changes were missed (%s); it is loaded anew", type_name, reason)
 
 
 class TableWatch:
@@ -77,8 +87,7 @@ class TableWatch:
             await self._mend()
             self._forms = await self._read()
         self.missed = await self._missed(self._kept, seen, self._forms)
-        for type_name, reason in self.missed.items():
-            log.warning("%s: changes were missed (%s); it is loaded anew", type_name, reason)
+        say_missed(self.missed)
         self._tell_source()
         await self._say()
 
@@ -106,12 +115,8 @@ class TableWatch:
     async def run(self, writers: Mapping[str, SinkWriter]) -> None:
         """Until cancelled. Raises what canonical raises (psycopg.Error), and FencedError."""
         self._writers = writers
-        for type_name in {t for w in writers.values() for t in w.watermark.required}:
-            if type_name in self.missed:
-                await self._say_missed(type_name, self.missed[type_name])
         while True:
             await self.look()
-            await self._say_over()
             await asyncio.sleep(PACE)
 
     async def look(self) -> None:
@@ -164,11 +169,11 @@ class TableWatch:
             if name not in before:
                 continue
             touched = forms.touched(self._reaches, record_type.name)
-            why = forms.missed(before[name], now[name], filled)
-            if not why and not self._source.tells_untold and record_type.name in self._full:
-                touched, why = touched[1:], forms.blind(before[name], seen[name])
-            if why:
-                table = f"table {record_type.schema}.{record_type.table}: {why}"
+            reason = forms.missed(before[name], now[name], filled)
+            if not reason and not self._source.tells_untold and record_type.name in self._full:
+                touched, reason = touched[1:], forms.blind(before[name], seen[name])
+            if reason:
+                table = f"table {record_type.schema}.{record_type.table}: {reason}"
                 found = dict.fromkeys(touched, table) | found
         return found
 
@@ -184,7 +189,7 @@ class TableWatch:
             for sink, writer in self._writers.items() if missed else ():
                 mark = writer.watermark
                 mark.required |= missed.keys()
-                mark.reason = next(iter(missed.values()))
+                mark.reason = why(missed)
                 mark.published = 0
                 await watermarks.write(conn, sink, mark)
                 await generations.forget_building(conn, sink, missed)
@@ -193,8 +198,7 @@ class TableWatch:
         self._required_at |= dict.fromkeys(missed, lsn)
         for writer in self._writers.values() if missed else ():
             writer.wake()
-        for type_name, reason in missed.items():
-            await self._say_missed(type_name, reason)
+        say_missed(missed)
 
     async def _position(self, conn: AsyncConnection) -> int:
         cursor = await conn.execute("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
@@ -253,19 +257,3 @@ class TableWatch:
 
     def _lasts(self, problem: Problem) -> bool:
         return not problem.passing or time.monotonic() - self._problem_since > PASSING
-
-    async def _say_missed(self, type_name: str, reason: str) -> None:
-        await self._session.conditions.raise_(
-            Condition(
-                MISSED,
-                f"changes were missed ({reason})",
-                "it is loaded anew; `recordgate status` shows how far that is",
-                type=type_name,
-            )
-        )
-
-    async def _say_over(self) -> None:
-        required = {t for w in self._writers.values() for t in w.watermark.required}
-        for condition in self._session.conditions.standing:
-            if condition.code == MISSED and condition.type not in required:
-                await self._session.conditions.over(code=MISSED, type=condition.type)

@@ -41,7 +41,7 @@ from sync.pace import Backoff
 from sync.requests import Requests
 from sync.session import Session, open_session
 from sync.sweep import Sweep, SweepPace
-from sync.table_watch import TableWatch
+from sync.table_watch import TableWatch, why
 from sync.visibility import Visibility
 from sync.watermarks import Watermark
 from sync.writer import SinkWriter
@@ -285,7 +285,7 @@ class Worker:
                 mark.reason = f"the worker before did not follow {', '.join(sorted(unknown))}"
             if missed:
                 mark.required |= missed.keys()
-                mark.reason = mark.reason or next(iter(missed.values()))
+                mark.reason = mark.reason or why(missed)
                 await self._forget_building(session, name, missed)
             mark.types = frozenset(everything)
             mark.required &= everything
