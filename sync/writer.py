@@ -234,15 +234,12 @@ class SinkWriter:
         try:
             while True:
                 check_cancelled()
-                if self.building.missed:
+                if self.building.asked or self.building.missed:
                     await self._settle(ahead)
                     ahead = None
                     await self._publish()
-                    self.position = await self.building.start_over()
-                if self.building.asked:
-                    await self._settle(ahead)
-                    ahead = None
-                    await self._publish()
+                    if self.building.missed:
+                        self.position = await self.building.start_over()
                     await self.building.answer()
                 if ahead is None:
                     ahead = asyncio.create_task(self._next())

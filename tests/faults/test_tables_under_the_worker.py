@@ -27,7 +27,7 @@ from stores.errors import SetupError
 from sync import table_watch
 from sync.verify import verify
 from tests.conftest import drop_database, url_of
-from tests.sync_world import World, fill, shop
+from tests.sync_world import SINKS, World, fill, shop
 
 PATIENCE = 15.0
 PUBLICATION = "recordgate_shop"
@@ -298,11 +298,21 @@ async def until(what: Callable[[], bool]) -> None:
         await asyncio.sleep(0.05)
 
 
+async def until_held(world: World, type_name: str, key: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    for sink in SINKS:
+        while key not in await world.held(sink, type_name):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+
 def test_what_cannot_be_mended_is_named(live: World) -> None:
     """A column that the contract names is gone, and comes back; rows are hidden from the worker."""
     live.sql("ALTER TABLE public.countries RENAME COLUMN name TO title")
     gone = "table public.countries of type country has no column name (property name)"
     asyncio.run(until(lambda: conditions(live).get(("country", "table-differs")) == gone))
+    live.sql("INSERT INTO public.products (sku, price) VALUES ('beside it', 1)")
+    asyncio.run(until_held(live, "product", "beside it"))
     live.sql("ALTER TABLE public.countries RENAME COLUMN title TO name")
     asyncio.run(equal(live))
 
