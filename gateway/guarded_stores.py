@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from gateway.breakers import Breaker, State
 from gateway.deadlines import Limit
-from stores.errors import StoreLost, StoreUnavailable
+from stores.errors import NotLoaded, StoreLost, StoreUnavailable
 from stores.protocols import Generation, Position
 from stores.query import Children, ChildrenQuery, SearchQuery, SearchResult, Suggestion
 from stores.together import Together
@@ -109,7 +109,8 @@ class GuardedStore:
 
     async def _call(self, call: Awaitable[T]) -> T:
         """The answer to `call`. Raises StoreUnavailable at once while the breaker is open, after
-        `seconds` where the store does not answer, and what the call raises."""
+        `seconds` where the store does not answer, and what the call raises. What the store does not hold yet is no
+        failure of it: one type that is not loaded closes no other."""
         breaker = self.breaker
         began = time.monotonic()
         ticket = breaker.admit(began)
@@ -136,6 +137,9 @@ class GuardedStore:
                 store=self.name,
                 retry_after=1.0,
             ) from None
+        except NotLoaded:
+            outcome = "ok"  # it is well, and will hold it
+            raise
         except StoreUnavailable:
             outcome = "failed"
             raise

@@ -127,10 +127,12 @@ def shown(
     key: MaskKey,
 ) -> dict[str, Any]:
     """A stored document as a caller sees it: names of GraphQL, masks on, and related records whose rows
-    are filtered left out."""
+    are filtered left out. So is what an earlier contract's document does not have: it is not null."""
     record: dict[str, Any] = {}
     for prop in record_type.properties:
-        value = document.get(prop.name)
+        if prop.name not in document:
+            continue
+        value = document[prop.name]
         record[field_of(record_type, prop)] = masked(prop, value, visibility.form(prop), key)
     for embed in embeds:
         relation = record_type.relation_by_name[embed.relation]
@@ -139,7 +141,9 @@ def shown(
             record_type, relation
         ):
             continue
-        inner = document.get(relation.name)
+        if relation.name not in document:
+            continue
+        inner = document[relation.name]
         if isinstance(inner, list):
             record[relation.graphql] = [
                 shown(visibility, target, embed.embeds, i, key) for i in inner

@@ -11,6 +11,7 @@
     ├── TimeoutExceeded        the call took longer than a limit allows, and was stopped
     ├── StoreError             a store did not do what was asked
     │   ├── StoreUnavailable   not reached, overloaded or timed out: the same call may work later
+    │   │   └── NotLoaded      reached and well, but what was asked for is not loaded into it yet
     │   ├── StoreRefused       reached, and it said no: the same call fails again
     │   ├── StoreLost          it has lost data, or belongs to somebody else
     │   └── NotReadable        canonical gives the records of one type to nobody now; other types may be read
@@ -139,6 +140,11 @@ class StoreUnavailable(StoreError):
     ) -> None:
         super().__init__(message, store=store, hint=hint)
         self.retry_after = retry_after
+
+
+class NotLoaded(StoreUnavailable):
+    """The store is well, and does not hold yet what was asked for: a type whose first load runs, or a property that
+    the contract has been given since. Says nothing against the store, so no breaker counts it."""
 
 
 class StoreRefused(StoreError):

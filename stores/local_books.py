@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stores import local_state, private_files
-from stores.errors import RecordgateError, StoreRefused, StoreUnavailable
+from stores.errors import NotLoaded, RecordgateError, StoreRefused, StoreUnavailable
 from stores.protocols import Health, Position
 from stores.sqlite_errors import translated
 
@@ -160,10 +160,10 @@ class LocalBooks:
         return Health(True, version)
 
     def active(self, connection: sqlite3.Connection, type_name: str) -> tuple[int, int]:
-        """(row id, number) of the active generation. Raises StoreUnavailable where there is none."""
+        """(row id, number) of the active generation. Raises NotLoaded where there is none."""
         found = local_state.active(connection, type_name)
         if found is None:
-            raise StoreUnavailable(
+            raise NotLoaded(
                 f"{self.kind}: {type_name} is not loaded yet",
                 store=self.kind,
                 hint="its first load is not finished",

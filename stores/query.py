@@ -114,7 +114,8 @@ class Facet:
 class SearchQuery:
     """A full-text query. An empty `text` matches everything (a browse by filter and facet).
 
-    `properties`: the text properties that may be searched, None for all the contract declares.
+    `properties`: the text properties that may be searched, None for all the contract declares. Those that the
+    active generation does not have yet are left out, unless none is left.
     `highlight`: properties to highlight; hits carry fragments with `<em>` around matches, the rest
     HTML-escaped. `sort` empty: by score, ties by key. `after`: the sort values of the last hit, as
     `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by whatever they

@@ -24,7 +24,7 @@ from pymongo.errors import DuplicateKeyError
 
 from stores.contract.model import Contract
 from stores.documents.mongodb_errors import KIND
-from stores.errors import FencedError, StoreLost, StoreRefused, StoreUnavailable
+from stores.errors import FencedError, NotLoaded, StoreLost, StoreRefused, StoreUnavailable
 from stores.protocols import Generation, Position, Withheld
 
 META = "recordgate.meta"
@@ -74,15 +74,15 @@ class Books:
         raise StoreRefused(f"{KIND}: {type_name} has no generation {number}", store=KIND)
 
     def active(self, type_name: str) -> Row:
-        """Raises StoreUnavailable where there is none."""
+        """Raises NotLoaded where there is none."""
         for row in self.rows:
             if row.type_name == type_name and row.state == "active":
                 return row
         raise not_loaded(type_name)
 
 
-def not_loaded(type_name: str) -> StoreUnavailable:
-    return StoreUnavailable(
+def not_loaded(type_name: str) -> NotLoaded:
+    return NotLoaded(
         f"{KIND}: {type_name} is not loaded yet", store=KIND, hint="its first load is not finished"
     )
 

@@ -1,4 +1,4 @@
-"""From a JSON document to the bytes of an index document, by the plan that fields makes."""
+"""From a JSON document to the bytes of an index document, by the plan that fields and held make."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ from stores.search.fields import (
     Level,
     null_paths,
     text_fields,
-    text_mark,
-    value_mark,
     whole_fields,
-    whole_mark,
 )
 from stores.search.twins import BadValue, elements, text_twin, twin_converter
 from stores.write_checks import check_key, parse_document, reject
@@ -28,10 +25,10 @@ Convert = Callable[[Any], Any]
 
 
 class DocumentBuilder:
-    """Builds index documents of one record type for an index that has `known` marks."""
+    """Builds index documents of one record type for an index that holds `level` (see held)."""
 
-    def __init__(self, level: Level, known: frozenset[str]) -> None:
-        self._record = _Record(level, known)
+    def __init__(self, level: Level) -> None:
+        self._record = _Record(level)
 
     def build(self, write: Write) -> tuple[bytes, Verdict | None]:
         """The index document of a write or of a delete, or the verdict on what no index takes."""
@@ -59,7 +56,7 @@ class _Record:
     """What of a record, or of an embedded record, goes into which field; sorted out beforehand, since
     this runs for every property of every document."""
 
-    def __init__(self, level: Level, known: frozenset[str]) -> None:
+    def __init__(self, level: Level) -> None:
         texts = [] if level.path else text_fields(level)
         wholes = [] if level.path else whole_fields(level)
         self._where = f"{level.path}/" if level.path else ""
@@ -68,14 +65,14 @@ class _Record:
         self._texts: list[tuple[str, bool, bool, str | None, str | None]] = []
         for field in level.fields:
             name, array = field.prop.name, field.prop.array
-            if field.valued and value_mark(field) in known:
+            if field.valued:
                 self._values.append((name, field.value, twin_converter(field.prop), array))
-            text = field.text if field in texts and text_mark(field) in known else None
-            whole = field.whole if field in wholes and whole_mark(field) in known else None
+            text = field.text if field in texts else None
+            whole = field.whole if field in wholes else None
             if text or whole:
                 self._texts.append((name, array, field.whole_text, text, whole))
         self._relations = [
-            (name, sub.path, _Record(sub, known), null_paths(sub)) for name, sub in level.relations
+            (name, sub.path, _Record(sub), null_paths(sub)) for name, sub in level.relations
         ]
 
     def fill(self, record: dict[str, Any], fields: dict[str, Any], nulls: list[str]) -> None:

@@ -20,9 +20,9 @@ from typing import Any
 
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
-from stores.errors import FencedError, StoreLost
+from stores.errors import FencedError, NotLoaded, StoreLost
 from stores.protocols import Position, Withheld
-from stores.search.elasticsearch_errors import index_gone, lost, refused, unavailable
+from stores.search.elasticsearch_errors import KIND, index_gone, lost, refused, unavailable
 from stores.search.elasticsearch_fields import PRESENCE, TOMBSTONE, analysis, field_count, mapping
 from stores.search.elasticsearch_http import Http, path
 from stores.search.elasticsearch_url import Address
@@ -253,8 +253,10 @@ class Generations:
         """The index behind the readers' alias. Raises StoreUnavailable where there is none."""
         answer = await self._http.send("GET", path("_alias", self.alias(type_name)), allow=(404,))
         if answer.status == 404 or not answer.body:
-            raise unavailable(
-                f"{type_name} is not loaded yet", hint="its first load is not finished"
+            raise NotLoaded(
+                f"{KIND}: {type_name} is not loaded yet",
+                store=KIND,
+                hint="its first load is not finished",
             )
         if len(answer.body) > 1:
             raise lost(

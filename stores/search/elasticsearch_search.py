@@ -32,8 +32,9 @@ from stores.search.elasticsearch_text import (
 )
 from stores.search.facet_filters import facet_filters
 from stores.search.facet_values import shown, wanted
-from stores.search.fields import Field, Level, text_fields, text_mark, value_mark, whole_mark
-from stores.search.filter_plan import CannotFilter, marks_of, plan
+from stores.search.fields import Field, Level
+from stores.search.filter_plan import CannotFilter, plan
+from stores.search.held import Held
 from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
 from stores.search.twins import Kind, twin_converter
 
@@ -98,15 +99,16 @@ class Step:
 class Search:
     """Checked when it is made; `body` is the request, `result` reads the answer."""
 
-    def __init__(self, level: Level, query: SearchQuery) -> None:
-        """Raises InputError, LimitError, StoreRefused."""
+    def __init__(self, level: Level, query: SearchQuery, held: Held) -> None:
+        """`level`: the contract's fields; `held`: what the generation has of them. Raises InputError, LimitError,
+        StoreRefused, NotLoaded."""
         if not 0 <= query.first <= MAX_FIRST:
             raise LimitError(f"first is at most {MAX_FIRST} in a search")
         self._level = level
         self._query = query
-        self.marks: dict[str, str] = {}
+        self._held = held
         self.phrases = phrases_of(query.text, level.record_type.vocabulary)
-        self.fields = self._searched()
+        self.fields = held.searched(query)
         self._parts = facet_filters(query)
         self._filter = self._planned(self._parts.shared)
         self._post_filter = self._planned(self._parts.all_own()) if self._parts.own else None
@@ -119,27 +121,12 @@ class Search:
 
     # Checks ------------------------------------------------------------------------------------
 
-    def _searched(self) -> list[Field]:
-        fields = text_fields(self._level)
-        if self._query.properties is not None:
-            by_name = {f.prop.name: f for f in fields}
-            for name in self._query.properties:
-                if name not in by_name:
-                    raise InputError(f"{name} is not a property that can be searched")
-            fields = [by_name[n] for n in dict.fromkeys(self._query.properties)]
-        for found in fields:
-            self.marks[text_mark(found)] = found.path
-            if not found.whole_text:
-                self.marks[whole_mark(found)] = found.path
-        return fields
-
     def _planned(self, parts: tuple[Filter, ...]) -> Query:
         try:
             planned = plan(self._level, all_of(parts))
         except CannotFilter as error:
             raise refused(f"the filter cannot be applied: {error}") from None
-        self.marks |= dict(marks_of(planned))
-        return filter_query(planned)
+        return filter_query(self._held.filter(planned))
 
     def _step(self, order: Order) -> Step:
         level = self._level.find(order.path)
@@ -150,7 +137,7 @@ class Search:
                 f"{path} is not a property that a search sorts by",
                 hint="mark it `sort` in the contract",
             )
-        self.marks[value_mark(found)] = found.path
+        found = self._held.column(found)
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
         return Step(found, (*order.path, order.property), order.descending, nulls_first)
 
@@ -164,8 +151,7 @@ class Search:
                 raise InputError(f"{facet.property} is not a facet")
             if not 1 <= facet.size <= MAX_FACET_SIZE:
                 raise LimitError(f"a facet has 1 to {MAX_FACET_SIZE} values")
-            self.marks[value_mark(found)] = found.path
-            asked.append((found, facet.size))
+            asked.append((self._held.column(found), facet.size))
         return asked
 
     def _cursor(self) -> list[Any] | None:

@@ -34,8 +34,9 @@ from stores.search.elasticsearch_http import Http, path
 from stores.search.elasticsearch_search import Search
 from stores.search.elasticsearch_suggest import Suggest
 from stores.search.elasticsearch_url import Address, parse
-from stores.search.fields import Field, Level, levels, suggest_mark
+from stores.search.fields import Field, Level, levels
 from stores.search.filter_plan import CannotFilter, plan
+from stores.search.held import Held, held_level
 
 HEALTH_SECONDS = 1.8
 SCAN_PAGE = 1_000
@@ -80,6 +81,7 @@ class ElasticsearchStore:
         self._targets: dict[tuple[str, int], tuple[Index, DocumentBuilder]] = {}
         self._dirty: dict[str, int] = {}
         self._active: dict[str, Index] = {}
+        self._held: dict[str, tuple[Index, Held]] = {}
         self._heard: OrderedDict[tuple[str, str], bool] = OrderedDict()
         self._purge = elasticsearch_tombstones.Purge(address.tombstone_seconds)
 
@@ -102,6 +104,7 @@ class ElasticsearchStore:
         self._targets.clear()
         self._dirty.clear()
         self._active.clear()
+        self._held.clear()
         if http is not None:
             await http.close()
 
@@ -217,7 +220,7 @@ class ElasticsearchStore:
             level = self._level(type_name)
             _, generations = self._open()
             index = await generations.find(type_name, generation)
-            target = index, DocumentBuilder(level, index.marks)
+            target = index, DocumentBuilder(held_level(level, index.marks))
             self._targets[type_name, generation] = target
         return target
 
@@ -292,10 +295,10 @@ class ElasticsearchStore:
         return found
 
     async def search(self, query: SearchQuery) -> SearchResult:
-        search = Search(self._level(query.type), query)
+        level = self._level(query.type)
 
         async def work(http: Http, index: Index) -> SearchResult:
-            _check_marks(search.marks, index, query.type)
+            search = Search(level, query, self._held_by(index, level))
             silent = await self._silent(http, index, search)
             body = search.body(silent, index.shards, self._address.timeout)
             if body is None:
@@ -303,6 +306,12 @@ class ElasticsearchStore:
             return search.result(await self._search(http, index, body, search.preference))
 
         return await self._read_active(query.type, work)
+
+    def _held_by(self, index: Index, level: Level) -> Held:
+        held = self._held.get(level.record_type.name)
+        if held is None or held[0] is not index:
+            held = self._held[level.record_type.name] = index, Held(KIND, level, index.marks)
+        return held[1]
 
     async def _silent(self, http: Http, index: Index, search: Search) -> dict[str, set[str]]:
         """For each language searched, the words of the query that it does not hear: stop words. They are
@@ -323,11 +332,11 @@ class ElasticsearchStore:
     async def suggest(
         self, type_name: str, text: str, first: int, properties: tuple[str, ...] | None = None
     ) -> list[Suggestion]:
-        suggest = Suggest(self._level(type_name), text, first, properties)
+        level = self._level(type_name)
 
         async def work(http: Http, index: Index) -> list[Suggestion]:
-            fields = [f for f in suggest.fields if suggest_mark(f) in index.marks]
-            body = suggest.body(fields, index.shards, self._address.timeout)
+            suggest = Suggest(self._held_by(index, level), text, first, properties)
+            body = suggest.body(index.shards, self._address.timeout)
             return [] if body is None else suggest.result(await self._search(http, index, body))
 
         return await self._read_active(type_name, work)
@@ -394,15 +403,6 @@ async def _settled(work: Awaitable[T]) -> T | _Gone | RecordgateError:
         return await work
     except (_Gone, RecordgateError) as error:
         return error
-
-
-def _check_marks(marks: dict[str, str], index: Index, type_name: str) -> None:
-    for mark, where in marks.items():
-        if mark not in index.marks:
-            raise refused(
-                f"{where} is not in the index as the contract has it now",
-                hint=f"recordgate reload {type_name} --sink search",
-            )
 
 
 async def _heard(http: Http, index: Index, field: Field, words: list[str]) -> set[str]:

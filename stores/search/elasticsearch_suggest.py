@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from stores import json_numbers
-from stores.errors import InputError, LimitError
+from stores.errors import LimitError
 from stores.query import Suggestion
 from stores.search.elasticsearch_fields import DOCUMENT, KEY
 from stores.search.elasticsearch_folding import composed, fold
 from stores.search.elasticsearch_search import NOT_TOMBSTONE
-from stores.search.fields import Field, Level, suggest_fields
+from stores.search.fields import Field
+from stores.search.held import Held
 
 MAX_FIRST = 50
 MAX_CHARACTERS = 200
@@ -24,25 +24,20 @@ class Suggest:
     records. An empty text suggests nothing."""
 
     def __init__(
-        self, level: Level, text: str, first: int, properties: tuple[str, ...] | None
+        self, held: Held, text: str, first: int, properties: tuple[str, ...] | None
     ) -> None:
-        """Raises InputError, LimitError."""
+        """Raises InputError, LimitError, NotLoaded."""
         if not 0 <= first <= MAX_FIRST:
             raise LimitError(f"first is at most {MAX_FIRST} suggestions")
         self._prefix = fold(composed(text.lstrip()))
         if len(self._prefix) > MAX_CHARACTERS:
             raise LimitError(f"the text has more than {MAX_CHARACTERS} characters")
         self._first = first
-        self.fields = suggest_fields(level)
-        if properties is not None:
-            unknown = set(properties) - {f.prop.name for f in self.fields}
-            if unknown:
-                raise InputError(f"{min(unknown)} is not a property with completions")
-            self.fields = [f for f in self.fields if f.prop.name in properties]
+        self.fields = held.completed(properties, counted=True)
 
-    def body(self, fields: Sequence[Field], shards: int, seconds: float) -> dict[str, Any] | None:
-        """None where nothing can be suggested. `fields`: those of `self.fields` that the index has."""
-        self.fields = list(fields)
+    def body(self, shards: int, seconds: float) -> dict[str, Any] | None:
+        """None where nothing can be suggested."""
+        fields = self.fields
         if not self._prefix or not self._first or not fields:
             return None
         return {

@@ -14,12 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
-from stores.contract.model import Contract, Embed, Property, RecordType
+from stores.contract.model import Contract, Embed, Property, RecordType, Scalar
 from stores.search.twins import Kind, kind_of
 
 WHOLE_CHARACTERS = 200
 """A longer text is found by its words only, and is no completion."""
+
+
+class Kept(StrEnum):
+    """How an index keeps a value."""
+
+    COLUMN = "column"
+    """Filters, facets and orders are made of it."""
+    TERMS = "terms"
+    """Filters are made of it."""
+    NOT = "not"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +40,24 @@ class Field:
     path: str
     prop: Property
     kind: Kind | None
+    kept: Kept | None = None
+    """How a generation keeps the value, which another contract may have made (see held); None: as the
+    contract says."""
 
     @property
     def valued(self) -> bool:
         """Lists of texts that are searched (the hundred names of a city) are found by their words, and
         by a value only where they are a facet: it would cost more than the rest of the record."""
+        if self.kept is not None:
+            return self.kept is not Kept.NOT
         long_list = self.prop.array and self.prop.search.text and not self.prop.search.facet
         return self.kind is not None and not long_list
 
     @property
     def column(self) -> bool:
         """Whether facets and orders can be made of the value."""
+        if self.kept is not None:
+            return self.kept is Kept.COLUMN
         search = self.prop.search
         return self.valued and (self.kind in (Kind.INT, Kind.FLOAT) or search.facet or search.sort)
 
@@ -128,19 +146,31 @@ def null_paths(level: Level) -> list[str]:
 
 # What an index has --------------------------------------------------------------------------------
 # An index is made by one contract and may be read or written by the next one, until the reload that
-# the change asks for is done. So it says what it has, by these marks.
+# the change asks for is done. So it says what it has, by these marks; `held` reads them.
 
 
 def null_mark(path: str) -> str:
     return path
 
 
-def value_mark(field: Field) -> str:
-    return f"{field.value}:{field.kind}:{'column' if field.column else 'terms'}"
+def value_mark(field: Field, kept: Kept | None = None) -> str:
+    kept = kept or (Kept.COLUMN if field.column else Kept.TERMS)
+    return f"{field.value}:{field.kind}:{kept}"
 
 
-def text_mark(field: Field) -> str:
-    return f"{field.text}:{field.prop.search.analyzer}"
+def form_mark(field: Field) -> str:
+    """What the values are of: a date and a moment have twins of one kind, and are not to be compared."""
+    scalar = field.prop.scalar
+    form = "integer" if scalar in (Scalar.INT, Scalar.BIGINT) else scalar.value
+    return f"{form_prefix(field)}{form}{'[]' if field.prop.array else ''}"
+
+
+def form_prefix(field: Field) -> str:
+    return f"{field.path}:s:"
+
+
+def text_mark(field: Field, analyzer: str | None = None) -> str:
+    return f"{field.text}:{analyzer or field.prop.search.analyzer}"
 
 
 def whole_mark(field: Field) -> str:
@@ -157,6 +187,7 @@ def marks(level: Level) -> set[str]:
         found.add(null_mark(sub.path))
         found.update(null_mark(f.path) for f in sub.fields)
         found.update(value_mark(f) for f in sub.fields if f.valued)
+        found.update(form_mark(f) for f in sub.fields if f.valued)
     found.update(text_mark(f) for f in text_fields(level))
     found.update(whole_mark(f) for f in whole_fields(level))
     found.update(suggest_mark(f) for f in suggest_fields(level))

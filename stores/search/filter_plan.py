@@ -7,13 +7,13 @@ SQL's third truth value does not leak out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from stores.contract.model import Scalar
 from stores.query import And, Compare, Filter, Not, Op, Or, Related
-from stores.search.fields import Field, Level, null_mark, value_mark
+from stores.search.fields import Field, Level
 from stores.search.twins import TWIN_BYTES, Kind, operand
 
 MAX_BOUND = 200
@@ -173,16 +173,16 @@ def _operand(field: Field, value: Any) -> Any:
         raise CannotFilter(f"{field.prop.name}: {error}") from None
 
 
-def marks_of(node: Node) -> Iterator[tuple[str, str]]:
-    """What an index must have to apply the plan, each with the path it is about."""
+def fitted(node: Node, value: Callable[[Field], Field], known: Callable[[str], None]) -> Node:
+    """The plan for an index that may keep its fields in another way than the contract says now: each field
+    becomes what `value` gives for it; `known` is told each path that is asked to be null. Raises what they do."""
     match node:
-        case OneOf(field=field) | Range(field=field) | Pattern(field=field):
-            yield value_mark(field), field.path
+        case OneOf() | Range() | Pattern():
+            return replace(node, field=value(node.field))
         case Missing(path=path):
-            yield null_mark(path), path
+            known(path)
         case Both(parts=parts) | Either(parts=parts):
-            for part in parts:
-                yield from marks_of(part)
+            return replace(node, parts=tuple(fitted(part, value, known) for part in parts))
         case Without(part=part, excluded=excluded):
-            yield from marks_of(part)
-            yield from marks_of(excluded)
+            return Without(fitted(part, value, known), fitted(excluded, value, known))
+    return node

@@ -1,4 +1,4 @@
-"""From a JSON document to a Tantivy document, by the plan that fields makes of the contract."""
+"""From a JSON document to a Tantivy document, by the plan that fields and held make of the contract."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from stores.search.fields import (
     Level,
     null_paths,
     text_fields,
-    text_mark,
-    value_mark,
     whole_fields,
-    whole_mark,
 )
 from stores.search.tantivy_analyzers import composed
 from stores.search.tantivy_fields import (
@@ -38,11 +35,11 @@ Convert = Callable[[Any], Any]
 
 
 class DocumentBuilder:
-    """Builds documents of one record type for an index that has `known` marks; made once for it."""
+    """Builds documents of one record type for an index that holds `level` (see held); made once for it."""
 
-    def __init__(self, level: Level, schema: tantivy.Schema, known: frozenset[str]) -> None:
+    def __init__(self, level: Level, schema: tantivy.Schema) -> None:
         self._schema = schema
-        self._record = _Record(level, known)
+        self._record = _Record(level)
 
     def build(
         self, key: str, version: int, document: bytes, parsed: dict[str, Any]
@@ -58,7 +55,7 @@ class _Record:
     """What of a record, or of an embedded record, goes into which field. The properties are sorted
     into kinds beforehand, since this runs for every property of every document."""
 
-    def __init__(self, level: Level, known: frozenset[str]) -> None:
+    def __init__(self, level: Level) -> None:
         texts = [] if level.path else text_fields(level)
         wholes = [] if level.path else whole_fields(level)
         self._fields = level.fields
@@ -70,7 +67,7 @@ class _Record:
         for field in level.fields:
             name = field.prop.name
             null = null_term(field.path)
-            if field.valued and value_mark(field) in known:
+            if field.valued:
                 convert = twin_converter(field.prop)
                 column = field.value if field.column else None
                 before = terms_of(field)[1] if in_values(field) else None
@@ -80,14 +77,14 @@ class _Record:
                     self._terms.append((name, before, null, _as_term(field, convert)))
                 if column is not None and not field.prop.array:
                     self._columns.append((name, column, None if before else null, convert))
-            if field.prop.array or not field.valued or value_mark(field) not in known:
+            if field.prop.array or not field.valued:
                 self._nullable.append((name, null))
-            text = field.text if field in texts and text_mark(field) in known else None
-            whole = field.whole if field in wholes and whole_mark(field) in known else None
+            text = field.text if field in texts else None
+            whole = field.whole if field in wholes else None
             if text or whole:
                 self._texts.append((name, field.prop.array, text, whole))
         self._relations = [
-            (name, sub.path, _Record(sub, known), _null_terms(sub)) for name, sub in level.relations
+            (name, sub.path, _Record(sub), _null_terms(sub)) for name, sub in level.relations
         ]
 
     def fill(self, record: dict[str, Any], fields: Fields, terms: list[str]) -> None:

@@ -19,6 +19,7 @@ from stores import private_files
 from stores.protocols import APPLIED, STALE, Stored, Verdict, Write
 from stores.search import tantivy_guard
 from stores.search.fields import Level, marks
+from stores.search.held import Held, held_level
 from stores.search.tantivy_documents import DocumentBuilder
 from stores.search.tantivy_errors import KIND, lost, translated
 from stores.search.tantivy_fields import DOCUMENT, KEY, VERSION, build_schema, register_analyzers
@@ -77,8 +78,9 @@ class Writing:
         try:
             with translated(where):
                 index = tantivy.Index.open(str(index_path(folder)))
-                register_analyzers(index, level)
-                self._builder = DocumentBuilder(level, index.schema, read_marks(folder))
+                held = held_level(level, read_marks(folder))
+                register_analyzers(index, held)
+                self._builder = DocumentBuilder(held, index.schema)
                 self._writer = index.writer(heap, WRITER_THREADS)
                 if self._guard.behind:
                     self._catch_up(index)
@@ -179,7 +181,14 @@ class Reading:
             self._index.reload()
             self._searcher = self._index.searcher()
             self.schema = self._index.schema
-            self.marks = read_marks(folder)
+            self._marks = read_marks(folder)
+        self._held: Held | None = None
+
+    def held(self, level: Level) -> Held:
+        """What the generation has of the contract's fields, which `level` are."""
+        if self._held is None or self._held.declared is not level:
+            self._held = Held(KIND, level, self._marks)
+        return self._held
 
     def _signature(self) -> tuple[int, int, int]:
         found = os.stat(self._meta)

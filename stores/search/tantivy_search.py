@@ -22,7 +22,8 @@ from stores.search import filter_plan
 from stores.search import tantivy_filters as filters
 from stores.search.facet_filters import facet_filters
 from stores.search.facet_values import shown
-from stores.search.fields import Field, Level, text_fields, text_mark, value_mark, whole_mark
+from stores.search.fields import Field, Level
+from stores.search.held import Held
 from stores.search.highlight import highlights
 from stores.search.tantivy_analyzers import composed
 from stores.search.tantivy_errors import KIND
@@ -69,19 +70,20 @@ class Search:
         self,
         searcher: tantivy.Searcher,
         schema: tantivy.Schema,
-        known: frozenset[str],
         level: Level,
+        held: Held,
     ) -> None:
+        """`level`: the contract's fields; `held`: what the generation has of them."""
         self._searcher = searcher
         self._schema = schema
-        self._marks = known
         self._level = level
+        self._held = held
         self._steps: tuple[Step, ...] = ()
 
     def run(self, query: SearchQuery) -> SearchResult:
         if not 0 <= query.first <= MAX_FIRST:
             raise LimitError(f"first is at most {MAX_FIRST} in a search")
-        searched = self._searched(query)
+        searched = self._held.searched(query)
         text = TextQuery(Query.all_query(), ())
         if query.text.strip():
             text = text_query(
@@ -114,28 +116,6 @@ class Search:
 
     # What matches ------------------------------------------------------------------------------
 
-    def _known(self, mark: str, path: str) -> None:
-        if mark not in self._marks:
-            raise StoreRefused(
-                f"{KIND}: {path} is not in the index as the contract has it now",
-                store=KIND,
-                hint=f"recordgate reload {self._level.record_type.name} --sink search",
-            )
-
-    def _searched(self, query: SearchQuery) -> list[Field]:
-        fields = text_fields(self._level)
-        if query.properties is not None:
-            by_name = {t.prop.name: t for t in fields}
-            for name in query.properties:
-                if name not in by_name:
-                    raise InputError(f"{name} is not a property that can be searched")
-            fields = [by_name[n] for n in dict.fromkeys(query.properties)]
-        for field in fields:
-            self._known(text_mark(field), field.path)
-            if not field.whole_text:
-                self._known(whole_mark(field), field.path)
-        return fields
-
     def _matching(self, text: TextQuery, filter: Filter) -> Query:
         if text.query is None:
             return Query.empty_query()
@@ -145,8 +125,7 @@ class Search:
             raise StoreRefused(
                 f"{KIND}: the filter cannot be applied: {error}", store=KIND
             ) from None
-        for mark, path in filter_plan.marks_of(node):
-            self._known(mark, path)
+        node = self._held.filter(node)
         if node == filter_plan.Both(()):
             return text.query
         restricted = Query.const_score_query(filters.query(node, self._schema), 0.0)
@@ -222,9 +201,10 @@ class Search:
                 store=KIND,
                 hint="mark it `sort` in the contract",
             )
-        self._known(value_mark(field), field.path)
+        field = self._held.column(field)
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
         names = (*order.path, order.property)
+        assert field.kind is not None
         return Step(field, field.kind, names, order.descending, nulls_first)
 
     def _by_values(
@@ -361,7 +341,7 @@ class Search:
                 raise InputError(f"{facet.property} is not a facet")
             if not 1 <= facet.size <= MAX_FACET_SIZE:
                 raise LimitError(f"a facet has 1 to {MAX_FACET_SIZE} values")
-            self._known(value_mark(field), field.path)
+            field = self._held.column(field)
             fields[facet.property] = field
             asked = passes.setdefault(facet.property if facet.property in parts.own else "", {})
             asked[facet.property] = {

@@ -28,7 +28,7 @@ import tantivy
 from stores import local_state, private_files
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
-from stores.errors import InputError, RecordgateError, StoreRefused
+from stores.errors import RecordgateError, StoreRefused
 from stores.local_books import LocalBooks
 from stores.protocols import (
     Capability,
@@ -41,7 +41,7 @@ from stores.protocols import (
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
 from stores.search import filter_plan, tantivy_index, tantivy_suggest
-from stores.search.fields import Level, levels, suggest_fields, text_fields, whole_mark
+from stores.search.fields import Level, levels, text_fields
 from stores.search.tantivy_analyzers import analyzer
 from stores.search.tantivy_errors import KIND, lost, translated
 from stores.search.tantivy_index import Reading, Writing
@@ -285,7 +285,7 @@ class TantivyStore:
         def work(state: sqlite3.Connection) -> SearchResult:
             searcher, reading = self._searched(state, query.type)
             with translated(query.type):
-                return Search(searcher, reading.schema, reading.marks, level).run(query)
+                return Search(searcher, reading.schema, level, reading.held(level)).run(query)
 
         return await self._books.read(work)
 
@@ -293,18 +293,12 @@ class TantivyStore:
         self, type_name: str, text: str, first: int, properties: tuple[str, ...] | None = None
     ) -> list[Suggestion]:
         level = self._level(type_name)
-        fields = suggest_fields(level)
-        if properties is not None:
-            unknown = set(properties) - {t.prop.name for t in fields}
-            if unknown:
-                raise InputError(f"{min(unknown)} is not a property with completions")
-            fields = [t for t in fields if t.prop.name in properties]
 
         def work(state: sqlite3.Connection) -> list[Suggestion]:
             searcher, reading = self._searched(state, type_name)
-            known = [t for t in fields if whole_mark(t) in reading.marks]
+            fields = reading.held(level).completed(properties, counted=False)
             with translated(type_name):
-                return tantivy_suggest.suggest(searcher, reading.schema, known, text, first)
+                return tantivy_suggest.suggest(searcher, reading.schema, fields, text, first)
 
         return await self._books.read(work)
 

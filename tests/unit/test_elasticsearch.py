@@ -22,6 +22,7 @@ from stores.search.elasticsearch_text import marked_spans
 from stores.search.elasticsearch_url import parse
 from stores.search.fields import levels, marks
 from stores.search.filter_plan import CannotFilter, plan
+from stores.search.held import held_level
 from tests.conformance.store_contract import BOOK, CONTRACT, book, document
 
 LEVEL = levels(CONTRACT, BOOK)
@@ -29,7 +30,7 @@ MARKS = frozenset(marks(LEVEL))
 
 
 def built(body: bytes, known: frozenset[str] = MARKS) -> dict[str, Any]:
-    lines, verdict = DocumentBuilder(LEVEL, known).build(Write("1", 1, body))
+    lines, verdict = DocumentBuilder(held_level(LEVEL, known)).build(Write("1", 1, body))
     assert verdict is None
     found: dict[str, Any] = orjson.loads(lines)
     return found
@@ -120,7 +121,7 @@ def test_what_is_null_is_told_by_its_path_and_an_empty_list_is_not_null() -> Non
 
 
 def test_values_are_not_in_reasons() -> None:
-    builder = DocumentBuilder(LEVEL, MARKS)
+    builder = DocumentBuilder(LEVEL)
     for body in (book(1, pages="s3cret"), book(1, title=["s3cret"]), book(1, writer={"name": 3})):
         _, verdict = builder.build(Write("1", 1, body))
         assert verdict is not None
