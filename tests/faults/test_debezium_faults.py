@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -279,6 +280,35 @@ def test_a_group_without_offsets_another_database_and_a_future_position_are_gaps
         with pytest.raises(GapError, match="beyond the end"):
             await source.open(1 << 50)
         await source.open(start, system=source.system)
+        await source.close()
+
+    asyncio.run(run())
+
+
+def test_a_topic_of_another_database_is_refused_and_named(stage: Stage) -> None:
+    """A connector of another database writes under the same prefix: neither its rows nor the ends of its transactions
+    are ours."""
+
+    async def run() -> None:
+        source = stage.make()
+        await source.open(None)
+        at = await durable(stage, source, 1)
+        with closing(KafkaConsumer(bootstrap_servers=stage.broker)) as consumer:
+            ours = TopicPartition(stage.topic("shop"), 0)
+            consumer.assign([ours])
+            consumer.seek(ours, 0)
+            ((record,),) = consumer.poll(timeout_ms=10_000).values()
+        theirs = json.loads(record.value)
+        theirs["source"]["db"] = "warehouse"
+        producer = KafkaProducer(bootstrap_servers=stage.broker)
+        producer.send(stage.topic("shop"), json.dumps(theirs).encode())
+        producer.flush()
+        producer.close()
+        for _ in range(2):  # nothing is taken, and the next start finds it again
+            with pytest.raises(SetupError, match=r"shop holds changes of the database 'warehouse'"):
+                await read(source, lambda events: False)
+            await source.close()
+            await source.open(at)
         await source.close()
 
     asyncio.run(run())

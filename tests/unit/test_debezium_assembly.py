@@ -24,7 +24,7 @@ def read(xid: int, place: int, table: str, key: str, *, moved: str = "") -> Read
         op, old = ChangeOp.UPDATE, {"id": "old of header"}
     return Read(
         Change("public", table, op, new, old),
-        Source("postgresql", "public", table, 1000 * xid, xid, 10),
+        Source("postgresql", "x", "public", table, 1000 * xid, xid, 10),
         TransactionPart(place),
         moved,
     )

@@ -14,7 +14,14 @@ from sync.changes import ChangeOp
 from sync.sources.debezium.connect_api import failure
 from sync.sources.debezium.connector import connector_config, shown
 from sync.sources.debezium.consumer import Place
-from sync.sources.debezium.envelope import End, Poison, Read, TableReader, read_transaction
+from sync.sources.debezium.envelope import (
+    AnotherDatabase,
+    End,
+    Poison,
+    Read,
+    TableReader,
+    read_transaction,
+)
 from sync.sources.debezium.location import KafkaLocation
 from sync.sources.debezium.source import topic
 from sync.sources.debezium.tables import TableForm
@@ -41,7 +48,7 @@ def envelope(op: str, before: Any = None, after: Any = None, **more: Any) -> byt
 
 
 def read(value: bytes, *headers: tuple[str, bytes], form: TableForm = FULL) -> Read:
-    return TableReader(form, Modes()).read(value, headers)
+    return TableReader(form, Modes(), frozenset("x")).read(value, headers)
 
 
 ROW = {"id": 1, "parent": "a", "name": "not tracked", "day": 19723}
@@ -131,6 +138,21 @@ def test_what_is_no_change_of_ours_is_refused_with_a_reason(value: bytes) -> Non
     with pytest.raises(Poison) as caught:
         read(value)
     assert str(caught.value)
+
+
+def test_a_change_of_another_database_is_told_apart_and_named() -> None:
+    for message in (
+        envelope("c", None, ROW, source={"db": "warehouse"}),
+        envelope("c", None, ROW, source={"db": "warehouse", "table": "elsewhere"}),
+        json.dumps(
+            {"payload": json.loads(envelope("d", ROW, source={"db": "warehouse"}))}
+        ).encode(),
+    ):
+        with pytest.raises(AnotherDatabase, match="the database 'warehouse'"):
+            read(message)
+    with pytest.raises(Poison) as caught:
+        read(envelope("c", None, ROW, source={"db": "x", "table": "elsewhere"}))
+    assert not isinstance(caught.value, AnotherDatabase)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

@@ -6,7 +6,6 @@ keep up, and goes on committing meanwhile.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -15,14 +14,20 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 from stores.errors import GapError, RecordgateError, SetupError, StoreRefused, StoreUnavailable
 from sync.changes import NOTHING, Change, ChangeOp, Event
 from sync.sources.debezium.assembly import Assembly
-from sync.sources.debezium.envelope import Poison, TableReader, payload_text, read_transaction
+from sync.sources.debezium.envelope import (
+    AnotherDatabase,
+    Poison,
+    TableReader,
+    payload_text,
+    read_transaction,
+)
 from sync.sources.debezium.location import KafkaLocation
+from sync.sources.debezium.places import RELOAD, Place, go_on, made_again, mark_of
 from sync.sources.debezium.reach import better
 
 log = logging.getLogger(__name__)
@@ -41,8 +46,6 @@ FETCH_WAIT_MS = 20
 time: while it waits for a quiet topic, the busy ones wait as well."""
 COMMIT_INTERVAL = 0.5
 CHECKPOINTS = 1000
-METADATA = 4000
-"""Bytes that the brokers take with an offset, by default (offset.metadata.max.bytes)."""
 CHECK = 1.0
 """Seconds between two looks whether a topic was made again."""
 DISCOVER_WAITING, DISCOVER = 0.1, 1.0
@@ -51,7 +54,6 @@ otherwise."""
 DISCOVER_PARTITIONS = 5.0
 """Seconds between two looks for partitions that a topic has been given; until then the transactions that have changes
 there wait."""
-RELOAD = "every type is loaded anew by itself: see `recordgate status`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,45 +74,6 @@ class Batch:
     events: list[Event]
     position: int
     poison: list[SetAside] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What is stored with a committed offset: which topic it belongs to, whatever its name, which database,
-    and marks of all topics that were read."""
-
-    topic: str
-    system: str
-    lsn: int
-    topics: tuple[str, ...] = ()
-
-    def text(self) -> str:
-        """At most METADATA bytes: with many topics the marks are left out."""
-        said: dict[str, Any] = {"topic": self.topic, "system": self.system, "lsn": self.lsn}
-        whole = json.dumps({**said, "topics": self.topics})
-        return whole if len(whole) <= METADATA else json.dumps(said)
-
-    @classmethod
-    def parse(cls, text: str | None) -> Place | None:
-        try:
-            found = json.loads(text or "")
-            return cls(
-                str(found["topic"]),
-                str(found["system"]),
-                int(found["lsn"]),
-                tuple(map(str, found.get("topics", ()))),
-            )
-        except (ValueError, KeyError, TypeError):
-            return None
-
-
-def mark_of(topic: str) -> str:
-    """A few characters that stand for a topic's name."""
-    return sha256(topic.encode()).hexdigest()[:6]
-
-
-def made_again(topic: str) -> GapError:
-    return GapError(f"topic {topic} was made again", hint=RELOAD)
 
 
 class TopicReader:
@@ -260,9 +223,11 @@ class TopicReader:
             begin = self._now()
         else:
             begin = self._resume
-            self._go_on(partitions)
+            places = self._go_on(partitions)
         tables = {f"{r.form.schema}.{r.form.table}" for r in self._readers.values()}
         self._assembly = Assembly(tables, begin)
+        # From the first commit on, every partition that is read has an offset.
+        self._assembly.done.update(places)
         self.position = begin
 
     def _existing(self) -> list[str]:
@@ -299,47 +264,21 @@ class TopicReader:
             for number in sorted(self._consumer.partitions_for_topic(topic) or ())
         ]
 
-    def _go_on(self, partitions: list[Any]) -> None:
-        """Seek each partition to where the group is. Raises GapError where records are missing."""
+    def _go_on(self, partitions: list[Any]) -> dict[Any, int]:
+        """Seek each partition to where the group is; what `go_on` says. Raises GapError where records are missing."""
         consumer = self._consumer
-        ends = consumer.end_offsets(partitions)
-        starts = consumer.beginning_offsets(partitions)
-        known = {p: consumer.committed(p, metadata=True) for p in partitions}
-        if not any(known.values()):
-            raise GapError(
-                f"the consumer group {self._location.group} has no offsets: they have expired, it is"
-                " another group, or the topics were made again",
-                hint=RELOAD,
-            )
-        places = {p: Place.parse(found.metadata) for p, found in known.items() if found}
-        read_before = {mark for place in places.values() if place for mark in place.topics}
-        for topic in self._missing:
-            if mark_of(topic) in read_before:
-                raise GapError(f"topic {topic} is gone", hint=RELOAD)
-        for partition in partitions:
-            found = known[partition]
-            topic_id = self._ids.get(partition.topic, "")
-            if not found:
-                # Brokers forget the offsets of a topic that is deleted.
-                if partition.partition == 0 and mark_of(partition.topic) in read_before:
-                    raise made_again(partition.topic)
-                consumer.seek(partition, starts[partition])
-                continue
-            place = places[partition]
-            if place is not None and place.topic and topic_id and place.topic != topic_id:
-                raise made_again(partition.topic)
-            if place is not None and place.system != self._system:
-                raise GapError(
-                    f"the offsets of group {self._location.group} belong to another database",
-                    hint=RELOAD,
-                )
-            if not starts[partition] <= found.offset <= ends[partition]:
-                raise GapError(
-                    f"topic {partition.topic} no longer has the records from offset {found.offset} on:"
-                    f" it holds {starts[partition]} to {ends[partition]}",
-                    hint=f"keep its records longer (retention.ms); {RELOAD}",
-                )
-            consumer.seek(partition, found.offset)
+        places = go_on(
+            self._location.group,
+            self._system,
+            {p: consumer.committed(p, metadata=True) for p in partitions},
+            consumer.beginning_offsets(partitions),
+            consumer.end_offsets(partitions),
+            self._ids,
+            self._missing,
+        )
+        for partition, offset in places.items():
+            consumer.seek(partition, offset)
+        return places
 
     def _step(self) -> None:
         self._discover()
@@ -409,6 +348,12 @@ class TopicReader:
                 made = []
             try:
                 read = reader.read(value, record.headers)
+            except AnotherDatabase as other:
+                raise SetupError(
+                    f"topic {partition.topic} holds {other}, not of ours",
+                    hint="another topic_prefix in the setting changes keeps apart from topics of others;"
+                    " end the connector that writes there, then run `recordgate apply`",
+                ) from None
             except Poison as reason:
                 self._set_aside(record, reason, poison)
                 continue
@@ -491,6 +436,7 @@ class TopicReader:
         consumer.assign([*assigned, *fresh])
         begun = consumer.beginning_offsets(fresh)
         self._first.update(begun)
+        self._assembly.done.update(begun)
         places = {**begun, **known}
         for partition, offset in places.items():
             consumer.seek(partition, offset)
@@ -508,7 +454,7 @@ class TopicReader:
 
         lsn, offsets = due
         self._committed_at = now
-        marks = tuple(map(mark_of, sorted(self._ids)))
+        marks = tuple(mark_of(topic, topic_id) for topic, topic_id in sorted(self._ids.items()))
         texts = {
             topic: Place(topic_id, self._system, lsn, marks).text()
             for topic, topic_id in self._ids.items()

@@ -30,10 +30,20 @@ class Poison(ValueError):
     """A message that is no change of ours, with the reason; it is set aside."""
 
 
+class AnotherDatabase(Poison):
+    """The message is a change of another database's table of the same name. Nothing else of its topic can be
+    believed then, nor the transactions that are told beside it."""
+
+    def __init__(self, database: str) -> None:
+        super().__init__(f"changes of the database {database[:63]!r}")
+        self.database = database
+
+
 class Source(msgspec.Struct, gc=False):
-    """Of each table there is one like it whose first three fields take its own names only."""
+    """Of each table there is one like it whose first four fields take its own names only."""
 
     connector: str
+    db: str
     schema: str
     table: str
     ts_ms: int = 0
@@ -132,8 +142,10 @@ def unwrapped(value: bytes) -> tuple[bytes | msgspec.Raw, bytes]:
 class TableReader:
     """Reads the messages of one table's topic."""
 
-    def __init__(self, form: TableForm, modes: Modes) -> None:
+    def __init__(self, form: TableForm, modes: Modes, databases: frozenset[str]) -> None:
+        """`databases`: the names of the one database whose changes are taken (see `names_of_database`)."""
         self.form = form
+        self._databases = databases
         self.wrapped = False
         """The last message had a schema: the next one will too."""
         self._modes = modes
@@ -148,6 +160,7 @@ class TableReader:
             "Source",
             [
                 ("connector", Literal[CONNECTOR]),
+                ("db", Literal[tuple(sorted(databases))]),
                 ("schema", Literal[form.schema]),
                 ("table", Literal[form.table]),
                 ("ts_ms", int, 0),
@@ -178,13 +191,13 @@ class TableReader:
         self._schema_row = self.row
 
     def read(self, value: bytes, headers: Headers) -> Read:
-        """Raises Poison."""
+        """Raises Poison, AnotherDatabase."""
         try:
             payload, schema = unwrapped(value)
             found = self.decode(payload)
             row = self.row if not schema else self._row_of(schema)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Poison(_reason(value, error)) from None
+            raise _poison(value, error, self._databases) from None
         self.wrapped = bool(schema)
         try:
             return self._change(found, found.source, row, headers)
@@ -350,22 +363,25 @@ def _header(headers: Headers, name: str) -> bytes | None:
     return None
 
 
-def _reason(value: bytes, error: Exception) -> str:
+def _poison(value: bytes, error: Exception, databases: frozenset[str]) -> Poison:
+    """Why a message is no change of the table of ours."""
     try:
         found = _decode_any(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "not JSON"
+        return Poison("not JSON")
     if isinstance(found, dict):
         found = found.get("payload", found)
     if isinstance(found, dict) and "source" in found and "op" in found:
         source = found["source"] if isinstance(found["source"], dict) else {}
         connector = source.get("connector")
         if connector not in (None, CONNECTOR):
-            return f"an envelope of the connector {str(connector)[:40]!r}"
+            return Poison(f"an envelope of the connector {str(connector)[:40]!r}")
+        if connector and source.get("db") not in (None, *databases):
+            return AnotherDatabase(str(source["db"]))
         if "`$.source.table`" in str(error) or "`$.source.schema`" in str(error):
-            return "a change of another table than the topic's"
-        return f"not an envelope as the connector writes it: {error}"
-    return "JSON, but no envelope of a change"
+            return Poison("a change of another table than the topic's")
+        return Poison(f"not an envelope as the connector writes it: {error}")
+    return Poison("JSON, but no envelope of a change")
 
 
 def payload_text(value: bytes, limit: int = 2000) -> str:

@@ -14,13 +14,14 @@ from stores.errors import RecordgateError
 from sync.changes import tracked_columns
 from sync.sources.debezium.connect_api import ConnectApi
 from sync.sources.debezium.connector import connector_config, connector_name
-from sync.sources.debezium.consumer import Place, translated
+from sync.sources.debezium.consumer import translated
 from sync.sources.debezium.envelope import Poison, TableReader, read_transaction
 from sync.sources.debezium.location import KafkaLocation
+from sync.sources.debezium.places import Place
 from sync.sources.debezium.reach import better
 from sync.sources.debezium.registration import on_the_network
 from sync.sources.debezium.source import topic
-from sync.sources.debezium.tables import table_forms
+from sync.sources.debezium.tables import names_of_database, table_forms
 from sync.sources.debezium.texts import Modes
 from sync.sources.pgoutput.transactions import TrackedTable
 
@@ -147,8 +148,9 @@ def _readers(
     modes = location.modes or Modes()
     with connect(canonical_url) as conn:
         forms = table_forms(conn, tables)
+        databases = names_of_database(conn)
     return {
-        topic(location.topic_prefix, *name): TableReader(form, modes)
+        topic(location.topic_prefix, *name): TableReader(form, modes, databases)
         for name, form in forms.items()
     }
 

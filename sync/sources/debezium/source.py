@@ -30,7 +30,7 @@ from sync.sources.debezium.connector import MARKER, connector_name, debezium_slo
 from sync.sources.debezium.consumer import Batch, SetAside, TopicReader
 from sync.sources.debezium.envelope import TableReader
 from sync.sources.debezium.location import KafkaLocation
-from sync.sources.debezium.tables import TableForm, table_forms
+from sync.sources.debezium.tables import TableForm, names_of_database, table_forms
 from sync.sources.debezium.texts import Modes
 from sync.sources.pgoutput import clock
 from sync.sources.pgoutput.requirements import check_requirements, without
@@ -273,9 +273,13 @@ class DebeziumSource:
                 time.sleep(0.1)
                 state = slot_state(conn, self._slot)
             forms = table_forms(conn, self._tables)
+            databases = names_of_database(conn)
         refuse(forms, modes)
         prefix = self._location.topic_prefix
-        return {topic(prefix, *name): TableReader(form, modes) for name, form in forms.items()}
+        return {
+            topic(prefix, *name): TableReader(form, modes, databases)
+            for name, form in forms.items()
+        }
 
     def _ask_connect(self, modes: Modes) -> Modes:
         """How the connector writes values. Connect need not be there: what is in Kafka can be read."""

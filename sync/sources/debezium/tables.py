@@ -72,3 +72,10 @@ def table_forms(
                 None if believed is None else frozenset(believed),
             )
     return forms
+
+
+def names_of_database(conn: psycopg.Connection[Any]) -> frozenset[str]:
+    """What a connector may call the database of `conn`: its own name, and the one by which we reach it (a proxy's)."""
+    row = conn.execute("SELECT current_database()").fetchone()
+    assert row is not None
+    return frozenset((str(row[0]), conn.info.dbname))
