@@ -122,6 +122,13 @@ def outside(error: BaseException) -> Outside:
     return Outside(code, error.message, extra)
 
 
+def _said_by_server(error: BaseException) -> str:
+    """Which column or table; it holds no value of a row."""
+    cause = error.__cause__
+    said = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return f": {said}" if said else ""
+
+
 def _hidden(error: BaseException) -> Outside:
     reference = secrets.token_hex(8)
     log.error("internal error %s%s", reference, _trace(), exc_info=error)
@@ -132,7 +139,9 @@ def _cannot_answer(error: SetupError | StoreRefused) -> Outside:
     """A store that refuses, or whose surroundings are wrong: an operator's to mend, who finds in the log what it
     is. What canonical refuses of the statements that we make is a fault of ours, and INTERNAL."""
     reference = secrets.token_hex(8)
-    log.error("a store cannot answer %s%s: %s", reference, _trace(), error)
+    log.error(
+        "a store cannot answer %s%s: %s%s", reference, _trace(), error, _said_by_server(error)
+    )
     store = error.store if isinstance(error, StoreRefused) else STORE
     extra = {"store": store, "reference": reference}
     return Outside("STORE_UNAVAILABLE", "the store cannot answer as it is set up", extra)

@@ -47,7 +47,9 @@ def read_token(token: str, system: str, secret: bytes) -> int:
     body, mac = raw[:_BODY], raw[_BODY:]
     if body[0] != _VERSION or not hmac.compare_digest(mac, _mac(body, secret)):
         raise InputError(
-            "the freshness token was not made here", hint="pass it as a write returned it"
+            "the freshness token was not made here",
+            hint="pass it as a write returned it; gateways that answer for one another need one secret:"
+            " setting token_secret_file",
         )
     if not hmac.compare_digest(body[9:], _identity(system)):
         raise InputError(

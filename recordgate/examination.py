@@ -10,16 +10,23 @@ from functools import partial
 
 from migrations.run import HEAD, current
 from recordgate.canonical_access import open_canonical
+from recordgate.presence import OTHER_SECRET, is_gone, other_secret
+from recordgate.readiness import lacking
 from recordgate.settings import Settings
 from recordgate.sync_access import SINKS, make_store, sync_access
+from stores.canonical.applied import applied
 from stores.canonical.conditions import place
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
+from stores.canonical.processes import alive
 from stores.canonical.publication import publication_name, slot_name
 from stores.canonical.standing import LOADING, NO_WORKER, read_standing
+from stores.canonical.steps import needed
 from stores.contract.model import Contract
+from stores.contract.shape import contract_digest
 from stores.errors import RecordgateError
 from sync.lease import lock_halves
+from sync.sources.left import left_slot
 from sync.sources.pgoutput.slot import slot_state
 from sync.sources.registry import open_source
 from sync.verify import active_generation
@@ -66,6 +73,8 @@ def _canonical(settings: Settings, contract: Contract) -> list[Finding]:
                 _tables,
                 _publication,
                 partial(_slot, changes=changes),
+                partial(_left_slot, changes=changes),
+                _processes,
             )
             return [_guarded(look, conn, contract) for look in looks]
     except RecordgateError as error:
@@ -122,15 +131,24 @@ def _own_tables(conn: Connection, _: Contract) -> Finding:
 
 
 def _tables(conn: Connection, contract: Contract) -> Finding:
-    steps = make_plan(conn, contract).steps
-    if not steps:
+    plan = make_plan(conn, contract)
+    if not plan.steps:
         return Finding("tables", True, f"{len(contract.types)} as the contract says")
-    first = next((s for s in steps if s.blocked), steps[0])
+    before = applied(conn, contract)
+    missing = needed(plan.steps, rules=not before.earlier)
+    if not missing:
+        last = f", by contract {before.last}, which was applied last" if before.earlier else ""
+        return Finding(
+            "tables", True, f"{len(contract.types)} as the contract says, and more{last}"
+        )
+    problem = lacking(plan, before)
+    assert problem is not None
+    first = next((s for s in missing if s.blocked), missing[0])
     return Finding(
         "tables",
         False,
-        f"{len(steps)} differences from the contract, first: {': '.join(filter(None, (first.text, first.blocked)))}",
-        "look at `recordgate plan`, then run `recordgate apply`",
+        f"{len(missing)} differences from the contract, first: {', '.join(filter(None, (first.text, first.blocked)))}",
+        problem.hint,
     )
 
 
@@ -181,6 +199,27 @@ async def _conditions(settings: Settings, contract: Contract) -> list[Finding]:
         Finding(place(c), c.code == LOADING or (new and c.code == NO_WORKER), c.message, c.hint)
         for c in standing.conditions
     ]
+
+
+def _left_slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
+    found = left_slot(conn, contract, changes)
+    if found is None:
+        return Finding("left slot", True, "none")
+    return Finding("left slot", False, found.text, found.hint)
+
+
+def _processes(conn: Connection, contract: Contract) -> Finding:
+    """Those that are alive, and whether they agree."""
+    found = [p for p in alive(conn) if not is_gone(p)]
+    saw = ", ".join(p.name for p in found) or "none"
+    if any(other_secret(p, q) for p in found for q in found):
+        return Finding(
+            "processes", False, f"{saw}; gateways refuse each other's tokens", OTHER_SECRET
+        )
+    other = [p for p in found if p.contract_digest != contract_digest(contract)]
+    if other:
+        saw += f"; with another contract: {', '.join(f'{p.name} ({p.contract_version})' for p in other)}"
+    return Finding("processes", True, saw)
 
 
 def _kafka(settings: Settings, contract: Contract) -> list[Finding]:

@@ -1,10 +1,16 @@
-"""Whether canonical is what the contract says, before anything runs on it."""
+"""Whether canonical is what the contract says, before anything runs on it.
+
+What a process cannot run without keeps it from starting. What canonical has beyond its contract does not: after an
+`apply` that only added, gateways and workers of the earlier contract go on, and may be started again.
+"""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from migrations.run import HEAD, current, migrate
+from stores.canonical.applied import Applied, applied
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import (
     Connection,
@@ -13,7 +19,7 @@ from stores.canonical.connect import (
     text_order_is_bytewise,
 )
 from stores.canonical.plan import make_plan
-from stores.canonical.steps import Phase
+from stores.canonical.steps import Need, Phase, Plan, needed
 from stores.contract.model import Contract
 from stores.errors import SetupError
 
@@ -22,7 +28,7 @@ log = logging.getLogger("recordgate")
 
 def make_ready(url: str, contract: Contract, *, may_apply: bool) -> tuple[str, bool]:
     """Canonical's identity, and whether it orders text by bytes. With `may_apply` a database on which
-    recordgate has never been is set up. Raises SetupError where the contract is not applied."""
+    recordgate has never been is set up. Raises SetupError where canonical lacks what the contract needs."""
     with connect(url) as conn:
         if current(conn) is None and may_apply:
             _set_up(conn, contract)
@@ -55,15 +61,40 @@ def _require_applied(conn: Connection, contract: Contract) -> None:
             "recordgate's own tables in canonical are not those of this version",
             hint="run `recordgate apply`",
         )
-    steps = make_plan(conn, contract).steps
+    plan = make_plan(conn, contract)
     if _follows(conn):
         # What was undone of the capture, as by a new partition, the worker does again, or says why it cannot.
-        steps = tuple(
-            s for s in steps if s.phase not in (Phase.REPLICA_IDENTITY, Phase.PUBLICATION)
+        capture = (Phase.REPLICA_IDENTITY, Phase.PUBLICATION)
+        plan = replace(plan, steps=tuple(s for s in plan.steps if s.phase not in capture))
+    if not plan.steps:
+        return
+    before = applied(conn, contract)
+    problem = lacking(plan, before)
+    if problem is not None:
+        raise problem
+    log.warning(
+        "canonical has more than the contract of this process says, or other rules; it is left as it is%s",
+        f": the contract that was applied last is {before.last}" if before.earlier else "",
+    )
+
+
+def lacking(plan: Plan, before: Applied) -> SetupError | None:
+    """The error of a process that starts, where `plan` says that it cannot run; None where it can. Never one whose hint
+    leads to dropping what another contract has added."""
+    steps = needed(plan.steps, rules=not before.earlier)
+    if not steps:
+        return None
+    more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
+    surplus = [s for s in plan.steps if s.need is Need.SURPLUS]
+    hint = "run `recordgate apply`"
+    if before.earlier:
+        hint = (
+            f"the contract that was applied last is {before.last}: start this process with that one, and do not"
+            " apply this one over it"
         )
-    if steps:
-        more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
-        raise SetupError(
-            f"canonical is not what the contract says: {steps[0].text}{more}",
-            hint="run `recordgate apply`",
+    elif surplus:
+        hint = (
+            "look at `recordgate plan`: canonical also has what this contract does not say. If another contract was"
+            " applied to it, start this process with that one"
         )
+    return SetupError(f"canonical is not what the contract says: {steps[0].text}{more}", hint=hint)

@@ -30,6 +30,7 @@ from recordgate.canonical_access import open_canonical
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
 from recordgate.overview import Overview, pooled, single
+from recordgate.presence import Presence
 from recordgate.private_data import close_data, open_access_log
 from recordgate.readiness import make_ready
 from recordgate.secrets_file import mask_secret, token_secret
@@ -42,6 +43,7 @@ from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
 from stores.private_files import UMASK
 from stores.protocols import DocumentStore, SearchStore, Store
+from sync.sources.left import source_kind
 
 log = logging.getLogger("recordgate")
 
@@ -110,6 +112,15 @@ class Runtime:
             self._answer_for_worker()
         else:
             await self._open_gateway(system, bytewise)
+        presence = Presence(
+            self.url,
+            self.contract,
+            self.role.value,
+            secret=None if self.role is Role.SYNC else token_secret(settings),
+            changes="" if self.role is Role.SERVE else source_kind(changes),
+        )
+        self._exits.push_async_callback(presence.leave)
+        await presence.enter()
 
     async def _store(self, sink: str) -> Store:
         """The gateway's view of a store, open for reading; one that is down is tried again in the

@@ -7,16 +7,20 @@ from typing import Any
 
 import psycopg
 
+from recordgate.presence import is_gone, other_secret
 from recordgate.sync_access import SINKS, SyncAccess
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.driver_errors import translate
+from stores.canonical.processes import read_alive
 from stores.canonical.publication import slot_name
 from stores.canonical.standing import SlotView, as_json, read_standing
 from stores.contract.model import Contract
+from stores.contract.shape import contract_digest
 from stores.errors import RecordgateError
 from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync.lease import lock_halves
+from sync.sources.left import left_slot_async
 from sync.verify import active_generation
 
 SECONDS = 5.0
@@ -41,9 +45,12 @@ FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
 """
 
 
-async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
-    """`canonical`, `worker`, `slot`, `conditions`, `sinks` by name, `deadLetters` of imports, `imports`. Raises
-    StoreUnavailable where canonical is not reached."""
+async def sync_status(
+    contract: Contract, access: SyncAccess, changes: str = "pgoutput:"
+) -> dict[str, Any]:
+    """`canonical`, `worker`, `slot` and `leftSlot`, `conditions`, `processes` that are alive, `sinks`
+    by name, `deadLetters` of imports, `imports`. `changes`: the setting. Raises StoreUnavailable where
+    canonical is not reached."""
     conn, slot = access.conn, slot_name(contract, access.conn.info.dbname)
     try:
         lsn, now, version = (await _rows(conn, _CANONICAL))[0]
@@ -54,8 +61,11 @@ async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
         letters = dict(await _rows(conn, _LETTERS))
         imports = await _rows(conn, _IMPORTS)
         sweeps = await _rows(conn, _SWEEPS)
+        processes = await read_alive(conn)
+        left = await left_slot_async(conn, contract, changes)
     except psycopg.Error as error:
         raise translate(error) from None
+    digest = contract_digest(contract)
     sinks = {}
     for name in SINKS:
         sink: dict[str, Any] = {
@@ -117,6 +127,30 @@ async def sync_status(contract: Contract, access: SyncAccess) -> dict[str, Any]:
             "walStatus": view.wal_status,
         },
         "conditions": [as_json(c) for c in standing.conditions],
+        "leftSlot": None
+        if left is None
+        else {
+            "name": left.name,
+            "source": left.source,
+            "active": left.active,
+            "retainedBytes": left.retained_bytes,
+            "hint": left.hint,
+        },
+        "processes": [
+            {
+                "role": p.role,
+                "host": p.host,
+                "pid": p.pid,
+                "version": p.version,
+                "contractVersion": p.contract_version,
+                "sameContract": p.contract_digest == digest,
+                "otherSecret": any(other_secret(p, q) for q in processes),
+                "startedAt": p.started,
+                "heartbeatSeconds": round(p.silent, 1),
+            }
+            for p in processes
+            if not is_gone(p)
+        ],
         "sinks": sinks,
         "deadLetters": letters.get("", 0),
         "imports": [

@@ -18,6 +18,7 @@
     ├── StaleError             no store is as fresh as the caller asked
     ├── GapError               changes are missing between our position and the source
     └── SetupError             the surroundings are wrong: a port, a folder, a setting, a version
+        └── SchemaChanged      canonical's tables are not what the contract of this process says
 
 Every class has a stable `code`, listed in docs/reference/errors.md (a test fails when one is not).
 A message says what is wrong and where; `hint` says what to do. Neither carries SQL, secrets or values
@@ -99,8 +100,10 @@ class ConflictError(RecordgateError):
 
     code = "CONFLICT"
 
-    def __init__(self, message: str, *, hint: str = "", holder: int | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self, message: str, *, hint: str = "", holder: int | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
         self.holder = holder
 
 
@@ -192,3 +195,10 @@ class SetupError(RecordgateError):
     """The surroundings are wrong: a port in use, a folder of another account, an unknown setting."""
 
     code = "SETUP"
+
+
+class SchemaChanged(SetupError):
+    """Canonical's tables are not what the contract of this process says: a table or column is gone, or is of another
+    type. What does not touch it goes on."""
+
+    code = "SCHEMA_CHANGED"

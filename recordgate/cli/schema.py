@@ -11,10 +11,13 @@ import typer
 
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, emit, invocation, reported
+from recordgate.live import Affected, affected, lines, order, refuse_to_break
+from recordgate.presence import is_gone
 from recordgate.store_needs import Need, store_needs
 from stores.canonical.apply import apply_plan, refuse
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
+from stores.canonical.processes import alive
 from stores.canonical.steps import Plan
 from stores.contract.model import Contract
 
@@ -47,10 +50,12 @@ def plan(
             return
         found = make_plan(conn, contract)
         needs = store_needs(conn, contract)
+        live = _live(conn, contract, found)
         emit(
-            as_value(found, needs),
+            as_value(found, needs)
+            | {"processes": [a.as_json() for a in live], "order": order(found, live)},
             as_json=as_json,
-            text=lambda: "\n".join([as_text(found), *needs_lines(needs)]),
+            text=lambda: "\n".join([as_text(found), *needs_lines(needs), *lines(found, live)]),
         )
         if found.blocked:
             raise typer.Exit(Exit.FAILED)
@@ -62,6 +67,13 @@ def apply(
     allow_destructive: Annotated[
         bool, typer.Option("--allow-destructive", help="Carry out steps that can lose data.")
     ] = False,
+    break_live: Annotated[
+        bool,
+        typer.Option(
+            "--break-live",
+            help="Carry out steps that break gateways or workers that run with another contract.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make canonical what the contract says: tables, publication, recordgate's own tables; and register
@@ -71,6 +83,8 @@ def apply(
     with reported(as_json=as_json), _opened(ctx) as (conn, contract, changes, url):
         found = make_plan(conn, contract)
         refuse(found, allow_destructive=allow_destructive)
+        if not break_live:
+            refuse_to_break(found, _live(conn, contract, found))
         if found.steps and not yes and sys.stdin.isatty() and not as_json:
             typer.echo(as_text(found), err=True)
             typer.confirm("Carry it out?", abort=True, err=True)
@@ -81,15 +95,45 @@ def apply(
             from sync.sources.debezium import apply_connector
 
             connector = apply_connector(changes, contract, url) or "not registered"
+        left = _left_slot(conn, contract, changes)
         needs = store_needs(conn, contract)
         value = {"applied": len(found.steps), "migrated": migrated, **as_value(found, needs)}
+        if left:
+            value["leftSlot"] = left
         if connector:
             value["connector"] = str(connector)
         emit(
             value,
             as_json=as_json,
-            text=lambda: "\n".join([done_text(found, migrated, connector), *needs_lines(needs)]),
+            text=lambda: "\n".join(
+                [
+                    done_text(found, migrated, connector),
+                    *([left] if left else []),
+                    *needs_lines(needs),
+                ]
+            ),
         )
+
+
+def _live(conn: Connection, contract: Contract, found: Plan) -> list[Affected]:
+    return affected(found, contract, [p for p in alive(conn) if not is_gone(p)])
+
+
+def _left_slot(conn: Connection, contract: Contract, changes: str) -> str:
+    """Drop the slot that the other change source has left, once a worker follows this one and none that one; what was
+    done, or is to be, for people."""
+    from sync.sources.left import drop_left_slot, left_slot, source_kind
+
+    sources = {p.detail.get("changes") for p in alive(conn) if not is_gone(p)} - {None}
+    if sources != {source_kind(changes)}:
+        found = left_slot(conn, contract, changes)
+    else:
+        found = drop_left_slot(conn, contract, changes)
+        if found and not found.active:
+            return (
+                f"the replication slot {found.name} of the change source {found.source} is dropped"
+            )
+    return f"the replication slot {found.text}: {found.hint}" if found else ""
 
 
 @contextmanager

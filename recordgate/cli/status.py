@@ -31,7 +31,7 @@ def status(
 
 async def _status(settings: Settings, contract: Contract) -> dict[str, Any]:
     async with sync_access(settings, contract) as access:
-        return await sync_status(contract, access)
+        return await sync_status(contract, access, settings.changes.get_secret_value())
 
 
 def as_text(value: dict[str, Any]) -> str:
@@ -44,6 +44,21 @@ def as_text(value: dict[str, Any]) -> str:
         lines.append(f"condition  {_condition(found)}")
         if found["hint"]:
             lines.append(f"           {found['hint']}")
+    if value["leftSlot"]:
+        left = value["leftSlot"]
+        lines.append(
+            f"left slot  {left['name']} of the change source {left['source']} keeps"
+            f" {left['retainedBytes']:,} bytes of WAL: {left['hint']}"
+        )
+    for process in value["processes"]:
+        contract = f"contract {process['contractVersion']}"
+        if not process["sameContract"]:
+            contract += ", another than yours"
+        if process["otherSecret"]:
+            contract += "; signs tokens with another secret than other gateways (token_secret_file)"
+        lines.append(
+            f"process    {process['role']} on {process['host']}, process {process['pid']}, {contract}"
+        )
     for name, sink in value["sinks"].items():
         if not sink["reached"]:
             lines.append(f"{name:10} not reached: {sink['problem']}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import psycopg
@@ -11,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from psycopg import sql
 
+from stores.canonical.applied import record_applied
 from stores.canonical.connect import Connection, transaction_for_ddl
 from stores.canonical.driver_errors import translate
 from stores.canonical.plan import plan_on
@@ -41,6 +41,7 @@ def apply_plan(
             conn.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'".encode())
             now = plan_on(bound, conn, contract)
             if not now.steps:
+                record_applied(conn, contract, [])
                 return plan  # another process has carried it out
             if now != plan:
                 raise ConflictError(
@@ -48,7 +49,7 @@ def apply_plan(
                     hint="run `recordgate plan` again and look at it",
                 )
             _carry_out(bound, conn, contract, now.steps)
-            _record(conn, contract, now)
+            record_applied(conn, contract, [s.text for s in now.steps])
     except psycopg.Error as error:
         raise translate(error, contract) from None
     return plan
@@ -100,14 +101,3 @@ def _failed(step: Step, error: psycopg.Error, contract: Contract) -> Exception:
     elif error.sqlstate not in (None, "57014"):
         found.message = f"cannot {step.text}: {found.message}"
     return found
-
-
-def _record(conn: Connection, contract: Contract, plan: Plan) -> None:
-    """Leave a line in the audit, where the platform's tables are there already."""
-    row = conn.execute("SELECT to_regclass('recordgate.audit'), current_user").fetchone()
-    if row and row[0]:
-        detail = {"contract": contract.id, "steps": [s.text for s in plan.steps]}
-        conn.execute(
-            "INSERT INTO recordgate.audit (actor, action, detail) VALUES (%s, 'apply', %s)",
-            (row[1], json.dumps(detail)),
-        )

@@ -17,7 +17,7 @@ from stores.canonical.publication import (
     set_publication_tables,
     tracked_columns,
 )
-from stores.canonical.steps import Phase, Step, table_text
+from stores.canonical.steps import Need, Phase, Step, table_text
 from stores.contract.model import Contract, RecordType
 
 NO_KEY = (
@@ -131,6 +131,8 @@ def _identity(
         text,
         blocked=blocked,
         note="updates and deletes write the whole old row to the WAL" if wanted == "f" else "",
+        # FULL tells all that DEFAULT does.
+        need=Need.SURPLUS if (leaf.identity, wanted) == ("f", "d") else Need.NEEDED,
         action=sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(
             sql.Identifier(*leaf.name), sql.SQL(word)
         ),
@@ -168,4 +170,5 @@ def _publication(
         more, less = len(wanted - found.tables), len(found.tables - wanted)
         text = f"publish exactly the contract's tables in {name} ({more} more, {less} fewer)"
         action = set_publication_tables(contract, names)
-        yield Step(Phase.PUBLICATION, "alter_publication", "", text, action=action)
+        need = Need.NEEDED if more or found.filtered else Need.SURPLUS
+        yield Step(Phase.PUBLICATION, "alter_publication", "", text, need=need, action=action)

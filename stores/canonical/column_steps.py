@@ -11,7 +11,7 @@ from psycopg import sql
 
 from stores.canonical.catalog import Table
 from stores.canonical.connect import Connection
-from stores.canonical.steps import Phase, Step, table_text
+from stores.canonical.steps import Need, Phase, Step, table_text
 from stores.canonical.tables import sql_type
 from stores.canonical.type_changes import keeps_values, rewrites_table
 from stores.contract.model import Contract, RecordType
@@ -66,12 +66,21 @@ def column_step(conn: Connection, operation: Any) -> Iterator[Step]:
     elif isinstance(operation, ops.DropColumnOp):
         text = f"drop column {operation.column_name} of {name} with all its values"
         phase = Phase.DROP_COLUMNS
-        yield Step(phase, "drop_column", name, text, destructive=True, action=operation)
+        yield Step(
+            phase,
+            "drop_column",
+            name,
+            text,
+            destructive=True,
+            need=Need.SURPLUS,
+            action=operation,
+        )
     elif operation.modify_nullable is not None:
         column_name = str(operation.column_name)
         if operation.modify_nullable:
             text = f"let column {column_name} of {name} be empty"
-            yield Step(Phase.ALTER_COLUMNS, "drop_not_null", name, text, action=operation)
+            phase = Phase.ALTER_COLUMNS
+            yield Step(phase, "drop_not_null", name, text, need=Need.RULE, action=operation)
             return
         missing = _any_row(conn, operation.schema, operation.table_name, without=column_name)
         yield Step(

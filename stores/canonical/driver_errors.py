@@ -17,6 +17,7 @@ from stores.errors import (
     InputError,
     LimitError,
     RecordgateError,
+    SchemaChanged,
     SetupError,
     StoreLost,
     StoreRefused,
@@ -50,18 +51,24 @@ _SETUP = {
     "28P01": "canonical refused the password",
     "3D000": "canonical's database does not exist",
     "42501": "canonical's user may not do this",
+}
+_CHANGED = {
     "42P01": "a table is missing in canonical",
     "42703": "a column is missing in canonical",
     "3F000": "a schema is missing in canonical",
+    "42804": "a column of canonical is of another type than the contract says",
+    "42846": "a column of canonical is of another type than the contract says",
+    "42883": "a column of canonical is of another type than the contract says",
 }
+_CHANGED_HINT = (
+    "`recordgate plan` shows the difference: apply the contract, or start this process with the one that was"
+    " applied last"
+)
 _SETUP_HINTS = {
     "28000": "check the user in the setting `postgres`",
     "28P01": "check postgres_password_file, PGPASSWORD or ~/.pgpass",
     "3D000": "create the database, or correct the setting `postgres`",
     "42501": "grant the user what it needs; `recordgate doctor` says what",
-    "42P01": "run `recordgate apply`",
-    "42703": "run `recordgate plan` to see the difference",
-    "3F000": "run `recordgate apply`",
 }
 _INPUT = {
     "22001": "a value is longer than its property allows",
@@ -95,6 +102,8 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
         return ConflictError(_CONFLICT[state], hint="try again")
     if state in _SETUP:
         return SetupError(_SETUP[state], hint=_SETUP_HINTS[state])
+    if state in _CHANGED:
+        return SchemaChanged(_CHANGED[state], hint=_CHANGED_HINT)
     if state in _UNAVAILABLE:
         unavailable = StoreUnavailable(_UNAVAILABLE[state], store=STORE)
         if state == "57014":

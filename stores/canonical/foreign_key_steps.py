@@ -9,7 +9,7 @@ from psycopg import sql
 
 from stores.canonical.catalog import ForeignKey, Table
 from stores.canonical.constraint_names import constraint_name
-from stores.canonical.steps import Phase, Step, table_text
+from stores.canonical.steps import Need, Phase, Step, table_text
 from stores.canonical.tables import owned_relations
 from stores.contract.model import Contract, RecordType, Relation
 
@@ -48,7 +48,8 @@ def foreign_key_steps(
         )
         note = "scans the table while nobody else may write to it" if table else ""
         phase = Phase.ADD_FOREIGN_KEYS
-        yield Step(phase, "add_foreign_key", name, text, note=note, action=action)
+        need = Need.RULE if table else Need.NEEDED
+        yield Step(phase, "add_foreign_key", name, text, note=note, need=need, action=action)
 
 
 def _drop(identifier: sql.Identifier, name: str, found: ForeignKey) -> Step:
@@ -56,7 +57,9 @@ def _drop(identifier: sql.Identifier, name: str, found: ForeignKey) -> Step:
         identifier, sql.Identifier(found.name)
     )
     text = f"drop foreign key {found.name} of {name}"
-    return Step(Phase.DROP_FOREIGN_KEYS, "drop_constraint", name, text, action=action)
+    return Step(
+        Phase.DROP_FOREIGN_KEYS, "drop_constraint", name, text, need=Need.SURPLUS, action=action
+    )
 
 
 def _meaning(

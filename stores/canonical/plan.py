@@ -24,7 +24,7 @@ from stores.canonical.constraint_names import constraint_name, is_check_of_ours
 from stores.canonical.driver_errors import translate
 from stores.canonical.foreign_key_steps import foreign_key_steps
 from stores.canonical.publication import PREFIX, publication_name, published_tables
-from stores.canonical.steps import Phase, Plan, Step, table_text
+from stores.canonical.steps import Need, Phase, Plan, Step, table_text
 from stores.canonical.tables import metadata_for
 from stores.contract.model import Contract, RecordType
 from stores.errors import SetupError
@@ -151,6 +151,7 @@ def _orphan_steps(
             listed,
             f"drop {word} {listed} with all rows",
             destructive=True,
+            need=Need.SURPLUS,
             # At once: they may refer to each other.
             action=sql.SQL("DROP TABLE {}").format(
                 sql.SQL(", ").join(sql.Identifier(*name) for name in gone)
@@ -224,22 +225,30 @@ def _rule_step(operation: Any) -> Step:
         name = table_text(operation.schema, operation.table_name)
         text = f"add index {operation.index_name} on {name}"
         note = "writes to the table wait while it is built"
-        return Step(Phase.ADD_INDEXES, "add_index", name, text, note=note, action=operation)
+        return Step(
+            Phase.ADD_INDEXES, "add_index", name, text, note=note, need=Need.RULE, action=operation
+        )
     if isinstance(operation, ops.DropIndexOp):
         name = table_text(operation.schema, operation.table_name)
         text = f"drop index {operation.index_name} on {name}"
-        return Step(Phase.DROP_RULES, "drop_index", name, text, action=operation)
+        return Step(Phase.DROP_RULES, "drop_index", name, text, need=Need.SURPLUS, action=operation)
     if isinstance(operation, ops.DropConstraintOp):
         name = table_text(operation.schema, operation.table_name)
         word = "unique constraint" if operation.constraint_type == "unique" else "check"
         text = f"drop {word} {operation.constraint_name} of {name}"
-        return Step(Phase.DROP_RULES, "drop_constraint", name, text, action=operation)
+        return Step(
+            Phase.DROP_RULES, "drop_constraint", name, text, need=Need.SURPLUS, action=operation
+        )
     if isinstance(operation, ops.CreateUniqueConstraintOp):
         name = table_text(operation.schema, operation.table_name)
         text = f"make ({', '.join(operation.columns)}) of {name} unique"
-        return Step(Phase.ADD_RULES, "add_unique", name, text, note=SCAN, action=operation)
+        return Step(
+            Phase.ADD_RULES, "add_unique", name, text, note=SCAN, need=Need.RULE, action=operation
+        )
     if isinstance(operation, ops.CreateCheckConstraintOp):
         name = table_text(operation.schema, operation.table_name)
         text = f"add check {operation.constraint_name} to {name}"
-        return Step(Phase.ADD_RULES, "add_check", name, text, note=SCAN, action=operation)
+        return Step(
+            Phase.ADD_RULES, "add_check", name, text, note=SCAN, need=Need.RULE, action=operation
+        )
     raise AssertionError(f"autogenerate gave {type(operation).__name__}")

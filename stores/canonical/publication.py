@@ -36,6 +36,11 @@ def slot_name(contract: Contract, database: str) -> str:
     return f"recordgate_{contract.slug[:36]}_{crc32(database.encode()):08x}"
 
 
+def kafka_slot_name(contract: Contract, database: str) -> str:
+    """The slot of the connector that writes changes to Kafka; never that of the worker's own source."""
+    return f"{slot_name(contract, database)[:57]}_kafka"
+
+
 def full_identity_types(contract: Contract) -> frozenset[str]:
     """Names of the types whose tables need REPLICA IDENTITY FULL."""
     return frozenset(untold_columns(contract))

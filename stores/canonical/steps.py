@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 from alembic.operations.ops import MigrateOperation
@@ -29,6 +30,17 @@ class Phase(IntEnum):
     DROP_TABLES = 13
 
 
+class Need(Enum):
+    """Whether a process with the contract can run before the step is done."""
+
+    NEEDED = "needed"
+    """It cannot: what it reads or follows is not there, or is something else."""
+    RULE = "rule"
+    """It can: a rule that canonical is to keep is missing, or is stricter; an index is missing."""
+    SURPLUS = "surplus"
+    """It can: canonical has more than the contract says, perhaps by a newer one that was applied since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One change of canonical. Equal when they say the same, however they are carried out."""
@@ -45,6 +57,7 @@ class Step:
     """What it locks or rewrites, where that is more than a moment."""
     blocked: str = ""
     """Why it cannot be carried out as things are; empty where it can."""
+    need: Need = Need.NEEDED
     action: MigrateOperation | sql.Composed | None = field(default=None, compare=False, repr=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -71,6 +84,12 @@ class Plan:
     @property
     def blocked(self) -> tuple[Step, ...]:
         return tuple(s for s in self.steps if s.blocked)
+
+
+def needed(steps: Iterable[Step], *, rules: bool) -> list[Step]:
+    """What a process lacks to run; with `rules`, those that canonical does not keep count as well."""
+    kinds = (Need.NEEDED, Need.RULE) if rules else (Need.NEEDED,)
+    return [s for s in steps if s.need in kinds]
 
 
 def table_text(schema: str | None, table: str | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any
 
 import orjson
@@ -25,6 +25,20 @@ def search_shape(contract: Contract, type_name: str) -> str:
     """The same of a search index: the documents, and how each property takes part in search."""
     record_type = contract.types[type_name]
     return _digest(_type(contract, record_type, record_type.embeds, with_search=True))
+
+
+def contract_digest(contract: Contract) -> str:
+    """16 hexadecimal digits of all that the contract means, however it is written down."""
+    # By its fields: an object also keeps what was once computed of them.
+    said = asdict(contract) | {"source": ""}
+    text = orjson.dumps(said, default=_plain, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    return str(value)
 
 
 def _digest(shape: Any) -> str:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from stores.canonical.connect import database_of
-from stores.canonical.publication import publication_name, published_tables, slot_name
+from stores.canonical.publication import kafka_slot_name, publication_name, published_tables
 from stores.contract.model import Contract
 from stores.errors import SetupError
 from sync.changes import tracked_columns
@@ -28,7 +28,7 @@ SECRETS = frozenset(("database.password",))
 
 def debezium_slot(contract: Contract, database: str) -> str:
     """The slot of the connector; never that of the pgoutput source."""
-    return f"{slot_name(contract, database)[:57]}_kafka"
+    return kafka_slot_name(contract, database)
 
 
 def connector_name(contract: Contract) -> str:

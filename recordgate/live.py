@@ -1,0 +1,88 @@
+"""What a plan does to the processes that are alive, and in which order things are safe. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stores.canonical.live_needs import taken_away
+from stores.canonical.processes import Process
+from stores.canonical.steps import Need, Plan
+from stores.contract.model import Contract
+from stores.contract.shape import contract_digest
+from stores.errors import ConflictError
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """A process that is alive with another contract. `breaks`: what the plan takes from it; empty where it goes on."""
+
+    process: Process
+    breaks: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "role": self.process.role,
+            "host": self.process.host,
+            "pid": self.process.pid,
+            "contractVersion": self.process.contract_version,
+            "breaks": list(self.breaks),
+        }
+
+
+def affected(plan: Plan, contract: Contract, alive: Sequence[Process]) -> list[Affected]:
+    """Those with another contract; the ones that break first."""
+    digest = contract_digest(contract)
+    found = [
+        Affected(p, tuple(taken_away(plan, contract, p.detail.get("needs", {}), p.role)))
+        for p in alive
+        if p.contract_digest != digest
+    ]
+    return sorted(found, key=lambda a: not a.breaks)
+
+
+def order(plan: Plan, live: Sequence[Affected]) -> str:
+    """How to get from the contract that runs to this one, and break nobody; empty where nobody runs with
+    another."""
+    if not live:
+        return ""
+    if not any(a.breaks for a in live):
+        return "the safe order: `recordgate apply`, then restart the worker, then the gateways"
+    if all(s.need is Need.SURPLUS for s in plan.steps):
+        return (
+            "the safe order: restart the worker, then the gateways, with this contract, which canonical has"
+            " all of; then `recordgate apply`"
+        )
+    return (
+        "no order is safe, for this contract both adds and takes away. Either apply one first that only adds, restart"
+        " the worker and the gateways with it, and do the same with this one; or end them, run `recordgate apply`,"
+        " and start them with this contract"
+    )
+
+
+def refuse_to_break(plan: Plan, live: Sequence[Affected]) -> None:
+    """Raise ConflictError (code LIVE_PROCESSES) where `plan` would break a process that is alive."""
+    broken = [a for a in live if a.breaks]
+    if not broken:
+        return
+    said = "; ".join(f"{a.process.name}: {', '.join(a.breaks)}" for a in broken)
+    raise ConflictError(
+        f"processes that are alive would break: {said}",
+        hint=f"{order(plan, live)}. A process that was killed counts as alive for half a minute. Pass --break-live to"
+        " carry it out all the same",
+        code="LIVE_PROCESSES",
+    )
+
+
+def lines(plan: Plan, live: Sequence[Affected]) -> list[str]:
+    """For people, below the plan."""
+    if not live:
+        return []
+    found = []
+    for one in live:
+        version = one.process.contract_version
+        goes_on = "goes on" if not one.breaks else f"breaks: {', '.join(one.breaks)}"
+        mark = "!" if one.breaks else "+"
+        found.append(f"{mark} {one.process.name}, with another contract ({version}), {goes_on}")
+    return [*found, order(plan, live)]

@@ -1,0 +1,118 @@
+"""This process among those that are alive: it says so in canonical while it runs, with what its contract needs, and
+looks whether the other gateways sign tokens with the same secret."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
+from importlib import metadata
+
+import psycopg
+
+from stores.canonical.connect import AsyncConnection, connect_async
+from stores.canonical.live_needs import needs_of
+from stores.canonical.processes import BEAT, Process, read_alive, remove, say_alive
+from stores.contract.model import Contract
+from stores.contract.shape import contract_digest
+from stores.errors import RecordgateError
+from sync.process_state import process_state
+
+log = logging.getLogger("recordgate")
+
+OTHER_SECRET = "gateways that answer for one another need one secret: setting token_secret_file"
+
+
+class Presence:
+    """Made, entered, and left with the process. Canonical may be away: then nobody is told, and all goes on."""
+
+    def __init__(
+        self,
+        url: str,
+        contract: Contract,
+        role: str,
+        *,
+        secret: bytes | None = None,
+        changes: str = "",
+        beat: float = BEAT,
+    ) -> None:
+        """`secret`: what a gateway signs tokens with. `changes`: the change source of a worker (source_kind)."""
+        self._url, self._beat = url, beat
+        self._task: asyncio.Task[None] | None = None
+        self._told: set[str] = set()
+        detail: dict[str, object] = {"needs": needs_of(contract)}
+        if secret is not None:
+            detail["tokens"] = mark_of_secret(secret)
+        if changes:
+            detail["changes"] = changes
+        self.process = Process(
+            uuid.uuid4(),
+            role,
+            socket.gethostname(),
+            os.getpid(),
+            metadata.version("recordgate"),
+            contract.version,
+            contract_digest(contract),
+            detail,
+            time.time(),
+        )
+
+    async def enter(self) -> None:
+        await self._say()
+        self._task = asyncio.create_task(self._go_on(), name="presence")
+
+    async def leave(self) -> None:
+        """Safe at any time; never raises for canonical being away."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        with suppress(psycopg.Error, RecordgateError, TimeoutError):
+            async with asyncio.timeout(2.0), await self._connect() as conn:
+                await remove(conn, self.process)
+
+    async def _go_on(self) -> None:
+        while True:
+            await asyncio.sleep(self._beat)
+            await self._say()
+
+    async def _say(self) -> None:
+        try:
+            async with asyncio.timeout(self._beat), await self._connect() as conn:
+                await say_alive(conn, self.process)
+                others = await read_alive(conn)
+        except (psycopg.Error, RecordgateError, TimeoutError) as error:
+            log.debug("canonical was not told that this process is alive: %s", error)
+            return
+        for other in others:
+            text = (
+                f"{other.name} signs tokens with another secret than this gateway: {OTHER_SECRET}"
+            )
+            if other_secret(self.process, other) and text not in self._told:
+                self._told.add(text)
+                log.warning(text)
+
+    async def _connect(self) -> AsyncConnection:
+        return await connect_async(self._url, application_name="recordgate presence")
+
+
+def mark_of_secret(secret: bytes) -> str:
+    """Tells two secrets apart, and nothing of them."""
+    return hmac.new(secret, b"which secret is it", hashlib.sha256).hexdigest()[:8]
+
+
+def other_secret(one: Process, other: Process) -> bool:
+    """Whether both are gateways, and neither takes the other's tokens."""
+    marks = one.detail.get("tokens"), other.detail.get("tokens")
+    return None not in marks and marks[0] != marks[1]
+
+
+def is_gone(process: Process) -> bool:
+    """Whether it is known to have ended before its silence says so: it was one of this machine."""
+    here = process.host == socket.gethostname() and os.path.isdir("/proc/self")
+    return here and process_state(process.pid) in (None, "Z")

@@ -1,0 +1,96 @@
+"""Gateways and workers that are alive, in canonical's table recordgate.processes: each says so again and again, with the
+contract that it has loaded, and takes its row away at a clean stop.
+
+`status` shows them; `plan` and `apply` ask them before they take away what one of them needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from stores.canonical.connect import AsyncConnection, Connection
+
+BEAT = 10.0
+"""Seconds between two signs of life."""
+GONE = 30.0
+"""Seconds without one after which a process counts as gone."""
+
+_PUT = """
+INSERT INTO recordgate.processes
+  (id, role, host, pid, version, contract_version, contract_digest, detail, started_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, to_timestamp(%s))
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), detail = excluded.detail
+"""
+_FORGET = "DELETE FROM recordgate.processes WHERE heartbeat_at < now() - interval '1 day'"
+_REMOVE = "DELETE FROM recordgate.processes WHERE id = %s"
+_ALIVE = """
+SELECT id, role, host, pid, version, contract_version, contract_digest, detail,
+       extract(epoch FROM started_at)::float8, extract(epoch FROM now() - heartbeat_at)::float8
+FROM recordgate.processes WHERE heartbeat_at > now() - make_interval(secs => %s)
+ORDER BY started_at, id
+"""
+_THERE = "SELECT to_regclass('recordgate.processes')"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`detail`: `needs` (see live_needs), and of a gateway `tokens`, by which one can see whether two sign
+    tokens with one secret. `started`: seconds since the epoch; `silent`: since its last sign of life."""
+
+    id: UUID
+    role: str
+    host: str
+    pid: int
+    version: str
+    contract_version: str
+    contract_digest: str
+    detail: Mapping[str, Any]
+    started: float
+    silent: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.role} on {self.host}, process {self.pid}"
+
+
+async def say_alive(conn: AsyncConnection, process: Process) -> None:
+    """Record a sign of life. What was silent for a day is forgotten."""
+    await conn.execute(
+        _PUT.encode(),
+        (
+            process.id,
+            process.role,
+            process.host,
+            process.pid,
+            process.version,
+            process.contract_version,
+            process.contract_digest,
+            json.dumps(dict(process.detail)),
+            process.started,
+        ),
+    )
+    await conn.execute(_FORGET.encode())
+
+
+async def remove(conn: AsyncConnection, process: Process) -> None:
+    await conn.execute(_REMOVE.encode(), (process.id,))
+
+
+async def read_alive(conn: AsyncConnection) -> list[Process]:
+    """Those that are alive, the oldest first."""
+    return [
+        Process(*row) for row in await (await conn.execute(_ALIVE.encode(), (GONE,))).fetchall()
+    ]
+
+
+def alive(conn: Connection) -> list[Process]:
+    """The same; none where recordgate's tables are not there yet, or are those of an earlier version."""
+    row = conn.execute(_THERE.encode()).fetchone()
+    if row is None or row[0] is None:
+        return []
+    return [Process(*found) for found in conn.execute(_ALIVE.encode(), (GONE,)).fetchall()]
