@@ -7,6 +7,9 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
+
 from tests.acceptance.gateway_rig import GEONAMES, Rig, gateway
 
 NAME = "      - name: capital\n        logicalType: string\n"
@@ -138,3 +141,48 @@ async def refused(rig: Rig, asked: str) -> dict[str, Any]:
     assert "errors" in found, found
     error: dict[str, Any] = found["errors"][0]
     return error
+
+
+DDL = {
+    "retyped": "ALTER TABLE cities ALTER population TYPE text USING population::text",
+    "dropped": "ALTER TABLE cities DROP COLUMN population",
+    "renamed": "ALTER TABLE cities RENAME TO towns",
+}
+
+
+@pytest.mark.parametrize("what", DDL)
+def test_what_does_not_fit_canonical_any_more_is_unavailable_and_the_rest_is_answered(
+    database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """The tables have changed under a gateway whose contract is of before."""
+
+    async def main() -> None:
+        async with gateway(database, tmp_path) as rig:
+            with psycopg.connect(database) as conn:
+                for (name,) in conn.execute(
+                    "SELECT conname FROM pg_constraint WHERE contype = 'c'"
+                    " AND conrelid = 'cities'::regclass AND conname LIKE '%population%'"
+                ).fetchall():
+                    conn.execute(f'ALTER TABLE cities DROP CONSTRAINT "{name}"'.encode())
+                conn.execute(DDL[what].encode())
+            for asked in (
+                "cities(filter: {population: {gte: 5}}) { nodes { name population } }",
+                "citiesAggregate(filter: {population: {gte: 5}}) { count }",
+            ):
+                error = await refused(rig, asked)
+                assert error["extensions"]["code"] == "STORE_UNAVAILABLE", error
+                assert "canonical" in error["message"]
+                assert "applied" in error["extensions"]["hint"]
+            found = await rig.graphql(
+                '{ city(id: "2988507") { population } countries { totalCount }'
+                ' searchCities(query: "lyon") { totalCount } }'
+            )
+            assert found["data"] == {
+                "city": {"population": 2138551},
+                "countries": {"totalCount": 2},
+                "searchCities": {"totalCount": 1},
+            }
+
+    asyncio.run(main())
+    named = {"retyped": "operator does not exist", "dropped": "population", "renamed": "cities"}
+    assert named[what] in caplog.text  # whoever runs it reads which
