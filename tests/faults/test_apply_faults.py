@@ -85,7 +85,14 @@ def test_plan_and_apply_without_a_terminal(database: str, contract: Path) -> Non
     assert (code, done["applied"], done["destructive"]) == (0, 2, 1)
     assert command(database, contract, "plan") == (
         0,
-        {"steps": [], "stores": [], "destructive": 0, "blocked": 0},
+        {
+            "steps": [],
+            "stores": [],
+            "destructive": 0,
+            "blocked": 0,
+            "processes": [],
+            "order": "",
+        },
     )
 
 
