@@ -200,5 +200,3 @@ class SetupError(RecordgateError):
 class SchemaChanged(SetupError):
     """Canonical's tables are not what the contract of this process says: a table or column is gone, or is of another
     type. What does not touch it goes on."""
-
-    code = "SCHEMA_CHANGED"

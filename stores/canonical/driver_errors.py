@@ -103,9 +103,9 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
     if state in _SETUP:
         return SetupError(_SETUP[state], hint=_SETUP_HINTS[state])
     if state in _CHANGED:
-        if state == "42P01" and '"recordgate.' in str(error):
-            return SetupError(_CHANGED[state], hint="run `recordgate apply`")
-        return SchemaChanged(_CHANGED[state], hint=_CHANGED_HINT)
+        missing = state in ("42P01", "3F000")
+        hint = "run `recordgate apply`" if missing else _CHANGED_HINT
+        return SchemaChanged(_CHANGED[state], hint=hint)
     if state in _UNAVAILABLE:
         unavailable = StoreUnavailable(_UNAVAILABLE[state], store=STORE)
         if state == "57014":

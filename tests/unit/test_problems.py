@@ -22,7 +22,9 @@ from stores.errors import (
     GapError,
     InputError,
     LimitError,
+    NotLoaded,
     RecordgateError,
+    SchemaChanged,
     SetupError,
     StaleError,
     StoreError,
@@ -66,10 +68,12 @@ SEEN: dict[type[RecordgateError], list[tuple[RecordgateError, str]]] = {
         *((StoreRefused("x", store=s), "STORE_UNAVAILABLE") for s in ("elasticsearch", "tantivy", "mongodb", "sqlite")),
         (StoreRefused("x", store="postgres"), "INTERNAL"),
     ],
+    NotLoaded: [(NotLoaded("x", store="tantivy"), "STORE_UNAVAILABLE")],
     StoreLost: [(StoreLost("x", store="elasticsearch"), "STORE_UNAVAILABLE")],
     StaleError: [(StaleError("x", behind_ms=1.4), "STALE")],
     GapError: [(GapError("x"), "STORE_UNAVAILABLE")],
     SetupError: [(SetupError("x"), "STORE_UNAVAILABLE")],
+    SchemaChanged: [(SchemaChanged("x"), "STORE_UNAVAILABLE")],
 }  # fmt: skip
 """Every class of the tree, and what a caller sees of it."""
 
