@@ -21,6 +21,7 @@ from stores.canonical.driver_errors import STORE, translate
 from stores.errors import (
     ConstraintError,
     LimitError,
+    NotReadable,
     RecordgateError,
     SetupError,
     StaleError,
@@ -97,7 +98,8 @@ def outside(error: BaseException) -> Outside:
         return outside(bare(translate(error)))
     if isinstance(error, GraphQLError):
         return Outside("BAD_USER_INPUT", error.message)
-    if isinstance(error, SetupError) or (isinstance(error, StoreRefused) and error.store != STORE):
+    refused = isinstance(error, StoreRefused) and error.store != STORE
+    if refused or isinstance(error, SetupError | NotReadable):
         return _cannot_answer(error)
     if not isinstance(error, RecordgateError) or isinstance(error, StoreRefused):
         return _hidden(error)
@@ -135,7 +137,7 @@ def _hidden(error: BaseException) -> Outside:
     return Outside("INTERNAL", "an internal error", {"reference": reference})
 
 
-def _cannot_answer(error: SetupError | StoreRefused) -> Outside:
+def _cannot_answer(error: BaseException) -> Outside:
     """A store that refuses, or whose surroundings are wrong: an operator's to mend, who finds in the log what it
     is. What canonical refuses of the statements that we make is a fault of ours, and INTERNAL."""
     reference = secrets.token_hex(8)
