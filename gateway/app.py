@@ -29,11 +29,15 @@ from gateway.graphql_http import wants_page
 from gateway.graphql_run import GraphQLRunner
 from gateway.graphql_sse import sse_response, wants_stream
 from gateway.graphql_streams import Streams
+from gateway.graphql_subgraph import Subgraph
 from gateway.graphql_ws import Socket
 from gateway.health import Look, live, ready_endpoint
 from gateway.metrics import Metrics
 from gateway.openapi import openapi_document
 from gateway.problems import HttpProblem, problem_response
+from gateway.schema import build_schema
+from gateway.schema.extensions import Extensions
+from gateway.schema.subgraph import print_subgraph
 from gateway.search_http import search_endpoint, suggest_endpoint
 from gateway.security.authenticate import Anonymous, Authenticator
 from gateway.security.cross_origin import cors
@@ -63,24 +67,35 @@ def make_app(
     spool: Spool | None = None,
     log: AccessLog | None = None,
     extra: Sequence[BaseRoute] = (),
+    extensions: Extensions | None = None,
 ) -> Starlette:
     """The application over `services`. Without `access` everybody may do everything; `documents`:
     the trusted ones. `metrics` may share a registry with the sync worker; `more_state`
     tells the console what only the sync side knows, `look` readiness and console how everything stands;
-    `extra` are more routes."""
+    `extra` are more routes; `extensions`: what the product adds to the schema."""
     metrics = metrics or Metrics()
     access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)
     recent, drain = Recent(), Drain()
     metrics.running.set_function(lambda: drain.running)
-    runner = GraphQLRunner(services, metrics, documents)
+    runner = GraphQLRunner(
+        services, metrics, documents, build_schema(services.contract, extensions)
+    )
+    subgraph = Subgraph(
+        lambda: GraphQLRunner(
+            services,
+            metrics,
+            schema=build_schema(services.contract, extensions, subgraph=True),
+        ),
+        lambda served: print_subgraph(served.graphql, services.contract),
+    )
     hub = Hub(services)
     metrics.subscriptions.set_function(lambda: len(hub))
     drain.at_end(hub.end)
     trusted = runner.documents
     streams = Streams(services, runner.schema, hub, metrics)
     answered = conditional(runner.respond)
-    schema_text = print_schema(runner.schema)
+    schema_text = print_schema(runner.schema.graphql)
     required = access.authenticator.rules.anonymous is Anonymous.NO
     openapi = openapi_document(services.contract, authenticated=required)
 
@@ -136,6 +151,7 @@ def make_app(
     routes: list[BaseRoute] = [
         WebSocketRoute("/graphql", sockets),
         Route("/graphql", graphql, methods=["GET", "POST"]),
+        Route("/graphql/subgraph", seen(subgraph.respond), methods=["GET", "POST"]),
         Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
         Route("/search/{type}", seen(conditional(search_endpoint)), methods=["GET", "POST"]),
         Route("/suggest/{type}", seen(conditional(suggest_endpoint)), methods=["GET"]),

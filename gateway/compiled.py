@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import GraphQLError, GraphQLSchema, located_error
+from graphql import GraphQLError, located_error
 
 from gateway.canonical import fetch_json
 from gateway.compiler.json_text import exact
@@ -19,10 +19,9 @@ from gateway.documents import MissingValue
 from gateway.execute import (
     LONG,
     MAX_KEPT_LENGTH,
-    Documents,
+    ServedSchema,
     admit,
     apply_freshness,
-    documents_of,
     execute,
     extension,
 )
@@ -50,17 +49,16 @@ class Answer:
 
 
 async def respond(
-    schema: GraphQLSchema,
+    schema: ServedSchema,
     context: RequestContext,
     query: str,
     variables: Mapping[str, Any] | None = None,
     operation_name: str | None = None,
 ) -> Answer:
     """The answer to a request, by its plan where it has one."""
-    documents = documents_of(schema)
     if len(query) >= LONG:
-        await documents.read(schema, query, context.services.limits)
-    found = _plan(documents, schema, context, query, variables or {}, operation_name)
+        await schema.documents.read(schema.graphql, query, context.services.limits)
+    found = _plan(schema, context, query, variables or {}, operation_name)
     if found is not None:
         plan, values = found
         try:
@@ -75,8 +73,7 @@ async def respond(
 
 
 def _plan(
-    documents: Documents,
-    schema: GraphQLSchema,
+    schema: ServedSchema,
     context: RequestContext,
     query: str,
     variables: Mapping[str, Any],
@@ -84,7 +81,8 @@ def _plan(
 ) -> tuple[QueryPlan, Mapping[str, Any]] | None:
     """The plan and the coerced variables; None where the ordinary way is to be gone."""
     try:
-        operation = documents.operation(schema, query, operation_name, context.services.limits)
+        limits = context.services.limits
+        operation = schema.documents.operation(schema.graphql, query, operation_name, limits)
         if operation is None or not operation.covered:
             return None
         node = operation.node
@@ -98,7 +96,7 @@ def _plan(
             shape = tuple((n, structure(operation.kinds[n], v)) for n, v in values.items())
         admit(context, operation, variables)
         if node.directives or context.freshness.after is not None:
-            apply_freshness(schema, context, node, dict(variables))
+            apply_freshness(schema.graphql, context, node, dict(variables))
         plans = context.services.plans
         key = (query, operation_name, context.viewer.roles, shape)
         if len(query) > MAX_KEPT_LENGTH:

@@ -16,6 +16,7 @@ from graphql import (
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
+    GraphQLUnionType,
     InlineFragmentNode,
     IntValueNode,
     ListValueNode,
@@ -38,9 +39,9 @@ WRITE = 10
 """For each record that a mutation is given."""
 
 _SUFFIXES = {"SearchConnection": SEARCH, "Aggregate": AGGREGATE}
-_INTROSPECTION = ("__schema", "__type")
+_INTROSPECTION = ("__schema", "__type", "_service")
 
-Parent: TypeAlias = "GraphQLObjectType | GraphQLInterfaceType"
+Parent: TypeAlias = "GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def cost_of(
     for name in _reached(operation.selection_set, fragments):
         fragment = fragments[name]
         kind = schema.type_map[fragment.type_condition.name.value]
-        assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
+        assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType)
         below = reader.below(kind, fragment.selection_set)
         reader.spread[name] = (len(found), *below.fragments)
         found.append(below.parts)
@@ -218,23 +219,26 @@ class _Reader:
                 elif isinstance(node, InlineFragmentNode):
                     condition = node.type_condition
                     kind = self.schema.type_map[condition.name.value] if condition else within
-                    assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
+                    assert isinstance(
+                        kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType
+                    )
                     pending.append((kind, node.selection_set))
         numbers = {n for name in spread for n in self.spread[name]}
         return Below(tuple(parts), tuple(sorted(numbers)))
 
     def _field(self, parent: Parent, node: FieldNode) -> Part:
         name = node.name.value
-        if name.startswith("__"):
+        if name.startswith("__") or name == "_service":
             self.introspects |= name in _INTROSPECTION
             return Part(int(name in _INTROSPECTION))
+        assert not isinstance(parent, GraphQLUnionType)  # it has no field but __typename
         definition = parent.fields[name]
         kind: GraphQLNamedType = get_named_type(definition.type)
         connected = _is_connection(parent)
         paged = connected and is_list_type(get_nullable_type(definition.type))
         if is_leaf_type(kind) or node.selection_set is None:
             return Part(TOTAL_COUNT if connected and name == "totalCount" else 0, paged=paged)
-        assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType)
+        assert isinstance(kind, GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType)
         weight = 1
         size: Size | None = None
         page: Size | None = None
@@ -243,6 +247,8 @@ class _Reader:
             size = self._size(node, ("input", "max"), 1)
         elif _is_connection(kind):
             page = self._size(node, ("first", "last"), DEFAULT_SIZE)
+        elif name == "_entities":
+            size = self._size(node, ("representations",), 1)
         if parent is self.schema.query_type:
             weight += next((w for s, w in _SUFFIXES.items() if kind.name.endswith(s)), 0)
         return Part(weight, self.below(kind, node.selection_set), size, paged, page)

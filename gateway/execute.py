@@ -6,25 +6,24 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import CoroutineType
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 from graphql import (
     DocumentNode,
-    ExecutionResult,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     get_operation_ast,
     validate,
 )
-from graphql import execute as run
-from graphql.execution.values import get_directive_values
 from graphql.validation.validate import ValidationAbortedError
+from strawberry import Schema
+from strawberry.extensions import SchemaExtension
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 
+from gateway.arguments import directive_arguments
 from gateway.freshness import required_lsn, with_directive
 from gateway.limits import parse_within, validation_rules
 from gateway.plans import Operation
@@ -137,15 +136,28 @@ class Documents:
         return made
 
 
-_documents: WeakKeyDictionary[GraphQLSchema, Documents] = WeakKeyDictionary()
+class ServedSchema:
+    """The schema that a gateway serves: Strawberry's, as graphql-core has it, and the documents kept for it."""
+
+    def __init__(self, strawberry: Schema, *, extended: bool = False) -> None:
+        self.strawberry = strawberry
+        self.extended = extended
+        self.graphql = strawberry._schema
+        self.documents = Documents()
 
 
-def documents_of(schema: GraphQLSchema) -> Documents:
-    return _documents.setdefault(schema, Documents())
+class KeptDocument(SchemaExtension):
+    """Hands Strawberry the document that was parsed, validated and admitted before."""
+
+    def on_operation(self) -> Iterator[None]:
+        execution = self.execution_context
+        execution.graphql_document = execution.context.document
+        execution.pre_execution_errors = []
+        yield
 
 
 async def execute(
-    schema: GraphQLSchema,
+    schema: ServedSchema,
     context: RequestContext,
     query: str,
     variables: Mapping[str, Any] | None = None,
@@ -153,28 +165,32 @@ async def execute(
 ) -> dict[str, Any]:
     """The answer as GraphQL has it: `data` (absent where nothing ran), `errors`, `extensions`."""
     try:
-        kept = documents_of(schema)
-        document, errors = kept.get(schema, query, context.services.limits)
+        kept = schema.documents
+        document, errors = kept.get(schema.graphql, query, context.services.limits)
         if document is None:
             return _refused(context, errors)
         limits = context.services.limits
-        operation = kept.operation(schema, query, operation_name, limits, document)
+        operation = kept.operation(schema.graphql, query, operation_name, limits, document)
         if operation is not None:
             context.operation = operation.node.operation.value
             admit(context, operation, variables or {})
-            apply_freshness(schema, context, operation.node, dict(variables or {}))
+            apply_freshness(schema.graphql, context, operation.node, dict(variables or {}))
     except (RecordgateError, GraphQLError) as error:
         return _refused(context, [error])
-    result = run(
-        schema,
-        document,
-        context_value=context,
-        variable_values=dict(variables or {}),
-        operation_name=operation_name,
-        is_awaitable=_is_coroutine,
-    )
-    if not isinstance(result, ExecutionResult):
-        result = await result
+    context.document = document
+    if schema.extended and context.records is None:
+        from gateway.record_access import Records
+
+        context.records = Records(schema, context)
+    try:
+        result = await schema.strawberry.execute(
+            query,
+            variable_values=dict(variables or {}),
+            context_value=context,
+            operation_name=operation_name,
+        )
+    except CannotGetOperationTypeError as error:
+        return _refused(context, [GraphQLError(error.as_http_error_reason())])
     answer: dict[str, Any] = {}
     # Without data and without a path in any error nothing ran: the variables were refused.
     if result.data is not None or any(e.path for e in result.errors or ()):
@@ -183,11 +199,6 @@ async def execute(
         answer["errors"] = formatted(context, result.errors)
     answer["extensions"] = {"recordgate": extension(context, answer.get("data") or ())}
     return answer
-
-
-def _is_coroutine(value: Any) -> bool:
-    """Root fields alone are awaited; asked for every value, so it is no more than this."""
-    return type(value) is CoroutineType
 
 
 def apply_freshness(
@@ -199,7 +210,7 @@ def apply_freshness(
     """Take the operation's @freshness over the headers', and refuse a bad token at once."""
     directive = schema.get_directive("freshness")
     if directive is not None:
-        given = get_directive_values(directive, operation, variables)
+        given = directive_arguments(directive, operation, variables)
         context.freshness = with_directive(context.freshness, given)
     required_lsn(context.freshness, context.services)
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from gateway.compiled import Answer, respond
 from gateway.direct import JsonResponse
-from gateway.execute import documents_of
+from gateway.execute import ServedSchema
 from gateway.freshness import from_headers
 from gateway.graphql_http import (
     GraphQLRequest,
@@ -32,13 +32,17 @@ class GraphQLRunner:
     """Runs GraphQL over `services`; `schema` is made from the contract once."""
 
     def __init__(
-        self, services: Services, metrics: Metrics, documents: Documents | None = None
+        self,
+        services: Services,
+        metrics: Metrics,
+        documents: Documents | None = None,
+        schema: ServedSchema | None = None,
     ) -> None:
         self.services = services
         self.metrics = metrics
-        self.schema = build_schema(services.contract)
+        self.schema = schema or build_schema(services.contract)
         self.documents = documents or Documents()
-        self.documents.require_valid(self.schema)
+        self.documents.require_valid(self.schema.graphql)
 
     async def respond(self, request: Request) -> Response:
         """The answer to a GraphQL request. Raises HttpProblem for what is none."""
@@ -88,10 +92,10 @@ class GraphQLRunner:
     async def _require_query(self, asked: GraphQLRequest) -> None:
         """Refuse a mutation that did not come by POST: a link or an image must not be able to write."""
         limits = self.services.limits
-        documents = documents_of(self.schema)
-        await documents.read(self.schema, asked.query, limits)
+        schema, documents = self.schema.graphql, self.schema.documents
+        await documents.read(schema, asked.query, limits)
         try:
-            document, _ = documents.get(self.schema, asked.query, limits)
+            document, _ = documents.get(schema, asked.query, limits)
         except (GraphQLError, LimitError):
             return  # answered with its error by the execution
         if document is None:

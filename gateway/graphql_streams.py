@@ -4,20 +4,28 @@ a query or mutation."""
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from graphql import GraphQLError, GraphQLSchema
+from graphql import GraphQLError
 
 from gateway.compiled import respond
-from gateway.execute import documents_of, formatted
+from gateway.execute import ServedSchema, formatted
 from gateway.freshness import required_lsn
 from gateway.graphql_http import GraphQLRequest
 from gateway.metrics import Metrics
 from gateway.problems import HttpProblem
+from gateway.record_access import Records
 from gateway.services import Freshness, RequestContext, Services, Viewer
-from gateway.subscription_plan import Event, Refused, SubscriptionPlan, make_subscription
+from gateway.subscription_plan import (
+    Event,
+    OwnSubscription,
+    Refused,
+    SubscriptionPlan,
+    make_subscription,
+)
 from gateway.subscriptions import Hub
 from stores.errors import RecordgateError
 
@@ -51,7 +59,7 @@ class Streams:
     """Opens streams over one schema and hub."""
 
     def __init__(
-        self, services: Services, schema: GraphQLSchema, hub: Hub, metrics: Metrics
+        self, services: Services, schema: ServedSchema, hub: Hub, metrics: Metrics
     ) -> None:
         self.services, self.schema, self.hub, self.metrics = services, schema, hub, metrics
 
@@ -61,13 +69,16 @@ class Streams:
         """The answers as they come; nothing has been waited for in vain when this returns. `after`: where
         to go on, unless the operation says so itself. Raises Failed, Ended; so do the events."""
         context = RequestContext(self.services, viewer, freshness)
-        await documents_of(self.schema).read(self.schema, asked.query, self.services.limits)
+        await self.schema.documents.read(self.schema.graphql, asked.query, self.services.limits)
         try:
             plan = make_subscription(
                 self.schema, context, asked.query, asked.variables, asked.operation_name
             )
             if plan is None:
                 return Opened(self._one(context, asked), lasting=False)
+            if isinstance(plan, OwnSubscription):
+                context.document = plan.document
+                return Opened(self._own(context, asked), lasting=True)
             if after and plan.after is None:
                 plan = replace(plan, after=after)
             if plan.after is not None:
@@ -105,6 +116,31 @@ class Streams:
         stores = {str(route["store"]) for route in context.routes.values()}
         self.metrics.count(context.operation or "graphql", stores, answer.code)
         yield Event(answer.body, context.token or "")
+
+    async def _own(
+        self, context: RequestContext, asked: GraphQLRequest
+    ) -> AsyncGenerator[Event, None]:
+        """The events of a subscription field that the product adds."""
+        context.records = Records(self.schema, context)
+        code = "OK"
+        try:
+            results = await self.schema.strawberry.subscribe(
+                asked.query,
+                variable_values=dict(asked.variables),
+                context_value=context,
+                operation_name=asked.operation_name,
+            )
+            async with aclosing(results):
+                async for result in results:
+                    answer: dict[str, Any] = {"data": result.data}
+                    if result.errors:
+                        answer["errors"] = formatted(context, result.errors)
+                        code = str(answer["errors"][0]["extensions"]["code"])
+                        if result.data is None:
+                            raise Failed(answer["errors"])
+                    yield Event(orjson.dumps(answer), "")
+        finally:
+            self.metrics.count("subscription", (), code)
 
     async def _events(
         self, context: RequestContext, plan: SubscriptionPlan, same: Any

@@ -79,7 +79,7 @@ class Idempotency:
 
 
 def idempotency(
-    viewer: Viewer, header: str | None, argument: str | None, info: GraphQLResolveInfo
+    viewer: Viewer, header: str | None, argument: str | None, info: GraphQLResolveInfo[Any]
 ) -> Idempotency | None:
     """What a mutation field was given; an argument wins over the header. Raises InputError."""
     given = header if argument is None else argument

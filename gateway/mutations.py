@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import psycopg
 from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
@@ -449,7 +449,7 @@ async def _value(conn: Connection, statement: Statement) -> bytes:
 
 
 async def resolve_mutation(
-    info: GraphQLResolveInfo, record_type: RecordType, operation: str, args: dict[str, Any]
+    info: GraphQLResolveInfo[Any], record_type: RecordType, operation: str, args: dict[str, Any]
 ) -> dict[str, Any]:
     """The payload of one mutation field, by field name, with a RecordRef for each record: it holds what
     was read of it inside the transaction."""
@@ -460,7 +460,7 @@ async def resolve_mutation(
         raise ForbiddenError("you may only read")
     visibility.require_may(record_type, "create" if operation == "createMany" else operation)
     for argument in ("filter", "ifVersion"):
-        require_given(info.field_nodes, info.variable_values, argument)
+        require_given(info.field_nodes, cast("Mapping[str, Any]", info.variable_values), argument)
     payload = get_named_type(info.return_type)
     assert isinstance(payload, GraphQLObjectType)
     places = [

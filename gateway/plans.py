@@ -31,10 +31,9 @@ from graphql import (
     is_leaf_type,
     type_from_ast,
 )
-from graphql.execution.collect_fields import collect_fields
-from graphql.execution.values import get_argument_values, get_variable_values
 
 from gateway.aggregates import aggregate_shape
+from gateway.arguments import arguments, coerced_variables, selected_fields
 from gateway.compiler import Statement
 from gateway.compiler.aggregates import compile_aggregate
 from gateway.costs import Cost, cost_of
@@ -42,8 +41,8 @@ from gateway.freshness import report
 from gateway.late import Features, Late, Slot, settled
 from gateway.planner import AGGREGATES, CANONICAL, Plan, plan
 from gateway.records import compiler_of, visibility_of
-from gateway.schema.roots import Root, RootKind
-from gateway.selection import selected_below
+from gateway.roots import Root, RootKind
+from gateway.selection import has_own_fields, selected_below
 from gateway.services import RequestContext
 from gateway.shapes import KeyShape
 from gateway.shaping import Shaper, key_shape
@@ -165,7 +164,7 @@ class Operation:
                 if required and values.get(name) is None:
                     return None
             return values
-        found = get_variable_values(self.schema, self.node.variable_definitions, dict(given))
+        found = coerced_variables(self.schema, self.node, given)
         return None if isinstance(found, list) else found
 
     @classmethod
@@ -177,11 +176,11 @@ class Operation:
         }
         kinds = {
             v.variable.name.value: cast(GraphQLInputType, type_from_ast(schema, v.type))
-            for v in node.variable_definitions
+            for v in node.variable_definitions or ()
         }
         cost = cost_of(schema, node, fragments)
         parsers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
-        for definition in node.variable_definitions:
+        for definition in node.variable_definitions or ():
             name = definition.variable.name.value
             kind = kinds[name]
             inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
@@ -199,8 +198,8 @@ def make_plan(
     query = cast(GraphQLObjectType, schema.query_type)
     values = {n: slotted(operation.kinds[n], v, (n,), features) for n, v in variables.items()}
     try:
-        grouped = collect_fields(
-            schema, operation.fragments, values, query, operation.node.selection_set
+        grouped = selected_fields(
+            operation.fragments, values, query, [operation.node.selection_set]
         )
         fields: list[Field] = []
         for key, nodes in grouped.items():
@@ -235,9 +234,11 @@ def _field(
     if root is None:
         return None
     definition = query.fields[name]
-    args = get_argument_values(definition, node, place.variable_values)
+    args = arguments(definition, node, place.variable_values)
     kind = cast(GraphQLObjectType, get_named_type(definition.type))
     selected = selected_below(place, kind)
+    if has_own_fields(selected):
+        return None
     visibility = visibility_of(context)
     visibility.require_may(root.type, root.kind.value)
     services = context.services

@@ -63,7 +63,7 @@ async def read_records(
 
 
 async def answer(
-    info: GraphQLResolveInfo, object_type: GraphQLObjectType, value: Mapping[str, Any]
+    info: GraphQLResolveInfo[Any], object_type: GraphQLObjectType, value: Mapping[str, Any]
 ) -> dict[str, Any]:
     """`value` (by field name, of `object_type`) keyed by response name, its records filled in."""
     selected = selected_below(info, object_type)

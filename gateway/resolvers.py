@@ -33,13 +33,13 @@ Resolver = Callable[..., Awaitable[Any]]
 
 
 def resolve_get(record_type: RecordType) -> Resolver:
-    async def resolve(_source: Any, info: GraphQLResolveInfo, id: str) -> Any:
+    async def resolve(_source: Any, info: GraphQLResolveInfo[Any], id: str) -> Any:
         return await _get(info, record_type, id)
 
     return resolve
 
 
-async def resolve_node(_source: Any, info: GraphQLResolveInfo, id: str) -> Any:
+async def resolve_node(_source: Any, info: GraphQLResolveInfo[Any], id: str) -> Any:
     name, colon, key = id.partition(":")
     types = info.context.services.contract.types.values()
     record_type = next((t for t in types if t.graphql == name), None)
@@ -49,7 +49,7 @@ async def resolve_node(_source: Any, info: GraphQLResolveInfo, id: str) -> Any:
     return None if record is None else {**record, TYPE: record_type.graphql}
 
 
-async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> Any:
+async def _get(info: GraphQLResolveInfo[Any], record_type: RecordType, key: str) -> Any:
     context: RequestContext = info.context
     services = context.services
     visibility = visibility_of(context)
@@ -79,7 +79,7 @@ async def _get(info: GraphQLResolveInfo, record_type: RecordType, key: str) -> A
 
 
 async def _from_canonical(
-    context: RequestContext, info: GraphQLResolveInfo, planned: Plan, statement: Statement
+    context: RequestContext, info: GraphQLResolveInfo[Any], planned: Plan, statement: Statement
 ) -> Any:
     path = str(info.path.key)
     context.routes[path] = report(CANONICAL, planned.candidates[-1].reason)
@@ -89,7 +89,7 @@ async def _from_canonical(
 
 
 def resolve_list(record_type: RecordType) -> Resolver:
-    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+    async def resolve(_source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> Any:
         context: RequestContext = info.context
         visibility = visibility_of(context)
         visibility.require_may(record_type, "list")
@@ -108,7 +108,7 @@ def resolve_list(record_type: RecordType) -> Resolver:
 
 
 def resolve_aggregate(record_type: RecordType) -> Resolver:
-    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+    async def resolve(_source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> Any:
         context: RequestContext = info.context
         visibility = visibility_of(context)
         visibility.require_may(record_type, "aggregate")
@@ -121,14 +121,14 @@ def resolve_aggregate(record_type: RecordType) -> Resolver:
 
 
 def search_resolver(record_type: RecordType, kind: GraphQLObjectType) -> Resolver:
-    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+    async def resolve(_source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> Any:
         return await answer(info, kind, await resolve_search(info, record_type, args))
 
     return resolve
 
 
 def resolve_write(record_type: RecordType, operation: str, payload: GraphQLObjectType) -> Resolver:
-    async def resolve(_source: Any, info: GraphQLResolveInfo, **args: Any) -> Any:
+    async def resolve(_source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> Any:
         value = await resolve_mutation(info, record_type, operation, args)
         return await answer(info, payload, value)
 

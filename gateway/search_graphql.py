@@ -23,7 +23,7 @@ from stores.query import SearchQuery
 
 
 async def resolve_search(
-    info: GraphQLResolveInfo, record_type: RecordType, args: dict[str, Any]
+    info: GraphQLResolveInfo[Any], record_type: RecordType, args: dict[str, Any]
 ) -> dict[str, Any]:
     """The connection of a search field, by field name, with a RecordRef for each hit."""
     context: RequestContext = info.context
@@ -86,7 +86,7 @@ async def resolve_search(
     }
 
 
-def _asked(info: GraphQLResolveInfo) -> set[str]:
+def _asked(info: GraphQLResolveInfo[Any]) -> set[str]:
     """Names of what is selected of the connection and of its edges."""
     kind = get_named_type(info.return_type)
     assert isinstance(kind, GraphQLObjectType)

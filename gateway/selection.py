@@ -14,13 +14,21 @@ from graphql import (
     GraphQLSchema,
     get_named_type,
 )
-from graphql.execution.collect_fields import collect_sub_fields
-from graphql.execution.values import get_argument_values
 
+from gateway.arguments import arguments, selected_fields
 from stores.errors import LimitError
 
+NEEDS = "needs"
+"""In the extensions of a field that a product adds to a record type: names of the properties that it reads."""
+NEEDED = "+"
+"""Begins the key of a property that is read for such a field: no name in a response begins so."""
 MAX_KEY_BYTES = 63
 """Longest response key: statements and plans hold each of them."""
+
+
+def has_own_fields(selected: tuple[Selected, ...]) -> bool:
+    """Whether anything is read for a field that the product adds: only execution can answer that one."""
+    return any(s.key.startswith(NEEDED) or has_own_fields(s.fields) for s in selected)
 
 
 class Place(Protocol):
@@ -31,7 +39,7 @@ class Place(Protocol):
     @property
     def fragments(self) -> dict[str, FragmentDefinitionNode]: ...
     @property
-    def variable_values(self) -> dict[str, Any]: ...
+    def variable_values(self) -> Any: ...
     @property
     def field_nodes(self) -> list[FieldNode]: ...
 
@@ -58,8 +66,8 @@ def selected_below(info: Place, object_type: GraphQLObjectType) -> tuple[Selecte
 def _select(
     info: Place, object_type: GraphQLObjectType, nodes: list[FieldNode]
 ) -> tuple[Selected, ...]:
-    grouped = collect_sub_fields(
-        info.schema, info.fragments, info.variable_values, object_type, nodes
+    grouped = selected_fields(
+        info.fragments, info.variable_values, object_type, [n.selection_set for n in nodes]
     )
     selected: list[Selected] = []
     for key, same in grouped.items():
@@ -71,7 +79,14 @@ def _select(
             selected.append(Selected(key, name, {}))
             continue
         field = object_type.fields[name]
-        args = get_argument_values(field, first, info.variable_values) if field.args else {}
+        needs = (field.extensions or {}).get(NEEDS)
+        if needs is not None:
+            # Also where it needs nothing: what is selected says that there is such a field.
+            for need, of in (("", "__typename"), *((n, n) for n in needs)):
+                if not any(s.key == NEEDED + need for s in selected):
+                    selected.append(Selected(NEEDED + need, of, {}))
+            continue
+        args = arguments(field, first, info.variable_values)
         below: tuple[Selected, ...] = ()
         kind = get_named_type(field.type)
         if isinstance(kind, GraphQLObjectType):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from graphql import DocumentNode
+
 from gateway.bulkheads import Bulkhead
 from gateway.guarded_stores import GuardedStore
 from gateway.masks import MaskKey
@@ -138,3 +140,9 @@ class RequestContext:
     """The request's `Idempotency-Key`."""
     operation: str = ""
     """"query" or "mutation", as soon as it is known."""
+    as_of: dict[str, str] = field(default_factory=dict)
+    """By root field: the moment at which its answer was whole, once it was asked for."""
+    records: Any = None
+    """`gateway.record_access.Records`, for the resolvers that a product adds."""
+    document: DocumentNode | None = None
+    """The document that is executed, once it is valid and admitted."""

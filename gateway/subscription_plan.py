@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import orjson
 from graphql import (
+    DocumentNode,
     GraphQLError,
     GraphQLObjectType,
     GraphQLSchema,
@@ -16,17 +17,16 @@ from graphql import (
     OperationType,
     get_named_type,
 )
-from graphql.execution.collect_fields import collect_fields
-from graphql.execution.values import get_argument_values, get_variable_values
 
+from gateway.arguments import arguments, coerced_variables, selected_fields
 from gateway.canonical import fetch_json
 from gateway.compiler.json_text import decode
-from gateway.execute import admit, documents_of
+from gateway.execute import ServedSchema, admit
 from gateway.filters import parse_filter
 from gateway.plans import Place
 from gateway.records import compiler_of, visibility_of
-from gateway.schema.roots import Root
-from gateway.selection import Selected, selected_below
+from gateway.roots import Root
+from gateway.selection import Selected, has_own_fields, selected_below
 from gateway.services import RequestContext, Services, Viewer
 from gateway.shapes import RecordShape
 from gateway.shaping import MAX_RECORDS, Shaper, key_values
@@ -154,16 +154,23 @@ class SubscriptionPlan:
         return Event(orjson.dumps({"data": {self.response_key: change}}), token)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnSubscription:
+    """A subscription field that the product adds: Strawberry runs it."""
+
+    document: DocumentNode
+
+
 def make_subscription(
-    schema: GraphQLSchema,
+    served: ServedSchema,
     context: RequestContext,
     query: str,
     variables: Mapping[str, Any],
     operation_name: str | None,
-) -> SubscriptionPlan | None:
+) -> SubscriptionPlan | OwnSubscription | None:
     """The plan; None where the operation is no subscription. Raises Refused, RecordgateError, GraphQLError."""
     services = context.services
-    kept, limits = documents_of(schema), services.limits
+    schema, kept, limits = served.graphql, served.documents, services.limits
     document, errors = kept.get(schema, query, limits)
     if document is None:
         raise Refused(errors)
@@ -176,18 +183,25 @@ def make_subscription(
     admit(context, operation, variables)
     values = _values(schema, node, variables)
     root_type = cast(GraphQLObjectType, schema.subscription_type)
-    grouped = collect_fields(schema, fragments, values, root_type, node.selection_set)
+    grouped = selected_fields(fragments, values, root_type, [node.selection_set])
     if len(grouped) != 1:
         raise InputError("a subscription selects exactly one field")
     ((response_key, nodes),) = grouped.items()
     definition = root_type.fields.get(nodes[0].name.value)
     if definition is None:
         raise InputError("a subscription selects exactly one field, and not __typename alone")
-    root: Root = (definition.extensions or {})["root"]
+    root: Root | None = (definition.extensions or {}).get("root")
+    if root is None:
+        return OwnSubscription(document)
     record_type = root.type
-    args = get_argument_values(definition, nodes[0], values)
+    args = arguments(definition, nodes[0], values)
     kind = cast(GraphQLObjectType, get_named_type(definition.type))
     selected = selected_below(Place(schema, fragments, values, nodes), kind)
+    if has_own_fields(selected):
+        raise InputError(
+            "a subscription to changes has no fields that the product adds",
+            hint="ask for them by a query with the event's token",
+        )
     visibility = visibility_of(context)
     visibility.require_may(record_type, "get")
     shaper = Shaper(visibility)
@@ -217,7 +231,7 @@ def make_subscription(
 def _values(
     schema: GraphQLSchema, operation: OperationDefinitionNode, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
-    values = get_variable_values(schema, operation.variable_definitions, dict(variables))
+    values = coerced_variables(schema, operation, variables)
     if isinstance(values, list):
         raise Refused(values)
     return values

@@ -22,6 +22,7 @@ from gateway.access_log import AccessLog
 from gateway.app import make_app
 from gateway.export_spool import Spool
 from gateway.metrics import Metrics
+from gateway.schema.extensions import load
 from gateway.security.callers import Callers
 from gateway.security.door import Access
 from gateway.services import Limits, Services
@@ -237,6 +238,7 @@ class Runtime:
             look=overview.look,
             spool=spool,
             log=self._access_log(),
+            extensions=load(self.settings.extensions, self.contract),
         )
 
     def _access_log(self) -> AccessLog | None:

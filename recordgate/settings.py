@@ -214,8 +214,14 @@ class Settings(BaseSettings):
         ("*",), description="Roles that may read `/metrics` and the console; `*`: all who may ask."
     )
 
+    extensions: Names = Field(
+        (),
+        description="Python modules whose Strawberry types are added to the schema (docs/howto/extend.md).",
+    )
+
     @field_validator(
         "anonymous_roles",
+        "extensions",
         "jwt_algorithms",
         "cors_origins",
         "introspection_roles",

@@ -16,12 +16,11 @@ from uuid import UUID
 
 import orjson
 import psycopg
-from graphql import GraphQLSchema
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from gateway.compiled import respond
-from gateway.execute import execute
+from gateway.execute import ServedSchema, execute
 from gateway.schema import build_schema
 from gateway.services import Freshness, Limits, RequestContext, Services, Viewer
 from stores.canonical.connect import make_pool
@@ -259,7 +258,7 @@ class Library:
 
     url: str
     folder: Path
-    schema: GraphQLSchema = field(default_factory=lambda: build_schema(LIBRARY))
+    schema: ServedSchema = field(default_factory=lambda: build_schema(LIBRARY))
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
 
     def start(self) -> None:

@@ -29,7 +29,7 @@ from gateway.aggregates import (
 from gateway.compiler.float_measures import OUT_OF_RANGE
 from gateway.names import field_of
 from gateway.orders import orderable
-from gateway.schema.filters import DIRECTION, Inputs
+from gateway.schema.filters import Inputs
 from gateway.schema.records import field
 from gateway.schema.scalars import BIGINT, nullable_output
 from stores.contract.model import Property, RecordType, Relation
@@ -40,7 +40,7 @@ def measure_field(kind: Any) -> GraphQLField:
     return GraphQLField(kind, resolve=_measured) if kind is GraphQLFloat else field(kind)
 
 
-def _measured(source: Any, info: GraphQLResolveInfo, **_args: Any) -> Any:
+def _measured(source: Any, info: GraphQLResolveInfo[Any], **_args: Any) -> Any:
     value = source[info.path.key]
     if value == OUT_OF_RANGE:
         raise RecordgateError(
@@ -109,13 +109,15 @@ class Aggregates:
     def arguments(self) -> dict[str, GraphQLArgument]:
         name = self.type.graphql
         having: dict[str, Any] = {"count": GraphQLInputField(self._comparison("count", None))}
-        order: dict[str, Any] = {"count": GraphQLInputField(DIRECTION)}
-        group = {n: GraphQLInputField(DIRECTION) for n, _ in self._named(self.groupable)}
+        order: dict[str, Any] = {"count": GraphQLInputField(self.inputs.direction)}
+        group = {
+            n: GraphQLInputField(self.inputs.direction) for n, _ in self._named(self.groupable)
+        }
         for relation, there in self.related.items():
             if there:
                 related = GraphQLInputObjectType(
                     f"{group_type(self.type, relation)}OrderBy",
-                    {n: GraphQLInputField(DIRECTION) for n in there},
+                    {n: GraphQLInputField(self.inputs.direction) for n in there},
                 )
                 group[relation] = GraphQLInputField(related)
         if group:
@@ -125,7 +127,7 @@ class Aggregates:
             if not named:
                 continue
             compared = {n: GraphQLInputField(self._comparison(function, p)) for n, p in named}
-            ordered = {n: GraphQLInputField(DIRECTION) for n, _ in named}
+            ordered = {n: GraphQLInputField(self.inputs.direction) for n, _ in named}
             at = f"{name}{_upper(function)}"
             having[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}Having", compared))
             order[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}OrderBy", ordered))

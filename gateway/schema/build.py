@@ -12,27 +12,27 @@ from graphql import (
     GraphQLID,
     GraphQLList,
     GraphQLNonNull,
-    GraphQLObjectType,
-    GraphQLSchema,
     GraphQLString,
-    specified_directives,
 )
 
+from gateway.execute import ServedSchema
 from gateway.resolvers import (
     resolve_aggregate,
     resolve_get,
     resolve_list,
-    resolve_node,
     resolve_write,
     search_resolver,
 )
+from gateway.roots import RootKind, extensions
 from gateway.schema import search
 from gateway.schema.aggregates import Aggregates
+from gateway.schema.extensions import Extensions
 from gateway.schema.filters import Inputs
+from gateway.schema.frame import RecordSchema
 from gateway.schema.mutations import Mutations, upper
-from gateway.schema.records import NODE, Records
-from gateway.schema.roots import RootKind, extensions
+from gateway.schema.records import Records
 from gateway.schema.scalars import DURATION
+from gateway.schema.subgraph import as_subgraph
 from gateway.schema.subscriptions import change_fields
 from stores.contract.model import Contract, RecordType
 from stores.errors import ContractError
@@ -51,16 +51,15 @@ FRESHNESS = GraphQLDirective(
 )
 
 
-def build_schema(contract: Contract) -> GraphQLSchema:
-    """The executable schema of a contract. Raises ContractError where names of it collide in GraphQL."""
-    records = Records(contract, Inputs(contract))
-    query: dict[str, GraphQLField] = {
-        "node": GraphQLField(
-            NODE,
-            {"id": GraphQLArgument(GraphQLNonNull(GraphQLID), description="A `nodeId`.")},
-            resolve=resolve_node,
-        )
-    }
+def build_schema(
+    contract: Contract, extensions: Extensions | None = None, *, subgraph: bool = False
+) -> ServedSchema:
+    """The schema that is served for a contract and what the product adds to it; `subgraph`: with what a federated
+    gateway asks for. Raises ContractError where names of
+    the contract collide in GraphQL, SetupError where an extension takes one."""
+    frame = RecordSchema(extensions or Extensions())
+    records = Records(contract, Inputs(contract, frame), frame)
+    query: dict[str, GraphQLField] = {}
     mutation: dict[str, GraphQLField] = {}
     subscription: dict[str, GraphQLField] = {}
     for record_type in contract.types.values():
@@ -69,15 +68,14 @@ def build_schema(contract: Contract) -> GraphQLSchema:
             _add(subscription, change_fields(record_type, records))
         _add(mutation, Mutations(record_type, records, resolve_write).fields())
     try:
-        return GraphQLSchema(
-            GraphQLObjectType("Query", query),
-            GraphQLObjectType("Mutation", mutation) if mutation else None,
-            GraphQLObjectType("Subscription", subscription) if subscription else None,
-            types=list(records.objects.values()),
-            directives=[*specified_directives, FRESHNESS],
-        )
+        records.join()
+        types = {kind.name: kind for kind in records.objects.values()}
+        frame.join(query, mutation, subscription, types, [FRESHNESS])
     except TypeError as error:
         raise ContractError(f"the contract's names make no GraphQL schema: {error}") from None
+    if subgraph:
+        frame.replace(as_subgraph(frame._schema, contract, records.objects))
+    return ServedSchema(frame, extended=bool(frame.added))
 
 
 def _add(fields: dict[str, GraphQLField], more: dict[str, GraphQLField]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphql import (
     GraphQLBoolean,
-    GraphQLEnumType,
     GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLList,
@@ -15,23 +14,22 @@ from graphql import (
 
 from gateway.filters import operations
 from gateway.names import field_of
-from gateway.orders import Direction, orderable
+from gateway.orders import orderable
+from gateway.schema import static
 from gateway.schema.scalars import SCALARS
 from stores.contract.model import Contract, Property, RecordType
 from stores.query import Op
 
-DIRECTION = GraphQLEnumType(
-    "Direction",
-    {d.name: d for d in Direction},
-    description="Missing values come last when ascending, first when descending, unless it says else.",
-)
+if TYPE_CHECKING:
+    from gateway.schema.frame import RecordSchema
 
 
 class Inputs:
     """The filter and order types of a contract's record types, by type name."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, frame: RecordSchema) -> None:
         self.contract = contract
+        self.direction = frame.enum(static.DirectionEnum)
         self._comparisons: dict[str, GraphQLInputObjectType] = {}
         self.filters = {name: self._filter(t) for name, t in contract.types.items()}
         self.orders = {name: self._order(t) for name, t in contract.types.items()}
@@ -79,7 +77,7 @@ class Inputs:
     def _order(self, record_type: RecordType) -> GraphQLInputObjectType:
         def fields() -> dict[str, GraphQLInputField]:
             found = {
-                field_of(record_type, p): GraphQLInputField(DIRECTION)
+                field_of(record_type, p): GraphQLInputField(self.direction)
                 for p in record_type.properties
                 if orderable(p)
             }

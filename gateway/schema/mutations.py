@@ -7,7 +7,6 @@ from typing import Any
 from graphql import (
     GraphQLArgument,
     GraphQLBoolean,
-    GraphQLEnumType,
     GraphQLField,
     GraphQLFieldResolver,
     GraphQLID,
@@ -20,31 +19,12 @@ from graphql import (
     GraphQLString,
 )
 
-from gateway.mutations import CONTINUE
 from gateway.names import field_of
+from gateway.schema import static
 from gateway.schema.records import Records, field
 from gateway.schema.scalars import input_type
 from stores.contract.model import RecordType
 
-ROW_ERROR = GraphQLObjectType(
-    "RowError",
-    {
-        "index": field(GraphQLNonNull(GraphQLInt), "The record's place in the input, from 0."),
-        "code": field(GraphQLNonNull(GraphQLString)),
-        "message": field(GraphQLNonNull(GraphQLString)),
-        "field": field(GraphQLString),
-    },
-)
-ON_ERROR = GraphQLArgument(
-    GraphQLNonNull(
-        GraphQLEnumType(
-            "OnError",
-            {"ABORT": "ABORT", CONTINUE: CONTINUE},
-            description="What a bad record does to a call with several: nothing is written, or the others are.",
-        )
-    ),
-    default_value="ABORT",
-)
 IF_VERSION = GraphQLArgument(
     GraphQLString,
     description="The version that the record must still have; else the answer is CONFLICT.",
@@ -69,6 +49,9 @@ class Mutations:
         self.resolver = resolver
         self.one = upper(record_type.single)
         self.many = upper(record_type.plural)
+        self.on_error = GraphQLArgument(
+            GraphQLNonNull(records.frame.enum(static.OnError)), default_value="ABORT"
+        )
         self.written = [p for p in record_type.properties if not p.generated]
 
     def fields(self) -> dict[str, GraphQLField]:
@@ -79,7 +62,9 @@ class Mutations:
         several = {
             self.type.plural: field(GraphQLNonNull(plain), "In the order of the input."),
             "errors": field(
-                GraphQLNonNull(GraphQLList(GraphQLNonNull(ROW_ERROR))),
+                GraphQLNonNull(
+                    GraphQLList(GraphQLNonNull(self.records.frame.object(static.RowError)))
+                ),
                 "What was not written, where the call went on.",
             ),
         }
@@ -90,11 +75,14 @@ class Mutations:
             one = {"input": GraphQLArgument(GraphQLNonNull(whole))}
             found[f"create{self.one}"] = self._field(f"Create{self.one}", record, one, "create")
             found[f"create{self.many}"] = self._field(
-                f"Create{self.many}", several, {"input": inputs, "onError": ON_ERROR}, "createMany"
+                f"Create{self.many}",
+                several,
+                {"input": inputs, "onError": self.on_error},
+                "createMany",
             )
         if "upsert" in allowed:
             found[f"upsert{self.many}"] = self._field(
-                f"Upsert{self.many}", several, {"input": inputs, "onError": ON_ERROR}, "upsert"
+                f"Upsert{self.many}", several, {"input": inputs, "onError": self.on_error}, "upsert"
             )
         key = GraphQLArgument(GraphQLNonNull(GraphQLID))
         patched = [p for p in self.written if p.column not in self.type.key]

@@ -3,15 +3,13 @@ aliases of one field can differ; resolvers only look it up."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphql import (
     GraphQLArgument,
-    GraphQLBoolean,
     GraphQLField,
     GraphQLID,
     GraphQLInt,
-    GraphQLInterfaceType,
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
@@ -20,12 +18,16 @@ from graphql import (
 )
 
 from gateway.names import field_of, is_own_id, version_field
+from gateway.schema import static
 from gateway.schema.filters import Inputs
 from gateway.schema.scalars import BIGINT, output
 from stores.contract.model import Contract, RecordType, Relation
 
+if TYPE_CHECKING:
+    from gateway.schema.frame import RecordSchema
 
-def by_key(source: Any, info: GraphQLResolveInfo, **_args: Any) -> Any:
+
+def by_key(source: Any, info: GraphQLResolveInfo[Any], **_args: Any) -> Any:
     """The value that stands under the field's name in the response."""
     return source[info.path.key]
 
@@ -36,32 +38,15 @@ def field(
     return GraphQLField(kind, args, resolve=by_key, description=description)
 
 
-NODE = GraphQLInterfaceType(
-    "Node",
-    {
-        "id": GraphQLField(GraphQLNonNull(GraphQLID)),
-        "nodeId": GraphQLField(GraphQLNonNull(GraphQLID)),
-    },
-    resolve_type=lambda value, _info, _type: value[""],
-    description="A record. `nodeId` is unique among all types: the argument of `node`.",
-)
-PAGE_INFO = GraphQLObjectType(
-    "PageInfo",
-    {
-        "hasNextPage": field(GraphQLNonNull(GraphQLBoolean)),
-        "hasPreviousPage": field(GraphQLNonNull(GraphQLBoolean)),
-        "startCursor": field(GraphQLString),
-        "endCursor": field(GraphQLString),
-    },
-)
-
-
 class Records:
     """The object and connection types of a contract's record types, by type name."""
 
-    def __init__(self, contract: Contract, inputs: Inputs) -> None:
+    def __init__(self, contract: Contract, inputs: Inputs, frame: RecordSchema) -> None:
         self.contract = contract
         self.inputs = inputs
+        self.frame = frame
+        self.node = frame.interface(static.Node)
+        self.page_info = frame.object(static.PageInfo)
         self.objects = {name: self._object(t) for name, t in contract.types.items()}
         self.connections = {name: self._connection(t) for name, t in contract.types.items()}
 
@@ -82,32 +67,40 @@ class Records:
         }
 
     def _object(self, record_type: RecordType) -> GraphQLObjectType:
-        def fields() -> dict[str, GraphQLField]:
-            found = {
-                "id": field(GraphQLNonNull(GraphQLID), "The record's key."),
-                "nodeId": field(GraphQLNonNull(GraphQLID)),
-            }
-            for prop in record_type.properties:
-                if not is_own_id(record_type, prop):
-                    found[field_of(record_type, prop)] = field(
-                        output(prop), prop.description or None
-                    )
-            version = version_field(record_type)
-            if version not in found and version not in record_type.relation_by_graphql:
-                found[version] = field(
-                    GraphQLNonNull(GraphQLString),
-                    "Changes with the record: what `ifVersion` takes.",
-                )
-            for relation in record_type.relations:
-                found[relation.graphql] = self._relation(relation)
-            return found
-
+        extended = self.frame.extended(record_type.graphql)
+        if extended is not None:
+            extended.description = extended.description or record_type.description or None
+            return extended
         return GraphQLObjectType(
             record_type.graphql,
-            fields,
-            interfaces=[NODE],
+            lambda: self._fields(record_type),
+            interfaces=[self.node],
             description=record_type.description or None,
         )
+
+    def join(self) -> None:
+        """Bring the contract's fields to the types that the product extends, once all types are there."""
+        for record_type in self.contract.types.values():
+            if self.frame.extended(record_type.graphql) is not None:
+                self.frame.join_record(record_type.graphql, self._fields(record_type))
+
+    def _fields(self, record_type: RecordType) -> dict[str, GraphQLField]:
+        found = {
+            "id": field(GraphQLNonNull(GraphQLID), "The record's key."),
+            "nodeId": field(GraphQLNonNull(GraphQLID)),
+        }
+        for prop in record_type.properties:
+            if not is_own_id(record_type, prop):
+                found[field_of(record_type, prop)] = field(output(prop), prop.description or None)
+        version = version_field(record_type)
+        if version not in found and version not in record_type.relation_by_graphql:
+            found[version] = field(
+                GraphQLNonNull(GraphQLString),
+                "Changes with the record: what `ifVersion` takes.",
+            )
+        for relation in record_type.relations:
+            found[relation.graphql] = self._relation(relation)
+        return found
 
     def _relation(self, relation: Relation) -> GraphQLField:
         target = self.contract.types[relation.target]
@@ -128,7 +121,7 @@ class Records:
             {
                 "edges": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(edge)))),
                 "nodes": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(node.of_type)))),
-                "pageInfo": field(GraphQLNonNull(PAGE_INFO)),
+                "pageInfo": field(GraphQLNonNull(self.page_info)),
                 "totalCount": field(GraphQLNonNull(BIGINT), "Counted only when asked for."),
             },
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphql import (
+    ConstValueNode,
     GraphQLArgument,
     GraphQLBoolean,
     GraphQLEnumType,
@@ -17,49 +18,27 @@ from graphql import (
     GraphQLObjectType,
     GraphQLString,
     StringValueNode,
-    ValueNode,
 )
 
 from gateway.names import enum_name, field_of
-from gateway.schema.filters import DIRECTION
-from gateway.schema.records import PAGE_INFO, Records, field
-from gateway.schema.scalars import BIGINT, JSON
+from gateway.schema import static
+from gateway.schema.records import Records, field
+from gateway.schema.scalars import BIGINT
 from stores.contract.model import Property, RecordType
-
-HIGHLIGHT = GraphQLObjectType(
-    "Highlight",
-    {
-        "field": field(GraphQLNonNull(GraphQLString)),
-        "fragments": field(
-            GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLString))),
-            "Pieces of the text as HTML: matches in <em>, the rest escaped.",
-        ),
-    },
-)
-BUCKET = GraphQLObjectType(
-    "FacetBucket",
-    {"value": field(JSON), "count": field(GraphQLNonNull(BIGINT))},
-)
-FACET = GraphQLObjectType(
-    "Facet",
-    {
-        "field": field(GraphQLNonNull(GraphQLString)),
-        "buckets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(BUCKET)))),
-    },
-)
 
 
 class FacetNames(GraphQLEnumType):
     """An enum whose values may also be written as strings, as they are in `GET /search`."""
 
-    def parse_literal(self, value_node: ValueNode, *rest: Any, **more: Any) -> Any:
+    def coerce_input_literal(self, value_node: ConstValueNode, *rest: Any, **more: Any) -> Any:
         if isinstance(value_node, StringValueNode):
-            return self.parse_value(value_node.value)
-        return super().parse_literal(value_node, *rest, **more)
+            return self.coerce_input_value(value_node.value)
+        return super().coerce_input_literal(value_node, *rest, **more)
 
 
 def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
     node = records.objects[record_type.name]
+    highlight, facet = records.frame.object(static.Highlight), records.frame.object(static.Facet)
     edge = GraphQLObjectType(
         f"{record_type.graphql}SearchEdge",
         {
@@ -68,7 +47,7 @@ def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
             "score": field(
                 GraphQLFloat, "Null where the hits are sorted, or rows are hidden from the caller."
             ),
-            "highlights": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(HIGHLIGHT)))),
+            "highlights": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(highlight)))),
         },
     )
     return GraphQLObjectType(
@@ -76,10 +55,10 @@ def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
         {
             "edges": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(edge)))),
             "nodes": field(GraphQLNonNull(GraphQLList(node))),
-            "pageInfo": field(GraphQLNonNull(PAGE_INFO)),
+            "pageInfo": field(GraphQLNonNull(records.page_info)),
             "totalCount": field(GraphQLNonNull(BIGINT)),
             "totalIsLowerBound": field(GraphQLNonNull(GraphQLBoolean)),
-            "facets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(FACET)))),
+            "facets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(facet)))),
             "suggestions": field(
                 GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLString))),
                 "Corrected texts, the likeliest first.",
@@ -104,7 +83,7 @@ def arguments(record_type: RecordType, records: Records) -> dict[str, GraphQLArg
     if sorts:
         order = GraphQLInputObjectType(
             f"{record_type.graphql}SearchOrderBy",
-            {field_of(record_type, p): GraphQLInputField(DIRECTION) for p in sorts},
+            {field_of(record_type, p): GraphQLInputField(records.inputs.direction) for p in sorts},
             description="Exactly one field.",
         )
         found["sort"] = GraphQLArgument(GraphQLList(GraphQLNonNull(order)))

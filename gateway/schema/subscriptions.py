@@ -6,7 +6,6 @@ from typing import Any
 
 from graphql import (
     GraphQLArgument,
-    GraphQLEnumType,
     GraphQLField,
     GraphQLID,
     GraphQLNonNull,
@@ -14,16 +13,11 @@ from graphql import (
     GraphQLString,
 )
 
+from gateway.roots import RootKind, extensions
+from gateway.schema import static
 from gateway.schema.records import Records, field
-from gateway.schema.roots import RootKind, extensions
 from stores.contract.model import RecordType
 from stores.errors import InputError
-
-KIND = GraphQLEnumType(
-    "ChangeKind",
-    {name: name for name in ("CREATED", "UPDATED", "DELETED", "REFRESH")},
-    description="REFRESH: more changed than can be told one by one; read anew what matters.",
-)
 
 
 def _not_here(*_: Any, **__: Any) -> None:
@@ -38,7 +32,7 @@ def change_fields(record_type: RecordType, records: Records) -> dict[str, GraphQ
     payload = GraphQLObjectType(
         f"{record_type.graphql}Change",
         {
-            "kind": field(GraphQLNonNull(KIND)),
+            "kind": field(GraphQLNonNull(records.frame.enum(static.ChangeKind))),
             "id": field(GraphQLID, "The record's key; null for REFRESH."),
             "token": field(
                 GraphQLNonNull(GraphQLString),

@@ -32,6 +32,7 @@ COMMANDS = {
     "deadletters": "deadletters",
     "export": "export",
     "keys": "keys",
+    "schema": "graphql_schema",
 }
 """Command → module of recordgate.cli; each module has `register(app)`."""
 

@@ -4,7 +4,7 @@ contract, some rows, and `publish` that brings the stores up to date as a sync w
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 
 from gateway.app import make_app
 from gateway.metrics import Metrics
+from gateway.schema.extensions import load
 from gateway.security.door import Access
 from gateway.services import Limits, Services
 from migrations.run import migrate
@@ -109,6 +110,7 @@ async def gateway(
     documents_url: str = "sqlite:",
     search_url: str = "tantivy:",
     access: Callable[[Contract], Access] | None = None,
+    extensions: Sequence[str] = (),
 ) -> AsyncIterator[Rig]:
     loaded = load_contract(contract)
     system = prepare(database, loaded, rows)
@@ -120,7 +122,12 @@ async def gateway(
     await search.open(loaded, write=True)
     services = Services(loaded, pool, documents, search, system, SECRET, limits or Limits())  # type: ignore[arg-type]
     metrics = Metrics()
-    app = make_app(services, metrics, access=access(loaded) if access else None)
+    app = make_app(
+        services,
+        metrics,
+        access=access(loaded) if access else None,
+        extensions=load(extensions, loaded),
+    )
     transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:

@@ -170,7 +170,7 @@ def test_no_query_makes_the_check_fail(query: str) -> None:
 
 def test_no_type_can_take_a_name_that_graphql_makes_itself() -> None:
     contract = load_contract(Path(__file__).parents[2] / "recordgate/demo/geonames.odcs.yaml")
-    schema = build_schema(contract)
+    schema = build_schema(contract).graphql
     own = {t.graphql + suffix for t in contract.types.values() for suffix in GENERATED_TYPES}
     made = {
         name

@@ -31,7 +31,7 @@ AT_MOST = 700_000
 
 @pytest.fixture(scope="module")
 def schema() -> GraphQLSchema:
-    return build_schema(load_contract(GEONAMES))
+    return build_schema(load_contract(GEONAMES)).graphql
 
 
 def doubled(count: int, of: str = "Query", field: str = "__typename") -> str:

@@ -26,7 +26,7 @@ KNOWN = {"String", "Int", "Float", "Boolean", "ID"}
 
 
 def test_the_reference_of_graphql_names_everything() -> None:
-    schema = build_schema(CONTRACT)
+    schema = build_schema(CONTRACT).graphql
     of_contract = {p.graphql for t in CONTRACT.types.values() for p in t.properties}
     of_contract |= {r.graphql for t in CONTRACT.types.values() for r in t.relations}
     of_contract |= {n for t in CONTRACT.types.values() for n in (t.single, t.plural)}

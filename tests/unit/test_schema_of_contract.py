@@ -22,14 +22,14 @@ DEMO = Path(__file__).parents[2] / "recordgate/demo/geonames.odcs.yaml"
 
 def test_the_schema_is_valid_and_prints_as_it_reads() -> None:
     for contract in (LIBRARY, load_contract(DEMO)):
-        schema = build_schema(contract)
+        schema = build_schema(contract).graphql
         assert validate_schema(schema) == []
         text = print_schema(schema)
         assert print_schema(parse_schema(text)) == text
 
 
 def test_the_demo_has_the_fields_that_its_users_hold_on_to() -> None:
-    schema = build_schema(load_contract(DEMO))
+    schema = build_schema(load_contract(DEMO)).graphql
     assert schema.query_type
     assert schema.mutation_type
     query, mutation = schema.query_type.fields, schema.mutation_type.fields
@@ -59,21 +59,23 @@ def test_the_demo_has_the_fields_that_its_users_hold_on_to() -> None:
 
 def test_only_what_is_exposed_is_there() -> None:
     closed = replace(REVIEW, expose=Expose(frozenset({"get"})))
-    schema = build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": closed}))
+    schema = build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": closed})).graphql
     assert schema.query_type
     assert schema.mutation_type
     assert {f for f in schema.query_type.fields if "eview" in f} == {"review"}
     assert not [f for f in schema.mutation_type.fields if "eview" in f]
     reads = Expose(frozenset({"get", "list"}))
     types = {n: replace(t, expose=reads) for n, t in LIBRARY.types.items()}
-    assert build_schema(replace(LIBRARY, types=types)).mutation_type is None
+    assert build_schema(replace(LIBRARY, types=types)).graphql.mutation_type is None
 
 
 def test_a_key_named_id_is_the_records_id_and_another_property_keeps_its_value() -> None:
-    author = print_schema(build_schema(LIBRARY)).split("type Author implements Node {")[1]
+    author = print_schema(build_schema(LIBRARY).graphql).split("type Author implements Node {")[1]
     assert "  id_" not in author.split("\n}")[0]
     odd = replace(REVIEW, properties=(*REVIEW.properties, prop("id", Scalar.STRING, "text")))
-    text = print_schema(build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": odd})))
+    text = print_schema(
+        build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": odd})).graphql
+    )
     assert "  id_: String" in text.split("type Review implements Node {")[1].split("\n}")[0]
 
 
@@ -92,7 +94,7 @@ def test_a_property_named_as_graphql_names_a_value_can_be_grouped_and_counted_by
         prop(n, Scalar.STRING, "text", search=searched) for n in ("true", "false", "null")
     )
     odd = replace(REVIEW, properties=(*REVIEW.properties, *props))
-    schema = build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": odd}))
+    schema = build_schema(replace(LIBRARY, types={**LIBRARY.types, "review": odd})).graphql
     assert validate_schema(schema) == []
     query = "{ reviewsAggregate(groupBy: [true_, null_]) { group { true null } count }"
     query += ' searchReviews(query: "", facets: [false_, true_]) { totalCount } }'

@@ -1,0 +1,303 @@
+"""What a product adds to its schema in Python: modules with plain Strawberry types, found by the setting `extensions`.
+
+A module may hold classes named Query, Mutation and Subscription, and classes that `extends` a record type. `load`
+imports the modules and checks every name against the contract, so that a mistake is told at the start with its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import strawberry
+from graphql import GraphQLField, GraphQLObjectType, get_named_type
+from strawberry.types.base import get_object_definition
+from strawberry.types.field import StrawberryField
+
+from gateway.names import field_of
+from gateway.record_access import Record
+from gateway.schema import static
+from gateway.selection import NEEDED, Selected, selected_below
+from stores.contract.model import Contract
+from stores.errors import RecordgateError, SetupError
+
+log = logging.getLogger(__name__)
+
+ROOTS = ("Query", "Mutation", "Subscription")
+BLOCKING = 0.1
+"""Seconds that a resolver may keep the event loop before the log names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnField:
+    """A field that a module adds to a record type. `needs`: properties of the record that its resolver reads."""
+
+    module: str
+    place: str
+    needs: tuple[str, ...]
+    field: StrawberryField
+
+
+@dataclass(slots=True)
+class RecordClass:
+    """The one Strawberry type that stands for a record type in all modules of this process, and what they add to
+    it. `places`: where each module names it."""
+
+    type: type
+    places: dict[str, str] = field(default_factory=dict)
+    fields: list[OwnField] = field(default_factory=list)
+
+
+_records: dict[str, RecordClass] = {}
+"""By the GraphQL name of the record type."""
+
+
+@dataclass(slots=True)
+class Extensions:
+    """What the modules add. `roots`: by the name of the root, the classes of all modules."""
+
+    modules: tuple[str, ...] = ()
+    roots: dict[str, list[type]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.modules)
+
+    @property
+    def records(self) -> dict[str, RecordClass]:
+        """The record types that a module names, with the fields of these modules alone."""
+        return {
+            name: RecordClass(
+                known.type,
+                known.places,
+                [f for f in known.fields if f.module in self.modules],
+            )
+            for name, known in _records.items()
+            if any(m in known.places for m in self.modules)
+        }
+
+
+def record(name: str) -> Any:
+    """The record type `name`, for the annotations of resolvers that return such records."""
+    module, place = _caller()
+    return _record_class(name, module, place).type
+
+
+def extends(name: str, *, needs: Sequence[str] = ("id",)) -> Callable[[type], Any]:
+    """Decorate a class whose Strawberry fields are added to the record type `name`. Its resolvers read the properties
+    in `needs` from `self`; they are read with the record, also where the caller has not selected them. The name of
+    the class stands for the record type afterwards, as what `record` gives."""
+    module, place = _caller()
+
+    def decorate(cls: type) -> Any:
+        known = _record_class(name, module, place)
+        definition = get_object_definition(strawberry.type(cls), strict=True)
+        own = [OwnField(module, place, tuple(needs), f) for f in definition.fields]
+        # A module that is imported anew brings its fields anew.
+        known.fields = [f for f in known.fields if f.module != module] + own
+        return known.type
+
+    return decorate
+
+
+def _record_class(name: str, module: str, place: str) -> RecordClass:
+    known = _records.get(name)
+    if known is None:
+        made = strawberry.type(type(name, (static.Node,), {}), name=name)
+        known = _records[name] = RecordClass(made)
+    known.places[module] = place
+    return known
+
+
+def _caller() -> tuple[str, str]:
+    """The module that calls, and where."""
+    frame = sys._getframe(2)
+    return str(frame.f_globals.get("__name__")), f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+# Loading ---------------------------------------------------------------------------------------
+
+
+def load(names: Sequence[str], contract: Contract) -> Extensions:
+    """Import the modules and check them against the contract. Raises SetupError with the place of what is wrong."""
+    roots: dict[str, list[type]] = {}
+    for name in names:
+        module = _imported(name)
+        for root in ROOTS:
+            kind = vars(module).get(root)
+            if kind is None:
+                continue
+            if get_object_definition(kind) is None:
+                raise SetupError(
+                    f"{place_of(kind)}: {root} is no Strawberry type",
+                    hint="decorate it with @strawberry.type",
+                )
+            roots.setdefault(root, []).append(kind)
+    found = Extensions(tuple(names), roots)
+    _check(found, contract)
+    return found
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except RecordgateError:
+        raise
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            raise SetupError(
+                f"the setting extensions: there is no module {name}",
+                hint="name it as Python imports it, and put its folder on PYTHONPATH",
+            ) from error
+        raise SetupError(f"{_place_of(error)}: {error}", hint=_IMPORT_HINT) from error
+    except Exception as error:
+        raise SetupError(
+            f"{_place_of(error)}: the extension {name} fails to import: {type(error).__name__}: {error}",
+            hint=_IMPORT_HINT,
+        ) from error
+
+
+_IMPORT_HINT = "mend the module, or take it out of the setting extensions"
+
+
+def _place_of(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    outside = [
+        f for f in frames if not f.filename.startswith("<") and "strawberry" not in f.filename
+    ]
+    last = outside[-1] if outside else None
+    return f"{last.filename}:{last.lineno}" if last else "?"
+
+
+def place_of(kind: type) -> str:
+    """File and line of a class."""
+    try:
+        return f"{inspect.getsourcefile(kind)}:{inspect.getsourcelines(kind)[1]}"
+    except (OSError, TypeError):
+        return kind.__module__
+
+
+def _check(found: Extensions, contract: Contract) -> None:
+    types = {t.graphql: t for t in contract.types.values()}
+    for name, known in found.records.items():
+        place = next(p for m, p in known.places.items() if m in found.modules)
+        record_type = types.get(name)
+        if record_type is None:
+            raise SetupError(
+                f"{place}: the contract has no record type {name}",
+                hint=f"one of {', '.join(sorted(types))}",
+            )
+        properties = {"id", *(field_of(record_type, p) for p in record_type.properties)}
+        for own in known.fields:
+            for need in own.needs:
+                if need not in properties:
+                    raise SetupError(
+                        f"{own.place}: {name} has no property {need}",
+                        hint=f"needs takes of {', '.join(sorted(properties))}",
+                    )
+
+
+def merged(name: str, own: type | None, more: Sequence[type]) -> type | None:
+    """One root type of several. Raises SetupError where two have a field of one name."""
+    kinds = [*([own] if own else []), *more]
+    if not kinds:
+        return None
+    taken: dict[str, type] = {}
+    for kind in kinds:
+        definition = get_object_definition(kind)
+        assert definition is not None
+        for one in definition.fields:
+            if one.python_name in taken and taken[one.python_name] is not kind:
+                raise SetupError(
+                    f"{place_of(kind)}: {name} has a field {one.python_name} already,"
+                    f" of {place_of(taken[one.python_name])}",
+                    hint="give one of them another name",
+                )
+            taken[one.python_name] = kind
+    if len(kinds) == 1 and own is None and kinds[0].__name__ == name:
+        return kinds[0]
+    bases = tuple(k for i, k in enumerate(kinds) if k not in kinds[:i])
+    return strawberry.type(type(name, bases, {}), name=name)
+
+
+# Joining ---------------------------------------------------------------------------------------
+
+
+class Source:
+    """What a resolver of a record's own field is given as `self`: the properties that it needs."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        head, *rest = name.split("_")
+        camel = head + "".join(part[:1].upper() + part[1:] for part in rest)
+        for asked in (name, camel):
+            if NEEDED + asked in self._values:
+                return self._values[NEEDED + asked]
+        raise AttributeError(
+            f"{name} is not among the properties that the extension reads: add it to `needs`"
+        )
+
+
+def wrap(
+    definition: GraphQLField, name: str, records: Mapping[str, Any], *, on_record: bool
+) -> None:
+    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs, records that it
+    returns are read as they are selected, and one that blocks the loop is named in the log."""
+    resolve = definition.resolve
+    assert resolve is not None
+    kind = get_named_type(definition.type)
+    returns_records = isinstance(kind, GraphQLObjectType) and kind.name in records
+    told = False
+
+    def watched(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
+        nonlocal told
+        began = time.perf_counter()
+        value = resolve(source, info, **arguments)
+        took = time.perf_counter() - began
+        if took > BLOCKING and not told:
+            told = True
+            log.warning(
+                "the resolver of %s kept the event loop for %d ms: nothing else was answered meanwhile;"
+                " make it async, or run it in a thread",
+                name,
+                took * 1000,
+            )
+        return value
+
+    if not returns_records or not isinstance(kind, GraphQLObjectType):
+
+        def plain(source: Any, info: Any, **arguments: Any) -> Any:
+            return watched(Source(source) if on_record else source, info, arguments)
+
+        definition.resolve = plain
+        return
+
+    async def filled(source: Any, info: Any, **arguments: Any) -> Any:
+        value = watched(Source(source) if on_record else source, info, arguments)
+        if inspect.isawaitable(value):
+            value = await value
+        selected = selected_below(info, kind)
+        return await _filled(info.context, value, selected)
+
+    definition.resolve = filled
+
+
+async def _filled(context: Any, value: Any, selected: tuple[Selected, ...]) -> Any:
+    if isinstance(value, Record):
+        return await context.records.read(value.type, value.key, selected)
+    if isinstance(value, list | tuple):
+        return list(await asyncio.gather(*(_filled(context, v, selected) for v in value)))
+    return value

@@ -1,0 +1,131 @@
+"""The parts of the schema that no contract changes, as Strawberry types: scalars, pages, facets, errors, enums, and
+the roots. An extension of a product uses them as they are."""
+
+from __future__ import annotations
+
+from enum import Enum, StrEnum
+from typing import Annotated, Any, NewType
+
+import strawberry
+from graphql import GraphQLScalarType
+from strawberry.types.scalar import ScalarDefinition
+
+from gateway.orders import Direction
+from gateway.schema import scalars
+
+BigInt = NewType("BigInt", int)
+Decimal = NewType("Decimal", str)
+JSON = NewType("JSON", object)
+Date = NewType("Date", str)
+DateTime = NewType("DateTime", str)
+LocalDateTime = NewType("LocalDateTime", str)
+Time = NewType("Time", str)
+UUID = NewType("UUID", str)
+Bytes = NewType("Bytes", str)
+Duration = NewType("Duration", str)
+
+
+def _scalar(implementation: GraphQLScalarType) -> ScalarDefinition:
+    return ScalarDefinition(
+        name=implementation.name,
+        description=implementation.description,
+        specified_by_url=implementation.specified_by_url,
+        serialize=None,
+        parse_value=None,
+        parse_literal=None,
+        implementation=implementation,
+    )
+
+
+SCALARS: dict[object, ScalarDefinition] = {
+    BigInt: _scalar(scalars.BIGINT),
+    Decimal: _scalar(scalars.DECIMAL),
+    JSON: _scalar(scalars.JSON),
+    Date: _scalar(scalars.DATE),
+    DateTime: _scalar(scalars.DATETIME),
+    LocalDateTime: _scalar(scalars.LOCAL_DATETIME),
+    Time: _scalar(scalars.TIME),
+    UUID: _scalar(scalars.UUID),
+    Bytes: _scalar(scalars.BYTES),
+    Duration: _scalar(scalars.DURATION),
+}
+"""What Strawberry knows the scalars by, and the one implementation that record types use too."""
+
+DirectionEnum = strawberry.enum(
+    Direction,
+    name="Direction",
+    description="Missing values come last when ascending, first when descending, unless it says else.",
+)
+
+
+@strawberry.enum(
+    description="REFRESH: more changed than can be told one by one; read anew what matters."
+)
+class ChangeKind(Enum):
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    DELETED = "DELETED"
+    REFRESH = "REFRESH"
+
+
+@strawberry.enum(
+    description="What a bad record does to a call with several: nothing is written, or the others are."
+)
+class OnError(StrEnum):
+    ABORT = "ABORT"
+    CONTINUE = "CONTINUE"
+
+
+@strawberry.interface(
+    description="A record. `nodeId` is unique among all types: the argument of `node`."
+)
+class Node:
+    id: strawberry.ID
+    node_id: strawberry.ID
+
+    @classmethod
+    def resolve_type(cls, value: Any, *_: Any) -> Any:
+        """The name of a record's type, which `node` puts under the key that no response name is."""
+        return value[""]
+
+
+@strawberry.type
+class PageInfo:
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@strawberry.type
+class Highlight:
+    field: str
+    fragments: list[str] = strawberry.field(
+        description="Pieces of the text as HTML: matches in <em>, the rest escaped."
+    )
+
+
+@strawberry.type
+class FacetBucket:
+    value: JSON | None
+    count: BigInt
+
+
+@strawberry.type
+class Facet:
+    field: str
+    buckets: list[FacetBucket]
+
+
+@strawberry.type
+class RowError:
+    index: int = strawberry.field(description="The record's place in the input, from 0.")
+    code: str
+    message: str
+    field: str | None
+
+
+TYPES: tuple[Any, ...] = (PageInfo, Highlight, FacetBucket, Facet, RowError)
+ENUMS: tuple[Any, ...] = (DirectionEnum, ChangeKind, OnError)
+
+NodeId = Annotated[strawberry.ID, strawberry.argument(description="A `nodeId`.")]

@@ -1,0 +1,244 @@
+"""The schema as a subgraph of Apollo Federation 2 (https://www.apollographql.com/docs/graphos/schema-design/federated-schemas/reference/subgraph-spec):
+`_service` with its SDL, `_entities` by key, and how fresh a record is, since gateways drop `extensions`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLError,
+    GraphQLField,
+    GraphQLID,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLScalarType,
+    GraphQLSchema,
+    GraphQLString,
+    GraphQLUnionType,
+    is_specified_directive,
+    is_specified_scalar_type,
+)
+from graphql.utilities import print_directive, print_type
+
+from gateway.many_reads import read_by_keys
+from gateway.names import field_of
+from gateway.schema.scalars import DATETIME
+from gateway.selection import NEEDED, NEEDS, selected_below
+from gateway.services import RequestContext
+from stores.contract.model import Contract, ForeignRelation, RecordType
+from stores.errors import LimitError
+from stores.keys import encode_key
+
+LINK = (
+    'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3",'
+    ' import: ["@key", "@shareable"])'
+)
+SHAREABLE = ("PageInfo", "Highlight", "FacetBucket", "Facet", "RowError", "Freshness")
+"""Value types that every recordgate has alike."""
+MAX_ENTITIES = 1000
+TYPE = "__typename"
+TYPE_KEY = ""
+"""The key under which a record says its type; no response name is empty."""
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+ANY = GraphQLScalarType(
+    "_Any", parse_value=_any, description="A representation of an entity: its type and its key."
+)
+FRESHNESS = GraphQLObjectType(
+    "Freshness",
+    {
+        "asOf": GraphQLField(
+            DATETIME, description="A moment at which the answer was whole; null: now."
+        ),
+        "store": GraphQLField(GraphQLNonNull(GraphQLString)),
+        "watermark": GraphQLField(
+            GraphQLString, description="The position up to which the store had every commit."
+        ),
+    },
+    description="How fresh a record is, as extensions.recordgate says it of the whole answer.",
+)
+
+
+def _freshness(_source: Any, info: GraphQLResolveInfo[Any]) -> dict[str, Any]:
+    context: RequestContext = info.context
+    path = info.path
+    while path.prev is not None:
+        path = path.prev
+    root = str(path.key)
+    route = context.routes.get(root, {})
+    staleness = route.get("stalenessMs")
+    if staleness is not None and root not in context.as_of:
+        context.as_of[root] = _moment(context.services.news.now() - float(staleness) / 1000)
+    return {
+        "asOf": context.as_of.get(root),
+        "store": route.get("store", "canonical"),
+        "watermark": route.get("watermark"),
+    }
+
+
+def _moment(seconds: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03}Z"
+
+
+def as_subgraph(
+    schema: GraphQLSchema, contract: Contract, objects: Mapping[str, GraphQLObjectType]
+) -> GraphQLSchema:
+    """The schema with what a federated gateway asks for. It must be one of its own: its types are changed."""
+    types = {t.graphql: t for t in contract.types.values() if "get" in t.expose.operations}
+    stubs: dict[str, GraphQLObjectType] = {}
+    for record_type in types.values():
+        kind = objects[record_type.name]
+        if "freshness" not in kind.fields:
+            kind.fields["freshness"] = GraphQLField(
+                GraphQLNonNull(FRESHNESS), resolve=_freshness, extensions={NEEDS: ()}
+            )
+        for foreign in record_type.foreign:
+            stub = stubs.get(foreign.graphql) or _stub(foreign.graphql)
+            stubs[foreign.graphql] = stub
+            if foreign.name not in kind.fields:
+                kind.fields[foreign.name] = _foreign_field(record_type, foreign, stub)
+    query = schema.query_type
+    assert query is not None
+    service = GraphQLObjectType("_Service", {"sdl": GraphQLField(GraphQLNonNull(GraphQLString))})
+    sdl: list[str] = []
+    query.fields["_service"] = GraphQLField(
+        GraphQLNonNull(service), resolve=lambda *_: {"sdl": sdl[0]}
+    )
+    if types:
+        entity = GraphQLUnionType(
+            "_Entity",
+            [objects[t.name] for t in types.values()],
+            resolve_type=lambda value, *_: value[TYPE_KEY],
+        )
+        query.fields["_entities"] = GraphQLField(
+            GraphQLNonNull(GraphQLList(entity)),
+            {"representations": GraphQLArgument(GraphQLNonNull(GraphQLList(GraphQLNonNull(ANY))))},
+            resolve=_entities_of(types),
+        )
+    made = GraphQLSchema(
+        query=query,
+        mutation=schema.mutation_type,
+        subscription=schema.subscription_type,
+        types=list(objects.values()),
+        directives=schema.directives,
+        extensions=schema.extensions,
+    )
+    sdl.append(print_subgraph(made, contract))
+    return made
+
+
+def _stub(name: str) -> GraphQLObjectType:
+    """Another product's record, of which only the key is known here."""
+    return GraphQLObjectType(name, {"id": GraphQLField(GraphQLNonNull(GraphQLID))})
+
+
+def _foreign_field(
+    record_type: RecordType, foreign: ForeignRelation, stub: GraphQLObjectType
+) -> GraphQLField:
+    column = field_of(record_type, record_type.by_column[foreign.column])
+
+    def resolve(source: Mapping[str, Any], *_: Any) -> dict[str, str] | None:
+        value = source.get(NEEDED + column)
+        return None if value is None else {"id": encode_key((str(value),))}
+
+    return GraphQLField(
+        stub,
+        resolve=resolve,
+        extensions={NEEDS: (column,)},
+        description=f"A record of the product at {foreign.contract}.",
+    )
+
+
+def _entities_of(types: Mapping[str, RecordType]) -> Any:
+    async def resolve(
+        _source: Any, info: GraphQLResolveInfo[Any], representations: Sequence[Any]
+    ) -> list[Any]:
+        """The records in the order of their representations: one read a type; null for one that is not there, or
+        that the caller may not see."""
+        if len(representations) > MAX_ENTITIES:
+            raise LimitError(f"more than {MAX_ENTITIES} entities are asked for at once")
+        wanted: dict[str, list[str]] = {}
+        places: list[tuple[str, str] | None] = []
+        for one in representations:
+            name = one.get(TYPE) if isinstance(one, Mapping) else None
+            if not isinstance(name, str):
+                raise GraphQLError("a representation is an object with a __typename")
+            key = one.get("id")
+            if name not in types:
+                raise GraphQLError(f"{name[:60]} is no entity of this subgraph")
+            if isinstance(key, bool) or not isinstance(key, str | int):
+                raise GraphQLError(f"a representation of {name} has its id, as text or a number")
+            places.append((name, str(key)))
+            wanted.setdefault(name, []).append(str(key))
+        context: RequestContext = info.context
+        path = str(info.path.key)
+        read = await asyncio.gather(
+            *(
+                read_by_keys(
+                    context,
+                    path,
+                    types[name],
+                    keys,
+                    selected_below(info, info.schema.type_map[name]),  # type: ignore[arg-type]
+                )
+                for name, keys in wanted.items()
+            )
+        )
+        found = dict(zip(wanted, read, strict=True))
+        return [
+            None if place is None or place[1] not in found[place[0]]
+            else {**found[place[0]][place[1]], TYPE_KEY: place[0]}
+            for place in places
+        ]  # fmt: skip
+
+    return resolve
+
+
+def print_subgraph(schema: GraphQLSchema, contract: Contract) -> str:
+    """The SDL that a federated gateway composes: without `node`, which no two subgraphs resolve alike, and without
+    what the specification itself brings."""
+    entities = {t.graphql for t in contract.types.values() if "get" in t.expose.operations}
+    stubs = {f.graphql for t in contract.types.values() for f in t.foreign}
+    parts = [LINK]
+    parts += [print_directive(d) for d in schema.directives if not is_specified_directive(d)]
+    for name, kind in schema.type_map.items():
+        if name.startswith("_") or is_specified_scalar_type(kind):
+            continue
+        if name == "Query":
+            assert isinstance(kind, GraphQLObjectType)
+            fields = {
+                n: f for n, f in kind.fields.items() if n not in ("node", "_service", "_entities")
+            }
+            if not fields:
+                continue
+            kind = GraphQLObjectType("Query", fields, description=kind.description)
+        text = print_type(kind)
+        if name in stubs and name not in entities:
+            text = _with(text, name, '@key(fields: "id", resolvable: false)')
+        elif name in entities:
+            text = _with(text, name, '@key(fields: "id")')
+        elif name in SHAREABLE:
+            text = _with(text, name, "@shareable")
+        parts.append(text)
+    return "\n\n".join(parts) + "\n"
+
+
+def _with(text: str, name: str, directive: str) -> str:
+    """A type's SDL with a directive at its head."""
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        if line.startswith(f"type {name}") and line.endswith("{"):
+            lines[i] = f"{line[:-1]}{directive} {{"
+            break
+    return "\n".join(lines)
