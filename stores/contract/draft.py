@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stores.contract.model import Property, Relation
+from stores.contract.model import ForeignRelation, Property, Relation
 from stores.contract.node import Node
 from stores.contract.properties import Declared
 
@@ -25,6 +25,7 @@ class Draft:
     unique_together: list[tuple[str, ...]] = field(default_factory=list)
     """Sets of columns."""
     relations: list[Relation] = field(default_factory=list)
+    foreign: list[ForeignRelation] = field(default_factory=list)
 
     def property(self, name: str) -> Property | None:
         """The property by its name in the contract, else by its column."""
@@ -46,7 +47,10 @@ class Draft:
             return True
         return any(
             lowered in (d.property.name.lower(), d.property.graphql.lower()) for d in self.declared
-        ) or any(lowered == r.name.lower() for r in self.relations)
+        ) or lowered in {
+            *(r.name.lower() for r in self.relations),
+            *(f.name.lower() for f in self.foreign),
+        }
 
     def is_unique(self, columns: tuple[str, ...]) -> bool:
         """Whether the columns, in any order, are the primary key or declared unique."""

@@ -151,6 +151,22 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignRelation:
+    """A relation to a record of another product: no foreign key, nullable always, followed by federated gateways."""
+
+    name: str
+    """In GraphQL too."""
+    graphql: str
+    """The GraphQL type there."""
+    type: str
+    property: str
+    contract: str
+    """The address of the other product's contract."""
+    column: str
+    """The column here that holds the other record's key."""
+
+
+@dataclass(frozen=True, slots=True)
 class Embed:
     """A relation whose records are inside the document, with what is embedded in them in turn."""
 
@@ -199,6 +215,7 @@ class RecordType:
     key: tuple[str, ...]
     """Columns of the primary key, in order."""
     relations: tuple[Relation, ...] = ()
+    foreign: tuple[ForeignRelation, ...] = ()
     embeds: tuple[Embed, ...] = ()
     unique_together: tuple[tuple[str, ...], ...] = ()
     expose: Expose = field(default_factory=Expose)

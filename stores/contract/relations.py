@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stores.contract import names
+from stores.contract.addresses import is_foreign
 from stores.contract.draft import Draft
 from stores.contract.extensions import extensions, suggestion, text_value, wrong
+from stores.contract.foreign import add_foreign
 from stores.contract.model import Property, Relation, Scalar
 from stores.contract.node import Node
 from stores.contract.references import resolve_reference
@@ -41,14 +43,20 @@ class ForeignKey:
 def resolve_relations(drafts: Sequence[Draft]) -> None:
     """Fill `relations` of every draft."""
     keys: list[ForeignKey] = []
+    abroad: list[tuple[Node, Draft, list[tuple[Draft, Property]]]] = []
     for draft in drafts:
         for declared in draft.declared:
             for node in declared.node.items("relationships"):
+                if is_foreign(node.get("to").data):
+                    abroad.append((node, draft, [(draft, declared.property)]))
+                    continue
                 found = _ends(node, draft, [(draft, declared.property)], drafts)
                 _keep(found, keys)
         for node in draft.node.items("relationships"):
             sources = _references(node.get("from"), drafts)
-            if sources is not None:
+            if sources is not None and is_foreign(node.get("to").data):
+                abroad.append((node, draft, sources))
+            elif sources is not None:
                 _keep(_ends(node, draft, sources, drafts), keys)
     for fk in keys:
         if fk.one_to_one:
@@ -57,6 +65,8 @@ def resolve_relations(drafts: Sequence[Draft]) -> None:
         _name(fk, keys)
     for fk in sorted(keys, key=lambda fk: not fk.inverse):
         _add_inverse(fk, keys)
+    for node, draft, sources in abroad:
+        add_foreign(node, draft, sources)
 
 
 def _keep(found: ForeignKey | None, keys: list[ForeignKey]) -> None:

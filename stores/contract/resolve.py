@@ -334,6 +334,7 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         properties=tuple(_own(d) for d in draft.declared),
         key=draft.key,
         relations=tuple(draft.relations),
+        foreign=tuple(draft.foreign),
         embeds=resolve_embeds(draft, drafts),
         unique_together=tuple(draft.unique_together),
         expose=expose_value(draft.extensions.get("expose"), access),
