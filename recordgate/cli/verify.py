@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
+from recordgate.foreign import dangling, foreign_relations
 from recordgate.settings import Settings
 from recordgate.sync_access import (
     Assure,
@@ -18,6 +21,7 @@ from recordgate.sync_access import (
     sync_access,
     with_worker,
 )
+from stores.canonical.connect import connect
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from stores.errors import TimeoutExceeded
@@ -42,9 +46,19 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Read again what differs, and compare once more.")
     ] = False,
+    foreign: Annotated[
+        bool,
+        typer.Option(
+            "--foreign",
+            help="Compare the relationships into other products instead, by their exports.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare every store with canonical; exit code 4 where they differ."""
+    if foreign:
+        _verify_foreign(ctx, type_name, as_json)
+        return
     with reported(as_json=as_json):
         given = invocation(ctx)
         settings = given.settings()
@@ -55,6 +69,35 @@ def verify(
     value = as_value(report, repaired)
     emit(value, as_json=as_json, text=lambda: as_text(report, repaired))
     if report.differences:
+        raise typer.Exit(Exit.DIFFERENT)
+
+
+def _verify_foreign(ctx: typer.Context, type_name: str | None, as_json: bool) -> None:
+    with reported(as_json=as_json):
+        given = invocation(ctx)
+        settings = given.settings()
+        contract = given.contract(settings)
+        types = chosen_types(contract, type_name)
+        with open_canonical(settings) as access, connect(access.url) as conn:
+            found = [
+                dangling(conn, record_type, relation)
+                for record_type, relation in foreign_relations(contract)
+                if record_type.name in types
+            ]
+    missing = sum(d.missing for d in found)
+    emit(
+        {"dangling": missing, "relations": [asdict(d) for d in found]},
+        as_json=as_json,
+        text=lambda: (
+            "\n".join(
+                f"{d.type}.{d.relation}: {d.records:,} name a record of {d.there}, {d.missing:,} one that is not there"
+                + (f": {', '.join(d.examples)}" if d.examples else "")
+                for d in found
+            )
+            or "no relationship leads into another product"
+        ),
+    )
+    if missing:
         raise typer.Exit(Exit.DIFFERENT)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,6 +90,26 @@ async def supergraph(packages: Path, **products: str) -> AsyncIterator[dict[str,
         await process.wait()
 
 
+def naming(contract: Path, upstream: str, folder: Path) -> str:
+    """The contract with the address of the other product."""
+    there = folder / "airports.odcs.yaml"
+    there.write_text(contract.read_text("utf-8").replace("https://geo.example", upstream), "utf-8")
+    return str(there)
+
+
+async def verify_foreign(database: str, contract: Path, upstream: str, folder: Path) -> Any:
+    """What `verify --foreign --json` prints where the other product is at `upstream`."""
+    there = naming(contract, upstream, folder)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "recordgate", "verify", "--foreign", "--json",
+        env={**os.environ, "RECORDGATE_CONTRACT": there, "RECORDGATE_POSTGRES": database},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode == 4
+    return json.loads(out)
+
+
 QUERY = """{ airports(orderBy: [{code: ASC}]) { nodes {
   code name freshness { store } city { id name country { name } freshness { store asOf } } } } }"""
 
@@ -130,6 +152,12 @@ def test_a_query_crosses_two_products_and_one_that_is_down_takes_only_its_own_fi
                     assert lys["city"]["name"] == "Lyon"
                     assert unknown["city"] is None
                     assert (nowhere["name"], nowhere["city"]) == ("Nowhere", None)
+
+                    told = await verify_foreign(second_database, contract, geo_served.url, tmp_path)
+                    assert told == {"dangling": 1, "relations": [{
+                        "type": "airport", "relation": "city", "records": 3, "missing": 1,
+                        "there": f"{geo_served.url}/contract#city.geonameid", "examples": ["7"],
+                    }]}  # fmt: skip
 
                     await geo_served.end()
                     answer = await ask("{ airports { nodes { code name } } }")
