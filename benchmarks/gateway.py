@@ -367,7 +367,7 @@ async def load_documents(url: str, contract: Contract, folder: Path, to: str = "
     """Put every document into a store; the name of the cities' table in the file of the embedded one."""
     settings = Settings(contract=CONTRACT, postgres=url, data_dir=folder)
     with open_canonical(settings):
-        system, _ = make_ready(url, contract, may_apply=False)
+        canonical, _ = make_ready(url, contract, may_apply=False)
     role: Literal["documents", "search"] = "documents" if to == "sqlite:" else "search"
     store = open_store(to, folder, role=role)
     await store.open(contract, write=True)
@@ -387,7 +387,7 @@ async def load_documents(url: str, contract: Contract, folder: Path, to: str = "
                 if after is None:
                     break
             await store.activate(name, 1)
-        await store.publish(Position(system, version, began))
+        await store.publish(Position(canonical.system, version, began, timeline=canonical.timeline))
     finally:
         await conn.close()
         await store.close()

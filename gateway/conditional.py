@@ -70,7 +70,7 @@ async def _standing(services: Services, letters: str) -> str | None:
         numbers = [await generation_of(store, name) for name in services.contract.types]
     except RecordgateError:
         return None
-    return f"{letters}{position.system}/{position.lsn}/{numbers}"
+    return f"{letters}{position.system}/{position.timeline}/{position.lsn}/{numbers}"
 
 
 def _tag(request: Request, letters: str, standing: dict[str, str | None]) -> str | None:

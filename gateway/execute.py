@@ -24,7 +24,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from gateway.arguments import directive_arguments
-from gateway.freshness import required_lsn, with_directive
+from gateway.freshness import required_commit, with_directive
 from gateway.limits import parse_within, validation_rules
 from gateway.plans import Operation
 from gateway.problems import graphql_error
@@ -212,7 +212,7 @@ def apply_freshness(
     if directive is not None:
         given = directive_arguments(directive, operation, variables)
         context.freshness = with_directive(context.freshness, given)
-    required_lsn(context.freshness, context.services)
+    required_commit(context.freshness, context.services)
 
 
 def admit(context: RequestContext, operation: Operation, variables: Mapping[str, Any]) -> None:

@@ -7,12 +7,12 @@ import asyncio
 import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from gateway.services import Freshness, Services
-from gateway.tokens import read_token
+from gateway.tokens import Commit, read_token
 from stores.errors import InputError, StaleError, StoreError, StoreUnavailable
 from stores.protocols import Generation, Position, Store
 
@@ -86,11 +86,16 @@ def with_directive(base: Freshness, arguments: Mapping[str, Any] | None) -> Fres
     )
 
 
-def required_lsn(freshness: Freshness, services: Services) -> int:
-    """The position the caller's token asks for; 0 without one. Raises InputError."""
+NOTHING = Commit(0)
+
+
+def required_commit(freshness: Freshness, services: Services) -> Commit:
+    """What the caller's token asks for; NOTHING without one. A token that does not say of which timeline it is, is of
+    the one on which such tokens were last made. Raises InputError."""
     if freshness.after is None:
-        return 0
-    return read_token(freshness.after, services.system, services.token_secret)
+        return NOTHING
+    found = read_token(freshness.after, services.system, services.token_secret)
+    return found if found.timeline else replace(found, timeline=services.first_timeline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +109,25 @@ class Standing:
 
 
 def judge(
-    position: Position | None, system: str, lsn: int, max_staleness: float | None, now: float
+    position: Position | None,
+    system: str,
+    wanted: Commit,
+    max_staleness: float | None,
+    now: float,
+    *,
+    timeline: int = 0,
 ) -> Standing:
-    """The pure decision: `position` of a store against a needed `lsn` and staleness in seconds."""
+    """The pure decision: `position` of a store against a `wanted` commit and staleness in seconds. `timeline`: the
+    one that canonical is known to write, 0: none is. What a store took on an earlier one may have been lost by
+    canonical; the worker finds out, and says so in the store's next position."""
     if position is None:
         return Standing(False, None, "not loaded yet")
     if position.system != system:
         return Standing(False, position, "holds another database's records")
+    if position.timeline < timeline:
+        return Standing(False, position, "was not looked at since canonical failed over")
     stale = max(0.0, now - position.as_of)
-    if position.lsn < lsn:
+    if wanted.lsn and not position.covers(wanted.timeline, wanted.lsn):
         return Standing(False, position, "has not applied the token's write", stale * 1000)
     if max_staleness is not None and stale > max_staleness:
         return Standing(
@@ -160,7 +175,10 @@ async def _ask(store: Store, cached: _Cached) -> Position | None:
     began = time.monotonic()
     me = asyncio.current_task()
     try:
-        position = cached.position = await store.position()
+        position = await store.position()
+        if position is not None and position.withdrawn:
+            position = None
+        cached.position = position
         cached.position_until = began + _POSITION_TTL
         return position
     finally:
@@ -201,7 +219,7 @@ async def usable(
     Never raises for a store that is down: it is not usable, with the reason. Raises InputError for a
     bad token.
     """
-    lsn = required_lsn(freshness, services)
+    wanted = required_commit(freshness, services)
     news = services.news
     deadline = time.monotonic() + freshness.wait_up_to if freshness.wait_up_to else 0.0
     while True:
@@ -212,7 +230,16 @@ async def usable(
             return Standing(False, None, f"not reached: {error.message}")
         if position is not None and position.withheld:
             position = position.of(types)
-        standing = judge(position, services.system, lsn, freshness.max_staleness, news.now())
+        if position is not None and not position.timeline:
+            position = replace(position, timeline=services.first_timeline)
+        standing = judge(
+            position,
+            services.system,
+            wanted,
+            freshness.max_staleness,
+            news.now(),
+            timeline=services.timeline,
+        )
         left = deadline - time.monotonic()
         if standing.usable or left <= 0 or (position and position.system != services.system):
             return standing

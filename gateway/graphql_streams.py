@@ -13,7 +13,7 @@ from graphql import GraphQLError
 
 from gateway.compiled import respond
 from gateway.execute import ServedSchema, formatted
-from gateway.freshness import required_lsn
+from gateway.freshness import required_commit
 from gateway.graphql_http import GraphQLRequest
 from gateway.metrics import Metrics
 from gateway.problems import HttpProblem
@@ -82,7 +82,7 @@ class Streams:
             if after and plan.after is None:
                 plan = replace(plan, after=after)
             if plan.after is not None:
-                required_lsn(Freshness(after=plan.after), self.services)
+                required_commit(Freshness(after=plan.after), self.services)
             same = (
                 asked.query,
                 asked.operation_name,

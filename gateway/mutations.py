@@ -45,6 +45,7 @@ from gateway.shaping import Shaper
 from gateway.simplify import simplified
 from gateway.tokens import sign_token
 from gateway.visibility import Visibility
+from stores.canonical.connect import TIMELINE
 from stores.canonical.driver_errors import STORE, translate
 from stores.contract.model import RecordType
 from stores.errors import (
@@ -70,7 +71,7 @@ where the record does not exist or is hidden."""
 CONTINUE = "CONTINUE"
 """`onError` of a call with several records: write the good ones."""
 
-COMMIT_POSITION = b"SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+COMMIT_POSITION = f"SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, {TIMELINE}".encode()
 
 
 @dataclass(slots=True)
@@ -141,7 +142,12 @@ class Writer:
                     hint="read the record before writing again",
                 ) from error
         assert row is not None
-        written.token = sign_token(services.system, int(row[0]), services.token_secret)
+        written.token = sign_token(
+            services.pool.systems.get(conn, services.system),
+            int(row[0]),
+            services.token_secret,
+            timeline=int(row[1]),
+        )
         return written
 
     def _understood(self, error: psycopg.Error) -> RecordgateError:

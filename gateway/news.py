@@ -1,5 +1,5 @@
 """Hears from canonical that a store shows more than before, so that those who wait for it are woken; and
-knows canonical's clock, by which staleness is reckoned.
+knows canonical's clock, by which staleness is reckoned, and its timeline.
 
 One connection a process listens on the channel that the worker's sinks notify after a publish. It is a help,
 not a promise: while it is lost, and for what it does not tell, waiters look for themselves.
@@ -13,6 +13,10 @@ import time
 from collections.abc import Callable
 
 import psycopg
+from psycopg.rows import TupleRow
+
+from stores.canonical.connect import LINEAGE
+from stores.lineage import Lineage
 
 log = logging.getLogger("gateway")
 
@@ -25,6 +29,8 @@ UNHEARD = 0.008
 SAFETY = 0.1
 """And while it is there: for positions that move without a change, which nobody tells."""
 
+_CLOCK = f"SELECT extract(epoch FROM clock_timestamp())::float8, l.* FROM ({LINEAGE}) AS l"  # noqa: S608
+
 
 class News:
     """`heard`: how often something was heard, for those who keep what they read."""
@@ -34,6 +40,8 @@ class News:
         self.connected = False
         self.ahead = 0.0
         """Seconds by which canonical's clock is ahead of ours, at most."""
+        self.seen: Callable[[Lineage], None] = lambda _: None
+        """Told which database and timeline the address leads to, with every new connection and now and then."""
         self._waiting: set[asyncio.Future[None]] = set()
         self._also: dict[str, Callable[[str], None]] = {}
 
@@ -99,10 +107,12 @@ class News:
         finally:
             await conn.close()
 
-    async def _read_clock(self, conn: psycopg.AsyncConnection[tuple[float]]) -> None:
+    async def _read_clock(self, conn: psycopg.AsyncConnection[TupleRow]) -> None:
         before = time.time()
-        cursor = await conn.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        cursor = await conn.execute(_CLOCK.encode())
         row = await cursor.fetchone()
         assert row is not None
         # Our clock stood between before and now when canonical's was read: the larger difference counts.
         self.ahead = row[0] - before
+        _, system, timeline, first = row
+        self.seen(Lineage(system, int(timeline), first=int(first or timeline)))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -20,7 +21,10 @@ from gateway.plan_cache import Plans
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
 from stores.contract.shape import document_shape, search_shape
+from stores.lineage import Lineage
 from stores.protocols import DocumentStore, SearchStore
+
+log = logging.getLogger("gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Limits:
 @dataclass(slots=True)
 class Services:
     """`pool` connections are autocommit and have SESSION_SETTINGS; `system` is canonical's system
-    identifier with its database's OID ("7412…/16384"), which tokens and positions carry."""
+    identifier with its database's OID ("7412…/16384"), which tokens and positions carry. It and the timelines follow
+    what canonical's address leads to (`follow`)."""
 
     contract: Contract
     pool: Pool
@@ -55,6 +60,10 @@ class Services:
     """Whether canonical's default collation orders text by its bytes, as the other stores do."""
     mask_secret: bytes = b""
     """Empty: made of `token_secret`."""
+    timeline: int = 0
+    """The timeline that canonical writes, as was last seen; 0: not seen yet."""
+    first_timeline: int = 1
+    """The timeline of tokens and positions that say none."""
     mask_key: MaskKey = field(init=False, compare=False, repr=False)
     """With what values are hashed that are shown so: nobody without it can check a guess."""
     _shapes: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -78,6 +87,17 @@ class Services:
         self.documents = cast(DocumentStore, self.documents_guard)
         self.search = cast(SearchStore, self.search_guard)
         self.fallbacks = Bulkhead(limits.fallback_reads)
+        self.news.seen = self.follow
+
+    def follow(self, seen: Lineage) -> None:
+        """Canonical's address leads to `seen`: another server after a failover, another database after a restore."""
+        if not seen.timeline:
+            return  # a standby, which nothing is written to
+        if seen.system != self.system:
+            log.warning("canonical is another database now: the stores wait for the worker")
+        elif self.timeline and seen.timeline != self.timeline:
+            log.warning("canonical is on timeline %d now", seen.timeline)
+        self.system, self.timeline, self.first_timeline = seen.system, seen.timeline, seen.first
 
     def refusals(self) -> dict[str, str]:
         """Store → why it is not to be asked now, of those that are not."""

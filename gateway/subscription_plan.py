@@ -138,7 +138,12 @@ class SubscriptionPlan:
 
     def _event(self, kind: str, key: str | None, lsn: int, records: Mapping[str, Any]) -> Event:
         services = self.services
-        token = sign_token(services.system, lsn, services.token_secret)
+        token = sign_token(
+            services.system,
+            lsn,
+            services.token_secret,
+            timeline=services.timeline or services.first_timeline,
+        )
         change: dict[str, Any] = {}
         for part in self.selected:
             if part.name == "kind":

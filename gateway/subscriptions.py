@@ -19,11 +19,11 @@ import psycopg
 from psycopg_pool import PoolClosed
 
 from gateway.canonical import NO_CONNECTION, no_connection
-from gateway.freshness import required_lsn
+from gateway.freshness import required_commit
 from gateway.services import Freshness, Services
 from gateway.subscription_memory import MOST_REMEMBERED
 from gateway.subscription_plan import Changed, Event, SubscriptionPlan
-from stores.canonical.connect import AsyncConnection
+from stores.canonical.connect import TIMELINE, AsyncConnection
 from stores.canonical.driver_errors import translate
 from stores.errors import LimitError, RecordgateError, StaleError, StoreUnavailable
 
@@ -44,11 +44,11 @@ SAFETY = 1.0
 BEGIN_WAIT = 15.0
 """Seconds that a subscription waits for the worker to begin a feed."""
 
-_WANT = """
+_WANT = f"""
 UPDATE recordgate.feed_state SET wanted_until = greatest(wanted_until, now() + interval '10 minutes')
 RETURNING (since - '0/0'::pg_lsn)::bigint, (horizon - '0/0'::pg_lsn)::bigint,
-  (SELECT coalesce(max(id), 0) FROM recordgate.feed)
-"""
+  (SELECT coalesce(max(id), 0) FROM recordgate.feed), {TIMELINE}
+"""  # noqa: S608 - TIMELINE is a constant
 _NEW = """
 SELECT id, (lsn - '0/0'::pg_lsn)::bigint, type, key, kind FROM recordgate.feed
 WHERE id > %s ORDER BY id LIMIT %s
@@ -123,7 +123,8 @@ class Hub:
         self._stirred = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._last = 0
-        self._since: int | None = None
+        self._begun: tuple[int, int] | None = None
+        """Timeline and position at which the feed begins that is delivered."""
         self._known = asyncio.Event()
         self._delivering = asyncio.Lock()
         """Held while a batch goes out, so that who joins is either before it or after it."""
@@ -197,7 +198,7 @@ class Hub:
         if plan.after is not None:
             # What was seen at the token is not known: told always, so that it tells nothing of what is hidden.
             subscription.put(
-                [plan.refresh(required_lsn(Freshness(after=plan.after), self._services))]
+                [plan.refresh(required_commit(Freshness(after=plan.after), self._services).lsn)]
             )
         if same in self._groups:
             return None
@@ -232,16 +233,17 @@ class Hub:
         """Queue what was missed since `after`, from the row `place` on, up to where the others are; that
         place."""
         services = self._services
-        lsn = required_lsn(Freshness(after=plan.after), services)
-        _, horizon, _ = await self._ask(_WANT, ())
-        if horizon is None or lsn < horizon:
+        seen = required_commit(Freshness(after=plan.after), services)
+        _, horizon, _, timeline = await self._ask(_WANT, ())
+        # The feed begins anew with every timeline.
+        if horizon is None or seen.timeline != timeline or seen.lsn < horizon:
             raise StaleError(
                 "the changes after the token are no longer known",
                 hint="read the records anew, and subscribe without `after`",
             )
         while place < self._last:
             head = self._last
-            rows = await self._rows(_SINCE, (lsn, place, head, plan.type.name, PAGE))
+            rows = await self._rows(_SINCE, (seen.lsn, place, head, plan.type.name, PAGE))
             subscription.put(await plan.events(rows))
             place = rows[-1].id if len(rows) == PAGE else head
         return place
@@ -250,15 +252,16 @@ class Hub:
 
     async def _run(self) -> None:
         """Until nobody is left."""
-        wanted = 0.0
+        wanted, place = 0.0, ("", 0)
         loop = asyncio.get_running_loop()
         while self._count:
             self._stirred.clear()
             try:
                 now = loop.time()
-                if now - wanted > LEASE or not self._known.is_set():
+                there = (self._services.system, self._services.timeline)
+                if now - wanted > LEASE or not self._known.is_set() or there != place:
                     await self._want()
-                    wanted = now
+                    wanted, place = now, there
                 if self._known.is_set():
                     await self._deliver()
             except RecordgateError as error:
@@ -276,17 +279,20 @@ class Hub:
         self._known.clear()
 
     async def _want(self) -> None:
-        since, _, last = await self._ask(_WANT, ())
+        since, _, last, timeline = await self._ask(_WANT, ())
         if since is None:
             return
+        begun = (timeline, since)
         if not self._known.is_set():
             self._last = last
-        elif since != self._since:
-            # The feed was not written for a while, or changes were missed.
+        elif begun != self._begun:
+            # The feed was not written for a while, or changes were missed. After a failover of canonical its rows
+            # are counted from further back.
             async with self._delivering:
+                self._last = min(self._last, last)
                 for group in list(self._groups.values()):
                     await self._refresh(group, since)
-        self._since = since
+        self._begun = begun
         self._known.set()
 
     async def _deliver(self) -> None:

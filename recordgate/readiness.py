@@ -15,26 +15,27 @@ from stores.canonical.apply import apply_plan
 from stores.canonical.connect import (
     Connection,
     connect,
-    system_identity,
+    lineage,
     text_order_is_bytewise,
 )
 from stores.canonical.plan import make_plan
 from stores.canonical.steps import Need, Phase, Plan, needed
 from stores.contract.model import Contract
 from stores.errors import SetupError
+from stores.lineage import Lineage
 
 log = logging.getLogger("recordgate")
 
 
-def make_ready(url: str, contract: Contract, *, may_apply: bool) -> tuple[str, bool]:
-    """Canonical's identity, and whether it orders text by bytes. With `may_apply` a database on which
+def make_ready(url: str, contract: Contract, *, may_apply: bool) -> tuple[Lineage, bool]:
+    """Which database canonical is, and whether it orders text by bytes. With `may_apply` a database on which
     recordgate has never been is set up. Raises SetupError where canonical lacks what the contract needs."""
     with connect(url) as conn:
         if current(conn) is None and may_apply:
             _set_up(conn, contract)
         else:
             _require_applied(conn, contract)
-        return system_identity(conn), text_order_is_bytewise(conn)
+        return lineage(conn), text_order_is_bytewise(conn)
 
 
 def _set_up(conn: Connection, contract: Contract) -> None:

@@ -42,6 +42,7 @@ from stores.canonical.connect import database_of, make_pool
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
+from stores.lineage import Lineage
 from stores.private_files import UMASK
 from stores.protocols import DocumentStore, SearchStore, Store
 from sync.sources.left import source_kind
@@ -101,7 +102,7 @@ class Runtime:
         self.url = access.url
         self._exits.callback(os.umask, os.umask(UMASK))
         await asyncio.to_thread(close_data, settings.data_dir)
-        system, bytewise = await asyncio.to_thread(
+        lineage, bytewise = await asyncio.to_thread(
             make_ready, access.url, self.contract, may_apply=self.role is Role.UP
         )
         changes = settings.changes.get_secret_value()
@@ -112,7 +113,7 @@ class Runtime:
         if self.role is Role.SYNC:
             self._answer_for_worker()
         else:
-            await self._open_gateway(system, bytewise)
+            await self._open_gateway(lineage, bytewise)
         presence = Presence(
             self.url,
             self.contract,
@@ -179,7 +180,7 @@ class Runtime:
         overview = Overview(self.contract, slot, single(self.url), self._registry)
         self.app: ASGIApp = worker_app(self.worker, self._registry, overview)
 
-    async def _open_gateway(self, system: str, bytewise: bool) -> None:
+    async def _open_gateway(self, lineage: Lineage, bytewise: bool) -> None:
         settings = self.settings
         self.documents = cast(DocumentStore, await self._store("documents"))
         self.search = cast(SearchStore, await self._store("search"))
@@ -197,7 +198,7 @@ class Runtime:
             pool,
             self.documents,
             self.search,
-            system,
+            lineage.system,
             token_secret(settings),
             Limits(
                 settings.statement_timeout,
@@ -213,6 +214,8 @@ class Runtime:
             ),
             bytewise,
             mask_secret(settings),
+            lineage.timeline,
+            lineage.first,
         )
         callers = Callers(
             settings.rate_limit,

@@ -174,7 +174,7 @@ async def _ask(
 ) -> None:
     """What the store itself says."""
     position = await store.position()
-    if position is not None:
+    if position is not None and not position.withdrawn:
         sink["position"] = format_lsn(position.lsn)
         sink["positionBytes"] = position.lsn
         sink["lagBytes"] = max(0, lsn - position.lsn)

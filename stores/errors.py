@@ -157,9 +157,14 @@ class StoreRefused(StoreError):
 
 
 class StoreLost(StoreError):
-    """The store's data is gone, older than our positions, or belongs to another contract."""
+    """The store's data is gone, older than our positions, or belongs to another contract. `foreign`: somebody else's
+    data stands in the place of ours; nothing of ours is lost, and loading it anew would not help."""
 
     code = "STORE_LOST"
+
+    def __init__(self, message: str, *, store: str, hint: str = "", foreign: bool = False) -> None:
+        super().__init__(message, store=store, hint=hint)
+        self.foreign = foreign
 
 
 class NotReadable(StoreError):

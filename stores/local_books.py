@@ -7,6 +7,7 @@ folder one writes, which holds the lock; any number read.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -16,7 +17,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from stores import local_state, private_files
-from stores.errors import NotLoaded, RecordgateError, StoreRefused, StoreUnavailable
+from stores.errors import (
+    NotLoaded,
+    RecordgateError,
+    StoreLost,
+    StoreRefused,
+    StoreUnavailable,
+)
 from stores.protocols import Health, Position
 from stores.sqlite_errors import translated
 
@@ -45,6 +52,9 @@ class LocalBooks:
         self._read_threads: ThreadPoolExecutor | None = None
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self._place: tuple[int, int] | None = None
+        self.renewed = 0
+        """How often a reader has found other files in the place of those that it read."""
 
     def open(self, contract_id: str, *, write: bool) -> None:
         """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process writes."""
@@ -68,6 +78,7 @@ class LocalBooks:
         except BaseException:
             self._close_connections()
             raise
+        self._place = self._found()
         if not write:
             self.writer.close()
             self.writer = None
@@ -135,6 +146,42 @@ class LocalBooks:
         with translated(self.kind, self.path.name):
             return work(self.writer)
 
+    # The files ------------------------------------------------------------------------------------
+
+    def _found(self) -> tuple[int, int] | None:
+        """What is at the path now."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def check_place(self) -> None:
+        """Raises StoreLost where somebody has removed or replaced the file that is open: nobody else would ever see
+        what is written into it."""
+        if self._found() != self._place:
+            raise StoreLost(
+                f"{self.kind}: somebody has removed or replaced {self.path.name}",
+                store=self.kind,
+                hint="it is loaded anew from canonical",
+            )
+
+    def _renew(self) -> None:
+        """Read what is there now. Raises StoreUnavailable where nothing is."""
+        found = self._found()
+        if found is None:
+            raise StoreUnavailable(
+                f"{self.kind}: {self.path.name} is gone",
+                store=self.kind,
+                hint="the worker makes it anew",
+            )
+        with translated(self.kind, self.path.name):
+            position = local_state.connect(self.path, busy_seconds=0, read_only=True)
+        # Those of other threads may be in use: they end with their last user.
+        self._position, self._local, self._readers = position, threading.local(), []
+        self._place = found
+        self.renewed += 1
+
     def _not_open(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self.kind}: not open", store=self.kind)
 
@@ -144,6 +191,8 @@ class LocalBooks:
         """Read in place, without a thread: it costs ten microseconds and never waits for a lock."""
         if self._position is None:
             raise self._not_open()
+        if self.writer is None and self._found() != self._place:
+            self._renew()
         try:
             return local_state.get_position(self._position)
         except sqlite3.Error:

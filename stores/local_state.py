@@ -3,15 +3,17 @@ position, and the lock that keeps a second writing process out."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import orjson
+
 from stores import private_files
 from stores.errors import ConflictError, StoreLost, StoreRefused
+from stores.lineage import forks_of
 from stores.protocols import Generation, Position, Withheld
 from stores.sqlite_errors import primary_code
 
@@ -33,6 +35,12 @@ CREATE TABLE IF NOT EXISTS withheld (
   type TEXT PRIMARY KEY, lsn INTEGER NOT NULL, as_of REAL NOT NULL) WITHOUT ROWID
 """
 """A table of its own, so that a process of an older version goes on with files that have it."""
+_LINEAGE = """
+CREATE TABLE IF NOT EXISTS lineage (
+  one INTEGER PRIMARY KEY CHECK (one = 1), lsn INTEGER NOT NULL, timeline INTEGER NOT NULL,
+  forks TEXT NOT NULL)
+"""
+"""Of the position with the same `lsn`: a version that knows of no timelines leaves the row as it is."""
 
 
 def connect(
@@ -93,6 +101,8 @@ def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
     if "withheld" not in tables:
         with transaction(connection):
             connection.execute(_WITHHELD)
+    if "lineage" not in tables:
+        connection.execute(_LINEAGE)
     meta = dict(connection.execute("SELECT name, value FROM meta"))
     if meta.get("contract") != contract_id:
         raise StoreLost(
@@ -214,7 +224,19 @@ def remove(connection: sqlite3.Connection, type_name: str, number: int, store: s
     return int(row[0])
 
 
+def everything(connection: sqlite3.Connection) -> list[tuple[int, str, int]]:
+    """(row id, type, number) of every generation."""
+    rows = connection.execute("SELECT id, type, number FROM generations").fetchall()
+    return [(int(row_id), text(type_name), int(number)) for row_id, type_name, number in rows]
+
+
+def strike_off(connection: sqlite3.Connection, type_name: str, number: int) -> None:
+    """Forget a generation whose data is gone, also an active one. Inside a transaction of the caller's."""
+    connection.execute("DELETE FROM generations WHERE type = ? AND number = ?", (type_name, number))
+
+
 def set_position(connection: sqlite3.Connection, position: Position) -> None:
+    """Inside a transaction of the caller's."""
     connection.execute(
         "INSERT INTO position VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET"
         " system = excluded.system, lsn = excluded.lsn, as_of = excluded.as_of",
@@ -225,18 +247,26 @@ def set_position(connection: sqlite3.Connection, position: Position) -> None:
         "INSERT INTO withheld VALUES (?, ?, ?)",
         [(w.type_name, w.lsn, w.as_of) for w in position.withheld],
     )
+    connection.execute(
+        "INSERT INTO lineage VALUES (1, ?, ?, ?) ON CONFLICT (one) DO UPDATE SET"
+        " lsn = excluded.lsn, timeline = excluded.timeline, forks = excluded.forks",
+        (position.lsn, position.timeline, orjson.dumps(position.forks).decode()),
+    )
 
 
 def get_position(connection: sqlite3.Connection) -> Position | None:
     row = connection.execute(
-        "SELECT system, lsn, as_of, (SELECT json_group_array(json_array(type, lsn, as_of)) FROM withheld)"
-        " FROM position"
+        "SELECT p.system, p.lsn, p.as_of, l.timeline, l.forks,"
+        " (SELECT json_group_array(json_array(type, lsn, as_of)) FROM withheld)"
+        " FROM position AS p LEFT JOIN lineage AS l ON l.lsn = p.lsn"
     ).fetchone()
     if row is None:
         return None
-    held = text(row[3])
-    withheld = () if held == "[]" else tuple(sorted(Withheld(*w) for w in json.loads(held)))
-    return Position(text(row[0]), row[1], row[2], withheld)
+    system, lsn, as_of, timeline, forks, held = row
+    held = text(held)
+    withheld = () if held == "[]" else tuple(sorted(Withheld(*w) for w in orjson.loads(held)))
+    before = forks_of(orjson.loads(forks)) if timeline else ()
+    return Position(text(system), lsn, as_of, withheld, timeline or 0, before)
 
 
 def text(value: str | bytes) -> str:

@@ -1,19 +1,20 @@
 """What every store must do, whatever its backend; `tests/conformance` holds each to it.
 
 A store keeps, per record type, numbered *generations*; one of them is active and is what readers
-see. Into a generation go *writes*: (key, version, document or delete). Versions are WAL positions of
-canonical, unique and growing per reading; documents are finished JSON that the store returns byte for
+see. Into a generation go *writes*: (key, version, document or delete). Versions are made of WAL positions of
+canonical (see `stores.lineage`), unique and growing per reading; documents are finished JSON that the store returns byte for
 byte, or equal as parsed JSON where it lacks `Capability.EXACT_BYTES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from stores.contract.model import Contract
+from stores.lineage import Forks
 from stores.query import (
     Children,
     ChildrenQuery,
@@ -91,12 +92,16 @@ class Position:
 
     `withheld`: record types that canonical could not be read of for a while, in order of names, each with
     the `lsn` and `as_of` that hold for it alone; both are 0 for one that is not to be believed at all.
+    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that `lsn` is of, 0
+    where that was not recorded; `forks` say where canonical left the ones before it.
     """
 
     system: str
     lsn: int
     as_of: float
     withheld: tuple[Withheld, ...] = ()
+    timeline: int = 0
+    forks: Forks = ()
 
     def of(self, types: Collection[str]) -> Position:
         """How far a reader of `types` sees."""
@@ -104,7 +109,25 @@ class Position:
         if not mine:
             return self
         lsn = min(self.lsn, *(w.lsn for w in mine))
-        return Position(self.system, lsn, min(self.as_of, *(w.as_of for w in mine)))
+        as_of = min(self.as_of, *(w.as_of for w in mine))
+        return replace(self, lsn=lsn, as_of=as_of, withheld=())
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether nothing is promised any more, until the next position."""
+        return not self.system
+
+    def covers(self, timeline: int, lsn: int) -> bool:
+        """Whether a reader sees the commit at `lsn` of `timeline`. One of a timeline that was left before the commit
+        came is never seen, and neither is one of a timeline that the store knows nothing of."""
+        if timeline == self.timeline:
+            return lsn <= self.lsn
+        end = dict(self.forks).get(timeline)
+        return end is not None and lsn <= min(end, self.lsn)
+
+
+WITHDRAWN = Position("", 0, 0.0)
+"""Published in place of a position that turned out to be of a history that canonical has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +236,10 @@ class Store(Protocol):
         ...
 
     async def count(self, type_name: str, generation: int) -> int: ...
+
+    async def newer(self, type_name: str, generation: int, version: int) -> list[str]:
+        """Keys, those of deleted records too, whose version is greater than `version`."""
+        ...
 
 
 @runtime_checkable

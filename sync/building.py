@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from stores.canonical.conditions import Condition
 from stores.contract.model import Contract
 from stores.contract.shape import document_shape, search_shape
 from stores.errors import (
@@ -25,12 +26,13 @@ from stores.errors import (
     StoreLost,
     StoreUnavailable,
 )
-from stores.protocols import Position, SearchStore, Store
-from sync import generations, watermarks
+from stores.protocols import WITHDRAWN, Position, SearchStore, Store
+from sync import durable_backlog, generations, watermarks
 from sync.crash_points import crash_point
 from sync.projection import Projector
 from sync.reload import PATIENCE, Load, problem
-from sync.session import Books
+from sync.session import SinkConnections
+from sync.timelines import left_behind
 from sync.watermarks import Watermark
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,10 @@ log = logging.getLogger(__name__)
 
 RECORDED = 60.0
 """Seconds that a store may be newer than the last record of its watermark, which is written every few seconds."""
+
+LOOK_AGAIN = 5.0
+"""Seconds between two looks at a type whose place in the store somebody else's data has."""
+PLACE_TAKEN = "place-taken"
 
 Note = Callable[[int], Awaitable[None]]
 """Writes down which generation a request is about, before anything is done about it."""
@@ -59,7 +65,12 @@ class Building:
     """One sink's. All methods run inside the sink's loop, but `ask`."""
 
     def __init__(
-        self, name: str, store: Store, contract: Contract, watermark: Watermark, books: Books
+        self,
+        name: str,
+        store: Store,
+        contract: Contract,
+        watermark: Watermark,
+        connections: SinkConnections,
     ) -> None:
         self.asked: deque[Asked] = deque()
         self.loads: dict[str, Load] = {}
@@ -70,7 +81,11 @@ class Building:
         self._store = store
         self._contract = contract
         self._watermark = watermark
-        self._books = books
+        self._books = connections.books
+        self._lineage = connections.lineage
+        self._conditions = connections.conditions
+        self._occupied: dict[str, float] = {}
+        """Types whose place somebody else's data has → when they are looked at again (monotonic seconds)."""
         self._targets: dict[str, list[int]] = {}
         self._prepared = False
 
@@ -101,29 +116,45 @@ class Building:
         """Find out what the store holds and what has to be built. The position that readers may trust."""
         self._prepared = False
         position = await self._store.position()
+        if position is not None and position.withdrawn:
+            position = None
         mark = self._watermark
-        if _holds(position, mark.required):
-            reason = await self._distrust(position)
-            if reason:
-                await self.require_all(reason)
+        untrue = "" if position is None else await self._untrue(position)
+        held = _holds(position, mark.required)
+        reason = untrue or (self._distrust(position) if held else "")
+        if reason and mark.required != set(self._contract.types):
+            await self.require_all(reason)
+        if untrue:
+            # Readers believe it, also where no worker is there to say otherwise.
+            await self._store.publish(WITHDRAWN)
         mark.recorded = None
+        self._occupied = {}
         for type_name in self._contract.types:
-            await self._prepare_type(type_name)
+            await self._prepare_or_wait(type_name)
+        if mark.suspect is not None:
+            await self._mark_suspects(mark.suspect)
         self._prepared = True
         if not _holds(position, mark.required):
             mark.published = 0
             return None
         return position
 
-    async def _distrust(self, position: Position | None) -> str:
-        """Why the store cannot be what we left behind; empty where it can."""
-        mark = self._watermark
+    def _distrust(self, position: Position | None) -> str:
+        """Why the store cannot be what we left behind, though what it says is true; empty where it can."""
         if position is None:
             return "the store came up empty"
+        if position.lsn < self._watermark.published:
+            return "the store has gone back behind what was published"
+        return ""
+
+    async def _untrue(self, position: Position) -> str:
+        """Why the store's position says what is not so: it shows what canonical has never had; empty where it is
+        of canonical's history."""
+        mark = self._watermark
         if position.system != mark.system:
             return "the store's position is of another database"
-        if position.lsn < mark.published:
-            return "the store has gone back behind what was published"
+        if not self._lineage.holds(position.timeline, position.lsn, position.forks):
+            return left_behind(self._lineage, position.timeline)
         if mark.recorded is not None and position.as_of > mark.recorded + RECORDED:
             return "the store is newer than canonical's records, which were put back from an older copy"
         cursor = await self._books.conn.execute(
@@ -133,6 +164,33 @@ class Building:
         if row is not None and position.lsn > row[0]:
             return "the store is ahead of canonical, which was restored from a backup or is another one"
         return ""
+
+    async def _mark_suspects(self, version: int) -> None:
+        """Records that were read after the point at which canonical's present timeline began may show what was lost
+        there: they are read again."""
+        mark = self._watermark
+        found: dict[str, set[str]] = {}
+        for type_name in self._contract.types:
+            load = self.loads.get(type_name)
+            numbers = self.targets(type_name)
+            if (
+                type_name in mark.required
+            ):  # what is there now is left soon, and is believed by nobody
+                numbers = [load.number] if load else []
+            for number in numbers:
+                keys = await self._store.newer(type_name, number, version)
+                found.setdefault(type_name, set()).update(keys)
+        count = sum(map(len, found.values()))
+        async with mark.lock, self._books.changing() as conn:
+            for type_name, keys_of_type in found.items():
+                await durable_backlog.add(conn, self._name, type_name, list(keys_of_type), 0)
+            mark.suspect = None
+            await watermarks.write(conn, self._name, mark)
+        log.info(
+            "%s: %d records may show what canonical has lost; they are read again",
+            self._name,
+            count,
+        )
 
     async def require_all(self, reason: str) -> None:
         """From now on nothing that the store says counts, until every type has been loaded anew."""
@@ -157,6 +215,37 @@ class Building:
         for type_name in missed:
             self.loads.pop(type_name, None)
         return await self.prepare()
+
+    async def _prepare_or_wait(self, type_name: str) -> None:
+        """A type whose place in the store somebody else's data has waits until it is free, and the others go on."""
+        try:
+            await self._prepare_type(type_name)
+        except StoreLost as error:
+            if not error.foreign:
+                raise
+            self._targets[type_name] = []
+            self.active.pop(type_name, None)
+            self.loads.pop(type_name, None)
+            self._watermark.required.add(type_name)
+            self._occupied[type_name] = time.monotonic() + LOOK_AGAIN
+            await self._taken(type_name, error)
+        else:
+            self._occupied.pop(type_name, None)
+            await self._conditions.over(code=PLACE_TAKEN, sink=self._name, type=type_name)
+
+    async def _taken(self, type_name: str, error: StoreLost) -> None:
+        await self._conditions.raise_(
+            Condition(PLACE_TAKEN, error.message, error.hint, self._name, type_name)
+        )
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether it is time to look at a type whose place was taken."""
+        return any(at <= time.monotonic() for at in self._occupied.values())
+
+    async def look_again(self) -> None:
+        for type_name in list(self._occupied):
+            await self._prepare_or_wait(type_name)
 
     async def _prepare_type(self, type_name: str) -> None:
         stored = await self._store.generations(type_name)
@@ -277,7 +366,15 @@ class Building:
             return
         crash_point("before-activate")
         await self._books.assure()
-        await self._store.activate(type_name, load.number)
+        try:
+            await self._store.activate(type_name, load.number)
+        except StoreLost as error:
+            if not error.foreign:
+                raise
+            load.not_before = time.monotonic() + LOOK_AGAIN
+            await self._taken(type_name, error)
+            return
+        await self._conditions.over(code=PLACE_TAKEN, sink=self._name, type=type_name)
         crash_point("after-activate")
         was_required = type_name in self._watermark.required
         await self._note_active(type_name, load.number, self.shape(type_name))

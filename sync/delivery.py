@@ -31,17 +31,20 @@ class Delivery:
         letters: Letters,
         books: Books,
         metrics: SyncMetrics,
+        base: int,
     ) -> None:
+        """`base`: see Lineage.base."""
         self._name = name
         self._store = store
         self._projector = projector
         self._letters = letters
         self._books = books
         self._metrics = metrics
+        self._base = base
 
     async def write(self, unit: Unit, targets: Sequence[int]) -> None:
         """Write the unit's documents to each generation, with every verdict seen to."""
-        writes = [Write(key, unit.version, doc) for key, doc in unit.documents.items()]
+        writes = [Write(key, self._base + unit.version, doc) for key, doc in unit.documents.items()]
         refused = {key: ("UNREADABLE", why) for key, why in unit.unreadable.items()}
         for number in targets:
             stale = await self._send(unit.type_name, number, writes, refused)
@@ -50,7 +53,9 @@ class Delivery:
                 # reading has won.
                 async with self._projector.lock:
                     again = await self._projector.read(unit.type_name, stale)
-                newer = [Write(k, again.version, d) for k, d in again.documents.items()]
+                newer = [
+                    Write(k, self._base + again.version, d) for k, d in again.documents.items()
+                ]
                 await self._send(unit.type_name, number, newer, refused)
         if refused:
             async with self._books.changing():

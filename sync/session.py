@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from stores.canonical.connect import SYSTEM_IDENTITY, AsyncConnection, connect_async
+from stores.canonical.connect import AsyncConnection, connect_async
+from stores.lineage import Lineage
 from sync.conditions import Conditions
 from sync.ending import end, happens
 from sync.lease import SAY, Lease, Predecessor, Waiting, begin_term, wait_for_lock
 from sync.projection import connect_for_documents, connect_for_reading
+from sync.timelines import read_lineage
 
 LETS_GO = "-c idle_in_transaction_session_timeout=15s"
 """A process that is stopped in the middle of a transaction, as by SIGSTOP, would hold its locks for as long as it likes:
@@ -50,6 +52,8 @@ class Books:
 class SinkConnections:
     reading: AsyncConnection
     books: Books
+    lineage: Lineage
+    conditions: Conditions
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Session:
     guard: Books
     marking: AsyncConnection
     sinks: dict[str, SinkConnections]
-    system: str
+    lineage: Lineage
     predecessor: Predecessor | None
     conditions: Conditions
 
@@ -120,13 +124,14 @@ async def open_session(
         connected.set()
         await saying
         lease = await begin_term(guard, slot, owner, [c.info.backend_pid for c in opened])
-        row = await (await guard.execute(SYSTEM_IDENTITY.encode())).fetchone()
-        assert row is not None
-        connections = {s: SinkConnections(reads[s], Books(books[s], lease)) for s in sinks}
+        lineage = await read_lineage(guard, url)
         books_of_guard = Books(guard, lease)
         conditions = Conditions(books_of_guard)
         await conditions.take_over()
-        return Session(books_of_guard, marking, connections, str(row[0]), predecessor, conditions)
+        connections = {
+            s: SinkConnections(reads[s], Books(books[s], lease), lineage, conditions) for s in sinks
+        }
+        return Session(books_of_guard, marking, connections, lineage, predecessor, conditions)
     except BaseException:
         if saying is not None:
             await end([saying])

@@ -3,7 +3,8 @@
 `durable`: every change up to there is in the sink, or in its durable backlog. It is written before the
 source is told, so the source never stands beyond it. `published`: what the sink's own position was after
 its last publish, 0 for none; a store that comes back with less has lost data. `required`: types that must
-be loaded before the sink's position may be believed (first load, gap, lost store). The column `lsn` shows
+be loaded before the sink's position may be believed (first load, gap, lost store). `timeline` and `suspect`: see
+`stores.lineage`. The column `lsn` shows
 `published`; where there is none, where the loads began.
 """
 
@@ -33,6 +34,11 @@ class Watermark:
     """When it was last written by the session before, until the store has been checked against it."""
     types: frozenset[str] | None = None
     """Whose changes were followed; None where that was not recorded."""
+    timeline: int = 0
+    """Of its positions; 0 where that was not recorded."""
+    suspect: int | None = None
+    """Records with a greater version may show what canonical has lost in a failover: they are to be looked for
+    and read again before anything is written to the store."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     """Held while it is written, so that of two writers the later one has the later state."""
 
@@ -93,18 +99,23 @@ async def read(conn: AsyncConnection) -> dict[str, Watermark]:
             str(detail.get("reason", "")),
             float(detail.get("recorded", updated_at)),
             frozenset(detail["types"]) if "types" in detail else None,
+            int(detail.get("timeline", 0)),
+            detail.get("suspect"),
         )
     return found
 
 
 async def write(conn: AsyncConnection, sink: str, mark: Watermark) -> None:
     """Record a watermark. The caller holds its lock, until the transaction it may be in has ended."""
-    detail = {
+    detail: dict[str, object] = {
         "durable": mark.durable,
         "published": mark.published,
         "required": sorted(mark.required),
         "reason": mark.reason,
+        "timeline": mark.timeline,
     }
+    if mark.suspect is not None:
+        detail["suspect"] = mark.suspect
     if mark.types is not None:
         detail["types"] = sorted(mark.types)
     if mark.recorded is not None:

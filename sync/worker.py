@@ -23,6 +23,7 @@ from stores.canonical.publication import slot_name
 from stores.canonical.standing import RETRYING
 from stores.contract.model import Contract
 from stores.errors import ConflictError, FencedError, GapError, RecordgateError, StoreError
+from stores.lineage import Lineage
 from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync import generations, selection, watermarks
@@ -41,7 +42,8 @@ from sync.pace import Backoff
 from sync.requests import Requests
 from sync.session import Session, open_session
 from sync.sweep import Sweep, SweepPace
-from sync.table_watch import TableWatch, why
+from sync.table_watch import TableWatch
+from sync.timelines import left_behind
 from sync.visibility import Visibility
 from sync.watermarks import Watermark
 from sync.writer import SinkWriter
@@ -261,24 +263,35 @@ class Worker:
         makes every type of the sinks concerned a required load."""
         await watch.begin()
         known = await watermarks.read(session.guard.conn)
+        lineage = session.lineage
         mine = {name: known[name] for name in self._sinks if name in known}
+        left = {n: cause for n, m in mine.items() if (cause := _why_left(lineage, m)) != ""}
         everything = set(self._contract.types)
-        start, gap, least = await self._resume(source, mine)
+        start, gap, least = await self._resume(
+            source, {name: m for name, m in mine.items() if name not in left}
+        )
+        moved = any((m.timeline or lineage.first) != lineage.timeline for m in mine.values())
         missed = watch.missed
         marks: dict[str, Watermark] = {}
         for name in self._sinks:
             mark = mine.get(name)
             if mark is None:
                 reason = "first load"
-            elif mark.system != session.system:
-                reason = "canonical is another database"
+            elif name in left:
+                reason = left[name]
             elif mark.durable < least:
                 reason = gap
             else:
                 reason = ""
             if mark is None or reason:
-                mark = Watermark(session.system, start, time.time(), 0, set(everything), reason)
+                mark = Watermark(lineage.system, start, time.time(), 0, set(everything), reason)
                 await self._forget_building(session, name, everything)
+            elif (mark.timeline or lineage.first) != lineage.timeline:
+                # The store may show readings of after the fork, which its position does not tell.
+                last = lineage.last_version(mark.timeline)
+                assert last is not None
+                mark.suspect = last if mark.suspect is None else min(mark.suspect, last)
+            mark.timeline = lineage.timeline
             if mark.types is not None and not everything <= mark.types:
                 unknown = everything - mark.types
                 mark.required |= unknown
@@ -290,12 +303,14 @@ class Worker:
             mark.types = frozenset(everything)
             mark.required &= everything
             marks[name] = mark
+        if moved:
+            log.warning("canonical is on timeline %d now", lineage.timeline)
         # Before anything is loaded: from here on the slot holds what the loads do not see.
         async with session.guard.changing() as conn:
             for name, mark in marks.items():
                 await watermarks.write(conn, name, mark)
             await watch.keep(conn)
-            broken = bool(gap or missed) or least == float("inf")
+            broken = bool(gap or missed) or moved or least == float("inf")
             await self._feed.open(conn, start, broken=broken)
         crash_point("source-opened")
         self._marked_lsn = start
@@ -310,14 +325,16 @@ class Worker:
         that comes back after long may be the only one with a gap."""
         system = next((m.system for m in marks.values()), None)
         gap = self._gap.message if self._gap else ""
-        for resume in sorted({m.durable for m in marks.values()}) if not gap else ():
+        places: list[tuple[int | None, float]] = [
+            (durable, durable) for durable in sorted({m.durable for m in marks.values()})
+        ]
+        for resume, least in (places or [(None, float("inf"))]) if not gap else ():
             try:
-                return await source.open(resume, system=system), gap, resume
+                return await source.open(resume, system=system), gap, least
             except GapError as error:
                 gap = error.message
                 log.warning("changes are missing: %s; types are loaded anew", error.message)
-        if gap:
-            await source.reset()
+        await source.reset()
         start = await source.open(None)
         self._gap = None
         return start, gap, float("inf")
@@ -548,3 +565,12 @@ class Worker:
                 await asyncio.sleep(HEARTBEAT)
         finally:
             await gauges.close()
+
+
+def _why_left(lineage: Lineage, mark: Watermark) -> str:
+    """Why a watermark is of no use any more; empty where it is of canonical's history."""
+    if mark.system != lineage.system:
+        return "canonical is another database"
+    if not lineage.holds(mark.timeline, mark.durable):
+        return left_behind(lineage, mark.timeline)
+    return ""

@@ -80,15 +80,22 @@ class SinkWriter:
         self._batch_size = batch_size
         self._memory_keys = memory_keys
         self._books = connections.books
+        self._lineage = connections.lineage
         self._projector = Projector(connections.reading, contract)
         self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
         self.letters = Letters(connections.books.conn, name)
         self._delivery = Delivery(
-            name, store, self._projector, self.letters, connections.books, metrics
+            name,
+            store,
+            self._projector,
+            self.letters,
+            connections.books,
+            metrics,
+            connections.lineage.base,
         )
         self._durable = DurableReader(connections.books.conn, name, contract.types)
-        self.building = Building(name, store, contract, watermark, connections.books)
+        self.building = Building(name, store, contract, watermark, connections)
         self._teller = Teller(name, connections.books.conn, connections.books.lock)
         self._untold = False
         """Something was written since it was last told; a position that only moves is not: that is WAL
@@ -103,6 +110,8 @@ class SinkWriter:
         self._durable_pending = True
         self._durable_looked = 0.0
         self._spills = 0
+        self._reopen = False
+        self._contract = contract
         self._others_turn = False
         self._idle = False
         self._pace = Pace()
@@ -208,7 +217,9 @@ class SinkWriter:
                 raise
             except StoreLost as error:
                 self._failed(error)
-                await self.building.require_all(str(error))
+                if not error.foreign:
+                    self._reopen = True
+                    await self.building.require_all(str(error))
             except RecordgateError as error:
                 self._failed(error)
                 retry_after = getattr(error, "retry_after", None)
@@ -221,6 +232,10 @@ class SinkWriter:
 
     async def _serve(self) -> None:
         await self._books.assure()
+        if self._reopen:  # its place may have to be made anew
+            await self.store.close()
+            await self.store.open(self._contract, write=True)
+            self._reopen = False
         await self.store.take_charge(self._books.lease.term)
         self.position = await self.building.prepare()
         self._aside.published(self.position)
@@ -241,6 +256,10 @@ class SinkWriter:
                     if self.building.missed:
                         self.position = await self.building.start_over()
                     await self.building.answer()
+                if self.building.looks_again:
+                    await self._settle(ahead)
+                    ahead = None
+                    await self.building.look_again()
                 if ahead is None:
                     ahead = asyncio.create_task(self._next())
                 await self._wait(ahead)
@@ -435,7 +454,7 @@ class SinkWriter:
         boundary = self._backlog.reached(held)
         if boundary is None or self._durable_pending:
             return None
-        old, required = self.position, self.watermark.required
+        old, required, lineage = self.position, self.watermark.required, self._lineage
         trusted = (
             self._aside.trusts(required)
             and boundary.as_of > 0
@@ -443,7 +462,14 @@ class SinkWriter:
         )
         if trusted:
             withheld = self._aside.withheld(required, old)
-            new = Position(self.watermark.system, boundary.lsn, boundary.as_of, withheld)
+            new = Position(
+                lineage.system,
+                boundary.lsn,
+                boundary.as_of,
+                withheld,
+                lineage.timeline,
+                lineage.forks,
+            )
             if old is None or (new.lsn, new.as_of) > (old.lsn, old.as_of):
                 return boundary, new
         return (boundary, None) if boundary.lsn > self.applied_lsn else None

@@ -21,6 +21,7 @@ from stores.canonical.joint_reads import JointReads
 from stores.canonical.json_form import session_options
 from stores.canonical.readers import Readers
 from stores.errors import SetupError
+from stores.lineage import Lineage
 
 MINIMUM_VERSION = 160000
 STORE = "postgres"
@@ -115,12 +116,17 @@ class Pool(AsyncConnectionPool["AsyncConnection"]):
     def __init__(self, conninfo: str, *, max_size: int, **options: Any) -> None:
         self._sure: WeakKeyDictionary[AsyncConnection, float] = WeakKeyDictionary()
         self._lost_at = 0.0
+        self.systems: WeakKeyDictionary[AsyncConnection, str] = WeakKeyDictionary()
+        """Which database each connection has led to: the same address may lead to another one tomorrow."""
         super().__init__(conninfo, max_size=max_size, configure=self._made, **options)
         self.readers = Readers(self._reader, max_size, self.lost)
         self.joint = JointReads(self.readers)
 
     async def _made(self, conn: AsyncConnection) -> None:
         check_version(conn)
+        row = await (await conn.execute(SYSTEM_IDENTITY.encode())).fetchone()
+        assert row is not None
+        self.systems[conn] = str(row[0])
         self._sure[conn] = monotonic()
 
     async def _reader(self) -> AsyncConnection:
@@ -212,6 +218,17 @@ SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::text || '
   FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 """
 
+TIMELINE = """(CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE
+ ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END)"""
+"""The timeline that is written, 0 on a standby. Of all that tell it, only the names of WAL files need no rights and are
+right at once: what pg_control_checkpoint() says is of the last checkpoint, which comes after a promotion."""
+
+LINEAGE = f"""
+SELECT i.system, {TIMELINE}, coalesce((SELECT l.first FROM recordgate.lineage AS l WHERE l.system = i.system), 0)
+  FROM ({SYSTEM_IDENTITY}) AS i(system)
+"""  # noqa: S608 - made of our own constants
+"""Identity, timeline, and the timeline of what was recorded without one (0: not known)."""
+
 TEXT_ORDER_IS_BYTEWISE = """
 SELECT CASE datlocprovider WHEN 'b' THEN true ELSE datcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8') END
   FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
@@ -223,6 +240,16 @@ order of UTF-8's bytes; so does the C locale of libc."""
 def system_identity(conn: Connection) -> str:
     """ "<system identifier>/<database OID>": which database this is, whatever address it has."""
     return str(_one(conn, SYSTEM_IDENTITY))
+
+
+def lineage(conn: Connection) -> Lineage:
+    """Which database this is, and the timeline that it writes; without the forks, which not every role can read."""
+    try:
+        row = conn.execute(LINEAGE.encode()).fetchone()
+    except psycopg.Error as error:
+        raise translate(error) from None
+    assert row is not None
+    return Lineage(str(row[0]), int(row[1]), first=int(row[2] or row[1]))
 
 
 def text_order_is_bytewise(conn: Connection) -> bool:

@@ -2,7 +2,8 @@
 are in which collections, and the published position. Every change replaces it in one step, or fails.
 
     recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, term, position: {system, lsn,
-                      asOf, withheld: [[type, lsn, asOf]]}, generations: [{type, number, state, shape, collection}]}
+                      asOf, withheld: [[type, lsn, asOf]], timeline, forks}, generations: [{type, number, state, shape,
+                      collection}]}
 
 `incarnation` is a random name of this life of the database: a server that lost its data has another or none.
 `term` is that of the worker in charge: one of a smaller term changes nothing here any more.
@@ -25,6 +26,7 @@ from pymongo.errors import DuplicateKeyError
 from stores.contract.model import Contract
 from stores.documents.mongodb_errors import KIND
 from stores.errors import FencedError, NotLoaded, StoreLost, StoreRefused, StoreUnavailable
+from stores.lineage import forks_of
 from stores.protocols import Generation, Position, Withheld
 
 META = "recordgate.meta"
@@ -114,6 +116,8 @@ def read(document: Document) -> Books:
             int(at["lsn"]),
             float(at["asOf"]),
             tuple(Withheld(t, int(lsn), float(as_of)) for t, lsn, as_of in at.get("withheld", ())),
+            int(at.get("timeline", 0)),
+            forks_of(at.get("forks")),
         )
         rows = tuple(
             Row(g["type"], int(g["number"]), g["state"], g["shape"], g["collection"])
@@ -298,6 +302,8 @@ async def publish(
             "lsn": Int64(position.lsn),
             "asOf": position.as_of,
             "withheld": [[w.type_name, Int64(w.lsn), w.as_of] for w in position.withheld],
+            "timeline": Int64(position.timeline),
+            "forks": [[Int64(n) for n in fork] for fork in position.forks],
         }
         mine: dict[str, Any] = {"_id": ID, "incarnation": incarnation}
         if term is not None:

@@ -469,6 +469,12 @@ class MongodbStore:
 
         return await self._read(work) if limit > 0 else []
 
+    async def newer(self, type_name: str, generation: int, version: int) -> list[str]:
+        with translated(self._address.where):
+            collection = await self._found(type_name, generation)
+            found = await collection.find({"v": {"$gt": Int64(version)}}, {"_id": 1}).to_list()
+        return [document["_id"] for document in found]
+
     async def count(self, type_name: str, generation: int) -> int:
         """All less the tombstones and the marker: both counted in indexes."""
         with translated(self._address.where):

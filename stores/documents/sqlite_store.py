@@ -11,6 +11,7 @@ file does not shrink.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,6 +45,8 @@ KIND = "sqlite"
 COMMIT_BYTES = 16_000_000
 """Written bytes after which `write` commits by itself, so that a long load keeps the WAL file small."""
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 
@@ -66,6 +69,7 @@ class SqliteStore:
         self._books = LocalBooks(KIND, path, snapshot=True, raw=True)
         self._contract: Contract | None = None
         self._key_reader: sqlite3.Connection | None = None
+        self._key_reader_of = 0
         self._pending_bytes = 0
         self._lost_writes = False
 
@@ -75,6 +79,9 @@ class SqliteStore:
         await asyncio.to_thread(self._books.open, contract.id, write=write)
         self._contract = contract
         self._lost_writes = False
+        self._pending_bytes = 0
+        if write:
+            await self._books.write(_strike_off_without_table)
 
     async def close(self) -> None:
         await self._books.close()
@@ -222,6 +229,7 @@ class SqliteStore:
                 connection.rollback()
                 self._pending_bytes = 0
                 raise self._books.lost_writes()
+            self._books.check_place()
             if position is not None:
                 if not connection.in_transaction:
                     connection.execute("BEGIN IMMEDIATE")
@@ -254,6 +262,14 @@ class SqliteStore:
 
         return await self._books.read(work)
 
+    async def newer(self, type_name: str, generation: int, version: int) -> list[str]:
+        def work(connection: sqlite3.Connection) -> list[str]:
+            generation_id = local_state.find(connection, type_name, generation, KIND)
+            rows = connection.execute(tables.newer(generation_id), (version,))
+            return [key.decode() for (key,) in rows]
+
+        return await self._books.read(work)
+
     async def get(self, type_name: str, keys: Sequence[str]) -> dict[str, bytes]:
         def work(connection: sqlite3.Connection) -> dict[str, bytes]:
             generation_id, _ = self._books.active(connection, type_name)
@@ -272,7 +288,8 @@ class SqliteStore:
             if len(keys) == 1:
                 # In place, as in `position`: a thread costs several times what the read does.
                 with suppress(sqlite3.Error):
-                    if self._key_reader is None:
+                    if self._key_reader is None or self._key_reader_of != self._books.renewed:
+                        self._key_reader_of = self._books.renewed
                         self._key_reader = self._books.reader(busy_seconds=0)
                     return in_one_snapshot(self._key_reader, work)
             return await self._books.read(work)
@@ -310,6 +327,17 @@ class SqliteStore:
             return answer
 
         return await self._books.read(work)
+
+
+def _strike_off_without_table(connection: sqlite3.Connection) -> None:
+    """A generation whose table somebody has dropped is loaded anew."""
+    with local_state.transaction(connection):
+        for generation_id, type_name, number in local_state.everything(connection):
+            if not connection.execute(tables.EXISTS, (tables.table(generation_id),)).fetchone():
+                log.warning(
+                    "%s: generation %d of %s has no table any more", KIND, number, type_name
+                )
+                local_state.strike_off(connection, type_name, number)
 
 
 def _take_each(

@@ -15,6 +15,8 @@ from uuid import UUID
 
 from stores.contract.model import Property, RecordType, Scalar
 
+EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+
 
 def table(generation_id: int) -> str:
     """The table of a generation: from its row id, so no name of a contract becomes SQL."""
@@ -114,6 +116,10 @@ def count(generation_id: int) -> str:
         f"SELECT (SELECT count(*) FROM {name})"
         f" - (SELECT count(*) FROM {name} WHERE document IS NULL)"
     )
+
+
+def newer(generation_id: int) -> str:
+    return f"SELECT key FROM {table(generation_id)} WHERE version > ?"
 
 
 def children(record_type: RecordType, generation_id: int, names: Sequence[str]) -> str:

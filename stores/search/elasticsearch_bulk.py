@@ -17,7 +17,7 @@ from stores.protocols import APPLIED, STALE, Outcome, Verdict, Write
 from stores.search.elasticsearch_documents import DocumentBuilder
 from stores.search.elasticsearch_errors import (
     blocked,
-    index_gone,
+    generation_gone,
     kind_of_error,
     larger_than_the_server,
     refused,
@@ -91,7 +91,7 @@ def bodies(items: Sequence[Item]) -> Iterator[list[Item]]:
 
 async def send(http: Http, target: str, items: list[Item], seconds: float) -> list[Verdict]:
     """The verdicts on `items`, written into the alias `target`, in halves where the server calls the whole
-    too large. Raises StoreUnavailable where all of it has to wait, StoreLost where the index is gone."""
+    too large. Raises StoreUnavailable where all of it has to wait, or the index is gone."""
     answer = await http.send(
         "POST",
         path(target, "_bulk"),
@@ -136,8 +136,8 @@ def verdict(item: dict[str, Any], target: str) -> Verdict:
         return STALE
     if kind == "cluster_block_exception":
         raise blocked()
-    if kind == "index_not_found_exception" or status == 404:
-        raise index_gone(target)
+    if kind in ("index_not_found_exception", "index_closed_exception") or status == 404:
+        raise generation_gone(target)
     if status in (401, 403):
         raise refused("this user may not write into the index", hint="its role needs `index`")
     if status in _RETRY:

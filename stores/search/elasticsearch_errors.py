@@ -50,7 +50,25 @@ def blocked() -> StoreUnavailable:
 def index_gone(name: str) -> StoreLost:
     return lost(
         f"the index {name} is gone",
-        hint="load the type anew: `recordgate reload TYPE --sink search`",
+        hint="everything is loaded anew from canonical",
+    )
+
+
+def generation_gone(names: str) -> StoreUnavailable:
+    """Of indexes of generations: those that are still there are good, so nothing else is loaded."""
+    return unavailable(
+        f"somebody has deleted or closed {names}, or taken its alias away",
+        hint="what it held is loaded anew",
+    )
+
+
+def taken(name: str) -> StoreLost:
+    """A name that we need belongs to somebody else, whose data is not touched."""
+    return StoreLost(
+        f"{KIND}: {name} is there and not ours",
+        store=KIND,
+        hint="delete it, or choose another prefix: elasticsearch://host:9200/PREFIX",
+        foreign=True,
     )
 
 

@@ -15,14 +15,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
 from stores.errors import FencedError, NotLoaded, StoreLost
+from stores.lineage import forks_of
 from stores.protocols import Position, Withheld
-from stores.search.elasticsearch_errors import KIND, index_gone, lost, refused, unavailable
+from stores.search.elasticsearch_errors import (
+    KIND,
+    index_gone,
+    lost,
+    refused,
+    taken,
+    unavailable,
+)
 from stores.search.elasticsearch_fields import PRESENCE, TOMBSTONE, analysis, field_count, mapping
 from stores.search.elasticsearch_http import Http, path
 from stores.search.elasticsearch_url import Address
@@ -34,7 +43,8 @@ REFRESH = "1s"
 """Of a generation that is read: `publish` refreshes anyway, this is for writes whose publish never came."""
 ADMIN_SECONDS = 30.0
 _FILTER = (
-    "*.aliases,*.mappings._meta.recordgate,*.settings.index.uuid,*.settings.index.number_of_shards"
+    "*.aliases,*.mappings._meta.recordgate,*.settings.index.uuid,*.settings.index.number_of_shards,"
+    "*.settings.index.verified_before_close"
 )
 LIVE: dict[str, Any] = {"bool": {"must_not": {"exists": {"field": TOMBSTONE}}}}
 """What is no tombstone."""
@@ -42,7 +52,8 @@ LIVE: dict[str, Any] = {"bool": {"must_not": {"exists": {"field": TOMBSTONE}}}}
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The index of a generation, as the cluster has it."""
+    """The index of a generation, as the cluster has it. One that somebody has closed can neither be read nor written:
+    it is retired, and of no shape that is wanted."""
 
     name: str
     number: int
@@ -148,18 +159,21 @@ class Generations:
             )
 
     def _foreign(self, name: str) -> StoreLost:
-        return lost(
-            f"{name} is there and not ours",
-            hint="choose another prefix: elasticsearch://host:9200/PREFIX",
-        )
+        return taken(name)
 
     async def position(self) -> Position | None:
         answer = await self._http.send("GET", path(self.books, "_source", "position"), allow=(404,))
         if answer.status == 404:
             return None
         found = answer.body
-        withheld = tuple(Withheld(*w) for w in found.get("withheld", ()))
-        return Position(str(found["system"]), int(found["lsn"]), float(found["as_of"]), withheld)
+        return Position(
+            str(found["system"]),
+            int(found["lsn"]),
+            float(found["as_of"]),
+            tuple(Withheld(*w) for w in found.get("withheld", ())),
+            int(found.get("timeline", 0)),
+            forks_of(found.get("forks")),
+        )
 
     async def set_position(self, position: Position) -> None:
         """Raises StoreLost where the books are gone, FencedError where another worker is in charge."""
@@ -170,6 +184,8 @@ class Generations:
                 "lsn": position.lsn,
                 "as_of": position.as_of,
                 "withheld": [[w.type_name, w.lsn, w.as_of] for w in position.withheld],
+                "timeline": position.timeline,
+                "forks": position.forks,
             },
         )
 
@@ -177,6 +193,7 @@ class Generations:
         """The term is the version of the documents in the books: the server refuses a smaller one. Raises
         as `set_position`."""
         self._term = term
+        await self.claim(write=True)
         await self._put("term", {})
         position = await self.position()
         if position is not None:
@@ -232,15 +249,35 @@ class Generations:
         if meta is None or (meta.get("type"), meta.get("number")) != (type_name, number):
             raise self._foreign(name)
         self._check_meta(name, meta)
+        closed = _closed(body)
         return Index(
             name,
             number,
-            str(meta["shape"]),
+            "" if closed else str(meta["shape"]),
             frozenset(meta["marks"]),
             int(body["settings"]["index"]["number_of_shards"]),
-            used_alias(name) in body.get("aliases", {}),
-            self.alias(type_name) in body.get("aliases", {}),
+            closed or used_alias(name) in body.get("aliases", {}),
+            not closed and self.alias(type_name) in body.get("aliases", {}),
         )
+
+    async def not_as_left(self, active: Mapping[str, str]) -> list[str]:
+        """Of `active` (type → the index that was made its active one), the indexes that are not there, closed, or not
+        behind the aliases that we gave them."""
+        answer = await self._http.send(
+            "GET",
+            path(f"{self.books}-*"),
+            params={
+                "expand_wildcards": "open,closed,hidden",
+                "filter_path": "*.aliases,*.settings.index.verified_before_close",
+            },
+        )
+        return [
+            name
+            for type_name, name in active.items()
+            if (found := answer.body.get(name)) is None
+            or _closed(found)
+            or not {self.alias(type_name), write_alias(name)} <= found.get("aliases", {}).keys()
+        ]
 
     async def find(self, type_name: str, number: int) -> Index:
         """Raises StoreRefused where there is none."""
@@ -378,6 +415,11 @@ def _meta_of(body: Any) -> dict[str, Any] | None:
     found = (body.get("mappings") or {}).get("_meta")
     meta = found.get("recordgate") if isinstance(found, dict) else None
     return meta if isinstance(meta, dict) else None
+
+
+def _closed(body: Any) -> bool:
+    settings = (body.get("settings") or {}).get("index") or {}
+    return str(settings.get("verified_before_close")).lower() == "true"
 
 
 def _kind(body: Any) -> str:

@@ -8,8 +8,9 @@ that were written to, then records the position.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from stores.protocols import (
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
 from stores.search import elasticsearch_bulk, elasticsearch_tombstones
 from stores.search.elasticsearch_documents import DocumentBuilder
-from stores.search.elasticsearch_errors import KIND, index_gone, refused, unavailable
+from stores.search.elasticsearch_errors import KIND, generation_gone, refused, unavailable
 from stores.search.elasticsearch_fields import DOCUMENT, KEY, analyzer_name
 from stores.search.elasticsearch_generations import LIVE, Generations, Index, write_alias
 from stores.search.elasticsearch_http import Http, path
@@ -44,6 +45,8 @@ SLICE = 500
 """Writes of one request, unless they are large."""
 IN_FLIGHT = 3
 """Slices of one call that are made, sent or waited for at once."""
+CHECK_SECONDS = 2.0
+"""How often it is looked whether the indexes that readers see are as they were left, at most."""
 KNOWN_WORDS = 10_000
 _SWAPS = 3
 """How often a read begins again because the generation changed under it."""
@@ -82,6 +85,9 @@ class ElasticsearchStore:
         self._dirty: dict[str, int] = {}
         self._active: dict[str, Index] = {}
         self._held: dict[str, tuple[Index, Held]] = {}
+        self._left: dict[str, str] = {}
+        """Type → the index that is its active generation, as this process has left it or found it."""
+        self._checked = 0.0
         self._heard: OrderedDict[tuple[str, str], bool] = OrderedDict()
         self._purge = elasticsearch_tombstones.Purge(address.tombstone_seconds)
 
@@ -105,6 +111,7 @@ class ElasticsearchStore:
         self._dirty.clear()
         self._active.clear()
         self._held.clear()
+        self._left.clear()
         if http is not None:
             await http.close()
 
@@ -159,7 +166,11 @@ class ElasticsearchStore:
 
     async def generations(self, type_name: str) -> list[Generation]:
         _, generations = self._open()
-        return [Generation(i.number, i.state, i.shape) for i in await generations.all(type_name)]
+        found = await generations.all(type_name)
+        for index in found:
+            if index.active:
+                self._left[type_name] = index.name
+        return [Generation(i.number, i.state, i.shape) for i in found]
 
     async def create_generation(self, type_name: str, number: int) -> None:
         _, generations = self._open_to_write()
@@ -169,6 +180,7 @@ class ElasticsearchStore:
         _, generations = self._open_to_write()
         self._level(type_name)
         await generations.activate(type_name, number)
+        self._left[type_name] = generations.index(type_name, number)
 
     async def drop_generation(self, type_name: str, number: int) -> None:
         _, generations = self._open_to_write()
@@ -197,6 +209,8 @@ class ElasticsearchStore:
         found: list[Verdict] = []
         for verdicts in done:
             if isinstance(verdicts, BaseException):
+                self._forget([index.name])
+                self._dirty.pop(index.name, None)
                 raise verdicts
             found += verdicts
         return found
@@ -231,19 +245,34 @@ class ElasticsearchStore:
             await self._refresh(http, dirty)
             for name in dirty:
                 self._dirty.pop(name, None)
+        if time.monotonic() - self._checked > CHECK_SECONDS:
+            gone = await generations.not_as_left(self._left)
+            if gone:
+                self._forget(gone)
+                raise generation_gone(", ".join(gone))
+            self._checked = time.monotonic()
         if position is not None:
             await generations.set_position(position)
         await self._purge.some(http, [i.name for i, _ in self._targets.values()])
+
+    def _forget(self, names: Collection[str]) -> None:
+        """What was known of indexes that fail. It is told once: who is told asks for the generations, which shows what
+        is there still, and loads the rest."""
+        self._left = {t: name for t, name in self._left.items() if name not in names}
+        self._targets.clear()
 
     async def _refresh(self, http: Http, dirty: dict[str, int]) -> None:
         answer = await http.send(
             "POST",
             path(",".join(dirty), "_refresh"),
             seconds=self._address.write_timeout,
-            allow=(404,),
+            allow=(400, 404),
         )
-        if answer.status == 404:
-            raise index_gone(", ".join(dirty))
+        if answer.status in (400, 404):
+            # What was not published is sent again, to those that are there, which makes them dirty again.
+            self._forget(dirty)
+            self._dirty.clear()
+            raise generation_gone(", ".join(dirty))
         shards = answer.body["_shards"]
         if shards["failed"] or shards["successful"] < sum(dirty.values()):
             raise unavailable("an index has shards that are not there", retry_after=1.0)
@@ -355,25 +384,11 @@ class ElasticsearchStore:
     async def scan(
         self, type_name: str, generation: int, after: str | None, limit: int
     ) -> list[Stored]:
-        http, generations = self._open()
-        index = await generations.find(type_name, generation)
+        index = await self._index(type_name, generation)
         found: list[Stored] = []
         while len(found) < limit:
             size = min(SCAN_PAGE, limit - len(found))
-            body: dict[str, Any] = {
-                "query": LIVE,
-                "size": size,
-                "sort": [{KEY: "asc"}],
-                "version": True,
-                "track_total_hits": False,
-                "_source": [DOCUMENT],
-            }
-            if after is not None:
-                body["search_after"] = [after]
-            try:
-                hits = (await self._search(http, index, body))["hits"]["hits"]
-            except _Gone:
-                raise index_gone(index.name) from None
+            hits = await self._page(index, LIVE, [DOCUMENT], after, size)
             found += [
                 Stored(str(h["sort"][0]), int(h["_version"]), h["_source"][DOCUMENT].encode())
                 for h in hits
@@ -383,12 +398,47 @@ class ElasticsearchStore:
             after = found[-1].key
         return found
 
+    async def _index(self, type_name: str, generation: int) -> Index:
+        _, generations = self._open()
+        return await generations.find(type_name, generation)
+
+    async def _page(
+        self, index: Index, query: dict[str, Any], source: Any, after: str | None, size: int
+    ) -> list[dict[str, Any]]:
+        """Up to `size` hits by key, with their versions."""
+        http, _ = self._open()
+        body: dict[str, Any] = {
+            "query": query,
+            "size": size,
+            "sort": [{KEY: "asc"}],
+            "version": True,
+            "track_total_hits": False,
+            "_source": source,
+        }
+        if after is not None:
+            body["search_after"] = [after]
+        try:
+            found: list[dict[str, Any]] = (await self._search(http, index, body))["hits"]["hits"]
+        except _Gone:
+            raise generation_gone(index.name) from None
+        return found
+
+    async def newer(self, type_name: str, generation: int, version: int) -> list[str]:
+        """The server searches for no versions: every record is looked at."""
+        index = await self._index(type_name, generation)
+        found: list[str] = []
+        after: str | None = None
+        while hits := await self._page(index, {"match_all": {}}, False, after, SCAN_PAGE):
+            found += [str(h["sort"][0]) for h in hits if int(h["_version"]) > version]
+            after = str(hits[-1]["sort"][0])
+        return found
+
     async def count(self, type_name: str, generation: int) -> int:
         http, generations = self._open()
         index = await generations.find(type_name, generation)
         answer = await http.send("POST", path(index.name, "_count"), {"query": LIVE}, allow=(404,))
         if answer.status == 404:
-            raise index_gone(index.name)
+            raise generation_gone(index.name)
         if answer.body["_shards"]["failed"]:
             raise unavailable("an index has shards that are not there", retry_after=1.0)
         return int(answer.body["count"])

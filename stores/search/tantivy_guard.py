@@ -153,3 +153,14 @@ def keys_after(path: Path, store: str, after: str | None, limit: int) -> Iterato
                 place = found[-1][0] + "\0"
         finally:
             connection.close()
+
+
+def newer(path: Path, store: str, version: int) -> list[str]:
+    """The keys, deleted or not, whose version is greater, for a reader."""
+    with translated(store, path.name):
+        connection = connect(path, read_only=True)
+        try:
+            rows = connection.execute("SELECT key FROM guard WHERE version > ?", (version,))
+            return [key for (key,) in rows]
+        finally:
+            connection.close()

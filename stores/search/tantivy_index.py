@@ -54,6 +54,11 @@ def read_marks(folder: Path) -> frozenset[str]:
     return frozenset(orjson.loads(marks_path(folder).read_bytes()))
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether the files are there without which it can neither be read nor written."""
+    return guard_path(folder).is_file() and (index_path(folder) / "meta.json").is_file()
+
+
 def create(folder: Path, level: Level, where: str) -> None:
     """An empty generation; whatever is left of one that was never registered goes first."""
     with translated(where):

@@ -17,6 +17,7 @@ import re
 import shutil
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,7 +29,7 @@ import tantivy
 from stores import local_state, private_files
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
-from stores.errors import RecordgateError, StoreRefused
+from stores.errors import RecordgateError, StoreLost, StoreRefused, StoreUnavailable
 from stores.local_books import LocalBooks
 from stores.protocols import (
     Capability,
@@ -40,13 +41,15 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
-from stores.search import filter_plan, tantivy_index, tantivy_suggest
+from stores.search import filter_plan, tantivy_guard, tantivy_index, tantivy_suggest
 from stores.search.fields import Level, levels, text_fields
 from stores.search.tantivy_analyzers import analyzer
 from stores.search.tantivy_errors import KIND, lost, translated
 from stores.search.tantivy_index import Reading, Writing
 from stores.search.tantivy_search import Search
 
+CHECK_SECONDS = 2.0
+"""How often it is looked whether the files of all generations are there, at most."""
 OPEN_WRITERS = 4
 """Generations that may have a writer at once; each has a heap and threads of its own."""
 
@@ -80,8 +83,10 @@ class TantivyStore:
         self._levels: dict[str, Level] = {}
         self._writers: OrderedDict[tuple[str, int], Writing] = OrderedDict()
         self._lost_writes = False
+        self._checked = 0.0
         self._readings: dict[tuple[str, int], Reading] = {}
         self._readings_lock = threading.Lock()
+        self._readings_of = 0
 
     # Opening -----------------------------------------------------------------------------------
 
@@ -90,6 +95,7 @@ class TantivyStore:
         await asyncio.to_thread(private_files.tighten_tree, self.folder)
         self._contract = contract
         self._levels = {name: levels(contract, t) for name, t in contract.types.items()}
+        self._lost_writes = False
         if write:
             await self._books.write(self._remove_leftovers)
 
@@ -190,7 +196,37 @@ class TantivyStore:
                 self._give_up(type_name, generation)
                 raise
 
-        return await self._books.write(work)
+        def guarded(state: sqlite3.Connection) -> list[Verdict]:
+            try:
+                return work(state)
+            except StoreLost:
+                raise self._strike_off(state, type_name, generation) from None
+
+        return await self._books.write(guarded)
+
+    def _strike_off(
+        self, state: sqlite3.Connection, type_name: str, generation: int
+    ) -> StoreUnavailable:
+        """Forget a generation that is damaged or gone: it alone is loaded anew."""
+        self._give_up(type_name, generation)
+        with local_state.transaction(state):
+            local_state.strike_off(state, type_name, generation)
+        shutil.rmtree(self._folder(type_name, generation), ignore_errors=True)
+        return StoreUnavailable(
+            f"{KIND}: generation {generation} of {type_name} is damaged, or somebody has removed it",
+            store=KIND,
+            hint="it is loaded anew from canonical",
+        )
+
+    def _check_folders(self, state: sqlite3.Connection) -> None:
+        """Raises StoreLost where the files are other ones, StoreUnavailable where a generation's are gone."""
+        self._books.check_place()
+        if time.monotonic() - self._checked <= CHECK_SECONDS:
+            return
+        for _, type_name, number in local_state.everything(state):
+            if not tantivy_index.is_whole(self._folder(type_name, number)):
+                raise self._strike_off(state, type_name, number)
+        self._checked = time.monotonic()
 
     def _writer(self, state: sqlite3.Connection, level: Level, generation: int) -> Writing:
         name = level.record_type.name
@@ -228,13 +264,16 @@ class TantivyStore:
                 self._lost_writes = False
                 self._close_writers(wait=False)
                 raise self._books.lost_writes()
+            self._check_folders(state)
             for (type_name, generation), writer in list(self._writers.items()):
                 try:
                     writer.commit()
-                except BaseException:
+                except BaseException as error:
                     self._give_up(type_name, generation)
                     self._lost_writes = False
                     self._close_writers(wait=False)
+                    if isinstance(error, StoreLost):
+                        raise self._strike_off(state, type_name, generation) from None
                     raise
             if position is not None:
                 with local_state.transaction(state):
@@ -330,6 +369,16 @@ class TantivyStore:
             local_state.find(state, type_name, generation, KIND)
             with translated(type_name):
                 return self._reading(type_name, generation).searcher().num_docs
+
+        return await self._books.read(work)
+
+    async def newer(self, type_name: str, generation: int, version: int) -> list[str]:
+        def work(state: sqlite3.Connection) -> list[str]:
+            local_state.find(state, type_name, generation, KIND)
+            guard = tantivy_index.guard_path(self._folder(type_name, generation))
+            if not guard.is_file():
+                raise lost(type_name)
+            return tantivy_guard.newer(guard, KIND, version)
 
         return await self._books.read(work)
 

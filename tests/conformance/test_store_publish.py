@@ -26,7 +26,7 @@ def test_a_new_store_has_no_position(place: Place) -> None:
 
 def test_the_position_is_what_was_published_last(place: Place) -> None:
     async def story() -> None:
-        position = Position("7412/16384", 2**62, 1700000000.123456)
+        position = Position("7412/16384", 2**62, 1700000000.123456, (), 3, ((1, 2**40), (2, 2**41)))
         async with place.ready("author") as store:
             await store.publish(position)
             assert await store.position() == position

@@ -123,3 +123,15 @@ def test_generations_have_versions_of_their_own(place: Place) -> None:
             assert await held(store, generation=2) == {"a": 3}
 
     run(story())
+
+
+def test_the_keys_of_newer_versions_are_told_deleted_ones_too(place: Place) -> None:
+    async def story() -> None:
+        async with place.ready("author") as store:
+            await load(store, "author", [put("a", 5), put("b", 6), put("c", 2**61), put("d", 1)])
+            await load(store, "author", [delete("d", 7), delete("a", 8)])
+            assert sorted(await store.newer("author", 1, 5)) == ["a", "b", "c", "d"]
+            assert sorted(await store.newer("author", 1, 6)) == ["a", "c", "d"]
+            assert await store.newer("author", 1, 2**61) == []
+
+    run(story())

@@ -33,7 +33,7 @@ async def sink_writer(world: World, *, memory_keys: int) -> AsyncIterator[SinkWr
     slot = slot_name(world.contract, database_of(world.url))
     session = await open_session(world.url, slot, ["documents"], uuid.uuid4(), waiting)
     try:
-        mark = Watermark(session.system, 0, time.time(), 0, set(), "")
+        mark = Watermark(session.lineage.system, 0, time.time(), 0, set(), "")
         yield SinkWriter(
             "documents",
             world.store("documents"),

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stores.errors import SetupError, StoreLost, StoreRefused, StoreUnavailable
+from stores.errors import SetupError, StoreRefused, StoreUnavailable
 from stores.protocols import Outcome, Write
 from stores.query import And, Compare, Not, Op, Or, Related
 from stores.search import elasticsearch_bulk as bulk
@@ -261,8 +261,9 @@ def test_what_is_about_the_index_is_no_verdict_on_an_item() -> None:
     assert blocked.value.hint
     with pytest.raises(StoreUnavailable):
         bulk.verdict(item(429, "cluster_block_exception"), "index")
-    with pytest.raises(StoreLost):
-        bulk.verdict(item(404, "index_not_found_exception"), "index")
+    for status, kind in ((404, "index_not_found_exception"), (400, "index_closed_exception")):
+        with pytest.raises(StoreUnavailable, match="deleted or closed"):
+            bulk.verdict(item(status, kind), "index")
     with pytest.raises(StoreRefused):
         bulk.verdict(item(403, "security_exception"), "index")
 

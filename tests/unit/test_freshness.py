@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.freshness import asked, from_headers, judge, lsn_text, parse_duration, with_directive
+from gateway.freshness import (
+    NOTHING,
+    asked,
+    from_headers,
+    judge,
+    lsn_text,
+    parse_duration,
+    with_directive,
+)
 from gateway.services import Freshness
+from gateway.tokens import Commit
 from stores.errors import InputError
 from stores.protocols import Position
 
@@ -46,27 +55,55 @@ def test_nobody_waits_for_ever() -> None:
 
 def test_a_store_is_usable_from_the_position_of_the_token_on() -> None:
     at = Position(SYSTEM, 100, 1000.0)
-    assert judge(at, SYSTEM, 100, None, 1000.0).usable
-    behind = judge(at, SYSTEM, 101, None, 1001.0)
+    assert judge(at, SYSTEM, Commit(100), None, 1000.0).usable
+    behind = judge(at, SYSTEM, Commit(101), None, 1001.0)
     assert not behind.usable
     assert behind.behind_ms == 1000
 
 
 def test_a_store_is_usable_while_it_is_no_staler_than_asked() -> None:
     at = Position(SYSTEM, 100, 1000.0)
-    assert judge(at, SYSTEM, 0, 2.0, 1002.0).usable
-    behind = judge(at, SYSTEM, 0, 2.0, 1002.5)
+    assert judge(at, SYSTEM, NOTHING, 2.0, 1002.0).usable
+    behind = judge(at, SYSTEM, NOTHING, 2.0, 1002.5)
     assert not behind.usable
     assert behind.behind_ms == 500
 
 
 def test_a_store_without_a_position_or_of_another_database_is_never_usable() -> None:
-    assert not judge(None, SYSTEM, 0, None, 0).usable
-    assert not judge(Position("9/9", 100, 1000.0), SYSTEM, 0, None, 1000.0).usable
+    assert not judge(None, SYSTEM, NOTHING, None, 0).usable
+    assert not judge(Position("9/9", 100, 1000.0), SYSTEM, NOTHING, None, 1000.0).usable
+
+
+@pytest.mark.parametrize(
+    ("timeline", "lsn", "covered"),
+    [
+        (3, 400, True), (3, 401, False),  # the store's own timeline
+        (2, 300, True), (2, 301, False),  # left at 300: what was committed beyond is lost
+        (1, 200, True), (1, 201, False), (1, 250, False),
+        (4, 100, False), (4, 350, False),  # a later one, which the store knows nothing of
+    ],
+)  # fmt: skip
+def test_a_write_is_covered_only_where_the_stores_history_has_it(
+    timeline: int, lsn: int, covered: bool
+) -> None:
+    at = Position(SYSTEM, 400, 1000.0, (), 3, ((1, 200), (2, 300)))
+    assert judge(at, SYSTEM, Commit(lsn, timeline), None, 1000.0).usable is covered
+
+
+def test_a_store_of_a_timeline_that_canonical_has_left_is_not_usable_until_it_was_looked_at() -> (
+    None
+):
+    at = Position(SYSTEM, 100, 1000.0, timeline=1)
+    assert judge(at, SYSTEM, NOTHING, None, 1000.0, timeline=1).usable
+    assert not judge(at, SYSTEM, NOTHING, None, 1000.0, timeline=2).usable
+    later = Position(SYSTEM, 100, 1000.0, (), 3, ((1, 50), (2, 60)))
+    assert judge(
+        later, SYSTEM, NOTHING, None, 1000.0, timeline=2
+    ).usable  # the worker was first to see it
 
 
 def test_a_clock_behind_canonicals_makes_no_negative_staleness() -> None:
-    assert judge(Position(SYSTEM, 1, 1000.0), SYSTEM, 0, 0.0, 999.0).usable
+    assert judge(Position(SYSTEM, 1, 1000.0), SYSTEM, NOTHING, 0.0, 999.0).usable
 
 
 def test_positions_print_as_postgres_prints_them() -> None:
