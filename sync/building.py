@@ -28,6 +28,7 @@ from stores.errors import (
 )
 from stores.protocols import WITHDRAWN, Position, SearchStore, Store
 from sync import durable_backlog, generations, watermarks
+from sync.conditions import Conditions
 from sync.crash_points import crash_point
 from sync.projection import Projector
 from sync.reload import PATIENCE, Load, problem
@@ -71,6 +72,7 @@ class Building:
         contract: Contract,
         watermark: Watermark,
         connections: SinkConnections,
+        conditions: Conditions,
     ) -> None:
         self.asked: deque[Asked] = deque()
         self.loads: dict[str, Load] = {}
@@ -83,7 +85,7 @@ class Building:
         self._watermark = watermark
         self._books = connections.books
         self._lineage = connections.lineage
-        self._conditions = connections.conditions
+        self._conditions = conditions
         self._occupied: dict[str, float] = {}
         """Types whose place somebody else's data has → when they are looked at again (monotonic seconds)."""
         self._targets: dict[str, list[int]] = {}

@@ -13,7 +13,7 @@ from sync.letters import Letters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff
 from sync.projection import Projector
-from sync.session import Books
+from sync.session import SinkConnections
 from sync.units import Unit
 
 RESENDS = 5
@@ -29,18 +29,16 @@ class Delivery:
         store: Store,
         projector: Projector,
         letters: Letters,
-        books: Books,
+        connections: SinkConnections,
         metrics: SyncMetrics,
-        base: int,
     ) -> None:
-        """`base`: see Lineage.base."""
         self._name = name
         self._store = store
         self._projector = projector
         self._letters = letters
-        self._books = books
+        self._books = connections.books
         self._metrics = metrics
-        self._base = base
+        self._base = connections.lineage.base
 
     async def write(self, unit: Unit, targets: Sequence[int]) -> None:
         """Write the unit's documents to each generation, with every verdict seen to."""

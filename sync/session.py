@@ -53,7 +53,6 @@ class SinkConnections:
     reading: AsyncConnection
     books: Books
     lineage: Lineage
-    conditions: Conditions
 
 
 @dataclass
@@ -128,9 +127,7 @@ async def open_session(
         books_of_guard = Books(guard, lease)
         conditions = Conditions(books_of_guard)
         await conditions.take_over()
-        connections = {
-            s: SinkConnections(reads[s], Books(books[s], lease), lineage, conditions) for s in sinks
-        }
+        connections = {s: SinkConnections(reads[s], Books(books[s], lease), lineage) for s in sinks}
         return Session(books_of_guard, marking, connections, lineage, predecessor, conditions)
     except BaseException:
         if saying is not None:

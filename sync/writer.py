@@ -32,6 +32,7 @@ from sync.metrics import SyncMetrics
 from sync.pace import Backoff, Pace
 from sync.projection import Projector
 from sync.session import SinkConnections
+from sync.store_place import StorePlace
 from sync.units import Unit
 from sync.unreadable import Unreadable
 from sync.watermarks import Teller, Watermark
@@ -81,21 +82,14 @@ class SinkWriter:
         self._memory_keys = memory_keys
         self._books = connections.books
         self._lineage = connections.lineage
+        self._place = StorePlace(name, store, contract)
         self._projector = Projector(connections.reading, contract)
         self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
         self.letters = Letters(connections.books.conn, name)
-        self._delivery = Delivery(
-            name,
-            store,
-            self._projector,
-            self.letters,
-            connections.books,
-            metrics,
-            connections.lineage.base,
-        )
+        self._delivery = Delivery(name, store, self._projector, self.letters, connections, metrics)
         self._durable = DurableReader(connections.books.conn, name, contract.types)
-        self.building = Building(name, store, contract, watermark, connections)
+        self.building = Building(name, store, contract, watermark, connections, conditions)
         self._teller = Teller(name, connections.books.conn, connections.books.lock)
         self._untold = False
         """Something was written since it was last told; a position that only moves is not: that is WAL
@@ -110,15 +104,12 @@ class SinkWriter:
         self._durable_pending = True
         self._durable_looked = 0.0
         self._spills = 0
-        self._reopen = False
-        self._contract = contract
         self._others_turn = False
         self._idle = False
         self._pace = Pace()
         self._backoff = Backoff(most=LONGEST)
         self._failing_since: float | None = None
-        self._moved_at = time.monotonic()
-        self._moved_to = 0
+        self._moved_at, self._moved_to = time.monotonic(), 0
         self.applied_lsn = 0
         """Every change up to there is in the store, whatever was spilled before."""
         self.ready = asyncio.Event()
@@ -218,7 +209,7 @@ class SinkWriter:
             except StoreLost as error:
                 self._failed(error)
                 if not error.foreign:
-                    self._reopen = True
+                    self._place.lost = True
                     await self.building.require_all(str(error))
             except RecordgateError as error:
                 self._failed(error)
@@ -232,10 +223,7 @@ class SinkWriter:
 
     async def _serve(self) -> None:
         await self._books.assure()
-        if self._reopen:  # its place may have to be made anew
-            await self.store.close()
-            await self.store.open(self._contract, write=True)
-            self._reopen = False
+        await self._place.mend()
         await self.store.take_charge(self._books.lease.term)
         self.position = await self.building.prepare()
         self._aside.published(self.position)
@@ -480,7 +468,7 @@ class SinkWriter:
         position = reached[1] if reached else None
         await self._books.assure()
         if position is not None:
-            await self._check_place()
+            await self._place.check(self.position)
         crash_point("publishing")
         self._pace.begin()
         await self.store.publish(position)
@@ -504,17 +492,6 @@ class SinkWriter:
             self._untold = not self.at_rest
         if written or position is not None:
             self._succeeded()
-
-    async def _check_place(self) -> None:
-        """A store that was put back from an older copy, or came back empty, while we were at it, would take the
-        next position as if it had everything before it. Raises StoreLost."""
-        if self.position is None:
-            return
-        held = await self.store.position()
-        if held is None or held.system != self.position.system or held.lsn < self.position.lsn:
-            raise StoreLost(
-                f"{self.name} has gone back behind what was published", store=self.store.kind
-            )
 
     async def _note(self, published: Sequence[Unit]) -> None:
         """In the books: what of the durable backlog and of loads is done, which letters are answered."""

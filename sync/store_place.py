@@ -1,0 +1,32 @@
+"""The place of a sink's store: opened anew where it was lost, and looked at before a position is written into it."""
+
+from __future__ import annotations
+
+from stores.contract.model import Contract
+from stores.errors import StoreLost
+from stores.protocols import Position, Store
+
+
+class StorePlace:
+    def __init__(self, name: str, store: Store, contract: Contract) -> None:
+        self._name, self._store, self._contract = name, store, contract
+        self.lost = False
+        """Its files, or its books, may have to be made anew."""
+
+    async def mend(self) -> None:
+        """Open the store anew where it was lost. Raises what `open` raises."""
+        if self.lost:
+            await self._store.close()
+            await self._store.open(self._contract, write=True)
+            self.lost = False
+
+    async def check(self, published: Position | None) -> None:
+        """A store that was put back from an older copy, or came back empty, while we were at it, would take the
+        next position as if it had everything before it. Raises StoreLost."""
+        if published is None:
+            return
+        held = await self._store.position()
+        if held is None or held.system != published.system or held.lsn < published.lsn:
+            raise StoreLost(
+                f"{self._name} has gone back behind what was published", store=self._store.kind
+            )
