@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 ARGS ?=
 ONLY ?=
 
-.PHONY: demo test check format bench soak servers servers-stop lock clean docs conformance-table audits differential fuzz
+.PHONY: demo test check format bench soak soak-failover servers servers-stop lock clean docs conformance-table audits differential fuzz
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -58,6 +58,10 @@ kill-tour: $(VENV)/.ready
 
 soak: $(VENV)/.ready
 	@$(PY) -m tests.histories soak $(ARGS)
+
+# Histories in which canonical fails over to a standby: make soak-failover ARGS="--seconds 600 --servers"
+soak-failover: $(VENV)/.ready
+	@$(PY) -m tests.histories.failover $(ARGS)
 
 # Needs uv (a tool of maintainers, not of users); --no-emit-index-url keeps registry addresses out.
 lock:

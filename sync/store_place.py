@@ -1,15 +1,18 @@
-"""The place of a sink's store: opened anew where it was lost, and looked at before a position is written into it."""
+"""The place of a sink's store: opened anew where it was lost, and looked at before a position is written
+into it."""
 
 from __future__ import annotations
 
 from stores.contract.model import Contract
 from stores.errors import StoreLost
-from stores.protocols import Position, Store
+from stores.lineage import Lineage
+from stores.protocols import Position, Store, Withheld
 
 
 class StorePlace:
-    def __init__(self, name: str, store: Store, contract: Contract) -> None:
+    def __init__(self, name: str, store: Store, contract: Contract, lineage: Lineage) -> None:
         self._name, self._store, self._contract = name, store, contract
+        self._lineage = lineage
         self.lost = False
         """Its files, or its books, may have to be made anew."""
 
@@ -19,6 +22,11 @@ class StorePlace:
             await self._store.close()
             await self._store.open(self._contract, write=True)
             self.lost = False
+
+    def position(self, lsn: int, as_of: float, withheld: tuple[Withheld, ...]) -> Position:
+        """A position of canonical's present timeline."""
+        lineage = self._lineage
+        return Position(lineage.system, lsn, as_of, withheld, lineage.timeline, lineage.forks)
 
     async def check(self, published: Position | None) -> None:
         """A store that was put back from an older copy, or came back empty, while we were at it, would take the

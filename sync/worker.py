@@ -42,7 +42,7 @@ from sync.pace import Backoff
 from sync.requests import Requests
 from sync.session import Session, open_session
 from sync.sweep import Sweep, SweepPace
-from sync.table_watch import TableWatch
+from sync.table_watch import TableWatch, why
 from sync.timelines import left_behind
 from sync.visibility import Visibility
 from sync.watermarks import Watermark

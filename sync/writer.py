@@ -81,8 +81,7 @@ class SinkWriter:
         self._batch_size = batch_size
         self._memory_keys = memory_keys
         self._books = connections.books
-        self._lineage = connections.lineage
-        self._place = StorePlace(name, store, contract)
+        self._place = StorePlace(name, store, contract, connections.lineage)
         self._projector = Projector(connections.reading, contract)
         self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
@@ -442,7 +441,7 @@ class SinkWriter:
         boundary = self._backlog.reached(held)
         if boundary is None or self._durable_pending:
             return None
-        old, required, lineage = self.position, self.watermark.required, self._lineage
+        old, required = self.position, self.watermark.required
         trusted = (
             self._aside.trusts(required)
             and boundary.as_of > 0
@@ -450,14 +449,7 @@ class SinkWriter:
         )
         if trusted:
             withheld = self._aside.withheld(required, old)
-            new = Position(
-                lineage.system,
-                boundary.lsn,
-                boundary.as_of,
-                withheld,
-                lineage.timeline,
-                lineage.forks,
-            )
+            new = self._place.position(boundary.lsn, boundary.as_of, withheld)
             if old is None or (new.lsn, new.as_of) > (old.lsn, old.as_of):
                 return boundary, new
         return (boundary, None) if boundary.lsn > self.applied_lsn else None

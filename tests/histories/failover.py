@@ -124,10 +124,14 @@ def _stores(real: bool) -> Iterator[dict[str, str] | None]:
         return
     name = f"h{uuid.uuid4().hex[:8]}"
     folder = Path(tempfile.mkdtemp(prefix="recordgate-failover-stores-"))
+    folder.chmod(0o755)
     mongodb, documents = local.start_mongodb(folder / "mongodb")
     search, url = local.start_elasticsearch(folder / "elasticsearch")
     try:
-        yield {"documents": f"{documents}/{name}", "search": f"{url}/{name}"}
+        yield {
+            "documents": f"{documents}/{name}",
+            "search": f"elasticsearch{url.removeprefix('http')}/{name}",
+        }
     finally:
         search.stop()
         mongodb.stop()
