@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from gateway.services import Freshness, Services
-from gateway.tokens import Commit, read_token
+from gateway.tokens import Commit, own_tokens, read_token
 from stores.errors import InputError, StaleError, StoreError, StoreUnavailable
 from stores.protocols import Generation, Position, Store
 
@@ -90,12 +90,14 @@ NOTHING = Commit(0)
 
 
 def required_commit(freshness: Freshness, services: Services) -> Commit:
-    """What the caller's token asks for; NOTHING without one. A token that does not say of which timeline it is, is of
+    """What the caller's token asks for; NOTHING without one, or where none of several is of this database. A token that does not say of which timeline it is, is of
     the one on which such tokens were last made. Raises InputError."""
     if freshness.after is None:
         return NOTHING
-    found = read_token(freshness.after, services.system, services.token_secret)
-    return found if found.timeline else replace(found, timeline=services.first_timeline)
+    tokens = own_tokens(freshness.after, services.system)
+    found = [read_token(t, services.system, services.token_secret) for t in tokens]
+    dated = [c if c.timeline else replace(c, timeline=services.first_timeline) for c in found]
+    return max(dated, key=lambda c: (c.timeline, c.lsn), default=NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

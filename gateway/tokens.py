@@ -14,12 +14,13 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from stores.errors import InputError
+from stores.errors import InputError, LimitError
 
 _VERSION = 2
 _BODY = {1: 1 + 8 + 16, 2: 1 + 8 + 16 + 4}
 """Version → bytes before the MAC."""
 _MAC = 16
+MAX_TOKENS = 50
 _LENGTHS = {len(base64.urlsafe_b64encode(bytes(n + _MAC)).rstrip(b"=")) for n in _BODY.values()}
 
 
@@ -47,16 +48,31 @@ def sign_token(system: str, lsn: int, secret: bytes, *, timeline: int = 0) -> st
     return base64.urlsafe_b64encode(body + _mac(body, secret)).rstrip(b"=").decode("ascii")
 
 
-def read_token(token: str, system: str, secret: bytes) -> Commit:
-    """What `token` says. Raises InputError where it is malformed, forged, or another database's."""
+def own_tokens(text: str, system: str) -> list[str]:
+    """Of a list of tokens, separated by commas as a federated gateway joins those of several products, the ones of the
+    database `system`. A single token is nobody else's: `read_token` says what is wrong with it."""
+    tokens = [part.strip() for part in text.split(",") if part.strip()]
+    if len(tokens) < 2:
+        return tokens or [text]
+    if len(tokens) > MAX_TOKENS:
+        raise LimitError(f"more than {MAX_TOKENS} freshness tokens")
+    return [t for t in tokens if _decoded(t)[9:25] == _identity(system)]
+
+
+def _decoded(token: str) -> bytes:
     if len(token) not in _LENGTHS or not token.isascii():
         raise InputError("the freshness token is malformed", hint="pass it as a write returned it")
     try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        return base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise InputError(
             "the freshness token is malformed", hint="pass it as a write returned it"
         ) from None
+
+
+def read_token(token: str, system: str, secret: bytes) -> Commit:
+    """What `token` says. Raises InputError where it is malformed, forged, or another database's."""
+    raw = _decoded(token)
     body, mac = raw[:-_MAC], raw[-_MAC:]
     if _BODY.get(body[0]) != len(body) or not hmac.compare_digest(mac, _mac(body, secret)):
         raise InputError(

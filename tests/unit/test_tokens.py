@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.tokens import Commit, read_token, sign_token
-from stores.errors import InputError
+from gateway.tokens import Commit, own_tokens, read_token, sign_token
+from stores.errors import InputError, LimitError
 
 SECRET = b"the secret of this test"
 SYSTEM = "7412345678901234567/16384"
@@ -63,3 +63,16 @@ def test_a_token_is_short_and_fits_a_header() -> None:
     token = sign_token(SYSTEM, 2**63 - 1, SECRET)
     assert len(token) == 60
     assert token.replace("-", "").replace("_", "").isalnum()
+
+
+def test_of_several_tokens_the_ones_of_this_database_count() -> None:
+    mine, newer = (sign_token(SYSTEM, n, SECRET, timeline=1) for n in (5, 9))
+    other = sign_token("another/1", 7, b"the secret of another product")
+    assert own_tokens(f"{other}, {mine},{newer}", SYSTEM) == [mine, newer]
+    assert own_tokens(f"{other},{other}", SYSTEM) == []
+    # One alone is read, and refused with what is wrong with it.
+    assert own_tokens(other, SYSTEM) == [other]
+    with pytest.raises(InputError, match="malformed"):
+        own_tokens(f"{mine},x", SYSTEM)
+    with pytest.raises(LimitError):
+        own_tokens(",".join([mine] * 51), SYSTEM)
