@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.freshness import asked, from_headers, judge, lsn_text, parse_duration, with_directive
+from gateway.freshness import asked, from_headers, judge, parse_duration, with_directive
 from gateway.services import Freshness
 from stores.errors import InputError
 from stores.protocols import Position
@@ -67,7 +67,3 @@ def test_a_store_without_a_position_or_of_another_database_is_never_usable() -> 
 
 def test_a_clock_behind_canonicals_makes_no_negative_staleness() -> None:
     assert judge(Position(SYSTEM, 1, 1000.0), SYSTEM, 0, 0.0, 999.0).usable
-
-
-def test_positions_print_as_postgres_prints_them() -> None:
-    assert lsn_text(0x16_B374D848) == "16/B374D848"
