@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_BLOCK = re.compile(r"^```(\w+)((?: \w+=\S+)*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^```(\w+)((?: \w+=(?:\"[^\"\n]*\"|\S+))*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Command:
 def blocks(page: str) -> list[Block]:
     """Return the blocks of a page in order."""
     return [
-        Block(language, dict(option.split("=", 1) for option in options.split()), text)
+        Block(language, dict(option.split("=", 1) for option in shlex.split(options)), text)
         for language, options, text in _BLOCK.findall(page)
     ]
 
