@@ -8,6 +8,7 @@ A block ```` ```yaml file=shop.yaml ```` is a file, or the file's next part wher
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -113,16 +114,15 @@ class Reader:
             assert process.wait(30) == 0
 
 
-def wait_until_found(url: str, search: str, text: bytes) -> None:
-    """Wait, as a reader who switches terminals does, until the gateway at `url` is ready and `search` finds `text`."""
+def wait_until_loaded(url: str) -> None:
+    """Wait, as a reader who switches terminals does, until the gateway at `url` is ready and its stores are loaded."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as response:
-                ready = response.status == 200
-            with urllib.request.urlopen(f"{url}/search/{search}", timeout=2) as response:
-                if ready and text in response.read():
-                    return
+                stores = json.load(response)["stores"]
+            if all(stores[name].get("watermark") for name in ("documents", "search")):
+                return
         except OSError:
             pass
         time.sleep(0.1)
