@@ -78,7 +78,10 @@ class Reader:
             lines.insert(at + ("below" in block.options), block.text)
             path.write_text("".join(lines), "utf-8")
             return
-        before = path.read_text("utf-8") + "\n" if name in self.written else ""
+        before = ""
+        if name in self.written:
+            # As Python has it: two lines before what is not indented.
+            before = path.read_text("utf-8") + ("\n" if block.text.startswith(" ") else "\n\n")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(before + block.text, "utf-8")
         self.written.add(name)
@@ -115,14 +118,13 @@ class Reader:
 
 
 def wait_until_loaded(url: str) -> None:
-    """Wait, as a reader who switches terminals does, until the gateway at `url` is ready and its stores are loaded."""
+    """Wait, as a reader who switches terminals does, until every store of the gateway at `url` is loaded."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as response:
-                stores = json.load(response)["stores"]
-            if all(stores[name].get("watermark") for name in ("documents", "search")):
-                return
+                if json.load(response)["status"] == "ready":
+                    return
         except OSError:
             pass
         time.sleep(0.1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shown import Reader, blocks, commands
+from tests.shown import Command, Reader, blocks, commands
 
 ROOT = Path(__file__).parents[2]
 HOWTO = ROOT / "docs" / "howto"
@@ -52,5 +52,7 @@ def test_what_the_page_adds_keeps_the_promises(checkout: Reader, page: str, pass
             checkout.save(block)
         elif block.language == "console":
             outputs += [checkout.run(command, timeout=120) for command in commands(block)]
+    for check in ("ruff check", "ruff format --check"):
+        checkout.run(Command(f"{check} {' '.join(sorted(checkout.written))}", 0))
     counts = [int(o.split(" passed")[0].split()[-1]) for o in outputs if " passed" in o]
     assert counts[0] >= passed, "the suite did not run on what was added"
