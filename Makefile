@@ -87,3 +87,8 @@ conformance-table: $(VENV)/.ready
 
 docs: $(VENV)/.ready
 	@$(PY) docs/generate.py
+
+# The documentation as a site, in site/; a broken link is an error (with --quiet MkDocs would not see it).
+.PHONY: site
+site: $(VENV)/.ready
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict $(ARGS)

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from migrations.run import migrate
 from recordgate.embedded import EmbeddedPostgres
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect
 from stores.canonical.plan import make_plan

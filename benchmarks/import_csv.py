@@ -19,10 +19,10 @@ from statistics import median
 
 import psycopg
 
-from migrations.run import migrate
 from recordgate.embedded import EmbeddedPostgres
 from recordgate.embedded.account import choose_account
 from recordgate.embedded.binaries import find_binaries
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect
 from stores.canonical.plan import make_plan

@@ -37,8 +37,8 @@ from benchmarks.results import Table
 from compose.local import servers
 from compose.local.fetch import servers_dir
 from compose.local.process import free_port
-from migrations.run import migrate
 from recordgate.embedded import EmbeddedPostgres
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect
 from stores.canonical.plan import make_plan

@@ -34,12 +34,12 @@ from stores.contract.model import Embed, Property, RecordType, Scalar
 from stores.keys import encode_key
 from stores.protocols import DocumentStore
 from stores.query import EVERYTHING, ChildrenQuery
+from stores.values import exact_in_json
 
 _TEXT_SAME = frozenset(
     (Scalar.STRING, Scalar.INT, Scalar.BIGINT, Scalar.UUID, Scalar.DATE, Scalar.DECIMAL)
 )
 """Scalars whose JSON, printed plainly, is the text that Postgres prints."""
-SAFE = 2**53 - 1
 
 
 # What a document can answer --------------------------------------------------------------------
@@ -229,12 +229,8 @@ def from_document(
     for part in shape.fields:
         if isinstance(part, Value):
             value = document[part.property.name]
-            if (
-                part.property.scalar is Scalar.BIGINT
-                and isinstance(value, int)
-                and abs(value) > SAFE
-            ):
-                value = str(value)
+            if part.property.scalar is Scalar.BIGINT:
+                value = exact_in_json(value)
             elif part.property.scalar is Scalar.FLOAT and isinstance(value, int):
                 value = float(value)
             elif part.property.array and value is not None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from gateway.compiler.values import SAFE, value_as_json
+from gateway.compiler.values import value_as_json
 from gateway.masks import KeyBinder
 from gateway.visibility import Form
-from stores.canonical.json_form import json_value
+from stores.canonical.json_form import is_exact_in_json, json_value
 from stores.contract.model import Property, Scalar
 
 _BARE = (Scalar.INT, Scalar.BOOLEAN)
@@ -30,9 +30,9 @@ def json_member(
             return sql.SQL("coalesce({}::text, 'null')").format(column)
         if prop.scalar is Scalar.BIGINT:
             return sql.SQL(
-                "CASE WHEN {0} BETWEEN {1} AND {2} THEN {0}::text"
-                " ELSE coalesce('\"' || {0}::text || '\"', 'null') END"
-            ).format(column, sql.Literal(-SAFE), sql.Literal(SAFE))
+                "CASE WHEN {exact} THEN {value}::text"
+                " ELSE coalesce('\"' || {value}::text || '\"', 'null') END"
+            ).format(value=column, exact=is_exact_in_json(column))
         if prop.scalar in _QUOTED:
             return sql.SQL("coalesce('\"' || {}::text || '\"', 'null')").format(
                 json_value(prop, column)

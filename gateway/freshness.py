@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from gateway.services import Freshness, Services
 from gateway.tokens import Commit, own_tokens, read_token
 from stores.errors import InputError, StaleError, StoreError, StoreUnavailable
+from stores.lsn import format_lsn
 from stores.protocols import Generation, Position, Store
 
 MAX_WAIT = 30.0
@@ -271,11 +272,6 @@ async def require(
     )
 
 
-def lsn_text(lsn: int) -> str:
-    """A position as Postgres prints it, "16/B374D848"."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
 def report(
     store: str,
     reason: str,
@@ -290,7 +286,7 @@ def report(
         "store": store,
         "reason": reason,
         "generation": generation,
-        "watermark": None if position is None else lsn_text(position.lsn),
+        "watermark": None if position is None else format_lsn(position.lsn),
         "stalenessMs": 0
         if position is None
         else max(0, round(((now or time.time()) - position.as_of) * 1000)),

@@ -13,11 +13,12 @@ from starlette.responses import JSONResponse
 
 from gateway.breakers import State
 from gateway.draining import Drain
-from gateway.freshness import generation_of, lsn_text, position_of
+from gateway.freshness import generation_of, position_of
 from gateway.readiness import SINKS, Status, StoreView, needs, of_type, status_of
 from gateway.services import Services
 from stores.canonical.standing import Standing, as_json
 from stores.errors import StoreError
+from stores.lsn import format_lsn
 from stores.protocols import Store
 
 _SECONDS = 2.0
@@ -53,7 +54,7 @@ async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, 
             if not health.ok:
                 return state
             position = await position_of(store)
-            state["watermark"] = lsn_text(position.lsn) if position else None
+            state["watermark"] = format_lsn(position.lsn) if position else None
             state["system"] = position.system if position else None
             state["stalenessMs"] = (
                 max(0, round((services.news.now() - position.as_of) * 1000)) if position else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.documents import SAFE
 from gateway.filters import row_filter
 from gateway.freshness import Standing, generation_of, report, require
 from gateway.names import property_of
@@ -241,8 +240,3 @@ async def run_suggest(
     found = await services.search.suggest(record_type.name, text, first, plain)
     generation = await generation_of(services.search, record_type.name)
     return found, _report(services, standing, generation, "suggestions")
-
-
-def json_value(value: Any) -> Any:
-    """A facet's value as fields of records show it: an integer beyond 2^53 - 1 as a string."""
-    return str(value) if type(value) is int and abs(value) > SAFE else value

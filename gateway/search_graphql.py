@@ -12,7 +12,7 @@ from gateway.filters import parse_filter
 from gateway.names import field_of
 from gateway.orders import Direction
 from gateway.records import RecordRef
-from gateway.search import facets_of, json_value, run_search, sort_of
+from gateway.search import facets_of, run_search, sort_of
 from gateway.selection import selected_below
 from gateway.services import RequestContext
 from gateway.shaping import DEFAULT_FIRST, read_size
@@ -20,6 +20,7 @@ from gateway.visibility import Form, Visibility
 from stores.contract.model import RecordType
 from stores.errors import InputError
 from stores.query import SearchQuery
+from stores.values import exact_in_json
 
 
 async def resolve_search(
@@ -78,7 +79,7 @@ async def resolve_search(
         "facets": [
             {
                 "field": field_of(record_type, record_type.by_name[name]),
-                "buckets": [{"value": json_value(b.value), "count": b.count} for b in buckets],
+                "buckets": [{"value": exact_in_json(b.value), "count": b.count} for b in buckets],
             }
             for name, buckets in result.facets.items()
         ],

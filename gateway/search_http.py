@@ -19,13 +19,14 @@ from gateway.masks import MaskKey, masked
 from gateway.names import field_of
 from gateway.orders import Direction
 from gateway.problems import HttpProblem
-from gateway.search import facets_of, highlights_of, json_value, run_search, run_suggest, sort_of
+from gateway.search import facets_of, highlights_of, run_search, run_suggest, sort_of
 from gateway.services import Services, Viewer
 from gateway.shaping import DEFAULT_FIRST, read_size
 from gateway.visibility import Visibility
 from stores import json_numbers
 from stores.contract.model import Embed, RecordType
 from stores.query import SearchQuery
+from stores.values import exact_in_json
 
 _KNOWN = ("q", "filter", "facets", "highlight", "sort", "first", "after", "suggestions")
 MAX_SUGGESTIONS = 50
@@ -199,7 +200,7 @@ async def search_endpoint(request: Request) -> Response:
         "hits": hits,
         "facets": {
             field_of(record_type, record_type.by_name[name]): [
-                {"value": json_value(bucket.value), "count": bucket.count} for bucket in buckets
+                {"value": exact_in_json(bucket.value), "count": bucket.count} for bucket in buckets
             ]
             for name, buckets in result.facets.items()
         },

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from migrations.run import HEAD, current
 from recordgate.canonical_access import open_canonical
+from recordgate.migrations.run import HEAD, current
 from recordgate.presence import OTHER_SECRET, is_gone, other_secret
 from recordgate.readiness import lacking
 from recordgate.settings import Settings

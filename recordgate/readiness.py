@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from migrations.run import HEAD, current, migrate
+from recordgate.migrations.run import HEAD, current, migrate
 from stores.canonical.applied import Applied, applied
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import (

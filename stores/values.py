@@ -27,6 +27,8 @@ INT_RANGE = {
     "integer": (-(2**31), 2**31 - 1),
     "bigint": (-(2**63), 2**63 - 1),
 }
+MAX_EXACT_INTEGER = 2**53 - 1
+"""The largest integer that every reader of JSON keeps exact; callers get a greater one as a string."""
 MAX_DECIMAL_TEXT = 1100
 MAX_EXPONENT = 1000
 MAX_JSON_DEPTH = 100
@@ -65,6 +67,11 @@ def coerce(prop: Property, value: Any) -> Any:
         return [None if item is None else one(prop, item) for item in value]
     except _Misfit as error:
         raise InputError(f"{prop.name}: {error}") from None
+
+
+def exact_in_json(value: Any) -> Any:
+    """Return `value`; an integer beyond MAX_EXACT_INTEGER as its text."""
+    return str(value) if isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER else value
 
 
 def from_text(prop: Property, text: str) -> Any:

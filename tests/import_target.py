@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from migrations.run import migrate
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect
 from stores.canonical.importing import ImportOptions, ImportReport, run_import

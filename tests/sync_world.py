@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from migrations.run import migrate
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan

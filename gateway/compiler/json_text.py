@@ -16,10 +16,9 @@ from typing import Any, TypeAlias
 from psycopg import sql
 
 from gateway.compiler.statement import base_type
-from gateway.compiler.values import SAFE
 from gateway.masks import KeyBinder, masked_sql
 from gateway.visibility import Form
-from stores.canonical.json_form import json_value
+from stores.canonical.json_form import is_exact_in_json, json_value
 from stores.contract.model import Property, Scalar
 from stores.json_numbers import loads
 
@@ -126,8 +125,8 @@ def _plain(prop: Property, column: sql.Composable) -> sql.Composable:
         return sql.SQL("{}::text").format(column)
     if scalar is Scalar.BIGINT:
         return sql.SQL(
-            "CASE WHEN {0} BETWEEN {1} AND {2} THEN {0}::text ELSE '\"' || {0}::text || '\"' END"
-        ).format(column, sql.Literal(-SAFE), sql.Literal(SAFE))
+            "CASE WHEN {exact} THEN {value}::text ELSE '\"' || {value}::text || '\"' END"
+        ).format(value=column, exact=is_exact_in_json(column))
     if scalar in _QUOTED:
         form = json_value(prop, column)
         if scalar is Scalar.UUID:

@@ -6,10 +6,8 @@ from psycopg import sql
 
 from gateway.masks import KeyBinder, masked_sql
 from gateway.visibility import Form
-from stores.canonical.json_form import json_value
+from stores.canonical.json_form import is_exact_in_json, json_value
 from stores.contract.model import Property, Scalar
-
-SAFE = 2**53 - 1
 
 
 def value_as_json(
@@ -21,7 +19,7 @@ def value_as_json(
         if prop.scalar is Scalar.BIGINT and not prop.array:
             # Beyond 2^53 a JSON number would not survive many a reader.
             return sql.SQL(
-                "CASE WHEN {0} BETWEEN {1} AND {2} THEN to_json({0}) ELSE to_json({0}::text) END"
-            ).format(value, sql.Literal(-SAFE), sql.Literal(SAFE))
+                "CASE WHEN {exact} THEN to_json({value}) ELSE to_json({value}::text) END"
+            ).format(value=value, exact=is_exact_in_json(value))
         return value
     return masked_sql(prop, column, form, key) or sql.SQL("NULL::text")

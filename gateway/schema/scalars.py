@@ -24,20 +24,14 @@ from graphql import (
 
 from gateway.visibility import non_null
 from stores.contract.model import Property, Scalar
-
-SAFE = 2**53 - 1
-"""The largest integer that every JSON reader keeps exact."""
-
-
-def _big_out(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and abs(value) > SAFE else value
+from stores.values import MAX_EXACT_INTEGER, exact_in_json
 
 
 def _big_in(value: Any) -> int:
     if isinstance(value, str) and len(value) <= 40:
         with suppress(ValueError):
             value = int(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) <= SAFE:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INTEGER:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
         raise GraphQLError("BigInt must be an integer of at most 64 bits, as a number or a string")
@@ -84,7 +78,7 @@ def _json_literal(node: ValueNode, variables: Any = None) -> Any:
 
 BIGINT = GraphQLScalarType(
     "BigInt",
-    serialize=_big_out,
+    serialize=exact_in_json,
     parse_value=_big_in,
     parse_literal=_big_literal,
     description="A 64-bit integer: a JSON number up to 2^53-1, a string beyond. Input takes both.",

@@ -78,7 +78,7 @@ def apply(
 ) -> None:
     """Make canonical what the contract says: tables, publication, recordgate's own tables; and register
     Debezium's connector where changes come from Kafka."""
-    from migrations.run import migrate
+    from recordgate.migrations.run import migrate
 
     with reported(as_json=as_json), _opened(ctx) as (conn, contract, changes, url):
         found = make_plan(conn, contract)

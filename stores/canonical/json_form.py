@@ -9,6 +9,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from stores.contract.model import Property, Scalar
+from stores.values import MAX_EXACT_INTEGER
 
 SESSION_SETTINGS = {
     "TimeZone": "UTC",
@@ -55,6 +56,12 @@ def finite_elements(column: sql.Composable) -> sql.Composable:
     for word in ("NaN", "Infinity", "-Infinity"):
         column = sql.SQL("array_replace({}, {}, NULL)").format(column, sql.Literal(word))
     return column
+
+
+def is_exact_in_json(column: sql.Composable) -> sql.Composable:
+    """Return a condition: the integer `column` is one that `stores.values.exact_in_json` leaves a number."""
+    limit = MAX_EXACT_INTEGER
+    return sql.SQL("{} BETWEEN {} AND {}").format(column, sql.Literal(-limit), sql.Literal(limit))
 
 
 def session_options() -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Any
+
+from stores.contract import plurals
 
 MAX_IDENTIFIER_BYTES = 63
 """Postgres cuts longer identifiers off silently (NAMEDATALEN - 1)."""
@@ -70,32 +71,19 @@ def snake(name: str) -> str:
     return "_".join(w.lower() for w in words(name)) or name
 
 
-@lru_cache(maxsize=1)
-def _inflect() -> Any:
-    # Its import takes a second or more: only where a contract leaves a plural to us.
-    import inflect
-
-    return inflect.engine()
-
-
 @lru_cache(maxsize=4096)
 def english_plural(name: str) -> str:
     """The plural of a camelCase name: its last word in the plural."""
     head, last = _split_last(name)
-    return head + _cased(str(_inflect().plural_noun(last.lower())), last)
+    return head + _cased(plurals.plural(last.lower()), last)
 
 
 @lru_cache(maxsize=4096)
 def english_singular(name: str) -> str | None:
     """The singular of a camelCase name that is a plural noun, else None."""
     head, last = _split_last(name)
-    found = _inflect().singular_noun(last.lower())
-    # `status`, `bus`, `address` are taken for plurals: trust it only where it leads back.
-    if not found or str(_inflect().plural_noun(found)) != last.lower():
-        return None
-    if last.lower().endswith(("us", "ss", "is")):
-        return None
-    return head + _cased(str(found), last)
+    found = plurals.singular(last.lower())
+    return None if found is None else head + _cased(found, last)
 
 
 def _split_last(name: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from gateway.metrics import Metrics
 from gateway.schema.extensions import load
 from gateway.security.door import Access
 from gateway.services import Limits, Services
-from migrations.run import migrate
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect, make_pool, system_identity
 from stores.canonical.plan import make_plan

@@ -21,8 +21,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.tokens import read_token, sign_token
-from migrations.run import migrate
 from recordgate.cli.app import build
+from recordgate.migrations.run import migrate
 from recordgate.presence import Presence
 from recordgate.readiness import make_ready
 from recordgate.runtime import Role, Runtime

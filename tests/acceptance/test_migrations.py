@@ -11,8 +11,8 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-import migrations
-from migrations.run import HEAD, current, migrate
+from recordgate import migrations
+from recordgate.migrations.run import HEAD, current, migrate
 from stores.canonical.connect import connect
 from stores.errors import SetupError
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from migrations.run import migrate
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect
 from stores.canonical.plan import make_plan

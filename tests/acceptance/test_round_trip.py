@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from gateway.export import Export, Format, Written, stream
-from migrations.run import migrate
+from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect, connect_async
 from stores.canonical.importing import ImportOptions, Mode, run_import

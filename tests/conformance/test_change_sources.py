@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 import pytest
@@ -52,16 +52,20 @@ def debezium(
         yield make
 
 
-SOURCES: dict[
-    str,
-    Callable[
-        [str, Contract, pytest.FixtureRequest],
-        AbstractContextManager[Callable[[], ChangeSource]],
-    ],
-] = {"pgoutput": pgoutput, "debezium": debezium}
-"""Name → from canonical's URL and a contract, whose tables and `other` are there: makes what the source
-needs, gives a maker of sources that all continue one position, and cleans up."""
-NAMES = ["pgoutput", pytest.param("debezium", marks=pytest.mark.servers)]
+Maker: TypeAlias = Callable[
+    [str, Contract, pytest.FixtureRequest], AbstractContextManager[Callable[[], ChangeSource]]
+]
+"""From canonical's URL and a contract, whose tables and `other` are there: makes what the source needs, gives a maker
+of sources that all continue one position, and cleans up."""
+SOURCES: dict[str, Maker] = {
+    "pgoutput": pgoutput,
+    "debezium": debezium,
+}
+ON_SERVERS = {"debezium"}
+NAMES = [
+    pytest.param(name, marks=pytest.mark.servers) if name in ON_SERVERS else name
+    for name in SOURCES
+]
 
 
 @dataclass

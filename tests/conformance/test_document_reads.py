@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from stores.errors import StoreRefused
-from stores.protocols import Capability, Write
+from stores.protocols import Write
 from stores.query import Children, ChildrenQuery
 from tests.conformance.store_backends import Place, documents, load, publish, run
 from tests.conformance.store_contract import author, book, delete, document, put
@@ -65,15 +65,10 @@ async def ids(store: Any, query: ChildrenQuery) -> dict[tuple[object, ...], list
     return {v: [orjson.loads(d)["id"] for d in c.documents] for v, c in found.items()}
 
 
-def needs_children(store: Any) -> None:
-    if Capability.CHILDREN not in store.capabilities:
-        pytest.skip("no children")
-
-
+@pytest.mark.promise("children")
 def test_children_come_in_the_order_of_a_number_key_up_to_the_limit(document_place: Place) -> None:
     async def story() -> None:
         async with document_place.ready("book") as store:
-            needs_children(store)
             numbers = [1, 2, 3, 9, 10, 11, 100, -5, 2**31 - 1, 20]
             random.Random(2).shuffle(numbers)
             writes = [Write(str(n), 1, book(n, author="a1")) for n in numbers]
@@ -88,10 +83,10 @@ def test_children_come_in_the_order_of_a_number_key_up_to_the_limit(document_pla
     run(story())
 
 
+@pytest.mark.promise("children")
 def test_children_are_counted_where_that_is_asked(document_place: Place) -> None:
     async def story() -> None:
         async with document_place.ready("book") as opened:
-            needs_children(opened)
             store = documents(opened)
             writes = [Write(str(n), 1, book(n, author="a1")) for n in range(12)]
             await load(store, "book", [*writes, Write("99", 1, book(99, author="a2"))])
@@ -105,10 +100,10 @@ def test_children_are_counted_where_that_is_asked(document_place: Place) -> None
     run(story())
 
 
+@pytest.mark.promise("children")
 def test_children_of_a_composite_key_come_in_its_order(document_place: Place) -> None:
     async def story() -> None:
         async with document_place.ready("shelf") as opened:
-            needs_children(opened)
             store = documents(opened)
             places = [("b", 10), ("b", 9), ("a,x", 2), ("A", 1), ("é", 1), ("b", -1), ("", 3)]
             await load(store, "shelf", [shelf(r, p, 7) for r, p in places] + [shelf("c", 1, 8)])
@@ -121,10 +116,10 @@ def test_children_of_a_composite_key_come_in_its_order(document_place: Place) ->
     run(story())
 
 
+@pytest.mark.promise("children")
 def test_a_moved_or_deleted_child_is_no_child_any_more(document_place: Place) -> None:
     async def story() -> None:
         async with document_place.ready("book") as store:
-            needs_children(store)
             await load(store, "book", [Write(str(n), 1, book(n, author="a1")) for n in (1, 2, 3)])
             moved = [Write("1", 2, book(1, author="a2")), delete("2", 2), Write("3", 2, book(3))]
             await store.write("book", 1, moved)
@@ -135,10 +130,10 @@ def test_a_moved_or_deleted_child_is_no_child_any_more(document_place: Place) ->
     run(story())
 
 
+@pytest.mark.promise("children")
 def test_a_null_foreign_key_is_nobodys_child(document_place: Place) -> None:
     async def story() -> None:
         async with document_place.ready("book") as store:
-            needs_children(store)
             await load(store, "book", [Write("1", 1, book(1))])
             assert await ids(store, ChildrenQuery("book", ("author",), [(None,)], 10)) == {
                 (None,): []
@@ -147,10 +142,10 @@ def test_a_null_foreign_key_is_nobodys_child(document_place: Place) -> None:
     run(story())
 
 
+@pytest.mark.promise("children")
 def test_children_by_an_unknown_property_are_refused(document_place: Place) -> None:
     async def story() -> None:
         async with document_place.ready("book") as opened:
-            needs_children(opened)
             store = documents(opened)
             for query in (
                 ChildrenQuery("book", ("nothing",), [("a",)], 5),
@@ -162,10 +157,10 @@ def test_children_by_an_unknown_property_are_refused(document_place: Place) -> N
     run(story())
 
 
+@pytest.mark.promise("children")
 def test_values_are_values_and_not_statements(document_place: Place) -> None:
     async def story() -> None:
         async with document_place.ready("book") as store:
-            needs_children(store)
             odd = ["' OR 1=1 --", '"', "$", "{}", "a\\b", "é", "", "1"]
             writes = [Write(str(n), 1, book(n, author=v)) for n, v in enumerate(odd)]
             await load(store, "book", writes)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stores.contract.model import Logical, Property, Scalar
 from stores.errors import InputError
-from stores.values import coerce, from_text, to_text
+from stores.values import MAX_EXACT_INTEGER, coerce, exact_in_json, from_text, to_text
 
 SQL = {
     Scalar.STRING: "text", Scalar.INT: "integer", Scalar.BIGINT: "bigint",
@@ -101,6 +101,13 @@ def test_the_range_is_that_of_the_column() -> None:
     ):
         with pytest.raises(InputError):
             coerce(prop(scalar, sql_type, sql_type.endswith("[]")), value)
+
+
+def test_an_integer_that_readers_of_json_round_is_a_string() -> None:
+    for kept in (MAX_EXACT_INTEGER, -MAX_EXACT_INTEGER, 2.0**60, True, None, "x"):
+        assert exact_in_json(kept) is kept
+    assert exact_in_json(MAX_EXACT_INTEGER + 1) == "9007199254740992"
+    assert exact_in_json(-(2**63)) == "-9223372036854775808"
 
 
 def test_a_list_is_taken_element_by_element() -> None:

@@ -9,7 +9,6 @@ from gateway.freshness import (
     asked,
     from_headers,
     judge,
-    lsn_text,
     parse_duration,
     with_directive,
 )
@@ -104,7 +103,3 @@ def test_a_store_of_a_timeline_that_canonical_has_left_is_not_usable_until_it_wa
 
 def test_a_clock_behind_canonicals_makes_no_negative_staleness() -> None:
     assert judge(Position(SYSTEM, 1, 1000.0), SYSTEM, NOTHING, 0.0, 999.0).usable
-
-
-def test_positions_print_as_postgres_prints_them() -> None:
-    assert lsn_text(0x16_B374D848) == "16/B374D848"

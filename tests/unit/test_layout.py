@@ -1,13 +1,18 @@
-"""The import rule of DESIGN.md: `stores` imports neither `sync` nor `gateway`; these two never import
-each other; nobody imports `recordgate`. And: no file above 600 lines, each says what it is about."""
+"""The import rule of docs/explanation/architecture.md: `stores` imports neither `sync` nor `gateway`; these two
+never import each other; nobody imports `recordgate`; a room of the gateway imports only lower rooms. And: no file
+above 600 lines, each says what it is about."""
+
+from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("recordgate", "stores", "sync", "gateway", "migrations")
+"""The folder `migrations` is imported as `recordgate.migrations`: a link in a checkout, a package in the wheel."""
 FORBIDDEN = {
     "stores": {"sync", "gateway", "recordgate"},
     "sync": {"gateway", "recordgate"},
@@ -15,24 +20,100 @@ FORBIDDEN = {
     "migrations": {"sync", "gateway", "recordgate"},
     "recordgate": set(),
 }
+ROOMS = (
+    ("http", "shape"),
+    ("compiler",),
+    ("context",),
+    ("query", "endpoints", "security"),
+    ("search", "write"),
+    ("export", "schema"),
+    ("graphql",),
+)
+"""The gateway's rooms by floor, the lowest first. A room imports rooms of lower floors, and `app.py`, which stands
+above them all, is imported by none."""
+FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
+FLAT = {"__init__", "app"}
+"""The gateway's files that lie in no room."""
 FILES = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
 
 
 def imported(path: Path) -> set[str]:
-    found: set[str] = set()
+    """Return the dotted names that a file imports, those of `from x import y` as `x.y`."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.add(node.module.split(".")[0])
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def broken_rooms(gateway: Path) -> Iterator[str]:
+    """Yield each breach of the rule of rooms below the folder `gateway`. Files that lie in no room are breaches
+    once all rooms are there."""
+    complete = all((gateway / room).is_dir() for room in FLOOR)
+    for folder in sorted(p for p in gateway.iterdir() if (p / "__init__.py").is_file()):
+        if folder.name not in FLOOR:
+            yield f"{folder.name}/ has no floor in ROOMS"
+    for path in sorted(gateway.rglob("*.py")):
+        place = path.relative_to(gateway)
+        room = place.parts[0] if len(place.parts) > 1 else None
+        if room is None and complete and path.stem not in FLAT:
+            yield f"{place} lies in no room"
+        if room not in FLOOR:
+            continue
+        for name in sorted(imported(path)):
+            package, _, rest = name.partition(".")
+            target = rest.partition(".")[0]
+            if package != "gateway" or target == room:
+                continue
+            if target == "app" or (target in FLOOR and FLOOR[target] >= FLOOR[room]):
+                yield f"{place} must not import gateway.{target}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_import_rule(path: Path) -> None:
     package = path.relative_to(ROOT).parts[0]
-    broken = imported(path) & FORBIDDEN[package]
+    packages = {name.partition(".")[0] for name in imported(path)}
+    broken = packages & (FORBIDDEN[package] | {"migrations"})
     assert not broken, f"{path.relative_to(ROOT)} must not import {', '.join(sorted(broken))}"
+
+
+def test_a_room_of_the_gateway_imports_only_lower_rooms() -> None:
+    assert list(broken_rooms(ROOT / "gateway")) == []
+
+
+def test_a_breach_of_the_rule_of_rooms_is_found(tmp_path: Path) -> None:
+    files = {
+        "app.py": "from gateway.graphql import protocol",
+        "http/guard.py": "import gateway.shape.filters",
+        "shape/filters.py": "from stores.query import Filter",
+        "compiler/selects.py": "from gateway.shape.filters import x\nfrom gateway import compiler",
+        "context/services.py": "def late():\n    from gateway.query.plans import Plan",
+        "query/plans.py": "from gateway.security import door",
+        "write/rows.py": "from gateway.app import make_app",
+        "schema/records.py": "from gateway.search import fields\nimport gateway.write.rows",
+        "graphql/protocol.py": "from gateway import schema, query",
+        "attic/old.py": "import gateway.graphql.protocol",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(text + "\n")
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "loose.py").write_text("import gateway.graphql.protocol\n")
+    breaches = [
+        "attic/ has no floor in ROOMS",
+        "context/services.py must not import gateway.query",
+        "http/guard.py must not import gateway.shape",
+        "query/plans.py must not import gateway.security",
+        "write/rows.py must not import gateway.app",
+    ]
+    assert list(broken_rooms(tmp_path)) == breaches
+    for room in FLOOR:
+        (tmp_path / room).mkdir(exist_ok=True)
+    assert "loose.py lies in no room" in list(broken_rooms(tmp_path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from stores.errors import StoreRefused
 from sync.changes import Change, ChangeOp, Transaction
-from sync.sources.pgoutput import messages
 from sync.sources.pgoutput.decoder import row_decoders
 from sync.sources.pgoutput.transactions import Assembler, TrackedTable
 
@@ -329,9 +328,3 @@ def test_garbage_gives_a_clear_error_and_nothing_else(data: list[bytes]) -> None
         pass  # any other error fails the test
     for event in assembler.take():
         assert isinstance(event, Transaction)
-
-
-@pytest.mark.parametrize(("text", "lsn"), [("0/0", 0), ("16/B374D848", 0x16B374D848)])
-def test_positions_are_written_as_postgres_writes_them(text: str, lsn: int) -> None:
-    assert messages.parse_lsn(text) == lsn
-    assert messages.format_lsn(lsn) == text

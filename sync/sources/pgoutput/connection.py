@@ -16,7 +16,7 @@ from psycopg import pq
 from stores.canonical.connect import conninfo
 from stores.canonical.driver_errors import translate
 from stores.errors import ConflictError, GapError, RecordgateError, SetupError, StoreUnavailable
-from sync.sources.pgoutput.messages import format_lsn
+from stores.lsn import format_lsn
 
 log = logging.getLogger(__name__)
 

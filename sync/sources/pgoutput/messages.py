@@ -60,17 +60,6 @@ class Truncate:
     oids: tuple[int, ...]
 
 
-def parse_lsn(text: str) -> int:
-    """The integer of an LSN in Postgres' form `16/B374D848`."""
-    high, _, low = text.partition("/")
-    return (int(high, 16) << 32) | int(low, 16)
-
-
-def format_lsn(lsn: int) -> str:
-    """An LSN in Postgres' form."""
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
 def keepalive(data: bytes) -> Keepalive:
     _, lsn, _, reply = _unpack(_KEEPALIVE, data, 0)
     return Keepalive(lsn, bool(reply))

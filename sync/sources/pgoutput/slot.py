@@ -15,7 +15,7 @@ from psycopg import errors, sql
 
 from stores.canonical.driver_errors import translate
 from stores.errors import ConflictError, GapError, SetupError, StoreUnavailable
-from sync.sources.pgoutput.messages import format_lsn
+from stores.lsn import format_lsn
 
 PLUGIN = "pgoutput"
 NAME = re.compile(r"[a-z0-9_]{1,63}\Z")
