@@ -35,7 +35,7 @@ MAX_FIELDS = 5_000
 """Fields of a document after its fragments are spread."""
 MAX_SPREADS = 5_000
 """Spreads of fragments, counted at each place of the answer that they come to."""
-MAX_COMPARISONS = 100_000
+MAX_COMPARISONS = 70_000
 """Steps of the validation that fields can be merged, which compares fragments by pairs."""
 MAX_ROOT_FIELDS = 50
 MAX_DIRECTIVES = 100

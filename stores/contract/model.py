@@ -215,7 +215,6 @@ class RecordType:
     key: tuple[str, ...]
     """Columns of the primary key, in order."""
     relations: tuple[Relation, ...] = ()
-    foreign: tuple[ForeignRelation, ...] = ()
     embeds: tuple[Embed, ...] = ()
     unique_together: tuple[tuple[str, ...], ...] = ()
     expose: Expose = field(default_factory=Expose)
@@ -224,6 +223,7 @@ class RecordType:
     generations: int = 2
     vocabulary: Vocabulary = Vocabulary()
     description: str = ""
+    foreign: tuple[ForeignRelation, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, Property]:

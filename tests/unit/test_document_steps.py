@@ -130,7 +130,8 @@ def test_what_comes_before_admission_is_linear_in_the_text(
         assert calls <= A_CHARACTER * len(text) + 5_000, (kind, size, len(text))
         assert calls <= AT_MOST, (kind, size)
         if before is not None and whole:
-            grown = (len(text) / before[0]) * 1.5
+            # graphql-core 3.3 compares what is spread at one place by pairs, up to MAX_COMPARISONS.
+            grown = (len(text) / before[0]) * 1.7
             assert calls <= grown * before[1] + 5_000, (kind, size, before, calls)
         before = (len(text), calls)
 
