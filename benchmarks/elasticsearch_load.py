@@ -27,10 +27,11 @@ from stores.contract.model import Contract
 from stores.protocols import Outcome, Position, SearchStore, Write
 from stores.query import Compare, Facet, Op, Order, SearchQuery
 from stores.registry import open_store
-from stores.search import elasticsearch_bulk, elasticsearch_fields
 from stores.search import fields as search_fields
-from stores.search.elasticsearch_documents import DocumentBuilder
-from stores.search.elasticsearch_fields import PRESENCE
+from stores.search.elasticsearch import bulk as elasticsearch_bulk
+from stores.search.elasticsearch import fields as elasticsearch_fields
+from stores.search.elasticsearch.documents import DocumentBuilder
+from stores.search.elasticsearch.fields import PRESENCE
 
 CITIES = int(os.environ.get("CITIES", "60000"))
 BATCH = 1000

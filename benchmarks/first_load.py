@@ -32,11 +32,13 @@ import tantivy
 
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
-from stores.documents import sqlite_tables
+from stores.documents.sqlite import tables as sqlite_tables
 from stores.protocols import Outcome, Position, Write
 from stores.registry import open_store
 from stores.search import fields as search_fields
-from stores.search import tantivy_documents, tantivy_fields, tantivy_index
+from stores.search.tantivy import documents as tantivy_documents
+from stores.search.tantivy import fields as tantivy_fields
+from stores.search.tantivy import index as tantivy_index
 
 CONTRACT = Path(__file__).parents[1] / "recordgate" / "demo" / "geonames.odcs.yaml"
 BATCH = 1000

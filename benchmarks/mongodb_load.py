@@ -25,7 +25,7 @@ from compose.local import servers
 from recordgate.demo.data import make_files
 from stores.contract.load import load_contract
 from stores.contract.model import Contract, RecordType, Scalar
-from stores.documents.mongodb_store import MongodbStore
+from stores.documents.mongodb.store import MongodbStore
 from stores.protocols import Outcome, Position, Write
 from stores.query import ChildrenQuery
 

@@ -22,7 +22,7 @@ from stores.contract.load import load_contract
 from stores.contract.model import Contract
 from stores.query import EVERYTHING, SearchQuery
 from stores.registry import open_store
-from stores.search.elasticsearch_store import ElasticsearchStore
+from stores.search.elasticsearch.store import ElasticsearchStore
 
 WORDS = [
     "paris",

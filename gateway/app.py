@@ -15,37 +15,37 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from gateway.access_log import AccessLog
-from gateway.app_guard import Guard, Recent
-from gateway.compression import Compression
-from gateway.conditional import conditional
-from gateway.console import MoreState, page, state_endpoint
-from gateway.direct import Direct
-from gateway.draining import Drain
-from gateway.export_http import export_endpoint
-from gateway.export_spool import Spool
-from gateway.graphiql import graphiql_page, samples_endpoint
-from gateway.graphql_http import wants_page
-from gateway.graphql_run import GraphQLRunner
-from gateway.graphql_sse import sse_response, wants_stream
-from gateway.graphql_streams import Streams
-from gateway.graphql_subgraph import Subgraph
-from gateway.graphql_ws import Socket
-from gateway.health import Look, live, ready_endpoint
-from gateway.metrics import Metrics
-from gateway.openapi import openapi_document
-from gateway.problems import HttpProblem, problem_response
+from gateway.context.conditional import conditional
+from gateway.context.services import Services
+from gateway.context.store_metrics import StoreMetrics
+from gateway.endpoints.console import MoreState, page, state_endpoint
+from gateway.endpoints.graphiql import graphiql_page, samples_endpoint
+from gateway.endpoints.health import Look, live, ready_endpoint
+from gateway.endpoints.openapi import openapi_document
+from gateway.export.endpoint import export_endpoint
+from gateway.export.spool import Spool
+from gateway.graphql.direct import Direct
+from gateway.graphql.endpoint import GraphQLRunner
+from gateway.graphql.protocol import wants_page
+from gateway.graphql.sse import sse_response, wants_stream
+from gateway.graphql.streams import Streams
+from gateway.graphql.subgraph import Subgraph
+from gateway.graphql.subscriptions import Hub
+from gateway.graphql.trusted import Documents
+from gateway.graphql.websocket import Socket
+from gateway.http.access_log import AccessLog
+from gateway.http.compression import Compression
+from gateway.http.draining import Drain
+from gateway.http.guard import Guard, Recent
+from gateway.http.metrics import Metrics
+from gateway.http.problems import HttpProblem, problem_response
 from gateway.schema import build_schema
 from gateway.schema.extensions import Extensions
 from gateway.schema.subgraph import print_subgraph
-from gateway.search_http import search_endpoint, suggest_endpoint
+from gateway.search.endpoint import search_endpoint, suggest_endpoint
 from gateway.security.authenticate import Anonymous, Authenticator
 from gateway.security.cross_origin import cors
 from gateway.security.door import Access, Door
-from gateway.services import Services
-from gateway.store_metrics import StoreMetrics
-from gateway.subscriptions import Hub
-from gateway.trusted import Documents
 from stores.errors import RecordgateError
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]

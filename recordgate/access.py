@@ -8,9 +8,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.graphql.trusted import Documents, read_trusted
 from gateway.security.authenticate import EVERYBODY, Anonymous, Authenticator, Rules
 from gateway.security.key_file import KeyFile
-from gateway.trusted import Documents, read_trusted
 from recordgate.settings import Settings
 from stores.contract.model import Contract
 from stores.errors import SetupError

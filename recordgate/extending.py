@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from strawberry import Info as _Info
 
-from gateway.record_access import Record, Records
+from gateway.context.services import RequestContext
+from gateway.query.record_access import Record, Records
 from gateway.schema.extensions import extends, record
 from gateway.schema.static import (
     JSON,
@@ -20,7 +21,6 @@ from gateway.schema.static import (
     LocalDateTime,
     Time,
 )
-from gateway.services import RequestContext
 
 if TYPE_CHECKING:
     Info = _Info[RequestContext, Any]

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.problems import STATUS, HttpProblem, problem_response
+from gateway.http.problems import STATUS, HttpProblem, problem_response
 
 MAX_FIELDS = 100
 """Header fields of one request, and as many in what follows a body in chunks."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.draining import Drain
+from gateway.http.draining import Drain
 from recordgate.http_protocol import HeadLimits, bounded
 from stores.errors import SetupError
 

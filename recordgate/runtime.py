@@ -18,14 +18,14 @@ from typing import BinaryIO, cast
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from gateway.access_log import AccessLog
 from gateway.app import make_app
-from gateway.export_spool import Spool
-from gateway.metrics import Metrics
+from gateway.context.services import Limits, Services
+from gateway.export.spool import Spool
+from gateway.http.access_log import AccessLog
+from gateway.http.metrics import Metrics
 from gateway.schema.extensions import load
 from gateway.security.callers import Callers
 from gateway.security.door import Access
-from gateway.services import Limits, Services
 from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
 from recordgate.http_protocol import HeadLimits

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.health import live
+from gateway.endpoints.health import live
 from recordgate.overview import Overview
 from stores.canonical.standing import as_json
 from sync.worker import Worker

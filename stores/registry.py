@@ -24,14 +24,14 @@ class Row:
 
 
 REGISTRY: dict[str, Row] = {
-    "tantivy": Row("search", "stores.search.tantivy_store:from_url"),
-    "elasticsearch": Row("search", "stores.search.elasticsearch_store:from_url", "elasticsearch"),
+    "tantivy": Row("search", "stores.search.tantivy.store:from_url"),
+    "elasticsearch": Row("search", "stores.search.elasticsearch.store:from_url", "elasticsearch"),
     "elasticsearch+https": Row(
-        "search", "stores.search.elasticsearch_store:from_url", "elasticsearch"
+        "search", "stores.search.elasticsearch.store:from_url", "elasticsearch"
     ),
-    "sqlite": Row("documents", "stores.documents.sqlite_store:from_url"),
-    "mongodb": Row("documents", "stores.documents.mongodb_store:from_url", "mongodb"),
-    "mongodb+srv": Row("documents", "stores.documents.mongodb_store:from_url", "mongodb"),
+    "sqlite": Row("documents", "stores.documents.sqlite.store:from_url"),
+    "mongodb": Row("documents", "stores.documents.mongodb.store:from_url", "mongodb"),
+    "mongodb+srv": Row("documents", "stores.documents.mongodb.store:from_url", "mongodb"),
 }
 
 

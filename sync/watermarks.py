@@ -63,7 +63,7 @@ _TELL = (
 
 
 class Teller:
-    """Wakes those who wait for a change to show in a sink (`gateway.news`), beside the sink's own work: what
+    """Wakes those who wait for a change to show in a sink (`gateway.context.news`), beside the sink's own work: what
     it tells while it still tells is told once, afterwards. `lock` keeps the connection's statements whole."""
 
     def __init__(self, sink: str, conn: AsyncConnection, lock: asyncio.Lock) -> None:

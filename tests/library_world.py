@@ -19,10 +19,10 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from gateway.compiled import respond
-from gateway.execute import ServedSchema, execute
+from gateway.context.services import Freshness, Limits, RequestContext, Services, Viewer
+from gateway.query.compiled import respond
+from gateway.query.execute import ServedSchema, execute
 from gateway.schema import build_schema
-from gateway.services import Freshness, Limits, RequestContext, Services, Viewer
 from stores.canonical.connect import make_pool
 from stores.canonical.document_sql import documents_of_page
 from stores.contract.model import (
@@ -36,7 +36,7 @@ from stores.contract.model import (
     Relation,
     Scalar,
 )
-from stores.documents.sqlite_store import SqliteStore
+from stores.documents.sqlite.store import SqliteStore
 from stores.protocols import Position, Write
 from tests.conftest import drop_database, url_of
 

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 
 from compose.local import servers
 from compose.local.process import Process, ServerProblem
-from stores.documents.mongodb_store import MongodbStore
+from stores.documents.mongodb.store import MongodbStore
 from tests.conformance.store_contract import CONTRACT
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from gateway.aggregates import AggregateShape, Group, Measure, Part, Term, result_of
 from gateway.compiler.conditions import both, linked
 from gateway.compiler.float_measures import float_average, float_sum, in_range, percentile
 from gateway.compiler.joins import Joins
 from gateway.compiler.json_text import Json, as_sql, object_text, value_text
 from gateway.compiler.keysets import Key, order_by
+from gateway.compiler.masks import bound_by
 from gateway.compiler.selects import Compiler, where_clause
 from gateway.compiler.statement import Statement, cast_of, column, comparable, table_of
-from gateway.masks import bound_by
-from gateway.shapes import TypeName
-from gateway.visibility import Form
+from gateway.shape.aggregates import AggregateShape, Group, Measure, Part, Term, result_of
+from gateway.shape.shapes import TypeName
+from gateway.shape.visibility import Form
 from stores.canonical.json_form import finite
 from stores.contract.model import Property, Relation, Scalar
 

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from gateway.compiler.statement import Binder, base_type, cast_of, column, comparable, table_of
-from gateway.late import Late
+from gateway.shape.open_values import Late
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.query import EVERYTHING, And, Filter, Not, Op, Or, Related
 from stores.values import to_text

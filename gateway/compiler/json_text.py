@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 
 from psycopg import sql
 
+from gateway.compiler.masks import KeyBinder, masked_sql
 from gateway.compiler.statement import base_type
-from gateway.masks import KeyBinder, masked_sql
-from gateway.visibility import Form
+from gateway.shape.visibility import Form
 from stores.canonical.json_form import is_exact_in_json, json_value
 from stores.contract.model import Property, Scalar
 from stores.json_numbers import loads

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from gateway.compiler.conditions import FALSE, both, either
 from gateway.compiler.statement import Binder
-from gateway.late import Late
+from gateway.shape.open_values import Late
 
 
 @dataclass(frozen=True, slots=True)

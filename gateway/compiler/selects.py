@@ -25,11 +25,11 @@ from gateway.compiler.json_text import (
     value_text,
 )
 from gateway.compiler.keysets import Key, beyond, order_by
+from gateway.compiler.masks import KeyBinder, MaskKey, bound_by
 from gateway.compiler.statement import Binder, Statement, cast_of, column, comparable, table_of
-from gateway.late import Late
-from gateway.masks import KeyBinder, MaskKey, bound_by
-from gateway.orders import nulls_first, order_property, signature
-from gateway.shapes import (
+from gateway.shape.open_values import Late
+from gateway.shape.orders import nulls_first, order_property, signature
+from gateway.shape.shapes import (
     EdgeCursor,
     EdgeNode,
     Edges,
@@ -47,7 +47,7 @@ from gateway.shapes import (
     Value,
     records_in,
 )
-from gateway.visibility import non_null
+from gateway.shape.visibility import non_null
 from stores.canonical.joint_reads import JointStatement
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.keys import sql_key
@@ -360,7 +360,7 @@ class Compiler:
         return sql.SQL(number).format(rows)
 
     def _cursor(self, shape: PageShape, keys: list[Key]) -> sql.Composable:
-        """`gateway.cursors.encode`, in SQL."""
+        """`gateway.shape.cursors.encode`, in SQL."""
         return sql.SQL(
             "translate(encode(convert_to(json_build_array({}, {})::text, 'UTF8'), 'base64'),"
             " E'+/=\\n', '-_') AS cur"

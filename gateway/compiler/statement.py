@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from psycopg import sql
 
-from gateway.late import Late
+from gateway.shape.open_values import Late
 from stores.canonical.joint_reads import JointStatement
 from stores.contract.model import Property, RecordType
 

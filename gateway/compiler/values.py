@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from gateway.masks import KeyBinder, masked_sql
-from gateway.visibility import Form
+from gateway.compiler.masks import KeyBinder, masked_sql
+from gateway.shape.visibility import Form
 from stores.canonical.json_form import is_exact_in_json, json_value
 from stores.contract.model import Property, Scalar
 

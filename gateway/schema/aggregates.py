@@ -18,7 +18,11 @@ from graphql import (
     GraphQLResolveInfo,
 )
 
-from gateway.aggregates import (
+from gateway.compiler.float_measures import OUT_OF_RANGE
+from gateway.schema.filters import Inputs
+from gateway.schema.records import field
+from gateway.schema.scalars import BIGINT, nullable_output
+from gateway.shape.aggregates import (
     FUNCTIONS,
     PERCENTILE,
     group_name,
@@ -26,12 +30,8 @@ from gateway.aggregates import (
     has_function,
     result_of,
 )
-from gateway.compiler.float_measures import OUT_OF_RANGE
-from gateway.names import field_of
-from gateway.orders import orderable
-from gateway.schema.filters import Inputs
-from gateway.schema.records import field
-from gateway.schema.scalars import BIGINT, nullable_output
+from gateway.shape.names import field_of
+from gateway.shape.orders import orderable
 from stores.contract.model import Property, RecordType, Relation
 from stores.errors import RecordgateError
 

@@ -15,15 +15,8 @@ from graphql import (
     GraphQLString,
 )
 
-from gateway.execute import ServedSchema
-from gateway.resolvers import (
-    resolve_aggregate,
-    resolve_get,
-    resolve_list,
-    resolve_write,
-    search_resolver,
-)
-from gateway.roots import RootKind, extensions
+from gateway.query.execute import ServedSchema
+from gateway.query.roots import RootKind, extensions
 from gateway.schema import search
 from gateway.schema.aggregates import Aggregates
 from gateway.schema.extensions import Extensions
@@ -31,6 +24,13 @@ from gateway.schema.filters import Inputs
 from gateway.schema.frame import RecordSchema
 from gateway.schema.mutations import Mutations, upper
 from gateway.schema.records import Records
+from gateway.schema.resolvers import (
+    resolve_aggregate,
+    resolve_get,
+    resolve_list,
+    resolve_write,
+    search_resolver,
+)
 from gateway.schema.scalars import DURATION
 from gateway.schema.subgraph import as_subgraph
 from gateway.schema.subscriptions import change_fields

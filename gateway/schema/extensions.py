@@ -22,10 +22,10 @@ from graphql import GraphQLField, GraphQLObjectType, get_named_type
 from strawberry.types.base import get_object_definition
 from strawberry.types.field import StrawberryField
 
-from gateway.names import field_of
-from gateway.record_access import Record
+from gateway.query.record_access import Record
 from gateway.schema import static
-from gateway.selection import NEEDED, Selected, selected_below
+from gateway.shape.names import field_of
+from gateway.shape.selection import NEEDED, Selected, selected_below
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, SetupError
 

@@ -12,11 +12,11 @@ from graphql import (
     GraphQLNonNull,
 )
 
-from gateway.filters import operations
-from gateway.names import field_of
-from gateway.orders import orderable
 from gateway.schema import static
 from gateway.schema.scalars import SCALARS
+from gateway.shape.filters import operations
+from gateway.shape.names import field_of
+from gateway.shape.orders import orderable
 from stores.contract.model import Contract, Property, RecordType
 from stores.query import Op
 

@@ -19,12 +19,12 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
-from gateway.execute import KeptDocument
-from gateway.resolvers import resolve_node
+from gateway.query.execute import KeptDocument
 from gateway.schema import static
 from gateway.schema.extensions import Extensions, merged, place_of, wrap
 from gateway.schema.records import by_key
-from gateway.selection import NEEDS
+from gateway.schema.resolvers import resolve_node
+from gateway.shape.selection import NEEDS
 from stores.errors import SetupError
 
 

@@ -19,10 +19,10 @@ from graphql import (
     GraphQLString,
 )
 
-from gateway.names import field_of
 from gateway.schema import static
 from gateway.schema.records import Records, field
 from gateway.schema.scalars import input_type
+from gateway.shape.names import field_of
 from stores.contract.model import RecordType
 
 IF_VERSION = GraphQLArgument(
@@ -41,7 +41,7 @@ def upper(name: str) -> str:
 
 class Mutations:
     """Builds the fields that `expose.operations` of a type allows; `resolver(type, operation)` gives
-    their resolvers. Payloads: see `gateway.mutations`."""
+    their resolvers. Payloads: see `gateway.write.mutations`."""
 
     def __init__(self, record_type: RecordType, records: Records, resolver: Any) -> None:
         self.type = record_type

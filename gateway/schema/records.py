@@ -17,10 +17,10 @@ from graphql import (
     GraphQLString,
 )
 
-from gateway.names import field_of, is_own_id, version_field
 from gateway.schema import static
 from gateway.schema.filters import Inputs
 from gateway.schema.scalars import BIGINT, output
+from gateway.shape.names import field_of, is_own_id, version_field
 from stores.contract.model import Contract, RecordType, Relation
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from gateway.visibility import non_null
+from gateway.shape.visibility import non_null
 from stores.contract.model import Property, Scalar
 from stores.values import MAX_EXACT_INTEGER, exact_in_json
 

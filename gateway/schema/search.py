@@ -20,10 +20,10 @@ from graphql import (
     StringValueNode,
 )
 
-from gateway.names import enum_name, field_of
 from gateway.schema import static
 from gateway.schema.records import Records, field
 from gateway.schema.scalars import BIGINT
+from gateway.shape.names import enum_name, field_of
 from stores.contract.model import Property, RecordType
 
 

@@ -10,8 +10,8 @@ import strawberry
 from graphql import GraphQLScalarType
 from strawberry.types.scalar import ScalarDefinition
 
-from gateway.orders import Direction
 from gateway.schema import scalars
+from gateway.shape.orders import Direction
 
 BigInt = NewType("BigInt", int)
 Decimal = NewType("Decimal", str)

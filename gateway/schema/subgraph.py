@@ -26,11 +26,11 @@ from graphql import (
 )
 from graphql.utilities import print_directive, print_type
 
-from gateway.many_reads import read_by_keys
-from gateway.names import field_of
+from gateway.context.services import RequestContext
+from gateway.query.many_reads import read_by_keys
 from gateway.schema.scalars import DATETIME
-from gateway.selection import NEEDED, NEEDS, selected_below
-from gateway.services import RequestContext
+from gateway.shape.names import field_of
+from gateway.shape.selection import NEEDED, NEEDS, selected_below
 from stores.contract.model import Contract, ForeignRelation, RecordType
 from stores.errors import LimitError
 from stores.keys import encode_key

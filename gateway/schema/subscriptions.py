@@ -13,7 +13,7 @@ from graphql import (
     GraphQLString,
 )
 
-from gateway.roots import RootKind, extensions
+from gateway.query.roots import RootKind, extensions
 from gateway.schema import static
 from gateway.schema.records import Records, field
 from stores.contract.model import RecordType

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from gateway.context.services import Viewer
 from gateway.security.credentials import Credential, credential_of, unauthenticated
 from gateway.security.key_file import KeyFile
-from gateway.services import Viewer
 from stores.contract.model import Contract
 from stores.errors import ForbiddenError
 

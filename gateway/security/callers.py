@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.problems import HttpProblem
+from gateway.http.problems import HttpProblem
 
 KEPT = 10_000
 """Callers that are remembered."""

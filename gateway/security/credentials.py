@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.problems import HttpProblem
+from gateway.http.problems import HttpProblem
 
 LONGEST = 8_192
 """Bytes of a credential: as much as a server's header line commonly holds."""

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.problems import HttpProblem, outside, problem_response
+from gateway.context.services import Viewer
+from gateway.http.problems import HttpProblem, outside, problem_response
 from gateway.security.authenticate import Authenticator
 from gateway.security.callers import Callers
 from gateway.security.credentials import PAGE_CHALLENGE, credential_of
-from gateway.services import Viewer
 from stores.errors import ForbiddenError, RecordgateError, StoreUnavailable
 
 READY = "/health/ready"

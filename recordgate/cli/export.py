@@ -11,9 +11,9 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from gateway.export import Export, Format, Written, fields_of, manifest, stream
-from gateway.filters import parse_filter
-from gateway.visibility import Visibility
+from gateway.export.rows import Export, Format, Written, fields_of, manifest, stream
+from gateway.shape.filters import parse_filter
+from gateway.shape.visibility import Visibility
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import ProgressLine, invocation, reported
 from stores.canonical.connect import connect_async

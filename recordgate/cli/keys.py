@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.freshness import parse_duration
+from gateway.context.freshness import parse_duration
 from gateway.security.api_keys import ApiKey, make_key
 from gateway.security.key_file import changing_keys, read_keys
 from recordgate.access import key_file

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from stores.contract.model import Vocabulary
-from stores.search.elasticsearch_folding import fold
+from stores.search.elasticsearch.folding import fold
 from stores.search.query_text import Cut, Phrase
 
 Words = tuple[str, ...]

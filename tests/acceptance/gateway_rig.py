@@ -16,10 +16,10 @@ from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
 
 from gateway.app import make_app
-from gateway.metrics import Metrics
+from gateway.context.services import Limits, Services
+from gateway.http.metrics import Metrics
 from gateway.schema.extensions import load
 from gateway.security.door import Access
-from gateway.services import Limits, Services
 from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect, make_pool, system_identity

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from gateway.aggregates import FUNCTIONS, has_function
-from gateway.names import field_of
-from gateway.orders import orderable
+from gateway.shape.aggregates import FUNCTIONS, has_function
+from gateway.shape.names import field_of
+from gateway.shape.orders import orderable
 from stores.contract.model import Contract, Property, RecordType
 from tests.acceptance.matrix_world import rows, texts
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from gateway.app import make_app
+from gateway.context.services import Limits
+from gateway.graphql.trusted import Documents
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
 from gateway.security.callers import Callers
 from gateway.security.door import Access
 from gateway.security.key_file import KeyFile
-from gateway.services import Limits
-from gateway.trusted import Documents
 from recordgate.access import trusted_documents
 from stores.contract.model import Contract
 from stores.errors import SetupError

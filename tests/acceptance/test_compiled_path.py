@@ -16,11 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import compiled
-from gateway.compiled import NotExact, respond
-from gateway.execute import execute
+from gateway.context.services import RequestContext, Viewer
+from gateway.query import compiled
+from gateway.query.compiled import NotExact, respond
+from gateway.query.execute import execute
 from gateway.schema import build_schema
-from gateway.services import RequestContext, Viewer
 from tests.library_world import LIBRARY, Library, running_library
 
 

@@ -21,9 +21,10 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
-from gateway import app_guard, export_spool
-from gateway.export import Export, Written, stream
-from gateway.export_spool import Spool
+from gateway.export import spool as export_spool
+from gateway.export.rows import Export, Written, stream
+from gateway.export.spool import Spool
+from gateway.http import guard as app_guard
 from stores.canonical.connect import connect_async
 from tests.acceptance.gateway_rig import Rig, gateway
 

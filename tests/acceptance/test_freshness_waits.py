@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gateway import news
-from gateway.freshness import usable
-from gateway.services import Freshness
-from gateway.tokens import sign_token
+from gateway.context import news
+from gateway.context.freshness import usable
+from gateway.context.services import Freshness
+from gateway.context.tokens import sign_token
 from stores.protocols import Withheld
 from tests.acceptance.gateway_rig import SECRET, Rig, gateway
 from tests.acceptance.test_up import Process, command, settings, started

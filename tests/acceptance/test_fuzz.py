@@ -21,7 +21,7 @@ import orjson
 import psutil
 
 from compose.local.python_packages import environment
-from gateway.services import Limits
+from gateway.context.services import Limits
 from recordgate.http_server import bind, serve, url_of
 from tests.acceptance.gateway_rig import SECRET, Rig, gateway
 from tests.acceptance.test_differential import CONTRACT, filled

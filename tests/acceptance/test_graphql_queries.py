@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from gateway.services import Limits
+from gateway.context.services import Limits
 from tests.library_world import Library, running_library
 
 

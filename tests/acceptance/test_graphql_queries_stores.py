@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.services import Freshness, Limits, Services
-from gateway.tokens import sign_token
+from gateway.context.services import Freshness, Limits, Services
+from gateway.context.tokens import sign_token
 from stores.canonical.connect import make_pool
 from stores.errors import StoreUnavailable
 from tests.library_world import LIBRARY, SECRET, SYSTEM, Library, running_library

@@ -14,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app_guard import Guard, Recent
-from gateway.draining import Drain
-from gateway.graphql_http import accepted
-from gateway.metrics import Metrics
-from gateway.services import Limits
+from gateway.context.services import Limits
+from gateway.graphql.protocol import accepted
+from gateway.http.draining import Drain
+from gateway.http.guard import Guard, Recent
+from gateway.http.metrics import Metrics
 from tests.acceptance.gateway_rig import Rig, gateway
 
 NEWER = "application/graphql-response+json"

@@ -16,10 +16,10 @@ import pytest
 import zstandard
 from starlette.applications import Starlette
 
-from gateway import access_log
-from gateway.access_log import AccessLog
-from gateway.compression import coding
-from gateway.trace_context import read_parent
+from gateway.http import access_log
+from gateway.http.access_log import AccessLog
+from gateway.http.compression import coding
+from gateway.http.trace_context import read_parent
 from tests.acceptance.gateway_rig import Rig, gateway
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from gateway.tokens import read_token, sign_token
+from gateway.context.tokens import read_token, sign_token
 from recordgate.cli.app import build
 from recordgate.migrations.run import migrate
 from recordgate.presence import Presence

@@ -19,12 +19,12 @@ import httpx
 import pyarrow.parquet as parquet
 import pytest
 
-from gateway.plan_cache import Plans
+from gateway.context.plan_cache import Plans
 from gateway.security.api_keys import make_key
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
 from gateway.security.door import Access
 from gateway.security.key_file import KeyFile, changing_keys
-from gateway.visibility import Form
+from gateway.shape.visibility import Form
 from stores.contract.model import Contract, RecordType
 from stores.query import EVERYTHING
 from tests.acceptance.gateway_rig import SECRET, Rig, gateway
@@ -285,10 +285,10 @@ def _unguarded(_visibility: Any, _record_type: Any, query: Any) -> Any:
 
 
 HOLES: dict[str, tuple[str, str, Any]] = {
-    "rows of all": ("list", "gateway.records.row_filter", lambda *_: EVERYTHING),
+    "rows of all": ("list", "gateway.query.records.row_filter", lambda *_: EVERYTHING),
     "hits of all": ("search", "gateway.search.guarded", _unguarded),
-    "hits without masks": ("search", "gateway.search_http.masked", lambda _, value, *__: value),
-    "all is plain": ("order", "gateway.visibility.Visibility.form", lambda *_: Form.PLAIN),
+    "hits without masks": ("search", "gateway.search.endpoint.masked", lambda _, value, *__: value),
+    "all is plain": ("order", "gateway.shape.visibility.Visibility.form", lambda *_: Form.PLAIN),
 }
 
 

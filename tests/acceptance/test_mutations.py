@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from gateway.tokens import read_token, sign_token
+from gateway.context.tokens import read_token, sign_token
 from tests.acceptance.gateway_rig import SECRET, Rig, gateway
 
 GERMANY = '{iso: "DE", iso3: "DEU", name: "Germany", continent: "EU"}'

@@ -17,7 +17,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from gateway.services import Limits
+from gateway.context.services import Limits
 from stores.canonical.connect import connect
 from stores.canonical.importing import ImportOptions, run_import
 from stores.contract import names

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.filters import parse_filter
-from gateway.orders import Direction
+from gateway.context.services import Freshness, RequestContext, Viewer
+from gateway.graphql.subscription_plan import make_subscription
 from gateway.schema import build_schema
-from gateway.search import facets_of, highlights_of, run_search, run_suggest, sort_of
-from gateway.services import Freshness, RequestContext, Viewer
-from gateway.subscription_plan import make_subscription
-from gateway.visibility import Visibility
+from gateway.search.search import facets_of, highlights_of, run_search, run_suggest, sort_of
+from gateway.shape.filters import parse_filter
+from gateway.shape.orders import Direction
+from gateway.shape.visibility import Visibility
 from stores.errors import ForbiddenError, InputError, RecordgateError
 from stores.query import SearchQuery
 from tests.acceptance.gateway_rig import GEONAMES, ROWS, Rig, gateway

@@ -16,9 +16,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from gateway.export import Export, Format, Written, stream
-from gateway.masks import MaskKey, masked
-from gateway.visibility import Form, Visibility
+from gateway.compiler.masks import MaskKey, masked
+from gateway.export.rows import Export, Format, Written, stream
+from gateway.shape.visibility import Form, Visibility
 from recordgate.access import authenticator
 from recordgate.http_server import bind, serve
 from recordgate.settings import Settings

@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
 
+from gateway.context.services import RequestContext, Viewer
+from gateway.graphql.subscription_plan import Changed, Event, SubscriptionPlan, make_subscription
+from gateway.graphql.subscriptions import Hub
 from gateway.schema import build_schema
-from gateway.services import RequestContext, Viewer
-from gateway.subscription_plan import Changed, Event, SubscriptionPlan, make_subscription
-from gateway.subscriptions import Hub
 from stores.errors import ForbiddenError, RecordgateError, TimeoutExceeded
 from tests.acceptance.gateway_rig import ROWS, gateway
 from tests.acceptance.test_up import Process, settings, started
@@ -411,8 +411,8 @@ def gateway_process(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_reader_that_does_not_keep_up_is_told_and_costs_no_more(
     database: str, tmp_path: Path
 ) -> None:
-    from gateway.subscription_plan import Event
-    from gateway.subscriptions import MOST_EVENTS, Subscription
+    from gateway.graphql.subscription_plan import Event
+    from gateway.graphql.subscriptions import MOST_EVENTS, Subscription
     from stores.errors import LimitError
 
     async def go() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from gateway.problems import outside
-from gateway.refusals import REFUSED, as_seen
-from gateway.visibility import Visibility
+from gateway.http.problems import outside
+from gateway.shape.refusals import REFUSED, as_seen
+from gateway.shape.visibility import Visibility
 from stores.contract.load import load_contract
 from stores.errors import ConstraintError, Told
 from tests.acceptance.access_rig import bearer, keys_for, run, with_keys

@@ -12,14 +12,14 @@ import orjson
 import psycopg
 import pytest
 
-from gateway import subscription_memory
+from gateway.context.services import RequestContext, Viewer
+from gateway.context.tokens import sign_token
+from gateway.graphql import subscription_memory
+from gateway.graphql.subscription_memory import whole_shape
+from gateway.graphql.subscription_plan import Changed, SubscriptionPlan, make_subscription
+from gateway.graphql.subscriptions import Hub, Subscription
 from gateway.schema import build_schema
-from gateway.services import RequestContext, Viewer
-from gateway.subscription_memory import whole_shape
-from gateway.subscription_plan import Changed, SubscriptionPlan, make_subscription
-from gateway.subscriptions import Hub, Subscription
-from gateway.tokens import sign_token
-from gateway.visibility import Visibility
+from gateway.shape.visibility import Visibility
 from stores.contract.load import load_contract
 from stores.errors import LimitError
 from tests.acceptance.gateway_rig import GEONAMES, Rig, gateway

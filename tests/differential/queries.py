@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.filters import operations
-from gateway.names import field_of
-from gateway.orders import Direction, orderable
 from gateway.schema.scalars import SCALARS
+from gateway.shape.filters import operations
+from gateway.shape.names import field_of
+from gateway.shape.orders import Direction, orderable
 from stores.contract.model import Contract, Property, RecordType, Scalar
 from stores.query import Op
 

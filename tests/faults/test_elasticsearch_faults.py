@@ -29,10 +29,10 @@ from stores.errors import RecordgateError, StoreLost, StoreRefused, StoreUnavail
 from stores.protocols import Outcome, Position, Write
 from stores.query import SearchQuery
 from stores.registry import open_store
-from stores.search.elasticsearch_http import Http
-from stores.search.elasticsearch_store import ElasticsearchStore
-from stores.search.elasticsearch_tombstones import Purge
-from stores.search.elasticsearch_url import parse
+from stores.search.elasticsearch.http import Http
+from stores.search.elasticsearch.store import ElasticsearchStore
+from stores.search.elasticsearch.tombstones import Purge
+from stores.search.elasticsearch.url import parse
 from tests.conformance.store_backends import held, run
 from tests.conformance.store_contract import CONTRACT, author, delete, put
 from tests.servers import fresh_folder, unless_it_cannot_be_had

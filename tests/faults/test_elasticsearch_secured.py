@@ -24,7 +24,7 @@ from compose.local import servers
 from stores.errors import RecordgateError, StoreRefused
 from stores.query import SearchQuery
 from stores.registry import open_store
-from stores.search.elasticsearch_store import ElasticsearchStore
+from stores.search.elasticsearch.store import ElasticsearchStore
 from tests.conformance.store_backends import held, outcomes, publish
 from tests.conformance.store_contract import CONTRACT, put
 from tests.servers import fresh_folder, unless_it_cannot_be_had

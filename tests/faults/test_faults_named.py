@@ -20,8 +20,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from gateway.app import make_app
-from gateway.metrics import Metrics
-from gateway.services import Services
+from gateway.context.services import Services
+from gateway.http.metrics import Metrics
 from recordgate import overview
 from recordgate.cli.status import as_text
 from recordgate.examination import examine

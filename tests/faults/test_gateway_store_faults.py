@@ -19,8 +19,8 @@ import psycopg
 import pytest
 
 from compose.local import servers
-from gateway.key_reads import SLOW
-from gateway.services import Limits
+from gateway.context.services import Limits
+from gateway.query.key_reads import SLOW
 from tests.acceptance.gateway_rig import Rig, gateway
 from tests.acceptance.test_up import settings, started
 from tests.servers import fresh_folder, unless_it_cannot_be_had

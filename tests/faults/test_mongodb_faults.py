@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from stores.documents import mongodb_store
-from stores.documents.mongodb_store import MongodbStore
+from stores.documents.mongodb import store as mongodb_store
+from stores.documents.mongodb.store import MongodbStore
 from stores.errors import RecordgateError, StoreLost, StoreRefused, StoreUnavailable
 from stores.protocols import Outcome, Position, Write
 from stores.query import ChildrenQuery

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from stores.documents import mongodb_mending, mongodb_store
+from stores.documents.mongodb import mending as mongodb_mending
+from stores.documents.mongodb import store as mongodb_store
 from stores.errors import FencedError, StoreUnavailable
 from tests.conformance.store_backends import held, outcomes, publish, run
 from tests.conformance.store_contract import CONTRACT, author, book, put

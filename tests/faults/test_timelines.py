@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from gateway.app import make_app
-from gateway.services import Services
+from gateway.context.services import Services
 from stores.canonical.connect import connect, connect_async, lineage, make_pool
 from stores.canonical.publication import slot_name
 from stores.protocols import DocumentStore, SearchStore, Write

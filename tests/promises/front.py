@@ -10,7 +10,7 @@ from typing import Any, cast
 import httpx
 
 from gateway.app import make_app
-from gateway.services import Services
+from gateway.context.services import Services
 from stores.canonical.connect import Pool, make_pool, system_identity
 from stores.protocols import DocumentStore, SearchStore
 from stores.registry import open_store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.breakers import FIRST_PAUSE, MOST_PAUSE, THRESHOLD, Breaker, State
+from gateway.context.breakers import FIRST_PAUSE, MOST_PAUSE, THRESHOLD, Breaker, State
 
 
 def fail(breaker: Breaker, now: float) -> None:

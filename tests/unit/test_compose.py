@@ -20,15 +20,15 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from compose.local.servers import ELASTICSEARCH_VERSION
-from gateway.breakers import State
-from gateway.metrics import Metrics
-from gateway.services import Services
-from gateway.store_metrics import StoreMetrics
+from gateway.context.breakers import State
+from gateway.context.services import Services
+from gateway.context.store_metrics import StoreMetrics
+from gateway.http.metrics import Metrics
 from recordgate.overview import Overview, single
 from recordgate.settings import Settings, load_settings
 from stores.contract.load import load_contract
-from stores.documents import mongodb_url
-from stores.search import elasticsearch_url
+from stores.documents.mongodb import url as mongodb_url
+from stores.search.elasticsearch import url as elasticsearch_url
 from sync.metrics import SyncMetrics
 from sync.sources.debezium.location import KafkaLocation
 from tests.acceptance.gateway_rig import GEONAMES

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cursors import decode, encode
-from gateway.orders import signature
+from gateway.shape.cursors import decode, encode
+from gateway.shape.orders import signature
 from stores.errors import InputError
 from stores.query import Order
 from tests.library_world import AUTHOR, BOOK

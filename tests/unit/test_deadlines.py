@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.deadlines import Limit
+from gateway.http.deadlines import Limit
 
 
 def test_a_block_that_takes_too_long_is_ended_with_a_timeout() -> None:

@@ -13,7 +13,7 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
-from gateway.metrics import Metrics
+from gateway.http.metrics import Metrics
 from recordgate.cli.app import COMMANDS, build
 from recordgate.overview import Overview
 from stores.contract.load import load_contract

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 
-from gateway.costs import cost_of
-from gateway.execute import Documents
+from gateway.context.services import Limits
+from gateway.query.costs import cost_of
+from gateway.query.execute import Documents
 from gateway.schema import build_schema
-from gateway.services import Limits
 from stores.contract.load import load_contract
 from stores.errors import LimitError
 

@@ -12,14 +12,14 @@ import pytest
 from stores.errors import SetupError, StoreRefused, StoreUnavailable
 from stores.protocols import Outcome, Write
 from stores.query import And, Compare, Not, Op, Or, Related
-from stores.search import elasticsearch_bulk as bulk
-from stores.search.elasticsearch_documents import DocumentBuilder
-from stores.search.elasticsearch_errors import rejected_reason, translate
-from stores.search.elasticsearch_fields import analysis, mapping
-from stores.search.elasticsearch_filters import query
-from stores.search.elasticsearch_folding import cut, fold, spaced
-from stores.search.elasticsearch_text import marked_spans
-from stores.search.elasticsearch_url import parse
+from stores.search.elasticsearch import bulk
+from stores.search.elasticsearch.documents import DocumentBuilder
+from stores.search.elasticsearch.errors import rejected_reason, translate
+from stores.search.elasticsearch.fields import analysis, mapping
+from stores.search.elasticsearch.filters import query
+from stores.search.elasticsearch.folding import cut, fold, spaced
+from stores.search.elasticsearch.text import marked_spans
+from stores.search.elasticsearch.url import parse
 from stores.search.fields import levels, marks
 from stores.search.filter_plan import CannotFilter, plan
 from stores.search.held import held_level

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.filters import operations, parse_filter, row_filter
-from gateway.visibility import Form, Visibility
+from gateway.shape.filters import operations, parse_filter, row_filter
+from gateway.shape.visibility import Form, Visibility
 from stores.errors import ForbiddenError, InputError, LimitError
 from stores.query import EVERYTHING, And, Compare, Not, Op, Or, Related
 from tests.library_world import BOOK, LIBRARY, PERSON

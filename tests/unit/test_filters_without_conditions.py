@@ -12,11 +12,11 @@ from graphql import parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.aggregates import aggregate_shape
-from gateway.filters import parse_filter
-from gateway.mutation_input import require_given
-from gateway.simplify import NOTHING, simplified
-from gateway.visibility import Visibility
+from gateway.shape.aggregates import aggregate_shape
+from gateway.shape.filters import parse_filter
+from gateway.shape.simplify import NOTHING, simplified
+from gateway.shape.visibility import Visibility
+from gateway.write.input import require_given
 from stores.errors import InputError
 from stores.query import EVERYTHING, And, Compare, Filter, Not, Op, Or
 from tests.library_world import BOOK, LIBRARY

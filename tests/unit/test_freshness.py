@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.freshness import (
+from gateway.context.freshness import (
     NOTHING,
     asked,
     from_headers,
@@ -12,8 +12,8 @@ from gateway.freshness import (
     parse_duration,
     with_directive,
 )
-from gateway.services import Freshness
-from gateway.tokens import Commit
+from gateway.context.services import Freshness
+from gateway.context.tokens import Commit
 from stores.errors import InputError
 from stores.protocols import Position
 

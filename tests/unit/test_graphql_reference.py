@@ -15,8 +15,8 @@ from graphql import (
     specified_directives,
 )
 
-from gateway.orders import Direction
 from gateway.schema import build_schema
+from gateway.shape.orders import Direction
 from stores.contract.load import load_contract
 from stores.query import Op
 

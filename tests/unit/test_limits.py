@@ -7,8 +7,8 @@ import time
 import pytest
 from graphql import GraphQLError, build_schema, get_introspection_query, parse, validate
 
-from gateway.limits import check_document, check_value, parse_within, scan, validation_rules
-from gateway.services import Limits
+from gateway.context.services import Limits
+from gateway.query.limits import check_document, check_value, parse_within, scan, validation_rules
 from stores.errors import LimitError
 
 LIMITS = Limits()

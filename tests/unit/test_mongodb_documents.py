@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores.contract.model import Contract, Embed, Relation, Scalar
-from stores.documents import mongodb_documents
-from stores.documents.mongodb_documents import MAX_BSON_BYTES, bound, document_bytes, form, live
-from stores.documents.mongodb_indexes import cannot_index, index_models
+from stores.documents.mongodb import documents as mongodb_documents
+from stores.documents.mongodb.documents import MAX_BSON_BYTES, bound, document_bytes, form, live
+from stores.documents.mongodb.indexes import cannot_index, index_models
 from stores.protocols import Outcome, Verdict
 from stores.write_checks import MAX_DOCUMENT_BYTES
 from tests.conformance.store_contract import AUTHOR, BOOK, CONTRACT, SHELF, prop, record_type

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from pymongo import errors
 
-from stores.documents.mongodb_errors import item_verdict, refuses_all, translate
-from stores.documents.mongodb_store import MongodbStore
+from stores.documents.mongodb.errors import item_verdict, refuses_all, translate
+from stores.documents.mongodb.store import MongodbStore
 from stores.errors import RecordgateError, StoreRefused, StoreUnavailable
 from stores.protocols import Outcome
 from tests.conformance.store_contract import CONTRACT

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stores.documents.mongodb_store import from_url
-from stores.documents.mongodb_url import parse
+from stores.documents.mongodb.store import from_url
+from stores.documents.mongodb.url import parse
 from stores.errors import SetupError
 from stores.registry import open_store
 

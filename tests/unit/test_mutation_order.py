@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.mutation_order import parents_first
-from gateway.mutation_rows import Row
+from gateway.write.order import parents_first
+from gateway.write.rows import Row
 from tests.library_world import LIBRARY
 
 AUTHOR = LIBRARY.types["author"]

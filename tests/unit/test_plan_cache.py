@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.late import Slot
-from gateway.plan_cache import KEPT_BYTES, KEPT_PLANS, Plans
+from gateway.context.plan_cache import KEPT_BYTES, KEPT_PLANS, Plans
+from gateway.shape.open_values import Slot
 from stores.errors import InputError
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.planner import CANONICAL, DOCUMENTS, plan
-from gateway.shapes import (
+from gateway.query.planner import CANONICAL, DOCUMENTS, plan
+from gateway.shape.shapes import (
     EdgeCursor,
     Edges,
     Id,
@@ -24,8 +24,8 @@ from gateway.shapes import (
     Value,
     Window,
 )
-from gateway.shaping import key_shape
-from gateway.visibility import Form, Visibility
+from gateway.shape.shaping import key_shape
+from gateway.shape.visibility import Form, Visibility
 from stores.protocols import Capability
 from stores.query import EVERYTHING, Compare, Op, Order
 from tests.library_world import AUTHOR, BOOK, LIBRARY, PERSON, REVIEW

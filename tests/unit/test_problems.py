@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from graphql import GraphQLError
 
-from gateway.problems import STATUS, HttpProblem, graphql_error, outside, problem_response
+from gateway.http.problems import STATUS, HttpProblem, graphql_error, outside, problem_response
 from stores import errors
 from stores.errors import (
     ConflictError,

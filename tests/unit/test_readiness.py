@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.readiness import Status, StoreView, of_type, status_of
+from gateway.endpoints.readiness import Status, StoreView, of_type, status_of
 from recordgate.cli.status import _slot, _worker
 from stores.canonical.conditions import Condition
 from stores.canonical.standing import (

@@ -9,9 +9,9 @@ import pytest
 from graphql import GraphQLEnumType, parse, print_schema, validate, validate_schema
 from graphql import build_schema as parse_schema
 
-from gateway.aggregates import aggregate_shape
 from gateway.schema import build_schema
-from gateway.visibility import Visibility
+from gateway.shape.aggregates import aggregate_shape
+from gateway.shape.visibility import Visibility
 from stores.contract.load import load_contract
 from stores.contract.model import Expose, Scalar, SearchOptions
 from stores.errors import ContractError

@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from psycopg import sql
 
-from gateway.masks import MaskKey, masked, masked_sql
-from gateway.problems import HttpProblem
+from gateway.compiler.masks import MaskKey, masked, masked_sql
+from gateway.context.services import Viewer
+from gateway.http.problems import HttpProblem
 from gateway.security.api_keys import make_key, recognised
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
 from gateway.security.callers import Callers
@@ -31,8 +32,7 @@ from gateway.security.door import Access, Door
 from gateway.security.key_file import KeyFile, changing_keys, read_keys
 from gateway.security.key_sets import ALGORITHMS, KeySource, read_key_set, reader
 from gateway.security.tokens import TokenRules, TokenVerifier, roles_in
-from gateway.services import Viewer
-from gateway.visibility import Form
+from gateway.shape.visibility import Form
 from stores.errors import SetupError, StoreUnavailable
 from tests.library_world import LIBRARY
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from stores.documents import sqlite_store, sqlite_tables
-from stores.documents.sqlite_store import SqliteStore
+from stores.documents.sqlite import store as sqlite_store
+from stores.documents.sqlite import tables as sqlite_tables
+from stores.documents.sqlite.store import SqliteStore
 from stores.errors import StoreUnavailable
 from stores.protocols import Outcome, Position, Write
 from tests.conformance.store_backends import held, run

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stores import registry
-from stores.documents.sqlite_store import SqliteStore
+from stores.documents.sqlite.store import SqliteStore
 from stores.errors import SetupError
 from stores.protocols import DocumentStore, SearchStore
 from stores.registry import REGISTRY, Row, open_store

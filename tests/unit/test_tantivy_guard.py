@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from stores.protocols import Outcome, Write
-from stores.search import tantivy_index
 from stores.search.fields import levels
-from stores.search.tantivy_index import Reading, Writing
+from stores.search.tantivy import index as tantivy_index
+from stores.search.tantivy.index import Reading, Writing
 from tests.conformance.store_contract import AUTHOR, CONTRACT, author, delete, put
 
 LEVEL = levels(CONTRACT, AUTHOR)

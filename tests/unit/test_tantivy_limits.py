@@ -11,8 +11,8 @@ import pytest
 from stores.contract.model import Contract, RecordType, SearchOptions
 from stores.errors import StoreRefused
 from stores.protocols import Write
-from stores.search.tantivy_analyzers import analyzer
-from stores.search.tantivy_store import TantivyStore
+from stores.search.tantivy.analyzers import analyzer
+from stores.search.tantivy.store import TantivyStore
 from tests.conformance.store_backends import run
 from tests.conformance.store_contract import document, prop, record_type
 

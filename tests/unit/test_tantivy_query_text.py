@@ -13,7 +13,7 @@ from stores.errors import LimitError
 from stores.search.edit_distance import allowed, distance, within
 from stores.search.highlight import FRAGMENT_CHARACTERS, fragments
 from stores.search.query_text import MAX_CHARACTERS, MAX_WORDS, parse
-from stores.search.tantivy_analyzers import cut, fold
+from stores.search.tantivy.analyzers import cut, fold
 
 
 def phrases(text: str) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.tokens import Commit, own_tokens, read_token, sign_token
+from gateway.context.tokens import Commit, own_tokens, read_token, sign_token
 from stores.errors import InputError, LimitError
 
 SECRET = b"the secret of this test"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stores.contract.model import Logical, Property, Scalar
 from stores.search.facet_values import facet_value
-from stores.search.tantivy_filters import text_beyond
+from stores.search.tantivy.filters import text_beyond
 from stores.search.twins import (
     TWIN_BYTES,
     date_number,

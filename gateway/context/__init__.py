@@ -1,0 +1,1 @@
+"""What a request may use: stores behind their guards, freshness, tokens."""

@@ -1,0 +1,168 @@
+"""What a request of the gateway may use: the contract, the stores, canonical's pool, the settings.
+
+`recordgate` wires one `Services` per process; resolvers find it in the GraphQL context as
+`RequestContext.services`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from graphql import DocumentNode
+
+from gateway.compiler.masks import MaskKey
+from gateway.context.bulkheads import Bulkhead
+from gateway.context.guarded_stores import GuardedStore
+from gateway.context.news import News
+from gateway.context.plan_cache import Plans
+from stores.canonical.connect import Pool
+from stores.contract.model import Contract
+from stores.contract.shape import document_shape, search_shape
+from stores.lineage import Lineage
+from stores.protocols import DocumentStore, SearchStore
+
+log = logging.getLogger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The gateway's limits; recordgate/settings.py documents each."""
+
+    statement_timeout: float = 15.0
+    max_body_bytes: int = 1_000_000
+    max_depth: int = 15
+    max_aliases: int = 100
+    max_tokens: int = 8_000
+    document_timeout: float = 2.0
+    search_timeout: float = 10.0
+    fallback_reads: int = 5
+    max_cost: int = 250_000
+    max_batch: int = 0
+
+
+@dataclass(slots=True)
+class Services:
+    """`pool` connections are autocommit and have SESSION_SETTINGS; `system` is canonical's system
+    identifier with its database's OID ("7412…/16384"), which tokens and positions carry. It and the timelines follow
+    what canonical's address leads to (`follow`)."""
+
+    contract: Contract
+    pool: Pool
+    documents: DocumentStore
+    search: SearchStore
+    system: str
+    token_secret: bytes
+    limits: Limits = field(default_factory=Limits)
+    text_order_is_bytewise: bool = True
+    """Whether canonical's default collation orders text by its bytes, as the other stores do."""
+    mask_secret: bytes = b""
+    """Empty: made of `token_secret`."""
+    timeline: int = 0
+    """The timeline that canonical writes, as was last seen; 0: not seen yet."""
+    first_timeline: int = 1
+    """The timeline of tokens and positions that say none."""
+    mask_key: MaskKey = field(init=False, compare=False, repr=False)
+    """With what values are hashed that are shown so: nobody without it can check a guess."""
+    _shapes: dict[tuple[str, str], str] = field(default_factory=dict)
+    plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
+    """What the last queries were answered by; of these services alone."""
+    documents_guard: GuardedStore = field(init=False, compare=False)
+    search_guard: GuardedStore = field(init=False, compare=False)
+    news: News = field(default_factory=News, init=False, compare=False)
+    fallbacks: Bulkhead = field(init=False, compare=False)
+    """Reads of canonical in the place of a store that fails, is stale, or slow."""
+    fallbacks_taken: int = field(default=0, init=False, compare=False)
+    fallbacks_refused: int = field(default=0, init=False, compare=False)
+    hedges_begun: int = field(default=0, init=False, compare=False)
+    hedges_won: int = field(default=0, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.mask_key = MaskKey.of(self.mask_secret or self.token_secret)
+        self.documents_guard = GuardedStore(self.documents, "documents", limits.document_timeout)
+        self.search_guard = GuardedStore(self.search, "search", limits.search_timeout)
+        self.documents = cast(DocumentStore, self.documents_guard)
+        self.search = cast(SearchStore, self.search_guard)
+        self.fallbacks = Bulkhead(limits.fallback_reads)
+        self.news.seen = self.follow
+
+    def follow(self, seen: Lineage) -> None:
+        """Canonical's address leads to `seen`: another server after a failover, another database after a restore."""
+        if not seen.timeline:
+            return  # a standby, which nothing is written to
+        if seen.system != self.system:
+            log.warning("canonical is another database now: the stores wait for the worker")
+        elif self.timeline and seen.timeline != self.timeline:
+            log.warning("canonical is on timeline %d now", seen.timeline)
+        self.system, self.timeline, self.first_timeline = seen.system, seen.timeline, seen.first
+
+    def refusals(self) -> dict[str, str]:
+        """Store → why it is not to be asked now, of those that are not."""
+        why = self.documents_guard.refusal()
+        return {"documents": why} if why else {}
+
+    def document_shape(self, type_name: str) -> str:
+        """The fingerprint that documents of the type have under this contract."""
+        return self._shape("documents", document_shape, type_name)
+
+    def search_shape(self, type_name: str) -> str:
+        """The same of a search index."""
+        return self._shape("search", search_shape, type_name)
+
+    def _shape(self, store: str, make: Callable[[Contract, str], str], type_name: str) -> str:
+        shape = self._shapes.get((store, type_name))
+        if shape is None:
+            shape = self._shapes[store, type_name] = make(self.contract, type_name)
+        return shape
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who asks. `roles`: those of the contract only. `caller` tells callers apart whose requests are
+    counted; `may_introspect`: read the schema and plans; `is_operator`: metrics and the console."""
+
+    name: str = "anonymous"
+    roles: frozenset[str] = frozenset()
+    caller: str = ""
+    may_write: bool = True
+    may_introspect: bool = True
+    is_operator: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What a caller asks of every answer of the request. Times in seconds; None: not asked."""
+
+    after: str | None = None
+    max_staleness: float | None = None
+    wait_up_to: float = 0.0
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path, `plans`
+    what `explain` asks for."""
+
+    services: Services
+    viewer: Viewer = field(default_factory=Viewer)
+    freshness: Freshness = field(default_factory=Freshness)
+    explain: bool = False
+    routes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
+    token: str | None = None
+    """The token of the last write of this request."""
+    cost: int = 0
+    """What the operation may cost at the most, as soon as it is known."""
+    idempotency_key: str | None = None
+    """The request's `Idempotency-Key`."""
+    operation: str = ""
+    """"query" or "mutation", as soon as it is known."""
+    as_of: dict[str, str] = field(default_factory=dict)
+    """By root field: the moment at which its answer was whole, once it was asked for."""
+    records: Any = None
+    """`gateway.query.record_access.Records`, for the resolvers that a product adds."""
+    document: DocumentNode | None = None
+    """The document that is executed, once it is valid and admitted."""

@@ -1,0 +1,59 @@
+"""Metrics of how the stores' guards stand, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.context.breakers import State
+from gateway.context.services import Services
+
+_LEVEL = {State.CLOSED: 0, State.HALF_OPEN: 1, State.OPEN: 2}
+
+
+class StoreMetrics(Collector):
+    def __init__(self, services: Services, registry: CollectorRegistry) -> None:
+        self._services = services
+        registry.register(self)
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        services = self._services
+        breakers = GaugeMetricFamily(
+            "recordgate_store_breaker",
+            "0: closed, the store is asked; 1: half-open, one call tries; 2: open, it is left alone.",
+            labels=["store"],
+        )
+        calls = CounterMetricFamily(
+            "recordgate_store_calls",
+            "Reads of a store: ok, failed, given_up (nobody waited), refused (by the breaker).",
+            labels=["store", "outcome"],
+        )
+        for guard in (services.documents_guard, services.search_guard):
+            breakers.add_metric([guard.name], _LEVEL[guard.state()])
+            for outcome, count in guard.calls.items():
+                calls.add_metric([guard.name, outcome], count)
+        fallbacks = CounterMetricFamily(
+            "recordgate_fallbacks",
+            "Reads that canonical was to do in a store's place: taken, or refused by the bulkhead.",
+            labels=["outcome"],
+        )
+        fallbacks.add_metric(["taken"], services.fallbacks_taken)
+        fallbacks.add_metric(["refused"], services.fallbacks_refused)
+        hedges = CounterMetricFamily(
+            "recordgate_hedged_reads",
+            "Reads that canonical was asked for, too, since the store was slow: begun, and won by canonical.",
+            labels=["outcome"],
+        )
+        hedges.add_metric(["begun"], services.hedges_begun)
+        hedges.add_metric(["won"], services.hedges_won)
+        running = GaugeMetricFamily(
+            "recordgate_fallbacks_running", "Reads that canonical does in a store's place now."
+        )
+        running.add_metric([], services.fallbacks.running)
+        yield from (breakers, calls, fallbacks, hedges, running)

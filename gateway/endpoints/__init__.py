@@ -1,0 +1,1 @@
+"""Pages and descriptions beside the data: console, GraphiQL, health, OpenAPI."""

@@ -1,0 +1,128 @@
+"""Whether the gateway is alive and can answer, and how each store stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg_pool import PoolTimeout
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from gateway.context.breakers import State
+from gateway.context.freshness import generation_of, position_of
+from gateway.context.services import Services
+from gateway.endpoints.readiness import SINKS, Status, StoreView, needs, of_type, status_of
+from gateway.http.draining import Drain
+from stores.canonical.standing import Standing, as_json
+from stores.errors import StoreError
+from stores.lsn import format_lsn
+from stores.protocols import Store
+
+_SECONDS = 2.0
+
+
+async def canonical_state(services: Services) -> dict[str, Any]:
+    """Whether canonical answers within two seconds; never raises."""
+    try:
+        async with asyncio.timeout(_SECONDS), services.pool.connection(_SECONDS) as conn:
+            await conn.execute("SELECT 1")
+    except (TimeoutError, PoolTimeout, psycopg.Error, StoreError):
+        return {"ok": False, "problem": "not reached"}
+    return {"ok": True}
+
+
+async def store_state(services: Services, store: Store, *, types: bool = False) -> dict[str, Any]:
+    """Kind, health, breaker, position and, with `types`, the active generations; never raises."""
+    state: dict[str, Any] = {"kind": store.kind}
+    state |= await _asked(services, store, types=types)
+    guard = services.documents_guard if store is services.documents else services.search_guard
+    state["breaker"] = guard.state().value
+    if state["ok"] and guard.state() is not State.CLOSED:
+        state |= {"ok": False, "problem": guard.refusal() or "it is tried again"}
+    return state
+
+
+async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    try:
+        async with asyncio.timeout(_SECONDS + 0.5):
+            health = await store.health()
+            state |= {"ok": health.ok, "version": health.version, "problem": health.problem}
+            if not health.ok:
+                return state
+            position = await position_of(store)
+            state["watermark"] = format_lsn(position.lsn) if position else None
+            state["system"] = position.system if position else None
+            state["stalenessMs"] = (
+                max(0, round((services.news.now() - position.as_of) * 1000)) if position else None
+            )
+            if types:
+                state["generations"] = {
+                    name: await generation_of(store, name) for name in services.contract.types
+                }
+    except (TimeoutError, StoreError):
+        state |= {"ok": False, "problem": "not reached"}
+    return state
+
+
+async def states(services: Services, *, types: bool = False) -> dict[str, dict[str, Any]]:
+    """Of canonical and both stores, asked at once."""
+    canonical, documents, search = await asyncio.gather(
+        canonical_state(services),
+        store_state(services, services.documents, types=types),
+        store_state(services, services.search, types=types),
+    )
+    return {"canonical": canonical, "documents": documents, "search": search}
+
+
+async def live(_: Request) -> JSONResponse:
+    """The process runs and its event loop turns."""
+    return JSONResponse({"status": "live"})
+
+
+Look: TypeAlias = Callable[[], Awaitable[Standing]]
+"""How everything stands in canonical's books; never raises."""
+
+
+def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """`/health/ready`. Without `look` only the stores themselves are asked."""
+
+    async def unknown() -> Standing:
+        return Standing()
+
+    async def ready(request: Request) -> JSONResponse:
+        """200 while any exposed operation can be answered, else 503, also once the process is about to end. Only
+        operators see more than the status."""
+        services: Services = request.app.state.services
+        drain: Drain = request.app.state.drain
+        if drain.begun:
+            return JSONResponse({"status": "stopping"}, 503, {"Connection": "close"})
+        found, standing = await asyncio.gather(states(services, types=True), (look or unknown)())
+        canonical = bool(found["canonical"]["ok"])
+        views = {sink: store_view(found[sink], services.system) for sink in SINKS}
+        status = status_of(services.contract, canonical=canonical, stores=views, standing=standing)
+        body: dict[str, Any] = {"status": status.value}
+        viewer = getattr(request.state, "viewer", None)
+        if viewer is not None and viewer.is_operator:
+            body["stores"] = found
+            body["types"] = {
+                t.name: {s: of_type(t, s, views[s], standing) for s in needs(t)}
+                for t in services.contract.types.values()
+            }
+            body["conditions"] = [as_json(c) for c in standing.conditions]
+        return JSONResponse(body, 503 if status is Status.NOT_READY else 200)
+
+    return ready
+
+
+def store_view(state: Mapping[str, Any], system: str) -> StoreView:
+    """What `store_state` with types says, for decisions."""
+    return StoreView(
+        bool(state["ok"]),
+        str(state.get("problem") or ""),
+        state.get("system") == system,
+        state.get("generations") or {},
+    )

@@ -1,0 +1,1 @@
+"""Whole record types as files, streamed and resumable."""

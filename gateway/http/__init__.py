@@ -1,0 +1,1 @@
+"""What every request passes, whatever it asks: guard, bodies, compression, errors."""

@@ -1,0 +1,338 @@
+"""What every request passes first: a place among the running ones, a request id, a time limit, an end
+when the client goes away, headers of security, and an answer for whatever goes wrong inside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.access_log import AccessLog
+from gateway.http.deadlines import Limit
+from gateway.http.draining import Drain
+from gateway.http.metrics import Metrics
+from gateway.http.problems import HttpProblem, problem_response
+from gateway.http.trace_context import read_parent, response_header, trace_id
+
+log = logging.getLogger("gateway")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+"""Headers of every answer that does not say else."""
+_WHOLE = ("/graphql",)
+"""Paths whose answers are never streamed."""
+WATCH_AFTER = 0.05
+"""Seconds after which it is watched whether the client of such a path is still there."""
+_EVENTS = b"text/event-stream"
+STALL = 60.0
+"""Seconds in which a streamed answer must move: a reader that stops holds a snapshot of canonical."""
+_UNCOUNTED = ("/health/", "/metrics", "/console")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One line of the console's list of last requests; never the request's own text."""
+
+    at: float
+    method: str
+    path: str
+    operation: str
+    stores: list[str]
+    status: int
+    milliseconds: float
+
+
+class Recent:
+    """The last requests, for the console."""
+
+    def __init__(self, size: int = 50) -> None:
+        self._last: deque[Answered] = deque(maxlen=size)
+
+    def add(self, answered: Answered) -> None:
+        self._last.append(answered)
+
+    def listed(self) -> list[dict[str, object]]:
+        return [asdict(a) for a in reversed(self._last)]
+
+
+class Guard:
+    """ASGI middleware. `seconds`: the most a request may take; a streamed export, once it has
+    begun, must only move on; `most`: requests that run at once, health and metrics aside."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        recent: Recent,
+        drain: Drain,
+        seconds: float,
+        most: int,
+        log: AccessLog | None = None,
+    ) -> None:
+        self.log = log
+        self.app, self.metrics, self.recent, self.drain = app, metrics, recent, drain
+        self.seconds, self.most = seconds, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = parent = b""
+        streams = False
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value
+            elif name == b"traceparent":
+                parent = value
+            elif name == b"accept":
+                streams = _EVENTS in value
+        asked = given.decode("latin-1")
+        request_id = asked if _REQUEST_ID.match(asked) else secrets.token_hex(8)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        answer = _Answer(send, request_id, bare=scope["method"] == "HEAD")
+        if parent:
+            trace, flags = read_parent(parent)
+            trace_id.set(trace)
+            state["trace_id"] = trace
+            answer.trace = response_header(trace, flags) if trace else b""
+        elif trace_id.get():
+            trace_id.set("")
+        endless = streams and scope["path"] in _WHOLE
+        counted = not endless and not scope["path"].startswith(_UNCOUNTED)
+        if (counted or endless) and (self.drain.refusing or self.drain.running >= self.most):
+            busy = HttpProblem("OVERLOADED", "too many requests are running", hint="try again")
+            if self.drain.refusing:
+                busy = HttpProblem(
+                    "OVERLOADED", "the gateway is about to end", headers={"Connection": "close"}
+                )
+            await problem_response(busy, request_id)(scope, receive, answer.send)
+            self.metrics.count("http", (), "OVERLOADED")
+            return
+        started = time.perf_counter()
+        if counted:
+            self.drain.entered()
+        try:
+            if endless:
+                await self._run_on(scope, receive, answer, request_id)
+            elif scope["path"] in _WHOLE:
+                await self._run_here(scope, receive, answer, request_id)
+            else:
+                await self._run(scope, receive, answer, request_id)
+        finally:
+            if counted:
+                self.drain.left()
+            seconds = time.perf_counter() - started
+            if counted:
+                self.metrics.seconds.observe(seconds)
+                answered = Answered(
+                    time.time(),
+                    scope["method"],
+                    scope["path"][:100],
+                    state.get("operation", ""),
+                    sorted(state.get("stores", ())),
+                    answer.status,
+                    round(seconds * 1000, 1),
+                )
+                self.recent.add(answered)
+                if self.log is not None:
+                    self.log.note(answered.at, _line(answered, state, request_id))
+
+    async def _run_here(
+        self, scope: Scope, receive: Receive, answer: _Answer, request_id: str
+    ) -> None:
+        """As `_run`, for answers that come whole: most are there before a task of their own would have
+        begun, so that the client is only watched where one takes longer."""
+        inbox = _Passed(receive)
+        watch: asyncio.Task[None] | None = None
+        gone = False
+        error: BaseException | None = None
+
+        async def watched() -> None:
+            nonlocal gone
+            await inbox.disconnected()
+            gone = True
+            limit.expire()
+
+        def begin() -> None:
+            nonlocal watch
+            watch = asyncio.ensure_future(watched())
+
+        limit = Limit(self.seconds, after=WATCH_AFTER, begin=begin)
+        try:
+            with limit:
+                await self.app(scope, inbox.receive, answer.send)
+        except Exception as caught:  # whatever it is, the client gets an answer
+            error = caught
+        finally:
+            if watch is not None:
+                watch.cancel()
+        if error is None:
+            return
+        if gone:
+            log.debug("request %s: the client is gone", request_id)
+            return
+        await self._failed(error, scope, receive, answer, request_id)
+
+    async def _run_on(
+        self, scope: Scope, receive: Receive, answer: _Answer, request_id: str
+    ) -> None:
+        """As `_run`, for a stream of events, which may go on for ever and sees itself when its client is
+        gone."""
+        try:
+            await self.app(scope, receive, answer.send)
+        except Exception as error:
+            await self._failed(error, scope, receive, answer, request_id)
+
+    async def _failed(
+        self,
+        error: BaseException,
+        scope: Scope,
+        receive: Receive,
+        answer: _Answer,
+        request_id: str,
+    ) -> None:
+        if isinstance(error, ClientDisconnect):
+            log.debug("request %s: the client is gone", request_id)
+            return
+        if answer.status and isinstance(error, TimeoutError):
+            # The server closes the connection, for the answer is not whole.
+            log.warning("request %s broke off: its answer was not taken", request_id)
+            return
+        if answer.status:
+            # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
+            log.error("request %s broke off", request_id, exc_info=error)
+            raise error
+        code = "TIMEOUT" if isinstance(error, TimeoutError) else "INTERNAL"
+        self.metrics.count("http", (), code)
+        await problem_response(error, request_id)(scope, receive, answer.send)
+
+    async def _run(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
+        """Run the app until it answers, the time is up, or the client is gone."""
+        inbox = _Inbox(receive)
+        work = asyncio.ensure_future(self.app(scope, inbox.receive, answer.send))
+        gone = asyncio.ensure_future(inbox.watch())
+        deadline = time.monotonic() + self.seconds
+        try:
+            while not work.done():
+                until = answer.moved + STALL if answer.streaming else deadline
+                left = until - time.monotonic()
+                if left <= 0:
+                    break
+                await asyncio.wait((work, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done() and not work.done():
+                    log.debug("request %s: the client is gone", request_id)
+                    return
+            ended = work.done() and not work.cancelled()
+            error = work.exception() if ended else TimeoutError()
+            if error is not None:
+                await self._failed(error, scope, receive, answer, request_id)
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+
+def _line(answered: Answered, state: dict[str, Any], request_id: str) -> dict[str, Any]:
+    """What the access log says of a request."""
+    viewer = state.get("viewer")
+    line = {
+        "method": answered.method,
+        "path": answered.path,
+        "operation": answered.operation,
+        "stores": answered.stores,
+        "roles": sorted(viewer.roles) if viewer is not None else [],
+        "status": answered.status,
+        "code": state.get("code", "OK" if 0 < answered.status < 400 else ""),
+        "ms": answered.milliseconds,
+        "requestId": request_id,
+    }
+    if state.get("trace_id"):
+        line["traceId"] = state["trace_id"]
+    return line
+
+
+class _Inbox:
+    """The request's messages, read ahead one at a time, so that a disconnect is seen at once."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._messages: asyncio.Queue[Message] = asyncio.Queue(1)
+        self._whole = False
+
+    async def watch(self) -> None:
+        """Ends when the client is gone. A body is read no faster than the app takes it."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+            await self._messages.put(message)
+
+    async def receive(self) -> Message:
+        return await self._messages.get()
+
+
+class _Passed:
+    """The request's messages as they come, until its body is whole; then only its end is awaited."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._whole = asyncio.Event()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body"):
+            self._whole.set()
+        return message
+
+    async def disconnected(self) -> None:
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class _Answer:
+    """Sends with the headers that every answer has; knows what was sent. `bare`: without its body."""
+
+    def __init__(self, send: Send, request_id: str, *, bare: bool = False) -> None:
+        self._send, self._id, self._bare = send, request_id, bare
+        self.status = 0
+        self.streaming = False
+        self.trace = b""
+        """The header `traceresponse`."""
+        self.moved = 0.0
+        """When a part of the body was last taken."""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            given = {name.lower() for name, _ in headers}
+            headers += [header for header in _ALWAYS if header[0] not in given]
+            headers.append((b"x-request-id", self._id.encode()))
+            if self.trace:
+                headers.append((b"traceresponse", self.trace))
+            message = {**message, "headers": headers}
+        else:
+            if message.get("more_body"):
+                self.streaming = True
+            if self._bare:
+                message = {**message, "body": b""}
+        await self._send(message)
+        self.moved = time.monotonic()

@@ -1,0 +1,90 @@
+"""Which stores can answer a root field with the same meaning, best first, and why the others cannot; and which
+of them is asked, given which stores are refused now (`chosen`). Pure: whether a store is fresh enough is seen
+when it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.query.documents import why_not_document
+from gateway.shape.shapes import KeyShape, PageShape
+from gateway.shape.visibility import Visibility
+from stores.protocols import Capability
+
+CANONICAL = "canonical"
+DOCUMENTS = "documents"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A store (by role) that can answer, and the reason to take it."""
+
+    store: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    store: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`candidates`: at least one, canonical last."""
+
+    candidates: tuple[Candidate, ...]
+    rejected: tuple[Rejected, ...] = ()
+
+
+def plan(
+    shape: KeyShape | PageShape,
+    visibility: Visibility,
+    documents: frozenset[Capability],
+    *,
+    bytewise: bool,
+) -> Plan:
+    """`documents`: what the document store can do. `bytewise`: canonical orders text as stores do."""
+    text = Rejected("search", "no text is searched")
+    if isinstance(shape, PageShape):
+        why = "lists, filters and orders are canonical's"
+        return Plan((Candidate(CANONICAL, why),), (Rejected(DOCUMENTS, "no key is given"), text))
+    why = ""
+    if not shape.plain:
+        why = "the key is not in the form that documents are kept under"
+    why = why or why_not_document(
+        shape.record,
+        shape.record.type.embeds,
+        visibility,
+        children=Capability.CHILDREN in documents,
+        bytewise=bytewise,
+    )
+    if why:
+        return Plan((Candidate(CANONICAL, why),), (Rejected(DOCUMENTS, why), text))
+    return Plan(
+        (
+            Candidate(DOCUMENTS, "key read"),
+            Candidate(CANONICAL, "the document store does not answer"),
+        ),
+        (text,),
+    )
+
+
+def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
+    """The best candidate that is not in `refused` (store → why; the breakers' state), canonical at last; and
+    why the best of all is not taken, "" where it is."""
+    best = planned.candidates[0]
+    if not refused or best.store not in refused:
+        return best, ""
+    why = f"{best.store}: {refused[best.store]}"
+    for candidate in planned.candidates[1:]:
+        if candidate.store not in refused:
+            return candidate, why
+    return planned.candidates[-1], why
+
+
+AGGREGATES = Plan(
+    (Candidate(CANONICAL, "aggregates are canonical's"),),
+    (Rejected(DOCUMENTS, "it cannot aggregate"), Rejected("search", "no text is searched")),
+)

@@ -1,0 +1,1 @@
+"""Full-text search and suggestions, for GraphQL and HTTP alike."""

@@ -1,0 +1,242 @@
+"""Full-text search and suggestions, the same for GraphQL and HTTP: guarded by what the viewer may see,
+held to the freshness asked for, answered by the search store alone.
+
+What a viewer may not see plainly is not searched, filtered, faceted, sorted or highlighted by, and no
+corrected text is offered whose words could come from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.context.freshness import Standing, generation_of, report, require
+from gateway.context.services import Freshness, Services, Viewer
+from gateway.shape.filters import row_filter
+from gateway.shape.names import property_of
+from gateway.shape.orders import Direction
+from gateway.shape.visibility import Form, Visibility
+from stores.contract.model import Embed, Property, RecordType
+from stores.errors import ForbiddenError, InputError, LimitError
+from stores.protocols import Capability
+from stores.query import (
+    EVERYTHING,
+    And,
+    Facet,
+    Filter,
+    Not,
+    Or,
+    Order,
+    Related,
+    SearchQuery,
+    SearchResult,
+    Suggestion,
+)
+
+MAX_TEXT = 1_000
+MAX_FACETS = 20
+MAX_FACET_SIZE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """A search's result, and the report for `extensions.recordgate.fields`."""
+
+    result: SearchResult
+    report: dict[str, Any]
+
+
+def require_searchable(record_type: RecordType) -> None:
+    if not record_type.searchable or "search" not in record_type.expose.operations:
+        raise InputError(f"{record_type.plural} cannot be searched")
+
+
+def _check_relations(visibility: Visibility, record_type: RecordType, part: Filter) -> None:
+    """Raise ForbiddenError where `part` asks about related rows that may not be seen."""
+    if isinstance(part, And | Or):
+        for inner in part.parts:
+            _check_relations(visibility, record_type, inner)
+    elif isinstance(part, Not):
+        _check_relations(visibility, record_type, part.part)
+    elif isinstance(part, Related):
+        relation = record_type.relation_by_name[part.relation]
+        target = visibility.contract.types[relation.target]
+        if visibility.row_filters(target) is not None:
+            raise ForbiddenError(f"you may not search by {relation.graphql}")
+        _check_relations(visibility, target, part.filter)
+
+
+def _property(record_type: RecordType, name: str, what: str) -> Property:
+    """The property that a caller names, by its name in the contract or in GraphQL."""
+    found = property_of(record_type, name) or record_type.by_name.get(name)
+    if found is None:
+        raise InputError(f"{what}: {record_type.graphql} has no property {name[:60]!r}")
+    return found
+
+
+def facets_of(
+    record_type: RecordType,
+    names: list[str],
+    size: int = 10,
+    *,
+    told: Visibility | None = None,
+) -> tuple[Facet, ...]:
+    """Facets by name. `told`: whose facets an error may name; None: nobody's. Raises InputError, LimitError."""
+    if len(names) > MAX_FACETS:
+        raise LimitError(f"more than {MAX_FACETS} facets")
+    found: list[Facet] = []
+    for name in dict.fromkeys(names):
+        prop = _property(record_type, name, "facets")
+        if not prop.search.facet:
+            hint = ""
+            if told is not None:
+                seen = [
+                    p.graphql
+                    for p in record_type.properties
+                    if p.search.facet and told.form(p) is Form.PLAIN
+                ]
+                hint = "one of " + (", ".join(seen) or "none")
+            raise InputError(f"facets: {prop.graphql} is no facet", hint=hint)
+        found.append(Facet(prop.name, size))
+    return tuple(found)
+
+
+def highlights_of(record_type: RecordType, names: list[str]) -> tuple[str, ...]:
+    """Properties to highlight, by name. Raises InputError."""
+    found: list[str] = []
+    for name in dict.fromkeys(names[: len(record_type.properties) + 1]):
+        prop = _property(record_type, name, "highlight")
+        if not prop.search.text:
+            raise InputError(f"highlight: {prop.graphql} is not searched as text")
+        found.append(prop.name)
+    return tuple(found)
+
+
+def sort_of(record_type: RecordType, steps: list[tuple[str, Direction]]) -> tuple[Order, ...]:
+    """An order from properties by name. Raises InputError."""
+    found: list[Order] = []
+    for name, direction in steps:
+        prop = _property(record_type, name, "sort")
+        if not prop.search.sort:
+            raise InputError(
+                f"sort: {prop.graphql} is not sortable in search",
+                hint="one of "
+                + (", ".join(p.graphql for p in record_type.properties if p.search.sort) or "none"),
+            )
+        found.append(Order(prop.name, *direction.value))
+    return tuple(found)
+
+
+def _hides(visibility: Visibility, record_type: RecordType, embeds: tuple[Embed, ...]) -> bool:
+    """Whether anything in the type's documents is not shown plainly to the viewer."""
+    if any(visibility.form(p) is not Form.PLAIN for p in record_type.properties):
+        return True
+    for embed in embeds:
+        relation = record_type.relation_by_name[embed.relation]
+        target = visibility.contract.types[relation.target]
+        if visibility.row_filters(target) is not None or not visibility.is_open(
+            record_type, relation
+        ):
+            return True
+        if _hides(visibility, target, embed.embeds):
+            return True
+    return False
+
+
+def guarded(
+    visibility: Visibility, record_type: RecordType, query: SearchQuery
+) -> SearchQuery | None:
+    """`query` as the viewer may ask it; None where no row may be seen. Raises ForbiddenError."""
+    _check_relations(visibility, record_type, query.filter)
+    for facet in query.facets:
+        visibility.require_plain(record_type.by_name[facet.property], "count")
+    for order in query.sort:
+        visibility.require_plain(record_type.by_name[order.property], "sort")
+    for name in query.highlight:
+        visibility.require_plain(record_type.by_name[name], "highlight")
+    hides = _hides(visibility, record_type, record_type.embeds)
+    if hides:
+        plain = tuple(
+            p.name
+            for p in record_type.properties
+            if p.search.text and visibility.form(p) is Form.PLAIN
+        )
+        if not plain:
+            raise ForbiddenError(f"you may not search {record_type.plural}")
+        query = replace(query, properties=plain, suggestions=False)
+    rows = row_filter(record_type, visibility)
+    if rows == EVERYTHING:
+        return query
+    if rows == Or(()):
+        return None
+    return replace(query, rows=rows, suggestions=False)
+
+
+async def run_search(
+    services: Services,
+    viewer: Viewer,
+    freshness: Freshness,
+    record_type: RecordType,
+    query: SearchQuery,
+) -> Searched:
+    """Search as `viewer`. Raises InputError, LimitError, ForbiddenError, StaleError, StoreError."""
+    require_searchable(record_type)
+    if len(query.text) > MAX_TEXT:
+        raise LimitError(f"the search text is longer than {MAX_TEXT} characters")
+    visibility = Visibility(services.contract, viewer.roles)
+    visibility.require_may(record_type, "search")
+    allowed = guarded(visibility, record_type, query)
+    store = services.search
+    standing = await require(services, store, freshness, (record_type.name,))
+    if allowed is None:
+        return Searched(SearchResult([], 0), _report(services, standing, None))
+    if allowed.rows != EVERYTHING and store.can_filter(record_type.name, allowed.rows):
+        raise ForbiddenError(f"your rows of {record_type.plural} cannot be searched")
+    if allowed.filter != EVERYTHING:
+        why = store.can_filter(record_type.name, allowed.filter)
+        if why:
+            raise InputError(f"filter: search cannot apply it: {why}")
+    if query.sort and Capability.SEARCH_SORT not in store.capabilities:
+        raise InputError(f"sort: the {store.kind} store cannot sort")
+    result = await store.search(allowed)
+    if allowed.rows != EVERYTHING:
+        # A score counts how rare a word is among all rows, also those that are hidden.
+        result = replace(result, hits=[replace(hit, score=None) for hit in result.hits])
+    generation = await generation_of(store, record_type.name)
+    return Searched(result, _report(services, standing, generation))
+
+
+def _report(
+    services: Services, standing: Standing, generation: int | None, reason: str = "full text"
+) -> dict[str, Any]:
+    return report("search", reason, standing.position, generation, now=services.news.now())
+
+
+async def run_suggest(
+    services: Services,
+    viewer: Viewer,
+    freshness: Freshness,
+    record_type: RecordType,
+    text: str,
+    first: int,
+) -> tuple[list[Suggestion], dict[str, Any]]:
+    """Completions of `text` as `viewer`, and the report. Raises InputError, ForbiddenError, StaleError, StoreError."""
+    if "search" not in record_type.expose.operations:
+        raise InputError(f"{record_type.plural} cannot be searched")
+    if len(text) > MAX_TEXT:
+        raise LimitError(f"the text is longer than {MAX_TEXT} characters")
+    visibility = Visibility(services.contract, viewer.roles)
+    visibility.require_may(record_type, "search")
+    offered = [p for p in record_type.properties if p.search.suggest]
+    plain = tuple(p.name for p in offered if visibility.form(p) is Form.PLAIN)
+    if not offered:
+        raise InputError(
+            f"{record_type.plural} have no suggestions",
+            hint="the contract marks no property with search.suggest",
+        )
+    if not plain or visibility.row_filters(record_type) is not None:
+        raise ForbiddenError(f"you may not see suggestions of {record_type.plural}")
+    standing = await require(services, services.search, freshness, (record_type.name,))
+    found = await services.search.suggest(record_type.name, text, first, plain)
+    generation = await generation_of(services.search, record_type.name)
+    return found, _report(services, standing, generation, "suggestions")

@@ -1,0 +1,64 @@
+"""The Elasticsearch query of a filter's plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stores.search.elasticsearch.fields import NULLS
+from stores.search.filter_plan import (
+    All,
+    Both,
+    Either,
+    Missing,
+    Node,
+    OneOf,
+    Pattern,
+    Range,
+    Without,
+)
+
+Query = dict[str, Any]
+EVERYTHING: Query = {"match_all": {}}
+NOTHING: Query = {"match_none": {}}
+
+
+def query(node: Node) -> Query:
+    match node:
+        case All():
+            return EVERYTHING
+        case Both(parts=parts):
+            return every([query(p) for p in parts])
+        case Either(parts=parts):
+            return any_of([query(p) for p in parts])
+        case Without(part=All(), excluded=excluded):
+            return {"bool": {"must_not": [query(excluded)]}}
+        case Without(part=part, excluded=excluded):
+            return {"bool": {"filter": [query(part)], "must_not": [query(excluded)]}}
+        case Missing(path=path):
+            return {"term": {NULLS: path}}
+        case OneOf(field=field, values=(value,)):
+            return {"term": {field.value: value}}
+        case OneOf(field=field, values=values):
+            return {"terms": {field.value: list(values)}}
+        case Range(field=field, bound=bound, above=above, inclusive=inclusive):
+            op = ("gt" if above else "lt") + ("e" if inclusive else "")
+            return {"range": {field.value: {op: bound}}}
+        case Pattern(field=field, text=text, start=True):
+            return {"prefix": {field.value: {"value": text}}}
+        case Pattern(field=field, text=text):
+            escaped = "".join(f"\\{c}" if c in "*?\\" else c for c in text)
+            return {"wildcard": {field.value: {"value": f"*{escaped}*"}}}
+
+
+def every(queries: list[Query]) -> Query:
+    if not queries:
+        return EVERYTHING
+    return queries[0] if len(queries) == 1 else {"bool": {"filter": queries}}
+
+
+def any_of(queries: list[Query]) -> Query:
+    if not queries:
+        return NOTHING
+    if len(queries) == 1:
+        return queries[0]
+    return {"bool": {"should": queries, "minimum_should_match": 1}}

@@ -1,0 +1,161 @@
+"""From a JSON document to a Tantivy document, by the plan that fields and held make of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import tantivy
+
+from stores.search.fields import (
+    WHOLE_CHARACTERS,
+    Field,
+    Level,
+    null_paths,
+    text_fields,
+    whole_fields,
+)
+from stores.search.tantivy.analyzers import composed
+from stores.search.tantivy.fields import (
+    DOCUMENT,
+    KEY,
+    VALUES,
+    VERSION,
+    boolean_term,
+    in_values,
+    null_term,
+)
+from stores.search.tantivy.fields import terms as terms_of
+from stores.search.twins import BadValue, Kind, elements, twin_converter
+
+_MISFITS = (TypeError, ValueError, ArithmeticError, AttributeError)
+"""What the conversions raise for a value of another type."""
+Fields = dict[str, Any]
+Convert = Callable[[Any], Any]
+
+
+class DocumentBuilder:
+    """Builds documents of one record type for an index that holds `level` (see held); made once for it."""
+
+    def __init__(self, level: Level, schema: tantivy.Schema) -> None:
+        self._schema = schema
+        self._record = _Record(level)
+
+    def build(
+        self, key: str, version: int, document: bytes, parsed: dict[str, Any]
+    ) -> tantivy.Document:
+        """Raises BadValue."""
+        terms: list[str] = []
+        fields: Fields = {KEY: key, VERSION: version, DOCUMENT: document, VALUES: terms}
+        self._record.fill(parsed, fields, terms)
+        return tantivy.Document.from_dict(fields, self._schema)
+
+
+class _Record:
+    """What of a record, or of an embedded record, goes into which field. The properties are sorted
+    into kinds beforehand, since this runs for every property of every document."""
+
+    def __init__(self, level: Level) -> None:
+        texts = [] if level.path else text_fields(level)
+        wholes = [] if level.path else whole_fields(level)
+        self._fields = level.fields
+        self._columns: list[tuple[str, str, str | None, Convert]] = []
+        self._terms: list[tuple[str, str, str, Convert]] = []
+        self._lists: list[tuple[str, str | None, str | None, Convert]] = []
+        self._texts: list[tuple[str, bool, str | None, str | None]] = []
+        self._nullable: list[tuple[str, str]] = []
+        for field in level.fields:
+            name = field.prop.name
+            null = null_term(field.path)
+            if field.valued:
+                convert = twin_converter(field.prop)
+                column = field.value if field.column else None
+                before = terms_of(field)[1] if in_values(field) else None
+                if field.prop.array:
+                    self._lists.append((name, column, before, convert))
+                elif before is not None:
+                    self._terms.append((name, before, null, _as_term(field, convert)))
+                if column is not None and not field.prop.array:
+                    self._columns.append((name, column, None if before else null, convert))
+            if field.prop.array or not field.valued:
+                self._nullable.append((name, null))
+            text = field.text if field in texts else None
+            whole = field.whole if field in wholes else None
+            if text or whole:
+                self._texts.append((name, field.prop.array, text, whole))
+        self._relations = [
+            (name, sub.path, _Record(sub), _null_terms(sub)) for name, sub in level.relations
+        ]
+
+    def fill(self, record: dict[str, Any], fields: Fields, terms: list[str]) -> None:
+        """Add the record's fields, and the terms of `_values`. Raises BadValue."""
+        get = record.get
+        try:
+            for name, term in self._nullable:
+                if get(name) is None:
+                    terms.append(term)
+            for name, column, null, convert in self._columns:
+                value = get(name)
+                if value is not None:
+                    fields[column] = convert(value)
+                elif null is not None:
+                    terms.append(null)
+            for name, before, absent, convert in self._terms:
+                value = get(name)
+                terms.append(absent if value is None else before + convert(value))
+            for name, listed, prefix, convert in self._lists:
+                value = get(name)
+                if value is not None:
+                    found = [convert(v) for v in elements(value)]
+                    if listed is not None:
+                        fields[listed] = found
+                    if prefix is not None:
+                        terms += [
+                            prefix + (boolean_term(v) if isinstance(v, bool) else v) for v in found
+                        ]
+            for name, array, text, whole in self._texts:
+                value = get(name)
+                if value is not None:
+                    _add_text(elements(value) if array else (value,), fields, text, whole)
+        except _MISFITS:
+            raise BadValue(f"{self._culprit(record)} is not of the contract's type") from None
+        for name, path, inner, nulls in self._relations:
+            related = get(name)
+            if related is None:
+                terms += nulls
+            elif isinstance(related, dict):
+                inner.fill(related, fields, terms)
+            else:
+                raise BadValue(f"{path} is not an object")
+
+    def _culprit(self, record: dict[str, Any]) -> str:
+        """The path of the first property whose value is not of its type."""
+        for field in self._fields:
+            value = record.get(field.prop.name)
+            if value is None or field.kind is None:
+                continue
+            convert = twin_converter(field.prop)
+            try:
+                for element in elements(value) if field.prop.array else [value]:
+                    convert(element)
+            except _MISFITS:
+                return field.path
+        return "a property"
+
+
+def _as_term(field: Field, convert: Convert) -> Convert:
+    if field.kind is not Kind.BOOL:
+        return convert
+    return lambda value: boolean_term(convert(value))
+
+
+def _null_terms(level: Level) -> list[str]:
+    return [null_term(path) for path in null_paths(level)]
+
+
+def _add_text(values: Iterable[Any], fields: Fields, text: str | None, whole: str | None) -> None:
+    texts = [v if v.isascii() else composed(v) for v in values]
+    if text is not None:
+        fields[text] = texts
+    if whole is not None:
+        fields[whole] = [v for v in texts if len(v) <= WHOLE_CHARACTERS]
