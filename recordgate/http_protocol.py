@@ -98,6 +98,8 @@ class _Bounded(HttpToolsProtocol):
             )
         elif self._before + 2 * self._piece > limits.most and self._head_size() > limits.most:
             self._refusal = _too_large(limits.most)
+        else:
+            self._refusal = self._ambiguous()
         if self._refusal is not None:
             raise ValueError("refused")  # the parser ends, and `send_400_response` is called
         self._in_head = False
@@ -106,6 +108,19 @@ class _Bounded(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             # Fields that trail a body are none of the request: who asks was settled by its head.
             self.headers = []
+
+    def _ambiguous(self) -> HttpProblem | None:
+        """Why a proxy before us could read the head otherwise than we do: the parser passes over these (RFC 9112, 3.2
+        and 6.1)."""
+        names = [name for name, _ in self.headers]
+        hosts = names.count(b"host")
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            return HttpProblem("BAD_USER_INPUT", "a request names its host once")
+        if b"transfer-encoding" in names:
+            coding = b",".join(v for n, v in self.headers if n == b"transfer-encoding")
+            if coding.strip().lower() != b"chunked":
+                return HttpProblem("BAD_USER_INPUT", "a body is sent plainly or in chunks")
+        return None
 
     def on_body(self, body: bytes) -> None:
         self._has_body = True

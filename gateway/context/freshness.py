@@ -56,7 +56,7 @@ def asked(
     if after is not None and not isinstance(after, str):
         raise InputError("a freshness token is a string", hint="pass it as a write returned it")
     return Freshness(
-        after=after or base.after,
+        after=base.after if after is None else after,
         max_staleness=base.max_staleness
         if max_staleness is None
         else parse_duration(max_staleness, "maxStaleness"),

@@ -156,6 +156,10 @@ class RequestContext:
     """The token of the last write of this request."""
     cost: int = 0
     """What the operation may cost at the most, as soon as it is known."""
+    introspects: bool = False
+    """Whether the operation asks for the schema itself."""
+    schema_fields: int = 0
+    """Fields of the answer that are about the schema itself, so far."""
     idempotency_key: str | None = None
     """The request's `Idempotency-Key`."""
     operation: str = ""

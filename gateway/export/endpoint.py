@@ -28,7 +28,7 @@ from gateway.export.rows import (
     stream,
 )
 from gateway.export.spool import Spool, Spooled
-from gateway.http.bodies import json_parameter
+from gateway.http.bodies import json_parameter, parameters, switch
 from gateway.http.byte_ranges import Unsatisfiable, asked_range
 from gateway.http.problems import HttpProblem
 from gateway.search.endpoint import record_type_of
@@ -46,13 +46,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
     record_type = record_type_of(services, request.path_params["type"], viewer)
     if "export" not in record_type.expose.operations:
         raise InputError(f"{record_type.plural} cannot be exported")
-    given = request.query_params
-    for name in given:
-        if name not in _KNOWN:
-            raise InputError(
-                f"no parameter {name[:40]!r} is known",
-                hint="known are " + ", ".join(sorted(_KNOWN)),
-            )
+    given = parameters(request, _KNOWN)
     visibility = Visibility(services.contract, viewer.roles)
     visibility.require_may(record_type, "export")
     try:
@@ -63,6 +57,8 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
     if raw is None and "filter" in given:
         raise InputError("filter must not be null", hint="leave it out")
     names = [n.strip() for n in given.get("fields", "").split(",") if n.strip()]
+    if "fields" in given and not names:
+        raise InputError("fields names nothing", hint="leave it out for all")
     return Export(
         record_type,
         format_,
@@ -71,7 +67,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
         key_values(record_type, given["after"]) if "after" in given else None,
         visibility,
         services.mask_key,
-        given.get("spreadsheet") in ("1", "true"),
+        switch(given.get("spreadsheet"), "spreadsheet"),
     )
 
 
@@ -96,7 +92,7 @@ async def export_endpoint(request: Request) -> Response:
             raise HttpProblem(
                 "NOT_FOUND", "there is no such snapshot of this export", hint="begin a new one"
             )
-    if given.get("manifest") in ("1", "true"):
+    if switch(given.get("manifest"), "manifest"):
         if found is None:
             raise InputError(
                 "a manifest is of a snapshot", hint="take the URL that Link of the export gives"

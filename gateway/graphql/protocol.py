@@ -14,7 +14,7 @@ from typing import Any
 from starlette.requests import Request
 
 from gateway.graphql.trusted import Documents
-from gateway.http.bodies import json_parameter, read_json
+from gateway.http.bodies import json_parameter, parameters, read_json
 from gateway.http.problems import HttpProblem
 from gateway.query.limits import check_value
 from stores.errors import LimitError
@@ -123,7 +123,7 @@ async def read_values(
         if not isinstance(found, dict):
             raise HttpProblem("BAD_USER_INPUT", "the body must be a JSON object")
         return found
-    given = request.query_params
+    given = parameters(request)
     values: dict[str, Any] = {
         k: given[k] for k in ("query", "operationName", "documentId") if k in given
     }

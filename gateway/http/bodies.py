@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -79,6 +80,32 @@ async def read_json(request: Request, most: int) -> Any:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise HttpProblem("BAD_USER_INPUT", "the body is not valid JSON") from None
+
+
+def parameters(request: Request, known: Collection[str] | None = None) -> dict[str, str]:
+    """The parameters of a URL. Raises HttpProblem for one that is given twice, for of two filters one would be passed
+    over, and for one that is not among `known`, where they are said."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if known is not None and name not in known:
+            raise HttpProblem(
+                "BAD_USER_INPUT",
+                f"no parameter {name[:40]!r} is known",
+                hint="known are " + ", ".join(sorted(known)),
+            )
+        if name in found:
+            raise HttpProblem("BAD_USER_INPUT", f"{name} is given twice", hint="give it once")
+        found[name] = value
+    return found
+
+
+def switch(value: object, name: str) -> bool:
+    """Whether a parameter that is on or off is on; what is not given is off. Raises HttpProblem."""
+    if value in (True, "1", "true"):
+        return True
+    if value not in (None, False, "0", "false"):
+        raise HttpProblem("BAD_USER_INPUT", f"{name} must be true or false")
+    return False
 
 
 def json_parameter(text: str, name: str) -> Any:

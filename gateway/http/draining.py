@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 
 class Drain:
-    """`running`: requests being answered, health and metrics aside. `refusing`: new ones are answered 503."""
+    """`running`: requests being answered, health and metrics aside. `arriving`: those whose body is not whole yet, which
+    nothing is done for. `refusing`: new ones are answered 503."""
 
     def __init__(self) -> None:
-        self.running = 0
+        self.running = self.arriving = 0
         self.begun = False
         self.refusing = False
         self._idle = asyncio.Event()
@@ -26,7 +27,18 @@ class Drain:
 
     def left(self) -> None:
         self.running -= 1
-        if self.refusing and not self.running:
+        self._look()
+
+    def begun_to_arrive(self) -> None:
+        self.arriving += 1
+
+    def arrived(self) -> None:
+        """Its body is whole, or will not be."""
+        self.arriving -= 1
+        self._look()
+
+    def _look(self) -> None:
+        if self.refusing and not self.running and not self.arriving:
             self._idle.set()
 
     async def run(self, *, delay: float, most: float) -> bool:
@@ -37,7 +49,7 @@ class Drain:
         self.refusing = True
         for end in self._ending:
             end()
-        if self.running:
+        if self.running or self.arriving:
             try:
                 await asyncio.wait_for(self._idle.wait(), most)
             except TimeoutError:

@@ -42,6 +42,8 @@ _EVENTS = b"text/event-stream"
 STALL = 60.0
 """Seconds in which a streamed answer must move: a reader that stops holds a snapshot of canonical."""
 _UNCOUNTED = ("/health/", "/metrics", "/console")
+ARRIVING = 5
+"""Times as many requests as run at once may have their bodies on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ class Recent:
 
 class Guard:
     """ASGI middleware. `seconds`: the most a request may take; a streamed export, once it has
-    begun, must only move on; `most`: requests that run at once, health and metrics aside."""
+    begun, must only move on; `most`: requests that run at once, health and metrics aside. A request whose body is on the
+    way does not run yet: whoever sends slowly takes no place of those who do not."""
 
     def __init__(
         self,
@@ -116,18 +119,24 @@ class Guard:
             trace_id.set("")
         endless = streams and scope["path"] in _WHOLE
         counted = not endless and not scope["path"].startswith(_UNCOUNTED)
-        if (counted or endless) and (self.drain.refusing or self.drain.running >= self.most):
-            busy = HttpProblem("OVERLOADED", "too many requests are running", hint="try again")
-            if self.drain.refusing:
-                busy = HttpProblem(
-                    "OVERLOADED", "the gateway is about to end", headers={"Connection": "close"}
-                )
-            await problem_response(busy, request_id)(scope, receive, answer.send)
-            self.metrics.count("http", (), "OVERLOADED")
-            return
+        place = state["place"] = _Place(self.drain, self.most)
+        if counted or endless:
+            try:
+                if self.drain.refusing:
+                    raise HttpProblem(
+                        "OVERLOADED", "the gateway is about to end", headers={"Connection": "close"}
+                    )
+                if endless:
+                    place.require_room()
+                elif scope["method"] == "POST":
+                    receive = place.when_whole(receive)
+                else:
+                    place.take()
+            except HttpProblem as busy:
+                await problem_response(busy, request_id)(scope, receive, answer.send)
+                self.metrics.count("http", (), busy.detail_code)
+                return
         started = time.perf_counter()
-        if counted:
-            self.drain.entered()
         try:
             if endless:
                 await self._run_on(scope, receive, answer, request_id)
@@ -136,8 +145,7 @@ class Guard:
             else:
                 await self._run(scope, receive, answer, request_id)
         finally:
-            if counted:
-                self.drain.left()
+            place.leave()
             seconds = time.perf_counter() - started
             if counted:
                 self.metrics.seconds.observe(seconds)
@@ -219,8 +227,15 @@ class Guard:
             # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
             log.error("request %s broke off", request_id, exc_info=error)
             raise error
-        code = "TIMEOUT" if isinstance(error, TimeoutError) else "INTERNAL"
-        self.metrics.count("http", (), code)
+        if isinstance(error, TimeoutError) and scope["state"]["place"].arriving:
+            error = HttpProblem(
+                "REQUEST_TIMEOUT",
+                "the body of the request did not come in time",
+                hint="send it at once",
+                headers={"Connection": "close"},
+            )
+        known = error.detail_code if isinstance(error, HttpProblem) else "INTERNAL"
+        self.metrics.count("http", (), "TIMEOUT" if isinstance(error, TimeoutError) else known)
         await problem_response(error, request_id)(scope, receive, answer.send)
 
     async def _run(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
@@ -268,24 +283,80 @@ def _line(answered: Answered, state: dict[str, Any], request_id: str) -> dict[st
     return line
 
 
+class _Place:
+    """A request's place among those that run, taken when there is work to do for it."""
+
+    __slots__ = ("_drain", "_most", "_receive", "arriving", "taken")
+
+    def __init__(self, drain: Drain, most: int) -> None:
+        self._drain, self._most = drain, most
+        self.arriving = self.taken = False
+
+    def require_room(self) -> None:
+        """Raise HttpProblem where as many run as may."""
+        if self._drain.running >= self._most:
+            raise HttpProblem("OVERLOADED", "too many requests are running", hint="try again")
+
+    def take(self) -> None:
+        """Raises HttpProblem where as many run as may."""
+        self.require_room()
+        self._drain.entered()
+        self.taken = True
+
+    def when_whole(self, receive: Receive) -> Receive:
+        """`receive`, by which the place is taken as soon as the body is whole; HttpProblem is raised by it where there is no
+        room then, and here where too many bodies are on the way."""
+        if self._drain.arriving >= self._most * ARRIVING:
+            raise HttpProblem("OVERLOADED", "too many requests are on the way", hint="try again")
+        self.arriving, self._receive = True, receive
+        self._drain.begun_to_arrive()
+        return self._next
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        if self.arriving and not message.get("more_body"):
+            self._arrived()
+            if message["type"] == "http.request":
+                self.take()
+        return message
+
+    def _arrived(self) -> None:
+        self.arriving = False
+        self._drain.arrived()
+
+    def leave(self) -> None:
+        if self.arriving:
+            self._arrived()
+        if self.taken:
+            self.taken = False
+            self._drain.left()
+
+
 class _Inbox:
     """The request's messages, read ahead one at a time, so that a disconnect is seen at once."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._messages: asyncio.Queue[Message] = asyncio.Queue(1)
-        self._whole = False
+        self._messages: asyncio.Queue[Message | HttpProblem] = asyncio.Queue(1)
 
     async def watch(self) -> None:
         """Ends when the client is gone. A body is read no faster than the app takes it."""
         while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return
+            message: Message | HttpProblem
+            try:
+                message = await self._receive()
+            except HttpProblem as busy:
+                message = busy
+            else:
+                if message["type"] == "http.disconnect":
+                    return
             await self._messages.put(message)
 
     async def receive(self) -> Message:
-        return await self._messages.get()
+        message = await self._messages.get()
+        if isinstance(message, HttpProblem):
+            raise message
+        return message
 
 
 class _Passed:

@@ -26,6 +26,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from gateway.context.freshness import required_commit, with_directive
 from gateway.context.services import Limits, RequestContext
 from gateway.http.problems import graphql_error
+from gateway.query.introspection import TOO_MUCH_OF_THE_SCHEMA, most_fields
 from gateway.query.limits import parse_within, validation_rules
 from gateway.query.plans import Operation
 from gateway.shape.arguments import directive_arguments
@@ -178,6 +179,7 @@ async def execute(
     except (RecordgateError, GraphQLError) as error:
         return _refused(context, [error])
     context.document = document
+    context.introspects = operation is not None and operation.cost.introspects
     if schema.extended and context.records is None:
         from gateway.query.record_access import Records
 
@@ -191,6 +193,8 @@ async def execute(
         )
     except CannotGetOperationTypeError as error:
         return _refused(context, [GraphQLError(error.as_http_error_reason())])
+    if context.introspects and context.schema_fields > most_fields(schema.graphql):
+        return _refused(context, [TOO_MUCH_OF_THE_SCHEMA])
     answer: dict[str, Any] = {}
     # Without data and without a path in any error nothing ran: the variables were refused.
     if result.data is not None or any(e.path for e in result.errors or ()):

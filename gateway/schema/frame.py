@@ -20,6 +20,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from gateway.query.execute import KeptDocument
+from gateway.query.introspection import SchemaExecutor
 from gateway.schema import static
 from gateway.schema.extensions import Extensions, merged, place_of, wrap
 from gateway.schema.records import by_key
@@ -55,6 +56,7 @@ class RecordSchema(federation.Schema):
             types=[*static.TYPES, *static.ENUMS, *(r.type for r in added.records.values())],
             config=StrawberryConfig(scalar_map=static.SCALARS),
             extensions=[KeptDocument],
+            execution_context_class=SchemaExecutor,
         )
         for kind in static.TYPES:
             # What we answer is keyed by response names, which an alias may change.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from gateway.compiler.masks import MaskKey, masked
 from gateway.context.freshness import from_headers
 from gateway.context.services import Services, Viewer
-from gateway.http.bodies import json_parameter, read_json_object
+from gateway.http.bodies import json_parameter, parameters, read_json_object, switch
 from gateway.http.problems import HttpProblem
 from gateway.query.limits import check_value
 from gateway.search import cursors as search_cursors
@@ -29,6 +30,8 @@ from stores.query import SearchQuery
 from stores.values import exact_in_json
 
 _KNOWN = ("q", "filter", "facets", "highlight", "sort", "first", "after", "suggestions")
+_KNOWN_OF_SUGGEST = ("q", "first")
+_INTEGER = re.compile(r"-?\d{1,9}\Z", re.ASCII)
 MAX_SUGGESTIONS = 50
 _READS = ("get", "list", "search", "aggregate", "export")
 
@@ -53,7 +56,7 @@ def _integer(value: Any, name: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     text = str(value)
-    if not text.lstrip("-").isascii() or not text.lstrip("-").isdigit() or len(text) > 9:
+    if not _INTEGER.match(text):
         raise HttpProblem("BAD_USER_INPUT", f"{name} must be an integer")
     return int(text)
 
@@ -94,7 +97,6 @@ def read_query(
     first = read_size(
         "first", _integer(values.get("first"), "first"), record_type.expose.page_limit
     )
-    suggestions = values.get("suggestions", False)
     query = SearchQuery(
         record_type.name,
         text,
@@ -113,7 +115,7 @@ def read_query(
             ],
         ),
         min(DEFAULT_FIRST, record_type.expose.page_limit) if first is None else first,
-        suggestions=suggestions in (True, "true"),
+        suggestions=switch(values.get("suggestions"), "suggestions"),
     )
     if after is None:
         return query
@@ -164,7 +166,7 @@ async def search_endpoint(request: Request) -> Response:
     if request.method == "POST":
         values: Mapping[str, Any] = await read_json_object(request, services.limits.max_body_bytes)
     else:
-        values = dict(request.query_params)
+        values = parameters(request, _KNOWN)
         if "filter" in values:
             values = {**values, "filter": json_parameter(values["filter"], "filter")}
     query = read_query(
@@ -218,7 +220,7 @@ async def suggest_endpoint(request: Request) -> Response:
     services: Services = request.app.state.services
     viewer: Viewer = request.state.viewer
     record_type = record_type_of(services, request.path_params["type"], request.state.viewer)
-    given = request.query_params
+    given = parameters(request, _KNOWN_OF_SUGGEST)
     first = read_size("first", _integer(given.get("first"), "first"), MAX_SUGGESTIONS)
     request.state.operation = f"suggest {record_type.name}"
     found, report = await run_suggest(

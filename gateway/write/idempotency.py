@@ -79,10 +79,9 @@ class Idempotency:
 
 
 def idempotency(
-    viewer: Viewer, header: str | None, argument: str | None, info: GraphQLResolveInfo[Any]
+    viewer: Viewer, given: str | None, info: GraphQLResolveInfo[Any]
 ) -> Idempotency | None:
-    """What a mutation field was given; an argument wins over the header. Raises InputError."""
-    given = header if argument is None else argument
+    """What a mutation field was given as its key. Raises InputError."""
     if given is None:
         return None
     if not _KEY.match(given):

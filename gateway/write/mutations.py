@@ -466,7 +466,7 @@ async def resolve_mutation(
     if not context.viewer.may_write:
         raise ForbiddenError("you may only read")
     visibility.require_may(record_type, "create" if operation == "createMany" else operation)
-    for argument in ("filter", "ifVersion"):
+    for argument in ("filter", "ifVersion", "idempotencyKey"):
         require_given(info.field_nodes, cast("Mapping[str, Any]", info.variable_values), argument)
     payload = get_named_type(info.return_type)
     assert isinstance(payload, GraphQLObjectType)
@@ -478,7 +478,11 @@ async def resolve_mutation(
     shaper = Shaper(visibility)
     times = len(args["input"]) if operation in ("createMany", "upsert") else 1
     shapes = {s.key: shaper.record(record_type, s.fields, times) for s in places}
-    key = idempotency(context.viewer, context.idempotency_key, args.get("idempotencyKey"), info)
+    key = idempotency(
+        context.viewer,
+        context.idempotency_key if "idempotencyKey" not in args else args["idempotencyKey"] or "",
+        info,
+    )
     writer = Writer(services, visibility, record_type, shapes, key)
     written = await writer.run(operation, args)
     context.token = written.token

@@ -254,3 +254,33 @@ def test_a_websocket_stays_open_beyond_the_time_of_a_head() -> None:
             assert await opened.recv() == "still"
 
     run(go)
+
+
+AMBIGUOUS = {
+    "no host": b"GET / HTTP/1.1\r\nx: y\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+    "the same host twice": b"GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n",
+    "a coding that is not undone": b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n1\r\nb\r\n0\r\n\r\n",
+    "chunks twice": b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a length and chunks": b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nbb",
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_a_head_that_a_proxy_may_read_otherwise_is_refused(name: str) -> None:
+    async def go(line: Line, _place: tuple[str, int]) -> None:
+        await line.send(AMBIGUOUS[name])
+        status, headers, body = await line.answer()
+        assert (status, headers["connection"]) == (400, "close")
+        assert json.loads(body)["code"] == "BAD_USER_INPUT"
+
+    run(go)
+
+
+def test_an_older_request_needs_no_host() -> None:
+    async def go(line: Line, _place: tuple[str, int]) -> None:
+        await line.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await line.answer())[0] == 200
+
+    run(go)

@@ -57,6 +57,7 @@ ATTACKS = (
     _query("aliases of a read", LIMIT, "{" + " ".join(f'a{i}: thing(id: "{i}") {{ nr }}' for i in range(200)) + "}"),
     _query("directives", (*LIMIT, *BAD), "{ __typename " + "@aa" * 5000 + "}"),
     _query("known directives", (*LIMIT, *BAD), "{ __typename " + "@include(if: true)" * 500 + "}"),
+    _query("the schema by 49 aliases", LIMIT, "{" + " ".join(f"a{i}: __schema {{ ...s }}" for i in range(49)) + "} fragment s on __Schema { types { name fields { name args { name description } } } }"),
     _query("a field again and again", LIMIT, "{" + "__typename " * 10_000 + "}"),
     _query("a nested field again and again", LIMIT, "{ things { nodes {" + "nr " * 5000 + "} } }"),
     _query("circular fragments", BAD, "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }"),
