@@ -22,8 +22,9 @@ import pytest
 from compose.local.process import free_port
 from recordgate.embedded.account import choose_account
 from recordgate.embedded.binaries import find_binaries
-from tests.acceptance.test_tutorial import BLOCK, TUTORIAL
+from tests.acceptance.test_tutorial import TUTORIAL
 from tests.servers import remove_elasticsearch_indexes
+from tests.shown import Block, blocks
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(1800)]
 PAGE = TUTORIAL.parents[1] / "howto" / "moving-up.md"
@@ -62,14 +63,12 @@ class Product:
         code = int(self.shell.stdout.readline())
         assert code == expected, f"{command}: {output}"
 
-    def follow(
-        self, language: str, name: str, body: str, after: Callable[[str], object] = str
-    ) -> None:
+    def follow(self, block: Block, after: Callable[[str], object] = str) -> None:
         """Save a block that names a file, run one of the console; `after` is called after each command."""
-        if name:
-            (self.folder / name).write_text(self.here(body), "utf-8")
-        elif language == "console":
-            for line in body.splitlines():
+        if "file" in block.options:
+            (self.folder / block.options["file"]).write_text(self.here(block.text), "utf-8")
+        elif block.language == "console":
+            for line in block.text.splitlines():
                 self.run(line.removeprefix("$ "))
                 after(line)
 
@@ -173,10 +172,10 @@ def product(
 
 
 def test_a_product_moves_up_without_loss_and_its_readers_do_not_notice(product: Product) -> None:
-    for block in BLOCK.findall(TUTORIAL.read_text("utf-8")):
-        if "recordgate up" in block[2]:
+    for block in blocks(TUTORIAL.read_text("utf-8")):
+        if "recordgate up" in block.text:
             break
-        product.follow(*block)
+        product.follow(block)
     product.run("recordgate up & echo $! > up.pid")
     product.wait_for("8099")
     done: list[str] = []
@@ -209,7 +208,7 @@ def test_a_product_moves_up_without_loss_and_its_readers_do_not_notice(product: 
                 assert found == dict.fromkeys(("documents", "search", "canonical"), names)
                 reading.close()
 
-        for block in BLOCK.findall(PAGE.read_text("utf-8")):
-            product.follow(*block, after=after)
+        for block in blocks(PAGE.read_text("utf-8")):
+            product.follow(block, after)
     assert sum("verify" in command for command in done) == 2
     assert any("pg_dump" in command for command in done)

@@ -116,6 +116,12 @@ def test_a_breach_of_the_rule_of_rooms_is_found(tmp_path: Path) -> None:
     assert "loose.py lies in no room" in list(broken_rooms(tmp_path))
 
 
+def test_the_architecture_page_names_every_folder_and_room() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    for name in (*PACKAGES, *FLOOR):
+        assert f"| `{name}/` |" in page, f"{name}/ is missing in docs/explanation/architecture.md"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_is_about_one_thing_and_says_which(path: Path) -> None:
     text = path.read_text("utf-8")
