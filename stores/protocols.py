@@ -88,12 +88,11 @@ class Position:
     """How far a reader of the store sees: every commit up to `lsn` of the database `system`.
 
     `as_of` (seconds since the epoch, canonical's clock) is a moment at which nothing beyond `lsn`
-    had been committed: what a reader sees is at most `now - as_of` old.
+    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that `lsn` is of, 0
+    where that was not recorded; `forks` say where canonical left the ones before it.
 
     `withheld`: record types that canonical could not be read of for a while, in order of names, each with
     the `lsn` and `as_of` that hold for it alone; both are 0 for one that is not to be believed at all.
-    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that `lsn` is of, 0
-    where that was not recorded; `forks` say where canonical left the ones before it.
     """
 
     system: str
