@@ -15,12 +15,12 @@ from recordgate.readiness import lacking
 from recordgate.settings import Settings
 from recordgate.sync_access import SINKS, make_store, sync_access
 from stores.canonical.applied import applied
-from stores.canonical.conditions import place
+from stores.canonical.conditions import Condition, place
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.canonical.processes import alive
 from stores.canonical.publication import publication_name, slot_name
-from stores.canonical.standing import LOADING, NO_WORKER, read_standing
+from stores.canonical.standing import DEAD_LETTERS, LOADING, NO_WORKER, read_standing
 from stores.canonical.steps import needed
 from stores.contract.model import Contract
 from stores.contract.shape import contract_digest
@@ -185,8 +185,8 @@ def _slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
 
 
 async def _conditions(settings: Settings, contract: Contract) -> list[Finding]:
-    """What stands in the way, in the words of `status`: a load under way, and a worker that was never started, are
-    told and are no problem. What keeps canonical from being asked is found before."""
+    """What stands in the way, in the words of `status`: a load under way, a worker that was never started, and rows that
+    an import has set aside are told and are no problem. What keeps canonical from being asked is found before."""
     try:
         async with sync_access(settings, contract, ()) as access:
             slot = slot_name(contract, access.conn.info.dbname)
@@ -195,10 +195,12 @@ async def _conditions(settings: Settings, contract: Contract) -> list[Finding]:
     except RecordgateError:
         return []
     new = standing.worker.host is None
-    return [
-        Finding(place(c), c.code == LOADING or (new and c.code == NO_WORKER), c.message, c.hint)
-        for c in standing.conditions
-    ]
+
+    def harmless(c: Condition) -> bool:
+        of_an_import = c.code == DEAD_LETTERS and not c.sink
+        return c.code == LOADING or of_an_import or (new and c.code == NO_WORKER)
+
+    return [Finding(place(c), harmless(c), c.message, c.hint) for c in standing.conditions]
 
 
 def _left_slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:

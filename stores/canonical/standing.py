@@ -19,6 +19,7 @@ from stores.canonical.connect import AsyncConnection
 RETRYING = "worker-retrying"
 """Recorded by a worker whose session ends or does not begin."""
 LOADING = "loading"
+DEAD_LETTERS = "dead-letters"
 NO_WORKER = "worker-not-running"
 CANONICAL_AWAY = Condition(
     "canonical-away",
@@ -216,7 +217,7 @@ def observed(
     for sink, type_name, count in letters:
         found.append(
             Condition(
-                "dead-letters",
+                DEAD_LETTERS,
                 f"{count:,} {'record is' if count == 1 else 'records are'} set aside",
                 "`recordgate deadletters list` names them with the reason; replay or discard them",
                 sink,
