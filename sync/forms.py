@@ -24,6 +24,8 @@ def missed(before: Form | None, now: Form | None, filled: Collection[str] = ()) 
         return "it was made anew"
     if before.published != now.published:
         return "not all of its changes were published for a time"
+    if before.silent != now.silent:
+        return "a table whose changes are not told came to it, or went"
     return _leaves(before, now, filled) or _values(before, now)
 
 

@@ -52,7 +52,9 @@ def mend(url: str, contract: Contract) -> list[Problem]:
             if found and len(names) < len(published_tables(contract)):
                 # A table that goes by another name for a while stays published.
                 names += sorted(found.tables - set(names))
-            steps = capture_steps(contract, tables, found, conn.info.server_version, names)
+            steps = capture_steps(
+                contract, tables, found, conn.info.server_version, names, followed=True
+            )
             done = [_carry_out(conn, step, unpublished) for step in steps]
             return [problem for problem in done if problem is not None]
         except psycopg.Error as error:

@@ -37,6 +37,11 @@ VIRTUAL = (
 UNTOLD = (
     "its column {} is generated, {}, and changes of a key or a foreign key must be in the log: {}"
 )
+INHERITING = (
+    "its rows are read with the table's, and their changes are not told as changes of it:"
+    " take it from the table by NO INHERIT, or make the table a partitioned one"
+)
+UNLOGGED = "nothing of an unlogged table is in the log: make it LOGGED"
 HIDDEN = (
     "row level security hides rows of it from this account, and a row that cannot be read would count as deleted:"
     " use the tables' owner, or an account with BYPASSRLS"
@@ -49,9 +54,12 @@ def capture_steps(
     publication: Publication | None,
     server_version: int,
     names: Sequence[Name] | None = None,
+    *,
+    followed: bool = False,
 ) -> Iterator[Step]:
     """`tables` are those that exist before the plan is carried out; `names`: what is to be published, by default
-    the contract's tables."""
+    the contract's tables. `followed`: they are published already, and an identity by which Postgres fails what the
+    application writes gives way, whatever is told less by it."""
     full = full_identity_types(contract)
     wants_full = {(t.schema, t.table) for t in contract.types.values() if t.name in full}
     for record_type in contract.types.values():
@@ -62,11 +70,12 @@ def capture_steps(
                 name_of_it = table_text(record_type.schema, record_type.table)
                 text = f"read every row of {name_of_it}"
                 yield Step(Phase.PUBLICATION, "row_security", name_of_it, text, blocked=HIDDEN)
+            yield from _silent(record_type, table)
     for name in published_tables(contract):
         table = tables.get(name)
         leaves = table.leaves if table else (Leaf(name, "d", True),)
         for leaf in leaves if table is None or table.holds_rows else ():
-            yield from _identity(contract, leaf, table, name in wants_full)
+            yield from _identity(contract, leaf, table, name in wants_full, followed)
     yield from _publication(
         contract,
         publication,
@@ -93,6 +102,16 @@ def _untold(
         yield Step(Phase.PUBLICATION, "publish_table", name, f"publish {name}", blocked=why)
 
 
+def _silent(record_type: RecordType, table: Table) -> Iterator[Step]:
+    """Tables whose rows are read with the type's, and whose changes nothing tells."""
+    name = table_text(record_type.schema, record_type.table)
+    for names, why in ((table.inheriting, INHERITING), (table.unlogged, UNLOGGED)):
+        for other in names:
+            text = f"follow {table_text(*other)}"
+            text += f", which inherits from {name}" if names is table.inheriting else ""
+            yield Step(Phase.PUBLICATION, "publish_table", name, text, blocked=why)
+
+
 def _wanted_identity(contract: Contract, leaf: Leaf, table: Table | None, wants_full: bool) -> str:
     """Ours are set to what is needed and no more; those of attached tables are only ever widened."""
     if wants_full:
@@ -105,13 +124,19 @@ def _wanted_identity(contract: Contract, leaf: Leaf, table: Table | None, wants_
 
 
 def _identity(
-    contract: Contract, leaf: Leaf, table: Table | None, wants_full: bool
+    contract: Contract, leaf: Leaf, table: Table | None, wants_full: bool, followed: bool
 ) -> Iterator[Step]:
     wanted = _wanted_identity(contract, leaf, table, wants_full)
+    if followed and wanted == "d" and not leaf.has_key:
+        wanted = "f"
     name = table_text(*leaf.name)
     virtual = sorted(c for c, of in table.columns.items() if of.virtual) if table else []
     blocked = ""
     if wanted == "f" and virtual:
+        if followed and wants_full and leaf.identity == "f" and leaf.has_key:
+            # The column came later. What embeds these records is loaded anew where a change of them
+            # is told in part.
+            yield _set_identity(leaf, "DEFAULT")
         mend = (
             "make it STORED, or do not embed it" if wants_full else "set REPLICA IDENTITY DEFAULT"
         )
@@ -122,17 +147,23 @@ def _identity(
         blocked = NO_KEY
     if wanted == leaf.identity and not blocked:
         return
-    word = "FULL" if wanted == "f" else "DEFAULT"
-    text = f"set REPLICA IDENTITY {word} on {name}" if not blocked else f"publish {name}"
-    yield Step(
+    if blocked:
+        text = f"publish {name}"
+        yield Step(Phase.REPLICA_IDENTITY, "replica_identity", name, text, blocked=blocked)
+    else:
+        yield _set_identity(leaf, "FULL" if wanted == "f" else "DEFAULT")
+
+
+def _set_identity(leaf: Leaf, word: str) -> Step:
+    name = table_text(*leaf.name)
+    return Step(
         Phase.REPLICA_IDENTITY,
         "replica_identity",
         name,
-        text,
-        blocked=blocked,
-        note="updates and deletes write the whole old row to the WAL" if wanted == "f" else "",
+        f"set REPLICA IDENTITY {word} on {name}",
+        note="updates and deletes write the whole old row to the WAL" if word == "FULL" else "",
         # FULL tells all that DEFAULT does.
-        need=Need.SURPLUS if (leaf.identity, wanted) == ("f", "d") else Need.NEEDED,
+        need=Need.SURPLUS if (leaf.identity, word) == ("f", "DEFAULT") else Need.NEEDED,
         action=sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(
             sql.Identifier(*leaf.name), sql.SQL(word)
         ),

@@ -29,6 +29,7 @@ class Leaf:
     identity: str
     """relreplident: d (the key), f (full), i (an index), n (nothing)."""
     has_key: bool
+    """A primary key by which rows are named in the log: one that is not deferrable."""
     index_columns: tuple[str, ...] = ()
     """Columns of the index that is its identity, where one is."""
 
@@ -55,6 +56,10 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     secured: bool = False
     """Row level security hides rows of it from the account that asks."""
+    inheriting: tuple[Name, ...] = ()
+    """Tables that inherit from it, but partitions: their rows are read with its own."""
+    unlogged: tuple[Name, ...] = ()
+    """Of the table and its partitions those of which nothing is in the log."""
 
     @property
     def holds_rows(self) -> bool:
@@ -90,7 +95,7 @@ SELECT n.nspname, c.relname, c.relkind::text,
                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number))
           FROM pg_constraint p WHERE p.conrelid = c.oid AND p.contype = 'p'),
        (SELECT json_agg(json_build_array(ln.nspname, l.relname, l.relreplident,
-                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary),
+                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary AND i.indimmediate),
                  (SELECT json_agg(a.attname) FROM pg_index i
                     JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = ANY (i.indkey[:i.indnkeyatts - 1])
                    WHERE i.indrelid = l.oid AND i.indisreplident AND l.relreplident = 'i'))
@@ -106,7 +111,16 @@ SELECT n.nspname, c.relname, c.relkind::text,
           FROM pg_constraint f JOIN pg_class ft ON ft.oid = f.confrelid
           JOIN pg_namespace fn ON fn.oid = ft.relnamespace
          WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0),
-       row_security_active(c.oid)
+       row_security_active(c.oid),
+       (WITH RECURSIVE held AS (
+            SELECT c.oid AS relation
+            UNION
+            SELECT i.inhrelid FROM held JOIN pg_inherits i ON i.inhparent = held.relation)
+        SELECT json_agg(json_build_array(hn.nspname, h.relname, c.relkind = 'r' AND h.oid <> c.oid)
+                        ORDER BY hn.nspname, h.relname)
+          FROM held JOIN pg_class h ON h.oid = held.relation AND h.relkind <> 'p'
+          JOIN pg_namespace hn ON hn.oid = h.relnamespace
+         WHERE h.relpersistence <> 'p' OR c.relkind = 'r' AND h.oid <> c.oid)
   FROM unnest(%s::text[], %s::text[]) AS wanted(schema, name)
   JOIN pg_namespace n ON n.nspname = wanted.schema
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
@@ -119,7 +133,7 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
     wanted = list(names)
     rows = conn.execute(_TABLES, ([s for s, _ in wanted], [t for _, t in wanted])).fetchall()
     found: dict[Name, Table] = {}
-    for schema, name, kind, columns, key, leaves, foreign_keys, secured in rows:
+    for schema, name, kind, columns, key, leaves, foreign_keys, secured, silent in rows:
         found[schema, name] = Table(
             kind,
             {
@@ -144,6 +158,8 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
                 for key_name, s, t, deferrable, action, pairs in foreign_keys or ()
             ),
             secured,
+            tuple((s, t) for s, t, inherits in silent or () if inherits),
+            tuple((s, t) for s, t, inherits in silent or () if not inherits),
         )
     return found
 

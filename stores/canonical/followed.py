@@ -42,7 +42,11 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True):
 class Form(msgspec.Struct, frozen=True):
     """`columns`: those that the contract names, None where the table lacks one. `leaves` by OID. `labels`: of the enums
     that the columns are made of, by OID. `parts`: of the composite types that they are made of. `published`: what the
-    publication says of the table, None where it does not name it. `secured`: row level security hides rows from us."""
+    publication says of the table, None where it does not name it. `secured`: row level security hides rows from us.
+    `silent`: tables by OID whose rows are read with the table's, and whose changes are not told: those that inherit
+    from it, unlogged partitions. `keyless`: a leaf has no primary key by which rows are named in the log. `refused`:
+    Postgres fails the application's updates and deletes of it, for its identity is an index that is not there, or FULL
+    with a virtual generated column."""
 
     oid: int
     partitioned: bool
@@ -52,6 +56,9 @@ class Form(msgspec.Struct, frozen=True):
     parts: dict[str, str]
     published: str | None
     secured: bool
+    silent: tuple[str, ...] = ()
+    keyless: bool = False
+    refused: bool = False
 
 
 Forms: TypeAlias = dict[Name, Form | None]
@@ -111,7 +118,20 @@ SELECT w.schema, w.name, CASE WHEN w.oid IS NOT NULL THEN jsonb_build_object(
     JOIN pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE u.relation = w.oid), '{}'),
   'published', (SELECT p.said FROM published AS p WHERE p.prrelid = w.oid),
-  'secured', row_security_active(w.oid)
+  'secured', row_security_active(w.oid),
+  'silent', coalesce((
+    SELECT jsonb_agg(c.oid::text ORDER BY c.oid)
+    FROM held AS h JOIN pg_class AS c ON c.oid = h.relation
+    WHERE h.root = w.oid AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR w.relkind = 'r' AND c.oid <> w.oid)), '[]'),
+  'keyless', EXISTS (
+    SELECT FROM held AS h JOIN pg_class AS c ON c.oid = h.relation AND c.relkind <> 'p' WHERE h.root = w.oid
+    AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate)),
+  'refused', EXISTS (
+    SELECT FROM held AS h JOIN pg_class AS c ON c.oid = h.relation AND c.relkind <> 'p'
+    WHERE h.root = w.oid AND CASE c.relreplident
+      WHEN 'f' THEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = w.oid AND a.attgenerated = 'v')
+      WHEN 'i' THEN NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident)
+      ELSE false END)
 ) END
 FROM wanted AS w
 """

@@ -216,6 +216,7 @@ def live(database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) 
         parted_shop(database, tmp_path_factory.mktemp("live")) as world,
     ):
         patch.setattr(table_watch, "PACE", 0.1)
+        patch.setattr(table_watch, "AGAIN", 0.2)
         worker, loop = world.worker(), asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_until_complete, args=(worker.run(),))
         thread.start()
@@ -315,6 +316,94 @@ def test_what_cannot_be_mended_is_named(live: World) -> None:
     asyncio.run(until_held(live, "product", "beside it"))
     live.sql("ALTER TABLE public.countries RENAME COLUMN title TO name")
     asyncio.run(equal(live))
+
+
+@dataclass(frozen=True)
+class Named:
+    """`ddl` cannot be mended: the condition of the type holds `said`. `written` then, by the application. `undo` ends it."""
+
+    ddl: str
+    type: str
+    said: str
+    written: tuple[str, ...]
+    undo: str
+    loaded: bool = False
+    """The stores equal canonical nevertheless."""
+
+
+NAMED = {
+    "a table that inherits": Named(
+        "CREATE TABLE public.rarities (more text) INHERITS (public.products)",
+        "product",
+        "public.rarities, which inherits from public.products",
+        ("INSERT INTO public.rarities (sku) VALUES ('rare')",),
+        "ALTER TABLE public.rarities NO INHERIT public.products",
+    ),
+    "an unlogged partition": Named(
+        "CREATE UNLOGGED TABLE public.lines_u PARTITION OF public.lines FOR VALUES FROM (5000) TO (6000)",
+        "line",
+        "public.lines_u: nothing of an unlogged table is in the log",
+        ("INSERT INTO public.lines VALUES (5000, 'shop\\,1', 1, 'sku,1', 5)",),
+        "ALTER TABLE public.lines_u SET LOGGED",
+    ),
+    "a virtual column where identities are FULL": Named(
+        "ALTER TABLE public.lines ADD COLUMN twice integer GENERATED ALWAYS AS (quantity * 2) VIRTUAL",
+        "line",
+        "its column twice is generated when it is read",
+        (
+            "UPDATE public.lines SET shop = 'shop\\,1', number = 1 WHERE id = 5",
+            "DELETE FROM public.lines WHERE id = 7",
+        ),
+        "ALTER TABLE public.lines DROP COLUMN twice",
+        loaded=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_nothing_tells_is_named_and_never_in_the_applications_way(
+    live: World, name: str
+) -> None:
+    """Its writes go through, and once the cause is gone the stores equal canonical."""
+    case = NAMED[name]
+    live.sql(case.ddl)
+    asyncio.run(
+        until(lambda: case.said in conditions(live).get((case.type, "not-captured"), "")),
+    )
+    live.sql(*case.written)
+    steps = make_plan(live.conn, live.contract).steps
+    assert any(step.blocked and case.said in f"{step.text}: {step.blocked}" for step in steps)
+    if case.loaded:
+        asyncio.run(until_equal(live))
+    live.sql(case.undo)
+    asyncio.run(equal(live))
+
+
+def test_a_key_that_is_dropped_leaves_the_applications_writes_alone(live: World) -> None:
+    identity = "SELECT relreplident::text FROM pg_class WHERE oid = 'public.regions'::regclass"
+    live.sql("ALTER TABLE public.regions DROP CONSTRAINT regions_pkey CASCADE")
+    asyncio.run(until(lambda: live.one(identity) == "f"))
+    live.sql(
+        "UPDATE public.regions SET code = 'r9' WHERE code = 'r1'",
+        "DELETE FROM public.regions WHERE code = 'r2'",
+    )
+    asyncio.run(until_equal(live))
+    live.sql("ALTER TABLE public.regions ADD PRIMARY KEY (code)")
+    asyncio.run(equal(live))
+    assert live.one(identity) == "d"
+
+
+async def until_equal(world: World) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            await world.synced(patience=5.0)
+            await world.assert_equal()
+        except AssertionError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        else:
+            return
 
 
 def test_a_start_refuses_no_capture_that_a_worker_followed_before(

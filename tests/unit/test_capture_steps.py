@@ -3,9 +3,11 @@ owner's replica identity holds."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from stores.canonical.capture_steps import capture_steps
+from stores.canonical.capture_steps import NO_KEY, capture_steps
 from stores.canonical.catalog import Column, Leaf, Table
 from stores.canonical.steps import Step
 from stores.contract.model import Contract, Logical, Property, RecordType, Scalar
@@ -26,8 +28,11 @@ def table(leaf: Leaf, **columns: Column) -> Table:
     return Table("r", columns, ("id",), "item_pkey", (leaf,))
 
 
-def steps(found: Table, version: int = 180_000, *, managed: bool = False) -> list[Step]:
-    made = capture_steps(contract(managed=managed), {NAME: found}, None, version)
+def steps(
+    found: Table, version: int = 180_000, *, managed: bool = False, followed: bool = False
+) -> list[Step]:
+    given = contract(managed=managed)
+    made = capture_steps(given, {NAME: found}, None, version, followed=followed)
     return [s for s in made if s.kind != "create_publication"]
 
 
@@ -63,3 +68,22 @@ def test_tables_of_ours_never_keep_an_identity_that_would_fail() -> None:
     full = Leaf(NAME, "f", True)
     (step,) = steps(table(full, id=PLAIN, n=VIRTUAL), managed=True)
     assert (step.text, step.blocked) == ("set REPLICA IDENTITY DEFAULT on public.item", "")
+
+
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_followed_table_whose_key_is_gone_tells_whole_rows(managed: bool) -> None:
+    """Postgres would fail the application's updates and deletes of it."""
+    found = table(Leaf(NAME, "d", False), id=PLAIN, n=PLAIN)
+    (step,) = steps(found, managed=managed, followed=True)
+    assert (step.text, step.blocked) == ("set REPLICA IDENTITY FULL on public.item", "")
+    assert [s.blocked for s in steps(found, managed=managed)] == [NO_KEY] * (not managed)
+
+
+@pytest.mark.parametrize(("other", "why"), [("inheriting", "NO INHERIT"), ("unlogged", "LOGGED")])
+def test_rows_whose_changes_nothing_tells_keep_a_table_from_being_published(
+    other: str, why: str
+) -> None:
+    found = dataclasses.replace(table(BY_KEY, id=PLAIN, n=PLAIN), **{other: (("public", "more"),)})
+    (step,) = steps(found)
+    assert "follow public.more" in step.text
+    assert why in step.blocked

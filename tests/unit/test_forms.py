@@ -54,6 +54,8 @@ NAME = Column(2, 25, -1, "701", "")
         (FORM, but(columns=columns(NAME), leaves={"1": Leaf("t", 7, "d")}), "name was rewritten"),
         (FORM, but(labels={"9": "blue"}), "value sad of an enum"),
         (FORM, but(parts={"8.1": "road 25 -1"}), "composite type"),
+        (FORM, but(silent=("7",)), "a table whose changes are not told"),
+        (but(silent=("7",)), FORM, "a table whose changes are not told"),
     ],
 )  # fmt: skip
 def test_what_no_change_tells(before: Form | None, now: Form, why: str) -> None:
