@@ -40,7 +40,7 @@ LONG = 2_000
 """Characters from which on a document that is not known is parsed and validated off the event loop."""
 KEPT_OUTCOMES = 16
 """Of such documents, whether valid or not, so that each is read once for its request."""
-_SUGGESTION = re.compile(r" Did you mean .*\?\Z", re.DOTALL)
+_SUGGESTION = re.compile(r" Did you mean [^?]*\?")
 """By which a message would tell names of a schema that is not open."""
 
 

@@ -64,5 +64,5 @@ def test_the_account_applies_follows_and_verifies(account: str, tmp_path: Path) 
         while (found := command(file, "verify")).returncode != 0:
             assert time.monotonic() < deadline, found.stdout + found.stderr
             time.sleep(0.5)
-    doctor = command(file, "doctor")
-    assert doctor.returncode == 0, doctor.stdout
+        doctor = command(file, "doctor")
+        assert doctor.returncode == 0, doctor.stdout
