@@ -3,6 +3,7 @@ windows, and what the viewer may not see is refused. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
@@ -35,7 +36,7 @@ from gateway.shape.shapes import (
     Window,
 )
 from gateway.shape.visibility import Visibility
-from stores.contract.model import RecordType, Scalar
+from stores.contract.model import Property, RecordType, Scalar
 from stores.errors import InputError, LimitError
 from stores.keys import decode_key
 from stores.query import Order
@@ -44,6 +45,10 @@ from stores.values import from_text
 DEFAULT_FIRST = 20
 MAX_RECORDS = 100_000
 """Records that one root field may ask for: the product of its pages, one within the other."""
+
+
+_PLAIN_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+"""Only this form of a day is looked up as it is; Postgres prints other days, too, before Christ or far away."""
 
 
 @dataclass(slots=True)
@@ -188,6 +193,11 @@ def key_shape(record: RecordShape, key: str | Slot) -> KeyShape:
     )
 
 
+def _is_own_text(prop: Property, text: str) -> bool:
+    """Of `character(n)` any number of blanks at the end means the same; Postgres prints none."""
+    return not (prop.sql_type.startswith("character(") and text.endswith(" "))
+
+
 def is_plain_key(record_type: RecordType, texts: tuple[str, ...]) -> bool:
     """Whether the texts are the very form that Postgres prints."""
     for prop, text in zip(record_type.key_properties, texts, strict=True):
@@ -197,6 +207,9 @@ def is_plain_key(record_type: RecordType, texts: tuple[str, ...]) -> bool:
         elif prop.scalar is Scalar.UUID:
             if text != text.lower() or len(text) != 36:
                 return False
-        elif prop.scalar is not Scalar.STRING or prop.sql_type.startswith("character("):
+        elif prop.scalar is Scalar.DATE:
+            if not _PLAIN_DATE.fullmatch(text):
+                return False
+        elif prop.scalar is not Scalar.STRING or not _is_own_text(prop, text):
             return False
     return True

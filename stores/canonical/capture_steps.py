@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from psycopg import sql
 
@@ -46,6 +46,8 @@ HIDDEN = (
     "row level security hides rows of it from this account, and a row that cannot be read would count as deleted:"
     " use the tables' owner, or an account with BYPASSRLS"
 )
+NAMED = 5
+"""Tables that a step about the publication names."""
 
 
 def capture_steps(
@@ -170,6 +172,17 @@ def _set_identity(leaf: Leaf, word: str) -> Step:
     )
 
 
+def _told(wanted: Set[tuple[str, str]], there: Set[tuple[str, str]]) -> str:
+    """Which tables come into the publication and which leave it, a few of each by name."""
+    told = []
+    for names, word in ((wanted - there, "with"), (there - wanted, "without")):
+        if names:
+            shown = [table_text(*name) for name in sorted(names)[:NAMED]]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            told.append(f"{word} {', '.join(shown)}{more}")
+    return f", {' and '.join(told)}" if told else ""
+
+
 def _publication(
     contract: Contract, found: Publication | None, server_version: int, names: Sequence[Name]
 ) -> Iterator[Step]:
@@ -198,8 +211,7 @@ def _publication(
         action = set_publication_options(contract, server_version)
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, action=action)
     if found.tables != wanted or found.filtered:
-        more, less = len(wanted - found.tables), len(found.tables - wanted)
-        text = f"publish exactly the contract's tables in {name} ({more} more, {less} fewer)"
+        text = f"publish exactly the contract's tables in {name}{_told(wanted, found.tables)}"
         action = set_publication_tables(contract, names)
-        need = Need.NEEDED if more or found.filtered else Need.SURPLUS
+        need = Need.NEEDED if wanted - found.tables or found.filtered else Need.SURPLUS
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, need=need, action=action)

@@ -48,13 +48,23 @@ class _Named:
     """Column → property name, of the columns that are taken in."""
 
 
+_SCHEMAS = """
+SELECT DISTINCT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'recordgate')
+ORDER BY 1 LIMIT 10
+"""
+
+
 def contract_from_database(connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> str:
     """The contract of the tables of `schema`, as YAML that the linter passes and that loads as
     attached. `connection` is one of `stores.canonical.connect`. Raises SetupError where the schema is
     not there, ContractError where nothing in it can be followed."""
     tables = read_tables(connection, schema)
     if tables is None:
-        raise SetupError(f"the database has no schema {schema!r}", hint="name one with --schema")
+        raise SetupError(
+            f"the database has no schema {schema!r}",
+            hint=_schema_hint(connection, "name one with --schema"),
+        )
     row = connection.execute("SELECT current_database()").fetchone()
     database = str(row[0]) if row else "database"
     notes: list[str] = []
@@ -67,10 +77,19 @@ def contract_from_database(connection: psycopg.Connection[tuple[Any, ...]], sche
         chosen = [t for t in chosen if t.name not in refused]
     if not chosen:
         raise ContractError(
-            f"nothing in the schema {schema!r} can be followed: " + "; ".join(notes[:3]),
-            hint="a table needs a primary key",
+            f"nothing in the schema {schema!r} can be followed: "
+            + ("; ".join(notes[:3]) or "it has no tables"),
+            hint="a table needs a primary key"
+            if notes
+            else _schema_hint(connection, "name another one with --schema"),
         )
     return text
+
+
+def _schema_hint(connection: psycopg.Connection[tuple[Any, ...]], hint: str) -> str:
+    """`hint` with the schemas that have tables."""
+    found = [str(name) for (name,) in connection.execute(_SCHEMAS)]
+    return f"{hint}: tables are in {', '.join(found)}" if found else hint
 
 
 def _obstacle(table: Table, notes: list[str]) -> bool:

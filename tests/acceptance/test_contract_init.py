@@ -276,10 +276,15 @@ def test_the_contract_reads_and_writes_nothing_but_the_catalog(tables: str) -> N
 
 def test_a_schema_without_tables_is_refused(database: str) -> None:
     with connect(database) as conn:
-        with pytest.raises(SetupError, match="no schema 'nowhere'"):
+        conn.execute('CREATE SCHEMA "Shop"; CREATE TABLE "Shop".thing (id int PRIMARY KEY)')
+        with pytest.raises(SetupError, match="no schema 'nowhere'") as lacking:
             contract_from_database(conn, "nowhere")
-        with pytest.raises(ContractError, match="nothing in the schema 'public'"):
+        with pytest.raises(
+            ContractError, match=r"nothing in the schema 'public'.*no tables"
+        ) as empty:
             contract_from_database(conn, "public")
+        for error in (lacking.value, empty.value):
+            assert error.hint.endswith("--schema: tables are in Shop")
         conn.execute("CREATE TABLE public.no_key (a int)")
         with pytest.raises(ContractError, match=r"no_key.*no primary key"):
             contract_from_database(conn, "public")

@@ -286,7 +286,7 @@ def _unguarded(_visibility: Any, _record_type: Any, query: Any) -> Any:
 
 HOLES: dict[str, tuple[str, str, Any]] = {
     "rows of all": ("list", "gateway.query.records.row_filter", lambda *_: EVERYTHING),
-    "hits of all": ("search", "gateway.search.guarded", _unguarded),
+    "hits of all": ("search", "gateway.search.search.guarded", _unguarded),
     "hits without masks": ("search", "gateway.search.endpoint.masked", lambda _, value, *__: value),
     "all is plain": ("order", "gateway.shape.visibility.Visibility.form", lambda *_: Form.PLAIN),
 }

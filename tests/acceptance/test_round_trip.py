@@ -24,6 +24,7 @@ from stores.canonical.importing import ImportOptions, Mode, run_import
 from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
+from stores.errors import InputError
 from stores.far_days import FIRST_DAY, LAST_DAY, LAST_MOMENT_DAY, clock_form, day_parts, moment_form
 from tests.conftest import drop_database, url_of
 
@@ -292,3 +293,59 @@ def test_floats_that_are_no_numbers_are_missing_in_every_format_and_decimals_com
         price = (None, "{NULL}") if form is Format.PARQUET else ("NaN", "{NaN}")
         words = ("NaN", "Infinity", "-Infinity")
         assert found == [(None, None, word, [1.5, None], *price) for word in words], form
+
+
+COUNTED = """
+apiVersion: v3.2.0
+kind: DataContract
+id: counted
+name: counted
+version: 1.0.0
+status: active
+customProperties: [{property: managed, vendor: recordgate, value: false}]
+schema:
+  - name: thing
+    physicalName: counted
+    properties:
+      - name: nr
+        logicalType: integer
+        primaryKey: true
+        primaryKeyPosition: 1
+        required: true
+        customProperties: [{property: generated, vendor: recordgate, value: true}]
+      - {name: word, logicalType: string}
+      - name: loud
+        logicalType: string
+        customProperties: [{property: generated, vendor: recordgate, value: true}]
+"""
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_key_that_postgres_counts_up_and_what_it_computes_stand_in_no_imports_way(
+    database: str, tmp_path: Path, form: Format
+) -> None:
+    (tmp_path / "counted.odcs.yaml").write_text(COUNTED)
+    contract = load_contract(tmp_path / "counted.odcs.yaml")
+    with connect(database) as conn:
+        migrate(conn)
+        conn.execute(
+            "CREATE TABLE public.counted (nr bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, word text,"
+            " loud text GENERATED ALWAYS AS (upper(word)) STORED);"
+            "INSERT INTO public.counted (word) VALUES ('a'), ('b'), ('c')"
+        )
+    trip = Trips(database, contract, tmp_path)
+    file = tmp_path / f"things.{form.value}"
+    asyncio.run(trip._export(form, file))
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(
+            "DELETE FROM public.counted WHERE nr = 2; UPDATE public.counted SET word = 'x' WHERE nr = 3"
+        )
+        conn.execute("INSERT INTO public.counted (word) VALUES ('d')")
+    report = run_import(database, contract, "thing", [file], ImportOptions(mode=Mode.REPLACE))
+    assert (report.inserted, report.updated, report.unchanged, report.deleted) == (1, 1, 1, 1)
+    with psycopg.connect(database, autocommit=True) as conn:
+        rows = conn.execute("SELECT * FROM public.counted ORDER BY nr").fetchall()
+    assert rows == [(1, "a", "A"), (2, "b", "B"), (3, "c", "C")]
+    mapped = ImportOptions(columns={"loud": "loud"})
+    with pytest.raises(InputError, match="computed by Postgres"):
+        run_import(database, contract, "thing", [file], mapped)

@@ -104,6 +104,37 @@ def test_readers_on_another_generation_than_the_books_say_are_found(world: World
     asyncio.run(main())
 
 
+def test_a_generation_that_goes_while_it_is_compared_is_no_error(world: World) -> None:
+    """A load swaps and drops it in the middle: the type is compared again, as readers see it now."""
+    fill(world, orders=4000)
+    asyncio.run(loaded(world))
+
+    async def main() -> None:
+        store = world.store("documents")
+        await store.open(world.contract, write=True)
+        swaps: list[asyncio.Task[None]] = []
+
+        async def swap() -> None:
+            await store.create_generation("line", 2)
+            await store.activate("line", 2)
+            await store.drop_generation("line", 1)
+
+        def progress(name: str, done: int, total: int | None) -> None:
+            if not swaps:
+                swaps.append(asyncio.create_task(swap()))
+
+        async with world.readers(("documents",)) as stores:
+            report = await verify(
+                world.contract, world.url, stores, types=["line"], patience=0.5, progress=progress
+            )
+        await store.close()
+        found = report.types["line"]["documents"]
+        assert found.generation == 2
+        assert found.missing == found.canonical
+
+    asyncio.run(main())
+
+
 def test_a_store_that_fails_in_the_middle_is_asked_again(world: World) -> None:
     fill(world, orders=4000)
     asyncio.run(loaded(world))

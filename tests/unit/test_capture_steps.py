@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 
 from stores.canonical.capture_steps import NO_KEY, capture_steps
-from stores.canonical.catalog import Column, Leaf, Table
+from stores.canonical.catalog import Column, Leaf, Publication, Table
 from stores.canonical.steps import Step
 from stores.contract.model import Contract, Logical, Property, RecordType, Scalar
 
@@ -87,3 +87,9 @@ def test_rows_whose_changes_nothing_tells_keep_a_table_from_being_published(
     (step,) = steps(found)
     assert "follow public.more" in step.text
     assert why in step.blocked
+
+
+def test_the_tables_that_a_publication_lacks_or_has_too_many_are_named() -> None:
+    found = Publication(False, True, frozenset({("public", "other")}), False)
+    (step,) = capture_steps(contract(), {NAME: table(BY_KEY, id=PLAIN, n=PLAIN)}, found, 180_000)
+    assert step.text.endswith(", with public.item and without public.other")

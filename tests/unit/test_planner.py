@@ -24,8 +24,9 @@ from gateway.shape.shapes import (
     Value,
     Window,
 )
-from gateway.shape.shaping import key_shape
+from gateway.shape.shaping import is_plain_key, key_shape
 from gateway.shape.visibility import Form, Visibility
+from stores.contract.model import Scalar
 from stores.protocols import Capability
 from stores.query import EVERYTHING, Compare, Op, Order
 from tests.library_world import AUTHOR, BOOK, LIBRARY, PERSON, REVIEW
@@ -96,6 +97,25 @@ def test_children_need_the_capability_and_the_same_order_of_text() -> None:
 def test_a_key_that_documents_do_not_know_by_that_text(key: str, store: str) -> None:
     planned = plan(key_shape(record(NAME), key), NOBODY, CAN, bytewise=True)
     assert planned.candidates[0].store == store
+
+
+@pytest.mark.parametrize(
+    ("key", "plain"),
+    [
+        ("2024-01-08,AB", True),
+        ("2024-01-08,AB ", False),
+        ("2024-01-08 00:00:00,AB", False),
+        ("0044-03-15 BC,AB", False),
+        ("12024-01-08,AB", False),
+    ],
+)
+def test_a_day_and_a_fixed_text_in_a_key_are_known_by_the_form_that_postgres_prints(
+    key: str, plain: bool
+) -> None:
+    day = replace(AUTHOR.properties[0], sql_type="date", scalar=Scalar.DATE)
+    code = replace(AUTHOR.by_name["name"], sql_type="character(5)", scalar=Scalar.STRING)
+    dated = replace(AUTHOR, properties=(day, code), key=(day.column, code.column))
+    assert is_plain_key(dated, tuple(key.split(","))) is plain
 
 
 def test_rows_that_depend_on_who_asks_come_from_canonical() -> None:

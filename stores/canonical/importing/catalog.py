@@ -39,7 +39,8 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class Table:
     """`types`: column → format_type's name. `defaulted`: columns that may be left out of an INSERT.
-    `not_null`: columns without NULL. `checks`: those that the contract does not make. `unique`: column sets of unique constraints beside the key. `references`: foreign keys of this
+    `computed`: those that may not be in one. `not_null`: columns without NULL. `checks`: those that the contract does
+    not make. `unique`: column sets of unique constraints beside the key. `references`: foreign keys of this
     table; `referenced`: those of any table that keep a record of this one from being deleted."""
 
     schema: str
@@ -47,6 +48,7 @@ class Table:
     key: tuple[str, ...]
     types: dict[str, str]
     defaulted: frozenset[str]
+    computed: frozenset[str]
     not_null: frozenset[str]
     checks: tuple[Check, ...]
     unique: tuple[tuple[str, ...], ...]
@@ -69,7 +71,8 @@ class Table:
 
 _COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod),
-       a.atthasdef OR a.attidentity <> '' OR NOT a.attnotnull, a.attnotnull
+       a.atthasdef OR a.attidentity <> '' OR NOT a.attnotnull, a.attnotnull,
+       a.attgenerated <> ''
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')
    AND a.attnum > 0 AND NOT a.attisdropped
@@ -122,7 +125,7 @@ def read_table(connection: Connection, contract: Contract, record: RecordType) -
             f"the table {record.schema}.{record.table} of {record.name} is not there",
             hint="run `recordgate apply`",
         )
-    types = {name: kind for name, kind, _, _ in columns}
+    types = {name: kind for name, kind, _, _, _ in columns}
     lacking = [p.column for p in record.properties if p.column not in types]
     if lacking:
         raise SetupError(
@@ -156,8 +159,9 @@ def read_table(connection: Connection, contract: Contract, record: RecordType) -
         name=record.table,
         key=record.key,
         types=types,
-        defaulted=frozenset(name for name, _, defaulted, _ in columns if defaulted),
-        not_null=frozenset(name for name, _, _, not_null in columns if not_null),
+        defaulted=frozenset(name for name, _, defaulted, _, _ in columns if defaulted),
+        computed=frozenset(name for name, _, _, _, computed in columns if computed),
+        not_null=frozenset(name for name, _, _, not_null, _ in columns if not_null),
         checks=_unknown_checks(cursor.execute(_CHECKS, where).fetchall(), record),
         unique=tuple(sorted({u for u in unique if set(u) != set(record.key)})),
         references=tuple(references),

@@ -34,16 +34,24 @@ def find_property(record: RecordType, name: str) -> Property | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
+def is_imported(record: RecordType, prop: Property, computed: Collection[str]) -> bool:
+    """Whether a file's column may fill the property: not what Postgres computes, but a key that it counts up, which
+    tells whose row it is. `computed`: columns that no INSERT may name."""
+    return not prop.generated or (prop.column in record.key and prop.column not in computed)
+
+
 def match_columns(
     record: RecordType,
     headers: Sequence[str],
     mapping: Mapping[str, str],
     mode: Mode,
     defaulted: Collection[str],
+    computed: Collection[str],
     file: str,
 ) -> tuple[Matched, ...]:
     """The columns to import, in the contract's order. `defaulted`: columns that Postgres fills in by
-    itself. In mode delete the key's columns alone. Raises InputError that names every column at fault."""
+    itself; `computed`: as in `is_imported`. What is not imported is passed over, as an export of ours has it, unless
+    it is mapped. In mode delete the key's columns alone. Raises InputError that names every column at fault."""
     for header in mapping:
         if header not in headers:
             raise InputError(
@@ -60,8 +68,15 @@ def match_columns(
         if header in mapping and not name:
             continue
         prop = find_property(record, name)
-        if prop is None or prop.generated:
-            unknown.append(header if prop is None else f"{header} (computed by Postgres)")
+        if prop is not None and not is_imported(record, prop, computed):
+            if header in mapping:
+                raise InputError(
+                    f"{file}: {record.name}.{prop.name} is computed by Postgres and cannot be imported",
+                    hint=f"leave the column out: --map {header}=",
+                )
+            continue
+        if prop is None:
+            unknown.append(header)
             continue
         if prop.name in found:
             raise InputError(

@@ -13,7 +13,7 @@ from psycopg import sql
 from stores.canonical.importing import batches, rejects
 from stores.canonical.importing.block import Chunk, Reader, label
 from stores.canonical.importing.catalog import read_table
-from stores.canonical.importing.columns import Matched, match_columns
+from stores.canonical.importing.columns import Matched, is_imported, match_columns
 from stores.canonical.importing.connection import Connection, connect, translated
 from stores.canonical.importing.limits import problem_of
 from stores.canonical.importing.merge import Merged, MergePlan, forecast, merge
@@ -220,7 +220,7 @@ class _Import:
                 continue
             matched = match_columns(
                 self._record, reader.columns, self._options.columns, self._options.mode,
-                self._table.defaulted, label(source),
+                self._table.defaulted, self._table.computed, label(source),
             )  # fmt: skip
             if found and [m.property.name for m in found[0]] != [m.property.name for m in matched]:
                 raise InputError(
@@ -239,7 +239,8 @@ class _Import:
 
     def _all(self) -> tuple[Matched, ...]:
         """Columns for staging tables that stay empty, since the files are."""
-        writable = [p for p in self._record.properties if not p.generated]
+        computed = self._table.computed
+        writable = [p for p in self._record.properties if is_imported(self._record, p, computed)]
         return tuple(Matched(i, p.name, p) for i, p in enumerate(writable))
 
     # Deciding and merging -------------------------------------------------------------------------
