@@ -24,12 +24,14 @@ from stores.canonical.standing import DEAD_LETTERS, LOADING, NO_WORKER, read_sta
 from stores.canonical.steps import needed
 from stores.contract.model import Contract
 from stores.contract.shape import contract_digest
-from stores.errors import RecordgateError
+from stores.errors import RecordgateError, StoreUnavailable
 from sync.lease import lock_halves
 from sync.sources.left import left_slot
 from sync.sources.pgoutput.slot import slot_state
 from sync.sources.registry import open_source
 from sync.verify import active_generation
+
+AWAY = "bring Postgres back, or mend the setting `postgres`; what runs goes on by itself then"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def _canonical(settings: Settings, contract: Contract) -> list[Finding]:
                 _processes,
             )
             return [_guarded(look, conn, contract) for look in looks]
+    except StoreUnavailable as error:
+        return [Finding("canonical", False, error.message, AWAY)]
     except RecordgateError as error:
         return [Finding("canonical", False, error.message, error.hint)]
     finally:

@@ -19,11 +19,15 @@ def check_expressions(prop: Property) -> Iterator[tuple[str, str]]:
     column = sql.Identifier(prop.column)
     if prop.enum:
         values = sql.SQL(", ").join(sql.Literal(v) for v in prop.enum)
+        # Of a type of the application the contract may still name a value that the type has lost: as text it is
+        # no error.
+        own = "." in prop.sql_type
         if prop.array:
-            cast = sql.SQL(prop.sql_type)
-            yield "enum", _text("{} <@ ARRAY[{}]::{}", column, values, cast)
+            cast = sql.SQL("text[]" if own else prop.sql_type)
+            template = "{}::text[] <@ ARRAY[{}]::{}" if own else "{} <@ ARRAY[{}]::{}"
+            yield "enum", _text(template, column, values, cast)
         else:
-            yield "enum", _text("{} IN ({})", column, values)
+            yield "enum", _text("{}::text IN ({})" if own else "{} IN ({})", column, values)
     if prop.array or prop.scalar is Scalar.JSON:
         return
     for rule, operator, bound in (

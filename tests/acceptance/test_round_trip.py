@@ -24,6 +24,7 @@ from stores.canonical.importing import ImportOptions, Mode, run_import
 from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
+from stores.contract.reflect import contract_from_database
 from stores.errors import InputError
 from stores.far_days import FIRST_DAY, LAST_DAY, LAST_MOMENT_DAY, clock_form, day_parts, moment_form
 from tests.conftest import drop_database, url_of
@@ -349,3 +350,30 @@ def test_a_key_that_postgres_counts_up_and_what_it_computes_stand_in_no_imports_
     mapped = ImportOptions(columns={"loud": "loud"})
     with pytest.raises(InputError, match="computed by Postgres"):
         run_import(database, contract, "thing", [file], mapped)
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_an_enum_value_that_the_table_has_renamed_spoils_its_rows_alone(
+    database: str, tmp_path: Path, array: bool
+) -> None:
+    with connect(database) as conn:
+        migrate(conn)
+        kind = "public.mood[]" if array else "public.mood"
+        conn.execute("CREATE TYPE public.mood AS ENUM ('bad', 'well')")
+        conn.execute(f"CREATE TABLE public.moods (nr int PRIMARY KEY, mood {kind})".encode())
+        (tmp_path / "moods.odcs.yaml").write_text(contract_from_database(conn, "public"))
+        conn.execute("ALTER TYPE public.mood RENAME VALUE 'bad' TO 'sad'")
+    contract = load_contract(tmp_path / "moods.odcs.yaml")
+    file = tmp_path / "moods.ndjson"
+    words = ["bad", "well", "sad"]
+    file.write_text(
+        "".join(
+            json.dumps({"nr": n, "mood": [w] if array else w}) + "\n" for n, w in enumerate(words)
+        )
+    )
+    report = run_import(database, contract, "moods", [file], ImportOptions())
+    with connect(database) as conn:
+        rows = conn.execute("SELECT nr FROM public.moods ORDER BY nr").fetchall()
+    assert (1,) in rows
+    assert (0,) not in rows
+    assert report.inserted + report.rejected == 3
