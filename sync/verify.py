@@ -27,7 +27,7 @@ from typing import Any, cast
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.document_sql import keys_in_text_order
 from stores.contract.model import Contract
-from stores.errors import NotReadable
+from stores.errors import NotReadable, StoreLost, StoreRefused
 from stores.protocols import Store
 from sync.ending import end
 from sync.failures import reading_all
@@ -136,7 +136,7 @@ async def verify(
         projector = Projector(reading, contract)
         for type_name in types or list(contract.types):
             try:
-                found = await _type(
+                found = await _settled(
                     contract, walking, projector, patient, type_name, patience, progress
                 )
             except NotReadable as error:
@@ -152,6 +152,27 @@ async def _connections(url: str) -> AsyncIterator[tuple[AsyncConnection, AsyncCo
         await connect_for_documents(url, "recordgate verify") as reading,
     ):
         yield walking, reading
+
+
+async def _settled(
+    contract: Contract,
+    walking: AsyncConnection,
+    projector: Projector,
+    stores: Mapping[str, Store],
+    type_name: str,
+    patience: float,
+    progress: Progress | None,
+) -> dict[str, Differences]:
+    """What `_type` finds, begun again where a load put another generation in the place of the one that was read."""
+    for attempt in range(SWAPS):
+        before = [await active_generation(store, type_name) for store in stores.values()]
+        try:
+            return await _type(contract, walking, projector, stores, type_name, patience, progress)
+        except (StoreRefused, StoreLost):
+            after = [await active_generation(store, type_name) for store in stores.values()]
+            if after == before or attempt == SWAPS - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
 async def _type(
