@@ -30,6 +30,7 @@ from stores.sqlite_errors import translated
 READERS = 4
 """Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter."""
 HEALTH_SECONDS = 2.0
+HELPERS = ("-wal", "-shm")
 WRITER_LOCK = ".writer"
 """What the lock's file is named after the books' file."""
 
@@ -53,6 +54,7 @@ class LocalBooks:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._place: tuple[int, int] | None = None
+        self._helpers: tuple[int, ...] = ()
         self.renewed = 0
         """How often a reader has found other files in the place of those that it read."""
 
@@ -65,7 +67,7 @@ class LocalBooks:
             raise StoreUnavailable(
                 f"{self.kind}: {folder} cannot be made: {error.strerror}", store=self.kind
             ) from error
-        names = (self.path.name + end for end in ("", "-wal", "-shm", WRITER_LOCK))
+        names = (self.path.name + end for end in ("", *HELPERS, WRITER_LOCK))
         private_files.tighten_all(self.path.with_name(name) for name in names)
         try:
             with translated(self.kind, self.path.name):
@@ -75,10 +77,12 @@ class LocalBooks:
                 self.writer = local_state.connect(self.path)
                 local_state.claim(self.writer, contract_id, self.kind)
                 self._position = local_state.connect(self.path, busy_seconds=0, read_only=True)
+                local_state.get_position(self._position)  # from now on the helpers stay
         except BaseException:
             self._close_connections()
             raise
         self._place = self._found()
+        self._helpers = self._found_helpers()
         if not write:
             self.writer.close()
             self.writer = None
@@ -156,9 +160,20 @@ class LocalBooks:
             return None
         return found.st_dev, found.st_ino
 
+    def _found_helpers(self) -> tuple[int, ...]:
+        """SQLite's -wal and -shm, which stay the same while a connection is open; empty where one is missing."""
+        try:
+            return tuple(os.stat(f"{self.path}{end}").st_ino for end in HELPERS)
+        except OSError:
+            return ()
+
     def check_place(self) -> None:
         """Raises StoreLost where somebody has removed or replaced the file that is open: nobody else would ever see
-        what is written into it."""
+        what is written into it. Where only a helper is gone, what it held is too, and the rest cannot be opened again
+        while anybody has it open: then the file is removed, so that all who read it see that it is another one."""
+        if self._found() == self._place and self._found_helpers() != self._helpers:
+            for end in ("", *HELPERS):
+                Path(f"{self.path}{end}").unlink(missing_ok=True)
         if self._found() != self._place:
             raise StoreLost(
                 f"{self.kind}: somebody has removed or replaced {self.path.name}",

@@ -12,7 +12,7 @@ import pytest
 
 from stores.errors import RecordgateError, StoreLost, StoreUnavailable
 from stores.protocols import Capability, Store
-from tests.conformance.store_backends import Place, documents, held, load, run
+from tests.conformance.store_backends import Place, documents, held, load, publish, run
 from tests.conformance.store_contract import OTHER_CONTRACT, put
 
 
@@ -151,6 +151,39 @@ def test_each_damaged_file_is_our_error_or_no_harm(place: Place) -> None:
     shutil.rmtree(good)
     assert hints
     assert all(hints), "an error without a hint"
+
+
+@pytest.mark.promise("files of this machine")
+@pytest.mark.parametrize("helper", ["-wal", "-shm"])
+def test_a_helper_file_that_is_removed_while_open_makes_the_store_lost_and_new(
+    place: Place, helper: str
+) -> None:
+    """What it held is gone, and SQLite cannot open the rest again while somebody has it open."""
+
+    async def story() -> None:
+        async with place.open(write=False) as reader:
+            async with place.ready("author") as store:
+                await load(store, "author", [put("a", 1)])
+                assert await held(reader) == {"a": 1}
+                for path in _files(place):
+                    if path.name.endswith(helper) and "guard" not in path.name:
+                        path.unlink()
+                await store.write("author", 1, [put("b", 2)])
+                with pytest.raises(StoreLost) as lost:
+                    await publish(store, 2)
+                assert lost.value.hint
+            async with place.open() as store:
+                assert await store.position() is None
+                await store.create_generation("author", 2)
+                await store.write("author", 2, [put("c", 3)])
+                await store.activate("author", 2)
+                await publish(store, 3)
+                found = await reader.position()
+                assert found is not None
+                assert found.lsn == 3
+                assert await held(reader, generation=2) == {"c": 3}
+
+    run(story())
 
 
 @contextmanager
