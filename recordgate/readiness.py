@@ -88,6 +88,8 @@ def lacking(plan: Plan, before: Applied) -> SetupError | None:
     more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
     surplus = [s for s in plan.steps if s.need is Need.SURPLUS]
     hint = "run `recordgate apply`"
+    if any(s.blocked for s in steps):
+        hint = "look at `recordgate plan`; a step that is marked with x is yours, apply does the others"
     if before.earlier:
         hint = (
             f"the contract that was applied last is {before.last}: start this process with that one, and do not"

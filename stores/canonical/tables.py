@@ -11,6 +11,7 @@ from sqlalchemy.sql import quoted_name
 from stores.canonical.checks import check_expressions
 from stores.canonical.constraint_names import LIMIT, check_name, constraint_name
 from stores.contract.model import Contract, Property, RecordType, Relation
+from stores.contract.types import FOREIGN_TYPE
 from stores.errors import ContractError
 
 _TYPE = re.compile(
@@ -34,7 +35,7 @@ class SqlType(sa.types.UserDefinedType[Any]):
 
 def sql_type(prop: Property) -> str:
     """The property's type, safe to stand in a statement. Raises ContractError."""
-    if not _TYPE.fullmatch(prop.sql_type):
+    if not (_TYPE.fullmatch(prop.sql_type) or FOREIGN_TYPE.fullmatch(prop.sql_type)):
         raise ContractError(f"{prop.name}: {prop.sql_type[:60]!r} is no type of Postgres")
     return prop.sql_type
 

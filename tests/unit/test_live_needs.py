@@ -13,7 +13,7 @@ from stores.canonical.processes import Process
 from stores.canonical.steps import Need, Phase, Plan, Step, needed
 from stores.contract.model import Contract, Embed, RecordType, Relation, Scalar
 from stores.contract.shape import contract_digest
-from stores.errors import ConflictError
+from stores.errors import ConflictError, ContractError
 from tests.conformance.store_contract import prop, record_type
 
 ITEM = record_type(
@@ -133,3 +133,14 @@ def test_a_contracts_digest_is_that_of_its_meaning() -> None:
     assert kept.types["item"].by_name
     assert kept.slug
     assert contract_digest(kept) == before
+
+
+@pytest.mark.parametrize("kind", ['"Shop"."Order State"', '"Shop".address[]', "app.mood", "inet"])
+def test_a_type_of_the_application_is_needed_by_the_name_that_postgres_prints(kind: str) -> None:
+    (table,) = needs_of(contract(retyped("name", Scalar.STRING, kind)))["tables"]
+    assert table["columns"]["name"] == kind
+
+
+def test_a_text_that_could_end_a_statement_is_no_type() -> None:
+    with pytest.raises(ContractError):
+        needs_of(contract(retyped("name", Scalar.STRING, 'text); DROP TABLE "x"')))
