@@ -66,6 +66,7 @@ def asks(contract: Contract) -> Iterator[Ask]:
         "/console/state",
         "/metrics",
         "/graphiql/samples",
+        "/graphql/subgraph",
     ):
         yield Ask("descriptions", "GET", path)
 
@@ -81,6 +82,13 @@ def _reads(contract: Contract, t: RecordType) -> Iterator[Ask]:
             "node", f"{{ node(id: {quoted(f'{t.graphql}:{key}')}) {{ nodeId ... on {t.graphql} {{ {shown} }} }} }}",
             values=True,
         )  # fmt: skip
+    # As a federated gateway asks: keys of all records, those that are hidden among them.
+    wanted = [{"__typename": t.graphql, "id": str(key)} for key in keys]
+    query = "query ($r: [_Any!]!) { _entities(representations: $r) { ... on %s { %s } } }"
+    yield Ask(
+        "entities", "POST", "/graphql/subgraph",
+        {"query": query % (t.graphql, shown), "variables": {"r": wanted}}, values=True,
+    )  # fmt: skip
     page = "totalCount edges { cursor node { %s } } nodes { %s } pageInfo { startCursor endCursor }"
     yield graphql(
         "list", f"{{ {t.plural}(first: 100) {{ {page % (shown, shown)} }} }}", values=True

@@ -237,7 +237,7 @@ async def whole(matrix: Matrix) -> None:
     # The watch is not blind: whoever may see all does, by each door that gives values.
     everything = all_texts() - NOBODYS
     assert set().union(*matrix.shown.values()) == everything
-    for door in ("get", "node", "list", "search", "export", "mutation"):
+    for door in ("get", "node", "entities", "list", "search", "export", "mutation"):
         assert matrix.shown[door] == everything, door
     for door in ("nested", "group", "facet", "suggest", "highlight", "order", "sort", "aggregate"):
         assert len(matrix.shown[door]) > 5, door
