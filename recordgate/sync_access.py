@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
 import psycopg
@@ -96,10 +96,14 @@ Assure = Callable[[], None]
 
 @contextlib.asynccontextmanager
 async def with_worker(
-    settings: Settings, contract: Contract, access: SyncAccess, sinks: tuple[str, ...] = SINKS
+    settings: Settings,
+    contract: Contract,
+    access: SyncAccess,
+    sinks: tuple[str, ...] = SINKS,
+    types: Collection[str] = (),
 ) -> AsyncIterator[Assure]:
     """A worker runs inside the block: the one that runs already, else one of this process. Whoever waits for what it
-    does for `sinks` calls what this gives at every look, for it may never come."""
+    does for `types` in `sinks` calls what this gives at every look, for it may never come."""
     if await worker_runs(access.conn, slot_name(contract, access.conn.info.dbname)):
         yield lambda: None
         return
@@ -121,7 +125,7 @@ async def with_worker(
             raise RecordgateError(
                 f"the worker of this command has ended: {type(error).__name__}", hint="see the log"
             ) from error
-        if (stuck := worker.stuck(sinks)) is not None:
+        if (stuck := worker.stuck(sinks, types)) is not None:
             raise stuck
 
     try:

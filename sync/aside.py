@@ -16,6 +16,7 @@ from stores.protocols import Position, Withheld
 from sync.pace import Backoff
 
 CODE = "type-not-readable"
+HINT = "mend what the reason names; the worker tries again by itself"
 SOON = 1.0
 LATEST = 30.0
 """Most seconds between two tries."""
@@ -68,6 +69,12 @@ class Aside:
         """A type that is to be tried now."""
         now = self._clock()
         return next((n for n in self.types if self._types[n].next_try <= now), None)
+
+    def why(self, types: Collection[str]) -> NotReadable | None:
+        """Why one of `types` is aside; None where none is, or none has been tried yet."""
+        reasons = self.reasons()
+        found = next((t for t in types if reasons.get(t)), None)
+        return None if found is None else NotReadable(found, reasons[found], hint=HINT)
 
     def reasons(self) -> dict[str, str]:
         """Type → why it is aside."""

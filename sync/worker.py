@@ -145,10 +145,15 @@ class Worker:
             "sinks": {name: writer.state() for name, writer in self._writers.items()},
         }
 
-    def stuck(self, sinks: Collection[str]) -> RecordgateError | None:
-        """What keeps it from working for one of `sinks`, and waiting alone will not mend."""
-        errors = [self._error, *(w.error for name, w in self._writers.items() if name in sinks)]
-        return next((e for e in errors if e and not waiting_mends(e)), None)
+    def stuck(self, sinks: Collection[str], types: Collection[str] = ()) -> RecordgateError | None:
+        """What keeps it from working for one of `sinks`, or for one of `types` there, and waiting alone will not
+        mend."""
+        writers = [w for name, w in self._writers.items() if name in sinks]
+        errors = [self._error, *(w.error for w in writers)]
+        aside = [w.why_aside(types) for w in writers]
+        return next((e for e in errors if e and not waiting_mends(e)), None) or next(
+            (e for e in aside if e), None
+        )
 
     def _lost(self, error: RecordgateError) -> None:
         self._error = error

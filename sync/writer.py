@@ -85,6 +85,7 @@ class SinkWriter:
         self._projector = Projector(connections.reading, contract)
         self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
+        self.why_aside = self._aside.why
         self.letters = Letters(connections.books.conn, name)
         self._delivery = Delivery(name, store, self._projector, self.letters, connections, metrics)
         self._durable = DurableReader(connections.books.conn, name, contract.types)

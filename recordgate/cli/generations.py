@@ -53,7 +53,7 @@ async def _ask(
     sinks = chosen_sinks(sink)
     async with (
         sync_access(settings, contract, ()) as access,
-        with_worker(settings, contract, access, sinks) as assure,
+        with_worker(settings, contract, access, sinks, [type_name]) as assure,
     ):
         total = await _count(access.conn, contract, type_name)
         request = await requests.ask(access.conn, action, type_name, sink)

@@ -111,7 +111,7 @@ async def _run(
         if not repair or not report.differences:
             return report, 0
         repaired = await _mark(access, report)
-        async with with_worker(settings, contract, access, sinks) as assure:
+        async with with_worker(settings, contract, access, sinks, types) as assure:
             await _drained(access, sinks, contract, assure)
             return await _compare(contract, access, types), repaired
 

@@ -114,15 +114,16 @@ def test_a_repair_that_takes_too_long_says_what_is_left(
 def test_a_command_ends_where_its_worker_waits_for_what_nobody_mends(
     world: World, action: str
 ) -> None:
-    """A column of another type of the contract is gone."""
+    """A column of the type is gone."""
     world.sql("ALTER TABLE public.lines DROP COLUMN quantity")
-    done = command(world.url, world.folder, action, "product", "--json")
+    done = command(world.url, world.folder, action, "line", "--json")
     assert done.returncode == 1
     error = as_json(done)["error"]
-    assert (error["code"], error["message"]) == ("SETUP", "a column is missing in canonical")
+    assert error["code"] == "TYPE_NOT_READABLE"
+    assert "canonical cannot read line" in error["message"]
     (request,) = world.rows("SELECT state, message FROM recordgate.sync_requests")
     assert request["state"] == "failed", "no later worker does what nobody waits for"
-    assert "a column is missing" in request["message"]
+    assert "cannot read line" in request["message"]
 
 
 @pytest.mark.parametrize(
