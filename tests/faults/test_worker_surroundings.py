@@ -226,8 +226,10 @@ def test_a_disk_that_is_full_for_a_while(world: World) -> None:
     with WorkerProcess(world) as worker:
         asyncio.run(world.synced())
         _, hard = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (4096, hard))
         log = world.folder / "worker.log"
+        # The log is a file of the worker, too: it must still say what is wrong.
+        room = log.stat().st_size + 64 * 1024
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (room, hard))
         deadline = time.monotonic() + PATIENCE
         turn = 0
         while b"trying again" not in log.read_bytes():
