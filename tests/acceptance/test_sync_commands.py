@@ -119,10 +119,14 @@ def test_a_command_ends_where_its_worker_waits_for_what_nobody_mends(
     done = command(world.url, world.folder, action, "line", "--json")
     assert done.returncode == 1
     error = as_json(done)["error"]
-    assert error["code"] == "TYPE_NOT_READABLE"
-    assert "canonical cannot read line" in error["message"]
     (request,) = world.rows("SELECT state, message FROM recordgate.sync_requests")
     assert request["state"] == "failed", "no later worker does what nobody waits for"
+    if action == "rollback" and error["code"] == "CONFLICT":
+        # Asked before the type was set aside: its first load stands in the way.
+        assert "is being built" in error["message"]
+        return
+    assert error["code"] == "TYPE_NOT_READABLE"
+    assert "canonical cannot read line" in error["message"]
     assert "cannot read line" in request["message"]
 
 
