@@ -21,8 +21,8 @@ import psycopg
 import pyarrow.parquet as pq
 import pytest
 
+from gateway.export import spool as export_spool
 from gateway.export.rows import Export, Written, stream
-from gateway.export.rows import spool as export_spool
 from gateway.export.spool import Spool
 from gateway.http import guard as app_guard
 from stores.canonical.connect import connect_async
