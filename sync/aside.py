@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from stores.canonical.conditions import Condition
 from stores.errors import NotReadable
 from stores.protocols import Position, Withheld
+from sync.failures import HINT
 from sync.pace import Backoff
 
 CODE = "type-not-readable"
-HINT = "mend what the reason names; the worker tries again by itself"
 SOON = 1.0
 LATEST = 30.0
 """Most seconds between two tries."""

@@ -18,6 +18,7 @@ _OF_A_VALUE = frozenset(("22", "23", "2F", "38", "39", "44", "54", "P0", "XX"))
 _CANCELED = "57014"
 """A statement that took longer than the server allows, or that somebody has stopped."""
 
+HINT = "mend what the reason names; the worker tries again by itself"
 _HINTS = {
     "42501": "grant the worker's user SELECT on the tables of the type, and of those that it embeds",
     "42P01": "`recordgate plan` shows what the tables lack that the contract names",
@@ -55,7 +56,7 @@ def not_readable(type_name: str, error: psycopg.Error) -> NotReadable:
     reason = f"{type(error).__name__} ({state})"
     if not is_about_a_value(error) and error.diag.message_primary:
         reason = f"{error.diag.message_primary} (SQLSTATE {state})"
-    hint = _HINTS.get(state, "mend what the reason names; the worker tries again by itself")
+    hint = _HINTS.get(state, HINT)
     return NotReadable(type_name, reason, hint=hint)
 
 
