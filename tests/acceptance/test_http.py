@@ -296,6 +296,8 @@ def test_the_gateway_says_that_nothing_is_loaded(database: str, tmp_path: Path) 
         city = answer.json()["types"]["city"]
         assert {city[sink]["state"] for sink in ("search", "documents")} == {"not loaded"}
         await rig.publish()
+        # What a store holds is asked for at most every 100 ms.
+        await asyncio.sleep(0.15)
         answer = await rig.client.get("/health/ready")
         assert answer.json()["status"] == "ready"
 
