@@ -225,7 +225,9 @@ async def rebuilt(world: World, case: Case, sinks: tuple[str, ...]) -> None:
         if not planned(world, "plan")["stores"]:
             break
         await asyncio.sleep(0.5)
-    rows = world.rows("SELECT sink, type, number FROM recordgate.generations WHERE state = 'active'")
+    rows = world.rows(
+        "SELECT sink, type, number FROM recordgate.generations WHERE state = 'active'"
+    )
     numbers = {(r["sink"], r["type"]): r["number"] for r in rows}
     assert numbers.keys() == expected.keys()
     assert all(number in expected[place] for place, number in numbers.items()), numbers
