@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import threading
 import time
@@ -27,6 +28,7 @@ from stores.errors import SetupError
 from sync import table_watch
 from sync.verify import verify
 from tests.conftest import drop_database, url_of
+from tests.servers import remove_elasticsearch_indexes
 from tests.sync_world import SINKS, World, fill, shop
 
 PATIENCE = 15.0
@@ -208,13 +210,11 @@ def parted_shop(database: Callable[[], str], folder: Path) -> Iterator[World]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def live(database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@contextlib.contextmanager
+def followed(database: Callable[[], str], folder: Path, **stores: str) -> Iterator[World]:
     """A worker follows this one through all the cases."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        parted_shop(database, tmp_path_factory.mktemp("live")) as world,
-    ):
+    with pytest.MonkeyPatch.context() as patch, parted_shop(database, folder) as world:
+        world.stores = stores
         patch.setattr(table_watch, "PACE", 0.1)
         patch.setattr(table_watch, "AGAIN", 0.2)
         worker, loop = world.worker(), asyncio.new_event_loop()
@@ -227,6 +227,29 @@ def live(database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) 
             asyncio.run_coroutine_threadsafe(worker.stop(), loop)
             thread.join()
             loop.close()
+
+
+@pytest.fixture(scope="module")
+def live(database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with followed(database, tmp_path_factory.mktemp("live")) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def live_on_servers(
+    database: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
+    elasticsearch_url: str,
+    mongodb_url: str,
+) -> Iterator[World]:
+    name = f"t{secrets.token_hex(8)}"
+    search = f"{elasticsearch_url}/{name}"
+    stores = {"search": search, "documents": f"{mongodb_url}/{name}"}
+    try:
+        with followed(database, tmp_path_factory.mktemp("servers"), **stores) as world:
+            yield world
+    finally:
+        remove_elasticsearch_indexes(search)
 
 
 def change(world: World, case: Case) -> None:
@@ -261,6 +284,17 @@ def test_it_is_noticed_under_a_running_worker(live: World, name: str) -> None:
     change(live, CASES[name])
     live.sql(*CASES[name].then)
     asyncio.run(equal(live))
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    "name", CASES if os.environ.get("RECORDGATE_TEST_LONG") else ON_FOUR_TABLES
+)
+def test_it_is_noticed_on_servers(live_on_servers: World, name: str) -> None:
+    """All the cases where RECORDGATE_TEST_LONG is set."""
+    change(live_on_servers, CASES[name])
+    live_on_servers.sql(*CASES[name].then)
+    asyncio.run(equal(live_on_servers))
 
 
 def test_it_is_noticed_by_a_worker_that_starts_afterwards(
