@@ -28,6 +28,7 @@ from gateway.security.callers import Callers
 from gateway.security.door import Access
 from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
+from recordgate.garbage import GarbagePauses, set_apart_when_warm
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
 from recordgate.overview import Overview, pooled, single
@@ -269,14 +270,17 @@ class Runtime:
         if self.role is not Role.SERVE:
             parts.append(self._work())
         tasks = [asyncio.ensure_future(part) for part in parts]
+        pauses = GarbagePauses(self._registry)
+        warm = asyncio.ensure_future(set_apart_when_warm())
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._stop.set()
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
+            pauses.close()
+            for task in (warm, *tasks):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(warm, *tasks, return_exceptions=True)
 
     async def _serve(self, announce: Callable[[str], None]) -> None:
         assert self._socket is not None
