@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic.operations.ops import MigrateOperation
 from psycopg import sql
+
+if TYPE_CHECKING:  # importing it takes longer than most commands
+    from alembic.operations.ops import MigrateOperation
 
 
 class Phase(IntEnum):
