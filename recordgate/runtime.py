@@ -31,6 +31,7 @@ from recordgate.canonical_access import open_canonical
 from recordgate.garbage import GarbagePauses, set_apart_when_warm
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
+from recordgate.last_canonical import LastCanonical, recall, remember
 from recordgate.overview import Overview, pooled, single
 from recordgate.presence import Presence
 from recordgate.private_data import close_data, open_access_log
@@ -42,7 +43,7 @@ from recordgate.sync_state import sync_state
 from stores.canonical.connect import database_of, make_pool
 from stores.canonical.publication import slot_name
 from stores.contract.model import Contract
-from stores.errors import StoreUnavailable
+from stores.errors import SetupError, StoreUnavailable
 from stores.lineage import Lineage
 from stores.private_files import UMASK
 from stores.protocols import DocumentStore, SearchStore, Store
@@ -103,9 +104,7 @@ class Runtime:
         self.url = access.url
         self._exits.callback(os.umask, os.umask(UMASK))
         await asyncio.to_thread(close_data, settings.data_dir)
-        lineage, bytewise = await asyncio.to_thread(
-            make_ready, access.url, self.contract, may_apply=self.role is Role.UP
-        )
+        seen = await self._canonical()
         changes = settings.changes.get_secret_value()
         if self.role is Role.UP and changes.startswith("kafka:"):
             await asyncio.to_thread(self._register_connector, changes)
@@ -114,7 +113,7 @@ class Runtime:
         if self.role is Role.SYNC:
             self._answer_for_worker()
         else:
-            await self._open_gateway(lineage, bytewise)
+            await self._open_gateway(seen.lineage, seen.bytewise)
         presence = Presence(
             self.url,
             self.contract,
@@ -124,6 +123,51 @@ class Runtime:
         )
         self._exits.push_async_callback(presence.leave)
         await presence.enter()
+
+    async def _canonical(self) -> LastCanonical:
+        """What canonical is. Where it is away, a gateway takes what it last was, and looks again in the background.
+        Raises SetupError where it lacks what the contract needs, StoreUnavailable where nothing is known of it."""
+        try:
+            return await self._seen_now()
+        except StoreUnavailable as error:
+            kept = None
+            if self.role is Role.SERVE:
+                kept = recall(self.settings.data_dir, self.contract, self.url)
+            if kept is None:
+                raise
+            log.warning(
+                "canonical is not reached, and is tried again: %s; until then the stores answer what they can",
+                error,
+            )
+            self._exits.push_async_callback(_ended, asyncio.ensure_future(self._look_again()))
+            return kept
+
+    async def _seen_now(self) -> LastCanonical:
+        may_apply = self.role is Role.UP
+        found = await asyncio.to_thread(make_ready, self.url, self.contract, may_apply=may_apply)
+        seen = LastCanonical(*found)
+        if self.role is not Role.SYNC:
+            await asyncio.to_thread(remember, self.settings.data_dir, self.contract, self.url, seen)
+        return seen
+
+    async def _look_again(self) -> None:
+        """Until canonical is reached and is what the contract says; the first is told by the gateway's connection for
+        news, too, which every later change of its lineage comes by."""
+        told = ""
+        while True:
+            await asyncio.sleep(RETRY)
+            try:
+                seen = await self._seen_now()
+            except StoreUnavailable:
+                continue
+            except SetupError as error:
+                if error.message != told:
+                    log.error("canonical is reached, but: %s (%s)", error.message, error.hint)
+                told = error.message
+            else:
+                self.services.follow(seen.lineage)
+                log.info("canonical is reached")
+                return
 
     async def _store(self, sink: str) -> Store:
         """The gateway's view of a store, open for reading; one that is down is tried again in the
