@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -76,28 +77,25 @@ class Nursery:
         self._process.wait(60)
 
 
-@dataclass(slots=True)
 class Forked:
-    """A worker that runs."""
+    """A worker that runs. It is known by a descriptor, for its id is somebody else's soon after its end: a signal to the
+    id could end any process of the machine."""
 
-    pid: int
-    paused: bool = False
+    def __init__(self, pid: int) -> None:
+        self.pid, self.paused = pid, False
+        self._process = _process(pid)
 
     @property
     def alive(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return self._process is not None and not _ended(self._process)
 
     def pause(self) -> None:
         self.paused = True
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self.paused = False
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -108,13 +106,33 @@ class Forked:
             self.resume()
         self._end(signal.SIGTERM)
 
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise ProcessLookupError
+        signal.pidfd_send_signal(self._process, number)
+
     def _end(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            self._signal(number)
         deadline = time.monotonic() + 20
         while self.alive:
             assert time.monotonic() < deadline, f"the worker does not end on {number.name}"
             time.sleep(0.002)
+        if self._process is not None:
+            os.close(self._process)
+            self._process = None
+
+
+def _process(pid: int) -> int | None:
+    """A descriptor of the process; None where it is gone."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _ended(process: int) -> bool:
+    return bool(select.select([process], [], [], 0)[0])
 
 
 def main() -> None:
@@ -125,14 +143,19 @@ def main() -> None:
             import_module(row.factory.partition(":")[0])
     children: list[int] = []
     for line in sys.stdin:
+        for ended in [child for child in children if _ended(child)]:
+            children.remove(ended)
+            os.close(ended)
         pid = os.fork()
         if pid == 0:
             _child(Spec(**json.loads(line)), contract)
-        children.append(pid)
+        child = _process(pid)
+        if child is not None:
+            children.append(child)
         print(pid, flush=True)
-    for pid in children:
+    for child in children:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            signal.pidfd_send_signal(child, signal.SIGKILL)
 
 
 def _child(spec: Spec, contract: Contract) -> None:
