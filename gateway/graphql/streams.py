@@ -121,7 +121,7 @@ class Streams:
         self, context: RequestContext, asked: GraphQLRequest
     ) -> AsyncGenerator[Event, None]:
         """The events of a subscription field that the product adds."""
-        context.records = Records(self.schema, context)
+        records = context.records = Records(self.schema, context)
         code = "OK"
         try:
             results = await self.schema.strawberry.subscribe(
@@ -139,6 +139,7 @@ class Streams:
                         if result.data is None:
                             raise Failed(answer["errors"])
                     yield Event(orjson.dumps(answer), "")
+                    records.renew()
         finally:
             self.metrics.count("subscription", (), code)
 

@@ -97,6 +97,8 @@ def outside(error: BaseException) -> Outside:
     if isinstance(error, psycopg.Error):
         return outside(bare(translate(error)))
     if isinstance(error, GraphQLError):
+        if _is_of_output(error):
+            return _hidden(error)
         return Outside("BAD_USER_INPUT", error.message)
     refused = isinstance(error, StoreRefused) and error.store != STORE
     if refused or isinstance(error, SetupError | NotReadable):
@@ -122,6 +124,16 @@ def outside(error: BaseException) -> Outside:
     if isinstance(error, StoreUnavailable) and error.retry_after is not None:
         extra["retryAfter"] = error.retry_after
     return Outside(code, error.message, extra)
+
+
+def _is_of_output(error: GraphQLError) -> bool:
+    """Whether a resolver returned what its type cannot hold: no fault of the caller's, and the message has the value."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "complete_leaf_value":
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _said_by_server(error: BaseException) -> str:

@@ -22,6 +22,8 @@ from stores.errors import InputError, LimitError, RecordgateError
 
 AT_ONCE = 1000
 """Keys of one read."""
+MAX_READS = 1000
+"""Reads of one request: who reads records one after another waits for each, and keeps everybody's stores busy."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
 
 
@@ -57,7 +59,23 @@ class Records:
         self._one = {t.single: t for t in context.services.contract.types.values()}
         self._many = {t.plural: t for t in context.services.contract.types.values()}
         self._loaders: dict[Any, DataLoader[str, dict[str, Any] | None]] = {}
-        self._loaded = 0
+        self._after = context.freshness.after
+        self._loaded = self._reads = 0
+
+    def renew(self) -> None:
+        """Begin to count anew: a subscription has sent an event, and what it may read is meant for one."""
+        self._loaded = self._reads = 0
+        self._context.cost = 0
+        self._context.routes.clear()
+
+    def _count_read(self) -> None:
+        """Raise LimitError where the request's own fields have read too often."""
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise LimitError(
+                f"the fields that the product adds read the stores more than {MAX_READS} times",
+                hint="read records together: asyncio.gather(*(records.city(id) for id in ids)), or a list",
+            )
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         if name in self._one:
@@ -92,7 +110,13 @@ class Records:
             elif "id" in kind.fields:
                 parts.append(f"{name} {{ id }}")
         answer = await self._ask("mutation", mutation, arguments, "{ " + " ".join(parts) + " }")
-        self._context.token = answer.get("token") or self._context.token
+        token = answer.get("token")
+        if token:
+            context = self._context
+            context.token = token
+            # What is read from now on has seen it.
+            asked = ",".join(filter(None, (self._after, token)))
+            context.freshness = replace(context.freshness, after=asked)
         return answer
 
     async def read(
@@ -109,10 +133,14 @@ class Records:
             path = f"{record_type.single}#{len(self._loaders)}"
 
             async def load(keys: list[str]) -> list[dict[str, Any] | None]:
-                found = await read_by_keys(self._context, path, record_type, keys, fields)
+                self._count_read()
+                several = list(dict.fromkeys(keys))
+                found = await read_by_keys(self._context, path, record_type, several, fields)
                 return [found.get(k) for k in keys]
 
-            loader = self._loaders[place] = DataLoader(load, max_batch_size=AT_ONCE)
+            # Nothing is kept: who writes, or waits in a subscription, reads what is there afterwards.
+            loader = DataLoader(load, max_batch_size=AT_ONCE, cache=False)
+            self._loaders[place] = loader
         return await loader.load(key)
 
     async def _get(self, record_type: RecordType, key: str) -> Record | None:
@@ -132,6 +160,7 @@ class Records:
         self, operation: str, name: str, arguments: Mapping[str, Any], selection: str
     ) -> dict[str, Any]:
         """One root field, executed as the caller's own request would be."""
+        self._count_read()
         schema = self._schema.graphql
         root = schema.query_type if operation == "query" else schema.mutation_type
         if root is None or name not in root.fields or not _NAME.match(name):
@@ -159,7 +188,7 @@ class Records:
         for path, route in context.routes.items():
             self._context.routes[f"{name}#{path}"] = route
         self._context.cost += context.cost
-        if context.cost + self._context.cost > context.services.limits.max_cost:
+        if self._context.cost > context.services.limits.max_cost:
             raise LimitError("the query's own fields ask for more than it may cost")
         errors = answer.get("errors")
         if errors:

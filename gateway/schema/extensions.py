@@ -11,7 +11,6 @@ import importlib
 import inspect
 import logging
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from strawberry.types.field import StrawberryField
 
 from gateway.query.record_access import Record
 from gateway.schema import static
+from gateway.schema.blocking import LoopWatch
 from gateway.shape.names import field_of
 from gateway.shape.selection import NEEDED, Selected, selected_below
 from stores.contract.model import Contract
@@ -32,8 +32,7 @@ from stores.errors import RecordgateError, SetupError
 log = logging.getLogger(__name__)
 
 ROOTS = ("Query", "Mutation", "Subscription")
-BLOCKING = 0.1
-"""Seconds that a resolver may keep the event loop before the log names it."""
+WATCH = LoopWatch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,22 +259,9 @@ def wrap(
     assert resolve is not None
     kind = get_named_type(definition.type)
     returns_records = isinstance(kind, GraphQLObjectType) and kind.name in records
-    told = False
 
     def watched(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
-        nonlocal told
-        began = time.perf_counter()
-        value = resolve(source, info, **arguments)
-        took = time.perf_counter() - began
-        if took > BLOCKING and not told:
-            told = True
-            log.warning(
-                "the resolver of %s kept the event loop for %d ms: nothing else was answered meanwhile;"
-                " make it async, or run it in a thread",
-                name,
-                took * 1000,
-            )
-        return value
+        return WATCH.call(name, lambda: resolve(source, info, **arguments))
 
     if not returns_records or not isinstance(kind, GraphQLObjectType):
 
@@ -290,14 +276,16 @@ def wrap(
         if inspect.isawaitable(value):
             value = await value
         selected = selected_below(info, kind)
-        return await _filled(info.context, value, selected)
+        return await _filled(info.context, value, selected, kind.name)
 
     definition.resolve = filled
 
 
-async def _filled(context: Any, value: Any, selected: tuple[Selected, ...]) -> Any:
+async def _filled(context: Any, value: Any, selected: tuple[Selected, ...], kind: str) -> Any:
     if isinstance(value, Record):
+        if value.type.graphql != kind:
+            raise TypeError(f"a {value.type.graphql} was returned where the schema has a {kind}")
         return await context.records.read(value.type, value.key, selected)
     if isinstance(value, list | tuple):
-        return list(await asyncio.gather(*(_filled(context, v, selected) for v in value)))
+        return list(await asyncio.gather(*(_filled(context, v, selected, kind) for v in value)))
     return value
