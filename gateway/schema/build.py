@@ -35,7 +35,7 @@ from gateway.schema.scalars import DURATION
 from gateway.schema.subgraph import as_subgraph
 from gateway.schema.subscriptions import change_fields
 from stores.contract.model import Contract, RecordType
-from stores.errors import ContractError
+from stores.errors import ContractError, SetupError
 
 FRESHNESS = GraphQLDirective(
     "freshness",
@@ -72,6 +72,12 @@ def build_schema(
         types = {kind.name: kind for kind in records.objects.values()}
         frame.join(query, mutation, subscription, types, [FRESHNESS])
     except TypeError as error:
+        if frame.added:
+            named = ", ".join(frame.added.modules)
+            raise SetupError(
+                f"the extension {named} and the contract make no GraphQL schema together: {error}",
+                hint="give the extension's type another name; record types come by record() and extends()",
+            ) from None
         raise ContractError(f"the contract's names make no GraphQL schema: {error}") from None
     if subgraph:
         frame.replace(as_subgraph(frame._schema, contract, records.objects))

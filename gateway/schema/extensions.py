@@ -18,12 +18,14 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLField, GraphQLObjectType, get_named_type
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import get_object_definition
 from strawberry.types.field import StrawberryField
 
 from gateway.query.record_access import Record
 from gateway.schema import static
 from gateway.schema.blocking import LoopWatch
+from gateway.schema.native_values import converter
 from gateway.shape.names import field_of
 from gateway.shape.selection import NEEDED, Selected, selected_below
 from stores.contract.model import Contract
@@ -251,17 +253,25 @@ class Source:
 
 
 def wrap(
-    definition: GraphQLField, name: str, records: Mapping[str, Any], *, on_record: bool
+    definition: GraphQLField,
+    name: str,
+    records: Mapping[str, Any],
+    named: Callable[[Any], str],
+    *,
+    on_record: bool,
 ) -> None:
-    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs, records that it
-    returns are read as they are selected, and one that blocks the loop is named in the log."""
+    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs, arguments are of the
+    Python types that it declares, records that it returns are read as they are selected, and one that blocks the loop is
+    named in the log. `named` gives an argument's GraphQL name."""
     resolve = definition.resolve
     assert resolve is not None
     kind = get_named_type(definition.type)
     returns_records = isinstance(kind, GraphQLObjectType) and kind.name in records
+    converted = _converted(definition, named)
 
     def watched(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
-        return WATCH.call(name, lambda: resolve(source, info, **arguments))
+        given = converted(arguments)
+        return WATCH.call(name, lambda: resolve(source, info, **given))
 
     if not returns_records or not isinstance(kind, GraphQLObjectType):
 
@@ -279,6 +289,39 @@ def wrap(
         return await _filled(info.context, value, selected, kind.name)
 
     definition.resolve = filled
+
+
+def wrap_subscription(definition: GraphQLField, named: Callable[[Any], str]) -> None:
+    """Make the arguments of an own subscription field of the Python types that it declares."""
+    subscribe = definition.subscribe
+    converted = _converted(definition, named)
+    assert subscribe is not None
+
+    def begun(source: Any, info: Any, **arguments: Any) -> Any:
+        return subscribe(source, info, **converted(arguments))
+
+    definition.subscribe = begun
+
+
+def _converted(
+    definition: GraphQLField, named: Callable[[Any], str]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what makes a field's arguments those that its resolver declares. Raises InputError where one is none."""
+    own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    found = {named(a): converter(a.type, named) for a in own.arguments} if own else {}
+    converters = {name: each for name, each in found.items() if each is not None}
+    if not converters:
+        return lambda arguments: arguments
+
+    def convert(arguments: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: converters[name](value, name)
+            if value is not None and name in converters
+            else value
+            for name, value in arguments.items()
+        }
+
+    return convert
 
 
 async def _filled(context: Any, value: Any, selected: tuple[Selected, ...], kind: str) -> Any:

@@ -22,7 +22,7 @@ from strawberry.types.field import StrawberryField
 from gateway.query.execute import KeptDocument
 from gateway.query.introspection import SchemaExecutor
 from gateway.schema import static
-from gateway.schema.extensions import Extensions, merged, place_of, wrap
+from gateway.schema.extensions import Extensions, merged, place_of, wrap, wrap_subscription
 from gateway.schema.records import by_key
 from gateway.schema.resolvers import resolve_node
 from gateway.shape.selection import NEEDS
@@ -125,6 +125,7 @@ class RecordSchema(federation.Schema):
         """Add fields to the roots, and make the schema of all that is reached from them and of `types`, the records
         by their names. Raises TypeError or SetupError where names collide."""
         before = self._schema
+        named = self.config.name_converter.get_graphql_name
         roots = [
             self._root("Query", before.query_type, query),
             self._root("Mutation", before.mutation_type, mutation),
@@ -133,7 +134,7 @@ class RecordSchema(federation.Schema):
         for name in self.added.records:
             for field_name, field in types[name].fields.items():
                 if NEEDS in (field.extensions or {}):
-                    wrap(field, f"{name}.{field_name}", types, on_record=True)
+                    wrap(field, f"{name}.{field_name}", types, named, on_record=True)
         self._schema = GraphQLSchema(
             query=roots[0],
             mutation=roots[1],
@@ -146,7 +147,11 @@ class RecordSchema(federation.Schema):
         for root in roots[:2]:
             for field_name, field in root.fields.items() if root else ():
                 if field_name not in query and field_name not in mutation and field_name != "node":
-                    wrap(field, f"{root.name}.{field_name}", types, on_record=False)  # type: ignore[union-attr]
+                    wrap(field, f"{root.name}.{field_name}", types, named, on_record=False)  # type: ignore[union-attr]
+        own = self.added.roots.get("Subscription", ())
+        for field_name, field in roots[2].fields.items() if own and roots[2] else ():
+            if field_name not in subscription:
+                wrap_subscription(field, named)
 
     def replace(self, schema: GraphQLSchema) -> None:
         """Serve `schema`, which was made of this one's types."""

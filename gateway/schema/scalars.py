@@ -22,6 +22,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
+from gateway.schema.native_values import text_of
 from gateway.shape.visibility import non_null
 from stores.contract.model import Property, Scalar
 from stores.values import MAX_EXACT_INTEGER, exact_in_json
@@ -70,7 +71,11 @@ def _text_scalar(name: str, description: str) -> GraphQLScalarType:
         return node.value
 
     return GraphQLScalarType(
-        name, description=description, parse_value=parse, parse_literal=literal
+        name,
+        description=description,
+        serialize=text_of,
+        parse_value=parse,
+        parse_literal=literal,
     )
 
 
@@ -87,6 +92,7 @@ BIGINT = GraphQLScalarType(
 )
 DECIMAL = GraphQLScalarType(
     "Decimal",
+    serialize=text_of,
     parse_value=_decimal_in,
     parse_literal=_decimal_literal,
     description="An exact decimal number, as a string.",

@@ -3,10 +3,14 @@ the roots. An extension of a product uses them as they are."""
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import uuid
 from enum import Enum, StrEnum
 from typing import Annotated, Any, NewType
 
 import strawberry
+import strawberry.scalars
 from graphql import GraphQLScalarType
 from strawberry.types.scalar import ScalarDefinition
 
@@ -48,6 +52,13 @@ SCALARS: dict[object, ScalarDefinition] = {
     UUID: _scalar(scalars.UUID),
     Bytes: _scalar(scalars.BYTES),
     Duration: _scalar(scalars.DURATION),
+    # Python's own, by the same implementations; see gateway.schema.native_values.
+    datetime.date: _scalar(scalars.DATE),
+    datetime.datetime: _scalar(scalars.DATETIME),
+    datetime.time: _scalar(scalars.TIME),
+    decimal.Decimal: _scalar(scalars.DECIMAL),
+    uuid.UUID: _scalar(scalars.UUID),
+    strawberry.scalars.JSON: _scalar(scalars.JSON),
 }
 """What Strawberry knows the scalars by, and the one implementation that record types use too."""
 

@@ -21,6 +21,16 @@ EXPECTED = {
         "9780142437247": ('"Herman Melville"', '"born":1819', '"store":"documents"'),
         "verify": ("0 differences",),
     },
+    "lending": {
+        "{ books": (
+            '{"title":"Frankenstein","available":1}',
+            '{"title":"Gulliver\'s Travels","available":0}',
+            '"overdue":[{"id":"1","due":"2020-01-31"},{"id":"2","due":"2020-02-15"}]',
+        ),
+        "number: 4": ('"lend":{"id":"4","book":{"title":"Frankenstein","available":0}}',),
+        "number: 5": ("all copies of Frankenstein are out", "BAD_USER_INPUT"),
+        "verify": ("0 differences",),
+    },
     "orders": {
         "deadletters": ("order/103", "NOT_IN_ENUM", "line/102,3", "DUPLICATE_VALUE"),
         "orders { totalCount": ("UNAUTHENTICATED",),
@@ -61,6 +71,10 @@ def follow(reader: Reader, name: str) -> dict[str, str]:
 
 def test_the_library_does_what_it_says(reader: Reader) -> None:
     follow(reader, "library")
+
+
+def test_the_lending_library_does_what_it_says(reader: Reader) -> None:
+    follow(reader, "lending")
 
 
 def test_the_orders_do_what_they_say(reader: Reader) -> None:

@@ -306,3 +306,112 @@ def test_the_schema_is_printed_and_checked_from_the_shell(module: Any, tmp_path:
     refused = run("schema", "check")
     assert refused.returncode == 1
     assert "there is no module nothing_there" in refused.stderr
+
+
+TYPED = """
+import datetime, decimal, uuid
+from collections.abc import AsyncGenerator
+import strawberry
+from strawberry.scalars import JSON
+
+@strawberry.input
+class Span:
+    begin: datetime.date
+    end: datetime.date | None = None
+    inner: "Span | None" = None
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def kinds(self, day: datetime.date, at: datetime.datetime, clock: datetime.time, n: decimal.Decimal, u: uuid.UUID,
+              days: list[datetime.date], span: Span, none: datetime.date | None = None) -> list[str]:
+        values = [day, at, clock, n, u, days[0], span.begin, span.inner.begin, none]
+        return [type(v).__name__ for v in values]
+
+    @strawberry.field
+    def day(self) -> datetime.date:
+        return datetime.date(2026, 2, 3)
+
+    @strawberry.field
+    def at(self) -> datetime.datetime:
+        return datetime.datetime(2026, 2, 3, 4, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+
+    @strawberry.field
+    def naive(self) -> datetime.datetime | None:
+        return datetime.datetime(2026, 2, 3)
+
+    @strawberry.field
+    def n(self) -> decimal.Decimal:
+        return decimal.Decimal("1E+3")
+
+    @strawberry.field
+    def u(self) -> uuid.UUID:
+        return uuid.UUID(int=1)
+
+    @strawberry.field
+    def any(self) -> JSON:
+        return {"a": [1]}
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def since(self, day: datetime.date) -> AsyncGenerator[datetime.date, None]:
+        yield day + datetime.timedelta(days=1)
+"""
+
+
+def test_own_fields_take_and_return_pythons_own_types(
+    database: str, tmp_path: Path, module: Any
+) -> None:
+    async def story() -> None:
+        async with gateway(database, tmp_path, extensions=[module(TYPED)], published=False) as rig:
+            asked = """{ kinds(day: "2026-01-02", at: "2026-01-02T03:04:05Z", clock: "03:04", n: 1.5,
+                u: "12345678-1234-5678-1234-567812345678", days: ["2026-01-02"],
+                span: {begin: "2026-01-02", inner: {begin: "2026-01-02"}}) }"""
+            answer = await rig.graphql(asked)
+            assert answer["data"]["kinds"] == [
+                *("date", "datetime", "time", "Decimal", "UUID", "date", "date", "date", "NoneType")
+            ]
+            answer = await rig.graphql("{ day at n u any }")
+            assert answer["data"] == {
+                "day": "2026-02-03",
+                "at": "2026-02-03T02:00:00Z",
+                "n": "1000",
+                "u": "00000000-0000-0000-0000-000000000001",
+                "any": {"a": [1]},
+            }
+            for wrong, path in (
+                (asked.replace('day: "2026-01-02"', 'day: "2026-13-02"'), "day"),
+                (asked.replace('inner: {begin: "2026', 'inner: {begin: "x'), "span.inner.begin"),
+                (asked.replace('05Z"', '05"'), "at"),
+                (asked.replace("n: 1.5", 'n: "NaN"'), "n"),
+            ):
+                (error,) = (await rig.graphql(wrong))["errors"]
+                assert error["extensions"]["code"] == "BAD_USER_INPUT"
+                assert error["message"].startswith(f"{path} is no ")
+            answer = await rig.graphql("{ naive }")
+            assert answer["errors"][0]["extensions"]["code"] == "INTERNAL"
+            events = await rig.client.post(
+                "/graphql",
+                json={"query": 'subscription { since(day: "2026-12-31") }'},
+                headers={"Accept": "text/event-stream"},
+            )
+            assert '{"data":{"since":"2027-01-01"}}' in events.text
+
+    asyncio.run(story())
+
+
+def test_a_type_that_takes_a_record_types_name_is_refused_by_the_extensions_name(
+    database: str, tmp_path: Path, module: Any
+) -> None:
+    name = module(
+        "import strawberry\n@strawberry.type\nclass City:\n  a: int\n"
+        "@strawberry.type\nclass Query:\n  @strawberry.field\n  def it(self) -> City | None: return None"
+    )
+
+    async def story() -> None:
+        async with gateway(database, tmp_path, extensions=[name], published=False):
+            pass
+
+    with pytest.raises(SetupError, match=name):
+        asyncio.run(story())
