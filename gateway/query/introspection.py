@@ -58,8 +58,12 @@ def _named(schema: GraphQLSchema) -> int:
     return count
 
 
+class Finished(dict[str, Any]):
+    """A record of an abstract type that holds just what is selected of it, by response name, as it is answered."""
+
+
 class SchemaExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Strawberry's execution. Where the operation asks for the schema it counts the fields that are about it, in
+    """Strawberry's execution. A record that is `Finished` is taken as it is. Where the operation asks for the schema it counts the fields that are about it, in
     `context.schema_fields`, and answers none of them beyond the bound: the caller looks at the count."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -67,6 +71,21 @@ class SchemaExecutor(StrawberryGraphQLCoreExecutionContext):
         if getattr(self.context_value, "introspects", False):
             self._most = most_fields(self.schema)
             self.execute_field = self._field  # type: ignore[method-assign]
+
+    def complete_abstract_value(
+        self,
+        return_type: Any,
+        field_details_list: Any,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        if type(result) is Finished:
+            return result
+        return super().complete_abstract_value(
+            return_type, field_details_list, info, path, result, position_context
+        )
 
     def _field(
         self,

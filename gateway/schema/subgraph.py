@@ -27,10 +27,12 @@ from graphql import (
 from graphql.utilities import print_directive, print_type
 
 from gateway.context.services import RequestContext
+from gateway.query.introspection import Finished
 from gateway.query.many_reads import read_by_keys
+from gateway.query.planner import DOCUMENTS
 from gateway.schema.scalars import DATETIME
 from gateway.shape.names import field_of
-from gateway.shape.selection import NEEDED, NEEDS, selected_below
+from gateway.shape.selection import NEEDED, NEEDS, Selected, selected_below
 from stores.contract.model import Contract, ForeignRelation, RecordType
 from stores.errors import LimitError
 from stores.keys import encode_key
@@ -169,7 +171,7 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
         if len(representations) > MAX_ENTITIES:
             raise LimitError(f"more than {MAX_ENTITIES} entities are asked for at once")
         wanted: dict[str, list[str]] = {}
-        places: list[tuple[str, str] | None] = []
+        places: list[tuple[str, str]] = []
         for one in representations:
             name = one.get(TYPE) if isinstance(one, Mapping) else None
             if not isinstance(name, str):
@@ -183,26 +185,33 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
             wanted.setdefault(name, []).append(str(key))
         context: RequestContext = info.context
         path = str(info.path.key)
+        fields = {
+            name: selected_below(info, info.schema.type_map[name])  # type: ignore[arg-type]
+            for name in wanted
+        }
         read = await asyncio.gather(
             *(
-                read_by_keys(
-                    context,
-                    path,
-                    types[name],
-                    keys,
-                    selected_below(info, info.schema.type_map[name]),  # type: ignore[arg-type]
-                )
+                read_by_keys(context, path, types[name], keys, fields[name])
                 for name, keys in wanted.items()
             )
         )
         found = dict(zip(wanted, read, strict=True))
-        return [
-            None if place is None or place[1] not in found[place[0]]
-            else {**found[place[0]][place[1]], TYPE_KEY: place[0]}
-            for place in places
-        ]  # fmt: skip
+        stored = context.routes.get(path, {}).get("store") == DOCUMENTS
+        finished = {name for name in wanted if stored and _is_finished(fields[name])}
+        return [_entity(found[name].get(key), name, name in finished) for name, key in places]
 
     return resolve
+
+
+def _is_finished(selected: Sequence[Selected]) -> bool:
+    """Whether what is read of a record is the answer: no resolver has to add to it."""
+    return all(not s.key.startswith(NEEDED) and _is_finished(s.fields) for s in selected)
+
+
+def _entity(record: dict[str, Any] | None, name: str, finished: bool) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return Finished(record) if finished else {**record, TYPE_KEY: name}
 
 
 def print_subgraph(schema: GraphQLSchema, contract: Contract) -> str:
