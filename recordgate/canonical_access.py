@@ -59,7 +59,7 @@ def _listening(rest: str) -> dict[str, str]:
     port = named.get("port", [""])[0]
     if not rest.startswith("?") or set(named) != {"port"} or not port.isdecimal():
         raise SetupError(
-            "the setting `postgres` has something after `embedded:` that is not known",
+            "the setting `postgres` has an unknown option after `embedded:`",
             hint="write `embedded:`, or `embedded:?port=5432` to listen on 127.0.0.1 as well",
         )
     return {"listen_addresses": "127.0.0.1", "port": port}
@@ -73,7 +73,7 @@ def _with_password(url: str, settings: Settings) -> str:
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SetupError(f"postgres_password_file {file} cannot be read: {reason}") from None
     if not lines or not lines[0]:
         raise SetupError(f"postgres_password_file {file} is empty")

@@ -91,14 +91,14 @@ def _lines(url: str) -> Iterator[Iterator[bytes]]:
                 raise _not_answered(url, "it redirects to another host")
             yield iter(lambda: answer.readline(MAX_LINE), b"")
     except urllib.error.HTTPError as error:
-        raise _not_answered(url, f"it answers {error.code}") from None
+        raise _not_answered(url, f"it answers with status {error.code}") from None
     except (OSError, ValueError) as error:
         raise _not_answered(url, str(getattr(error, "reason", error))[:200]) from None
 
 
 def _not_answered(url: str, why: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"the other product at {url} does not give its keys: {why}",
+        f"the keys of the other product at {url} cannot be read: {why}",
         store="foreign",
-        hint="its export must be open to this machine; see docs/howto/federation.md",
+        hint="allow this machine to read its export; see docs/howto/federation.md",
     )

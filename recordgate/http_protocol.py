@@ -115,11 +115,14 @@ class _Bounded(HttpToolsProtocol):
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            return HttpProblem("BAD_USER_INPUT", "a request names its host once")
+            return HttpProblem("BAD_USER_INPUT", "a request must have exactly one Host header")
         if b"transfer-encoding" in names:
             coding = b",".join(v for n, v in self.headers if n == b"transfer-encoding")
             if coding.strip().lower() != b"chunked":
-                return HttpProblem("BAD_USER_INPUT", "a body is sent plainly or in chunks")
+                return HttpProblem(
+                    "BAD_USER_INPUT",
+                    "a request must have either Content-Length or Transfer-Encoding",
+                )
         return None
 
     def on_body(self, body: bytes) -> None:
@@ -151,7 +154,8 @@ class _Bounded(HttpToolsProtocol):
         if self._in_head and self.headers is not None:
             self._refuse(
                 HttpProblem(
-                    "REQUEST_TIMEOUT", f"the head did not come within {self.limits.seconds:g} s"
+                    "REQUEST_TIMEOUT",
+                    f"the request's head was not received within {self.limits.seconds:g} s",
                 )
             )
         else:

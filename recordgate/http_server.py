@@ -36,7 +36,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise SetupError(f"cannot listen on {host} port {port}: {error.strerror}") from None
     except OverflowError:
         sock.close()
-        raise SetupError(f"{port} is no port") from None
+        raise SetupError(f"{port} is not a port number") from None
     return sock
 
 

@@ -55,9 +55,9 @@ def order(plan: Plan, live: Sequence[Affected]) -> str:
             " all of; then `recordgate apply`"
         )
     return (
-        "no order is safe, for this contract both adds and takes away. Either apply one first that only adds, restart"
-        " the worker and the gateways with it, and do the same with this one; or end them, run `recordgate apply`,"
-        " and start them with this contract"
+        "no order is safe, because this contract both adds and removes. Either first apply a"
+        " contract that only adds, restart the worker and the gateways with it, and do the same"
+        " with this one; or end them, run `recordgate apply`, and start them with this contract"
     )
 
 
@@ -68,9 +68,11 @@ def refuse_to_break(plan: Plan, live: Sequence[Affected]) -> None:
         return
     said = "; ".join(f"{a.process.name}: {', '.join(a.breaks)}" for a in broken)
     raise ConflictError(
-        f"processes that are alive would break: {said}",
-        hint=f"{order(plan, live)}. A process that was killed counts as alive for half a minute. Pass --break-live to"
-        " carry it out all the same",
+        f"running processes would break: {said}",
+        hint=(
+            f"{order(plan, live)}. A killed process counts as running for half a minute. Pass"
+            " --break-live to carry it out all the same"
+        ),
         code="LIVE_PROCESSES",
     )
 

@@ -26,7 +26,7 @@ from sync.lease import lock_halves
 log = logging.getLogger(__name__)
 
 FRESH = 2.0
-"""Seconds for which one look answers everybody."""
+"""Seconds for which a result is shared by all readers."""
 SECONDS = 2.0
 """Seconds in which canonical has to answer."""
 
@@ -89,7 +89,7 @@ class Overview(Collector):
     def collect(self) -> Iterator[Metric]:
         conditions = GaugeMetricFamily(
             "recordgate_condition",
-            "1: this keeps a sink or a type from being loaded, current or asked.",
+            "1: the condition keeps a sink or a type from being loaded, current or queried.",
             labels=["sink", "type", "code"],
         )
         for c in self.last.conditions:
@@ -97,7 +97,8 @@ class Overview(Collector):
         yield conditions
         worker = GaugeMetricFamily(
             "recordgate_worker_up",
-            "1: a worker follows canonical's changes; 0: none does; NaN: canonical cannot be asked.",
+            "1: a worker follows canonical's changes; 0: none does; NaN: canonical is not"
+            " reachable.",
         )
         up = float(self.last.worker.running) if self.last.known else math.nan
         worker.add_metric([], up)

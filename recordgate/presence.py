@@ -26,7 +26,7 @@ from sync.process_state import process_state
 
 log = logging.getLogger("recordgate")
 
-OTHER_SECRET = "gateways that answer for one another need one secret: setting token_secret_file"
+OTHER_SECRET = "give all gateways the same secret: setting token_secret_file"
 
 
 class Presence:
@@ -87,7 +87,7 @@ class Presence:
                 await say_alive(conn, self.process)
                 others = await read_alive(conn)
         except (psycopg.Error, RecordgateError, TimeoutError) as error:
-            log.debug("canonical was not told that this process is alive: %s", error)
+            log.debug("this process could not record its heartbeat in canonical: %s", error)
             return
         for other in others:
             text = (

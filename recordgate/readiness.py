@@ -42,10 +42,10 @@ def _set_up(conn: Connection, contract: Contract) -> None:
     found = make_plan(conn, contract)
     if found.destructive or found.blocked:
         raise SetupError(
-            "the contract is not applied, and not all of it can be without being asked for",
-            hint="look at `recordgate plan`, then run `recordgate apply`",
+            "the contract is not applied, and some of its steps need your confirmation",
+            hint="review `recordgate plan`, then run `recordgate apply`",
         )
-    log.info("first start: %d steps make canonical what the contract says", len(found.steps))
+    log.info("first start: applying the contract to canonical in %d steps", len(found.steps))
     migrate(conn)
     apply_plan(conn, contract, found)
 
@@ -59,7 +59,7 @@ def _follows(conn: Connection) -> bool:
 def _require_applied(conn: Connection, contract: Contract) -> None:
     if current(conn) != HEAD:
         raise SetupError(
-            "recordgate's own tables in canonical are not those of this version",
+            "recordgate's own tables in canonical belong to another version",
             hint="run `recordgate apply`",
         )
     plan = make_plan(conn, contract)
@@ -74,7 +74,8 @@ def _require_applied(conn: Connection, contract: Contract) -> None:
     if problem is not None:
         raise problem
     log.warning(
-        "canonical has more than the contract of this process says, or other rules; it is left as it is%s",
+        "canonical has more than this process' contract declares, or different rules; it is"
+        " left unchanged%s",
         f": the contract that was applied last is {before.last}" if before.earlier else "",
     )
 
@@ -89,15 +90,18 @@ def lacking(plan: Plan, before: Applied) -> SetupError | None:
     surplus = [s for s in plan.steps if s.need is Need.SURPLUS]
     hint = "run `recordgate apply`"
     if any(s.blocked for s in steps):
-        hint = "look at `recordgate plan`; a step that is marked with x is yours, apply does the others"
+        hint = (
+            "see `recordgate plan`: steps marked with x are for you to do, `recordgate apply`"
+            " does the others"
+        )
     if before.earlier:
         hint = (
-            f"the contract that was applied last is {before.last}: start this process with that one, and do not"
+            f"start this process with the contract that was applied last, {before.last}; do not"
             " apply this one over it"
         )
     elif surplus:
         hint = (
-            "look at `recordgate plan`: canonical also has what this contract does not say. If another contract was"
-            " applied to it, start this process with that one"
+            "see `recordgate plan`: canonical also has what this contract does not declare. If"
+            " another contract was applied to it, start this process with that one"
         )
-    return SetupError(f"canonical is not what the contract says: {steps[0].text}{more}", hint=hint)
+    return SetupError(f"canonical does not match the contract: {steps[0].text}{more}", hint=hint)

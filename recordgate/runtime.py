@@ -136,7 +136,8 @@ class Runtime:
             if kept is None:
                 raise
             log.warning(
-                "canonical is not reached, and is tried again: %s; until then the stores answer what they can",
+                "canonical is not reachable, retrying: %s; until then the stores answer what"
+                " they can",
                 error,
             )
             self._exits.push_async_callback(_ended, asyncio.ensure_future(self._look_again()))
@@ -176,7 +177,7 @@ class Runtime:
         try:
             await store.open(self.contract, write=False)
         except StoreUnavailable as error:
-            log.warning("the %s store is not reached, and is tried again: %s", sink, error)
+            log.warning("the %s store is not reachable, retrying: %s", sink, error)
             task = asyncio.ensure_future(self._reopen(store))
             self._exits.push_async_callback(_ended, task)
         self._exits.push_async_callback(store.close)
@@ -349,7 +350,7 @@ class Runtime:
 
     def _signalled(self, number: int) -> None:
         if self._stop.is_set():
-            log.warning("a second signal: ending at once")
+            log.warning("second signal received: exiting immediately")
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             return

@@ -37,7 +37,7 @@ def _secret(name: str, path: Path) -> bytes:
         raise SetupError(f"{name} {path} cannot be read: {error.strerror}") from None
     if len(secret) < SHORTEST:
         raise SetupError(
-            f"{name} {path} holds less than {SHORTEST} bytes",
+            f"{name} {path} holds fewer than {SHORTEST} bytes",
             hint="fill it with random text, the same for every gateway",
         )
     return secret
@@ -61,4 +61,4 @@ def _make(path: Path) -> None:
         finally:
             draft.unlink()
     except OSError as error:
-        raise SetupError(f"{path} cannot be made: {error.strerror}") from None
+        raise SetupError(f"{path} cannot be created: {error.strerror}") from None

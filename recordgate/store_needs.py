@@ -32,13 +32,12 @@ class Need:
     def text(self) -> str:
         match self.what:
             case "reload":
-                return (
-                    f"{self.sink}: {self.type} is loaded anew, the old generation serves until then"
-                )
+                return f"{self.sink}: {self.type} is reloaded; the old generation serves until then"
             case "first load":
-                return f"{self.sink}: {self.type} is loaded"
+                return f"{self.sink}: {self.type} is loaded for the first time"
         return (
-            f"{self.sink}: {self.type} is in the contract no more; what the store holds of it stays"
+            f"{self.sink}: {self.type} is no longer in the contract; the store keeps what it holds"
+            " of it"
         )
 
 

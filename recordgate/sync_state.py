@@ -33,7 +33,7 @@ async def sync_state(pool: AsyncConnectionPool[Any], slot: str) -> dict[str, Any
             sinks = await (await conn.execute(SINKS.encode())).fetchall()
             held = await (await conn.execute(SLOT.encode(), (slot,))).fetchone()
     except (TimeoutError, PoolTimeout, psycopg.Error):
-        return {"problem": "canonical is not reached"}
+        return {"problem": "canonical is not reachable"}
     return {
         "sinks": {
             name: {

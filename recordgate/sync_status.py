@@ -24,7 +24,7 @@ from sync.sources.left import left_slot_async
 from sync.verify import active_generation
 
 SECONDS = 5.0
-"""A store that does not answer in this time is reported as not reached."""
+"""Seconds after which a store that does not answer is reported as not reached."""
 
 _CANONICAL = """
 SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_timestamp())::float8,

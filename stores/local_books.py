@@ -65,7 +65,7 @@ class LocalBooks:
             private_files.make_folder(folder)
         except OSError as error:
             raise StoreUnavailable(
-                f"{self.kind}: {folder} cannot be made: {error.strerror}", store=self.kind
+                f"{self.kind}: {folder} cannot be created: {error.strerror}", store=self.kind
             ) from error
         names = (self.path.name + end for end in ("", *HELPERS, WRITER_LOCK))
         private_files.tighten_all(self.path.with_name(name) for name in names)
@@ -140,7 +140,9 @@ class LocalBooks:
         threads = self._write_thread
         if threads is None:
             raise StoreRefused(
-                f"{self.kind}: not open for writing", store=self.kind, hint="only the worker writes"
+                f"{self.kind}: not open for writing",
+                store=self.kind,
+                hint="only the worker opens a store for writing",
             )
         return await asyncio.get_running_loop().run_in_executor(threads, self._write_now, work)
 
@@ -176,9 +178,9 @@ class LocalBooks:
                 Path(f"{self.path}{end}").unlink(missing_ok=True)
         if self._found() != self._place:
             raise StoreLost(
-                f"{self.kind}: somebody has removed or replaced {self.path.name}",
+                f"{self.kind}: {self.path.name} was removed or replaced by another program",
                 store=self.kind,
-                hint="it is loaded anew from canonical",
+                hint="it is reloaded from canonical",
             )
 
     def _renew(self) -> None:
@@ -186,9 +188,9 @@ class LocalBooks:
         found = self._found()
         if found is None:
             raise StoreUnavailable(
-                f"{self.kind}: {self.path.name} is gone",
+                f"{self.kind}: {self.path.name} is missing",
                 store=self.kind,
-                hint="the worker makes it anew",
+                hint="the worker creates it again",
             )
         with translated(self.kind, self.path.name):
             position = local_state.connect(self.path, busy_seconds=0, read_only=True)
@@ -230,14 +232,14 @@ class LocalBooks:
             raise NotLoaded(
                 f"{self.kind}: {type_name} is not loaded yet",
                 store=self.kind,
-                hint="its first load is not finished",
+                hint="wait until its first load has finished; `recordgate status` shows it",
             )
         return found
 
     def lost_writes(self) -> StoreUnavailable:
         """What `publish` raises where writes since the last one are gone."""
         return StoreUnavailable(
-            f"{self.kind}: writes that were not published are lost and must be sent again",
+            f"{self.kind}: unpublished writes are lost and must be sent again",
             store=self.kind,
         )
 

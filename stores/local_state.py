@@ -86,9 +86,9 @@ def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
     }
     if tables and "meta" not in tables:
         raise StoreLost(
-            f"{store}: the folder holds a database that is not ours",
+            f"{store}: the folder holds a database that recordgate did not write",
             store=store,
-            hint="point data_dir at a folder of its own",
+            hint="set data_dir to a folder of its own",
         )
     if "position" not in tables:
         with transaction(connection):
@@ -114,7 +114,7 @@ def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
         raise StoreLost(
             f"{store}: the files were written by another version",
             store=store,
-            hint="remove them; the next start loads them anew from canonical",
+            hint="remove them; the next start reloads them from canonical",
         )
 
 
@@ -132,7 +132,7 @@ def hold_writer_lock(path: Path, store: str) -> sqlite3.Connection:
         holder = _holder(path)
         raise ConflictError(
             f"{store}: another process writes to {path.parent}",
-            hint="only one worker at a time may have a data_dir; this one waits"
+            hint="only one worker at a time may use a data_dir; this one waits"
             + (f" for process {holder}" if holder else ""),
             holder=holder,
         ) from None
@@ -190,7 +190,8 @@ def active(connection: sqlite3.Connection, type_name: str) -> tuple[int, int] | 
 
 def add(connection: sqlite3.Connection, type_name: str, number: int, shape: str) -> int:
     cursor = connection.execute(
-        "INSERT INTO generations (type, number, state, shape, created) VALUES (?, ?, 'building', ?, ?)",
+        "INSERT INTO generations (type, number, state, shape, created) VALUES (?, ?,"
+        " 'building', ?, ?)",
         (type_name, number, shape, time.time()),
     )
     return int(cursor.lastrowid or 0)

@@ -67,7 +67,11 @@ def tighten(path: Path, closed: int = 0o077) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("%s is open to other accounts and cannot be closed: %s", path, error.strerror)
+        log.warning(
+            "%s is readable by other accounts, and its permissions cannot be changed: %s",
+            path,
+            error.strerror,
+        )
 
 
 def tighten_tree(top: Path) -> None:

@@ -49,7 +49,7 @@ def open_store(url: str, data_dir: Path, *, role: str | None = None) -> Store:
     if row is None or (role is not None and row.role != role):
         what = f"no {role or ''} store".replace("  ", " ")
         raise SetupError(
-            f"{what} is known by the scheme {scheme!r}",
+            f"{what} has the scheme {scheme!r}",
             hint="use one of " + ", ".join(f"{s}:" for s in usable),
         )
     module_name, _, function = row.factory.partition(":")

@@ -179,7 +179,7 @@ def _clean(text: str) -> str:
     if "\x00" in text:
         raise _Misfit("has a NUL character")
     if _SURROGATE.search(text):
-        raise _Misfit("has half of a surrogate pair")
+        raise _Misfit("has an unpaired surrogate")
     return text
 
 
@@ -254,7 +254,7 @@ def _date(_: Property, value: Any) -> date | str:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise _Misfit("is no day of the calendar") from None
+        raise _Misfit("is not a day of the calendar") from None
 
 
 def _moment(value: Any) -> datetime:
@@ -265,7 +265,7 @@ def _moment(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except ValueError:
-        raise _Misfit("is no day or time of the calendar") from None
+        raise _Misfit("is not a day or time of the calendar") from None
 
 
 def _timestamp(_: Property, value: Any) -> datetime | str:
@@ -275,7 +275,7 @@ def _timestamp(_: Property, value: Any) -> datetime | str:
         return far
     found = _moment(value)
     if found.tzinfo is None:
-        raise _Misfit("must say its time zone, as in 2024-05-01T12:00:00Z")
+        raise _Misfit("must have a time zone, as in 2024-05-01T12:00:00Z")
     try:
         return found.astimezone(UTC)
     except OverflowError:  # in UTC, it is a day before the year 1 or after 9999
@@ -313,7 +313,7 @@ def _time(_: Property, value: Any) -> time | str:
     try:
         return time.fromisoformat(value)
     except ValueError:
-        raise _Misfit("is no time of the day") from None
+        raise _Misfit("is not a time of the day") from None
 
 
 def _uuid(_: Property, value: Any) -> UUID:
@@ -353,7 +353,7 @@ def _json(_: Property, value: Any) -> Any:
         elif isinstance(item, list | tuple):
             pending.extend((inner, depth + 1) for inner in item)
         elif isinstance(item, float) and not math.isfinite(item):
-            raise _Misfit("has a number that JSON does not know")
+            raise _Misfit("has a number that JSON does not allow")
         elif isinstance(item, int) and not isinstance(item, bool) and abs(item) >= MAX_JSON_INT:
             raise _Misfit("has a number that is out of range")
         elif item is not None and not isinstance(item, bool | int | float):

@@ -144,9 +144,9 @@ class Building:
     def _distrust(self, position: Position | None) -> str:
         """Why the store cannot be what we left behind, though what it says is true; empty where it can."""
         if position is None:
-            return "the store came up empty"
+            return "the store is empty after its restart"
         if position.lsn < self._watermark.published:
-            return "the store has gone back behind what was published"
+            return "the store has lost data that was already published"
         return ""
 
     async def _untrue(self, position: Position) -> str:
@@ -154,11 +154,11 @@ class Building:
         of canonical's history."""
         mark = self._watermark
         if position.system != mark.system:
-            return "the store's position is of another database"
+            return "the store's position belongs to another database"
         if not self._lineage.holds(position.timeline, position.lsn, position.forks):
             return left_behind(self._lineage, position.timeline)
         if mark.recorded is not None and position.as_of > mark.recorded + RECORDED:
-            return "the store is newer than canonical's records, which were put back from an older copy"
+            return "the store is newer than canonical, which was restored from an older backup"
         cursor = await self._books.conn.execute(
             "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
         )
@@ -189,14 +189,14 @@ class Building:
             mark.suspect = None
             await watermarks.write(conn, self._name, mark)
         log.info(
-            "%s: %d records may show what canonical has lost; they are read again",
+            "%s: %d records may show data that canonical has lost; they are read again",
             self._name,
             count,
         )
 
     async def require_all(self, reason: str) -> None:
         """From now on nothing that the store says counts, until every type has been loaded anew."""
-        log.warning("%s: %s; every type is loaded anew", self._name, reason)
+        log.warning("%s: %s; every type is reloaded", self._name, reason)
         mark = self._watermark
         async with mark.lock, self._books.changing() as conn:
             mark.required = set(self._contract.types)
@@ -360,7 +360,7 @@ class Building:
             load.attempts += 1
             load.not_before = time.monotonic() + 1.0
             log.warning(
-                "%s: generation %d of %s is not right yet: %s",
+                "%s: generation %d of %s did not pass its check yet: %s",
                 self._name, load.number, type_name, wrong,
             )  # fmt: skip
             if load.attempts >= PATIENCE:
@@ -458,8 +458,8 @@ class Building:
     async def _do(self, asked: Asked) -> int:
         if asked.type_name not in self._contract.types:
             raise InputError(
-                f"{self._name}: the worker runs with a contract that has no type {asked.type_name!r}",
-                hint="restart it, so that it reads the contract anew",
+                f"{self._name}: the worker's contract has no type {asked.type_name!r}",
+                hint="restart the worker so that it reads the contract again",
             )
         if asked.action == "reload":
             return await self._reload(asked)
@@ -488,16 +488,18 @@ class Building:
         if type_name in self.loads:
             raise ConflictError(
                 f"{self._name}: a generation of {type_name} is being built",
-                hint="wait for it, `recordgate status` shows it",
+                hint="wait until it is done; `recordgate status` shows it",
             )
         before = [n for n in self.targets(type_name) if active is not None and n < active]
         if number is not None:
             before = [n for n in before if n == number]
         if not before:
             raise InputError(
-                f"{self._name}: there is no generation of {type_name} to go back to",
-                hint="the contract's `generations` says how many are kept; one of another shape, or from"
-                " before a gap, is not",
+                f"{self._name}: there is no earlier generation of {type_name} to roll back to",
+                hint=(
+                    "the contract's `generations` sets how many are kept; a generation of"
+                    " another shape, or from before a gap, is not kept"
+                ),
             )
         number = max(before)
         await asked.note(number)

@@ -97,7 +97,7 @@ class Delivery:
                 await asyncio.sleep(backoff.next())
         if writes:
             raise StoreUnavailable(
-                f"{self._name} asks to try {len(writes)} records of {type_name} later",
+                f"{self._name} asks to retry {len(writes)} records of {type_name} later",
                 store=self._store.kind,
             )
         return stale

@@ -18,13 +18,13 @@ _OF_A_VALUE = frozenset(("22", "23", "2F", "38", "39", "44", "54", "P0", "XX"))
 _CANCELED = "57014"
 """A statement that took longer than the server allows, or that somebody has stopped."""
 
-HINT = "mend what the reason names; the worker tries again by itself"
+HINT = "correct what the reason names; the worker retries by itself"
 _HINTS = {
     "42501": "grant the worker's user SELECT on the tables of the type, and of those that it embeds",
-    "42P01": "`recordgate plan` shows what the tables lack that the contract names",
-    "42703": "`recordgate plan` shows what the tables lack that the contract names",
-    "3F000": "`recordgate plan` shows what the tables lack that the contract names",
-    _CANCELED: "raise statement_timeout of the worker's user, or look at who stops its statements",
+    "42P01": "`recordgate plan` shows what the contract declares and the tables lack",
+    "42703": "`recordgate plan` shows what the contract declares and the tables lack",
+    "3F000": "`recordgate plan` shows what the contract declares and the tables lack",
+    _CANCELED: "raise statement_timeout of the worker's user, or find out who cancels its statements",
 }
 
 

@@ -19,7 +19,7 @@ LOAD_FAILING = "load-failing"
 OURS = frozenset((SINK_FAILING, LOADING, LOAD_FAILING))
 MOMENT = 1.0
 """Seconds for which a sink may fail before it is told: a single try that fails is no fault."""
-LOADING_HINT = "nothing has to be done; `recordgate status` says how far it is"
+LOADING_HINT = "nothing has to be done; `recordgate status` shows the progress"
 
 
 def faults_of(writer: SinkWriter, now: float) -> list[Condition]:
@@ -38,9 +38,9 @@ def faults_of(writer: SinkWriter, now: float) -> list[Condition]:
             found.append(
                 Condition(
                     LOAD_FAILING,
-                    f"generation {load.number} cannot be made the active one: {load.wrong}",
-                    "it is looked at again, and built anew where that does not help;"
-                    " `recordgate deadletters list` names records that are set aside",
+                    f"generation {load.number} cannot be activated: {load.wrong}",
+                    "it is checked again and, if that does not help, built again; `recordgate"
+                    " deadletters list` shows records that were set aside",
                     sink,
                     type_name,
                 )
@@ -76,4 +76,4 @@ class Faults:
 
 def retrying(error: RecordgateError) -> Condition:
     """Why a session of the worker has ended, or never began."""
-    return Condition(RETRYING, f"{error.message}; it is tried again", error.hint)
+    return Condition(RETRYING, f"{error.message}; retrying", error.hint)

@@ -19,13 +19,13 @@ def missed(before: Form | None, now: Form | None, filled: Collection[str] = ()) 
     if now is None:
         return ""
     if before is None:
-        return "it is there again"
+        return "it was dropped and exists again"
     if before.oid != now.oid:
-        return "it was made anew"
+        return "it was dropped and created again"
     if before.published != now.published:
-        return "not all of its changes were published for a time"
+        return "some of its changes were not published for a time"
     if before.silent != now.silent:
-        return "a table whose changes are not told came to it, or went"
+        return "a table whose changes are not published was attached to it or detached from it"
     return _leaves(before, now, filled) or _values(before, now)
 
 
@@ -35,12 +35,12 @@ def _leaves(before: Form, now: Form, filled: Collection[str]) -> str:
     for oid, leaf in before.leaves.items():
         after = now.leaves.get(oid)
         if after is None:
-            return f"its partition {leaf.name} is gone"
+            return f"its partition {leaf.name} was removed"
         if after.file != leaf.file:
             return f"its partition {leaf.name} was emptied or rewritten"
     for oid in new_leaves(before, now):
         if oid in filled:
-            return f"its partition {now.leaves[oid].name} came with rows"
+            return f"its partition {now.leaves[oid].name} was attached with rows"
     return ""
 
 
@@ -59,11 +59,11 @@ def _values(before: Form, now: Form) -> str:
             continue
         old = before.columns[name]
         if old is None:
-            return f"its column {name} is there again"
+            return f"its column {name} was dropped and added again"
         if (old.number, old.type, old.modifier) != (column.number, column.type, column.modifier):
-            return f"its column {name} was changed or made anew"
+            return f"its column {name} was changed or created again"
         if old.made != column.made:
-            return f"its column {name} is generated in another way"
+            return f"the expression of its generated column {name} was changed"
         if written and old.written != column.written:
             return f"its column {name} was rewritten"
     for oid, label in before.labels.items():

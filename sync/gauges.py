@@ -59,7 +59,7 @@ class Gauges:
             async with asyncio.timeout(SECONDS):
                 await self._refresh(writers, source)
         except (TimeoutError, psycopg.Error, RecordgateError) as error:
-            log.debug("the gauges are not known: %s", error)
+            log.debug("the gauges cannot be read: %s", error)
             self._unknown()
             await self.close()
 

@@ -139,11 +139,11 @@ class Predecessor:
         mine = self.host == socket.gethostname() and holder == self.pid != os.getpid()
         if not mine or process_state(self.pid) not in ("T", "t"):
             return False
-        log.warning("process %d is stopped and holds the store's files: it is ended", self.pid)
+        log.warning("process %d is stopped and holds the store's files: killing it", self.pid)
         try:
             os.kill(self.pid, signal.SIGKILL)
         except OSError as error:
-            log.warning("process %d cannot be ended: %s", self.pid, error.strerror)
+            log.warning("process %d cannot be killed: %s", self.pid, error.strerror)
             return False
         return True
 
@@ -207,12 +207,16 @@ async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
         return
     guard, _, silent = row
     named = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
-    log.warning("the worker that reads %s has been silent for %.1f s: taking over", slot, silent)
+    log.warning(
+        "the worker that reads %s has not given a sign of life for %.1f s: taking over",
+        slot,
+        silent,
+    )
     given = {"guard": guard, "backends": named[3] if named else []}
     try:
         await conn.execute(_END.encode(), given)
     except psycopg.errors.InsufficientPrivilege:
-        log.warning("its connections belong to a role that only a superuser may end: still waiting")
+        log.warning("only a superuser may end the connections of its role: still waiting")
 
 
 async def _end_reader(conn: AsyncConnection, slot: str) -> None:

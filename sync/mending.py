@@ -73,7 +73,7 @@ def _carry_out(conn: Connection, step: Step, unpublished: Iterable[catalog.Name]
         return Problem(
             step.table,
             f"cannot {step.text}: the table is in use",
-            "it is tried again",
+            "it is retried",
             passing=True,
         )
     except psycopg.Error as error:
@@ -85,7 +85,7 @@ def _carry_out(conn: Connection, step: Step, unpublished: Iterable[catalog.Name]
             f"cannot {step.text}: {found.message}",
             "run `recordgate apply` as the owner of the tables",
         )
-    log.warning("%s: done, for it had been undone", step.text)
+    log.warning("%s: done again, because it had been undone", step.text)
     return None
 
 

@@ -94,7 +94,10 @@ def waiting_words(rows: list[tuple[Any, ...]], prepared: tuple[Any, ...] | None)
                 f"process {pid} ({application or 'no application name'}, role {role or 'unknown'})"
             )
         told.append(f"{name}{_since(start, age)}")
-    return f"the changes are not followed yet: a transaction is waited for, {'; '.join(told)}"
+    return (
+        "changes are not followed yet, because an open transaction must end first:"
+        f" {'; '.join(told)}"
+    )
 
 
 def _since(start: datetime | None, age: float | None) -> str:

@@ -81,7 +81,7 @@ class StoreWalk:
             return False
         if self._after is not None and page[0].key <= self._after:
             raise StoreLost(
-                f"{self.store.kind} gives {self._type} out of order", store=self.store.kind
+                f"{self.store.kind} returns {self._type} out of order", store=self.store.kind
             )
         self._after = page[-1].key
         self._keys = [s.key for s in page]

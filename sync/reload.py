@@ -75,7 +75,7 @@ async def problem(store: Store, projector: Projector, load: Load, slack: int) ->
     after = await projector.count(load.type_name)
     counts = [c for c in (earlier, load.counted, after) if c is not None]
     if not min(counts) - slack <= held <= max(counts) + slack:
-        return f"it holds {held} records, canonical {after}"
+        return f"it holds {held} records, but canonical holds {after}"
     before, load.suspects = load.suspects, await _differing(store, projector, load)
     if load.attempts:
         lasting = sum(1 for k, d in load.suspects.items() if k in before and before[k] == d)

@@ -140,7 +140,7 @@ class Requests:
                 return
         if forgotten:
             log.warning(
-                "nobody builds %s for %s: it is begun again", type_name, ", ".join(forgotten)
+                "no worker builds %s for %s: starting again", type_name, ", ".join(forgotten)
             )
             await self._set(request, "asked", left, "")
             return

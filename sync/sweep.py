@@ -110,11 +110,11 @@ class Sweep:
                 try:
                     await self._sweep(conn, sink, type_name)
                 except NotReadable as error:
-                    log.debug("%s: not swept now: %s", sink, error)
+                    log.debug("%s: sweep postponed: %s", sink, error)
                     began = time.time() - self._pace.interval + NOT_NOW
                     self._rounds[sink, type_name] = Round(began=began)
                 except RecordgateError as error:
-                    log.debug("%s: not swept now: %s", sink, error)
+                    log.debug("%s: sweep postponed: %s", sink, error)
                     self._put_off[sink] = time.monotonic() + NOT_NOW
 
     async def _load(self) -> None:

@@ -38,7 +38,7 @@ AGAIN = 5.0
 PASSING = 15.0
 """Seconds after which something that others' locks keep from being mended is said."""
 LACKING, UNCAPTURED = "table-differs", "not-captured"
-LACKING_HINT = "make the table as the contract says, or change the contract: see `recordgate plan`"
+LACKING_HINT = "make the table match the contract, or change the contract: see `recordgate plan`"
 
 
 def why(missed: Mapping[str, str]) -> str:
@@ -48,7 +48,7 @@ def why(missed: Mapping[str, str]) -> str:
 
 def say_missed(missed: Mapping[str, str]) -> None:
     for type_name, reason in missed.items():
-        log.warning("%s: changes were missed (%s); it is loaded anew", type_name, reason)
+        log.warning("%s: changes were missed (%s); it is reloaded", type_name, reason)
 
 
 class TableWatch:
@@ -141,7 +141,7 @@ class TableWatch:
         if not self._untold or not lsn:
             return
         late = {
-            name: "a change of it was told in part"
+            name: "a change of it was received only in part"
             for name in self._untold
             if lsn > self._required_at.get(name, 0)
         }

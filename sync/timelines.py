@@ -37,7 +37,7 @@ async def read_lineage(conn: AsyncConnection, url: str) -> Lineage:
 def left_behind(lineage: Lineage, timeline: int) -> str:
     """Why what was recorded on `timeline` counts no more, for people."""
     end = lineage.end_of(timeline or lineage.first)
-    return f"canonical's history is another one since timeline {lineage.timeline} began" + (
+    return f"canonical's history changed when timeline {lineage.timeline} began" + (
         f" at {format_lsn(end)}" if end is not None else ""
     )
 
@@ -53,7 +53,8 @@ async def _forks(conn: AsyncConnection, url: str, timeline: int) -> Forks:
             raise
         except psycopg.Error as error:
             log.warning(
-                "canonical does not tell where timeline %d began (%s): what was recorded before counts no more",
+                "the start of timeline %d cannot be read from canonical (%s): earlier records"
+                " are discarded",
                 timeline, type(error).__name__,
             )  # fmt: skip
     return parse_history(text or "")

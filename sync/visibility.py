@@ -63,7 +63,10 @@ class Visibility:
                 return
             await asyncio.sleep(nap)
             if waited < TELL_AFTER <= waited + nap:
-                log.warning("a commit is not visible for %.0f s: does a standby lag?", TELL_AFTER)
+                log.warning(
+                    "a commit has not been visible for %.0f s: check synchronous standbys for lag",
+                    TELL_AFTER,
+                )
             waited += nap
             nap = min(nap * 2, LONGEST_NAP)
 

@@ -122,7 +122,7 @@ class Worker:
                 except RecordgateError as error:
                     self._lost(error)
                 except Exception as error:
-                    log.exception("unexpected failure; beginning again")
+                    log.exception("unexpected failure; restarting the session")
                     self._lost(unexpected(error))
                 if time.monotonic() - began > 30:
                     backoff.reset()
@@ -300,7 +300,7 @@ class Worker:
             if mark.types is not None and not everything <= mark.types:
                 unknown = everything - mark.types
                 mark.required |= unknown
-                mark.reason = f"the worker before did not follow {', '.join(sorted(unknown))}"
+                mark.reason = f"the previous worker did not follow {', '.join(sorted(unknown))}"
             if missed:
                 mark.required |= missed.keys()
                 mark.reason = mark.reason or why(missed)
@@ -338,7 +338,7 @@ class Worker:
                 return await source.open(resume, system=system), gap, least
             except GapError as error:
                 gap = error.message
-                log.warning("changes are missing: %s; types are loaded anew", error.message)
+                log.warning("changes are missing: %s; types are reloaded", error.message)
         await source.reset()
         start = await source.open(None)
         self._gap = None
@@ -517,7 +517,7 @@ class Worker:
     def _mark_blindly(self, type_name: str, error: psycopg.Error) -> None:
         """It cannot be asked which records of the type a change touched: it may be any of them."""
         why = not_readable(type_name, error)
-        log.warning("%s; every record of it is read again, as soon as that can be done", why)
+        log.warning("%s; every record of it is read again as soon as possible", why)
         if self._feed.active:
             self._feed.touch_all(type_name)
         for writer in self._writers.values():

@@ -97,7 +97,7 @@ class TokenVerifier:
 def _wrong() -> Exception:
     return unauthenticated(
         "the token is not valid",
-        hint="it must be signed, current, and made for this audience",
+        hint="a token must be signed by a known key, be current, and name this issuer and audience",
         error="invalid_token",
     )
 

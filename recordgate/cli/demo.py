@@ -23,22 +23,27 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     check: Annotated[
-        bool, typer.Option("--check", help="Make the tour, print it, and end.")
+        bool, typer.Option("--check", help="Run the scripted tour, print each step, and exit.")
     ] = False,
     stack: Annotated[Stack, typer.Option(help="Which stores.")] = Stack.EMBEDDED,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway.")] = None,
-    data_dir: Annotated[Path, typer.Option(help="The demo's folder.")] = Path(".recordgate"),
-    reset: Annotated[bool, typer.Option("--reset", help="Begin with an empty folder.")] = False,
+    data_dir: Annotated[Path, typer.Option(help="Data folder of the demo.")] = Path(".recordgate"),
+    reset: Annotated[bool, typer.Option("--reset", help="Start with an empty folder.")] = False,
     cities: Annotated[
         int,
-        typer.Option(min=3_000, max=CITIES, help="So many cities only, the most populous ones."),
+        typer.Option(
+            min=3_000, max=CITIES, help="Number of cities to load, the most populous first."
+        ),
     ] = CITIES,
     kill_servers: Annotated[
         bool,
         typer.Option(
             "--kill-servers",
-            help="With --check: kill each server of the stack with SIGKILL while changes flow, start it again,"
-            " and see that every store equals Postgres. Those of `make servers` belong to all who use them.",
+            help=(
+                "With --check: kill each server of the stack with SIGKILL while changes flow,"
+                " start it again, and see that every store equals Postgres. Servers started by"
+                " `make servers` are shared by everyone who uses them."
+            ),
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,

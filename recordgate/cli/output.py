@@ -56,7 +56,7 @@ class Invocation:
 
         if settings.contract is None:
             raise SetupError(
-                "no contract is named",
+                "no contract is configured",
                 hint="set `contract` in recordgate.toml or RECORDGATE_CONTRACT",
             )
         return load_contract(settings.contract)

@@ -63,15 +63,17 @@ def plan(
 
 def apply(
     ctx: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     allow_destructive: Annotated[
-        bool, typer.Option("--allow-destructive", help="Carry out steps that can lose data.")
+        bool, typer.Option("--allow-destructive", help="Also carry out steps that can lose data.")
     ] = False,
     break_live: Annotated[
         bool,
         typer.Option(
             "--break-live",
-            help="Carry out steps that break gateways or workers that run with another contract.",
+            help=(
+                "Also carry out steps that break gateways or workers running with another contract."
+            ),
         ),
     ] = False,
     as_json: AsJson = False,
@@ -87,7 +89,7 @@ def apply(
             refuse_to_break(found, _live(conn, contract, found))
         if found.steps and not yes and sys.stdin.isatty() and not as_json:
             typer.echo(as_text(found), err=True)
-            typer.confirm("Carry it out?", abort=True, err=True)
+            typer.confirm("Carry out these steps?", abort=True, err=True)
         migrated = migrate(conn)
         apply_plan(conn, contract, found, allow_destructive=allow_destructive)
         connector = None
@@ -162,7 +164,7 @@ def as_value(found: Plan, needs: Sequence[Need]) -> dict[str, Any]:
 def as_text(found: Plan) -> str:
     """One line a step: `!` marks a destructive one, `x` one that cannot be carried out."""
     if not found.steps:
-        return "nothing to do: canonical is as the contract says"
+        return "nothing to do: canonical matches the contract"
     lines = []
     for step in found.steps:
         mark = "x" if step.blocked else "!" if step.destructive else "+"
@@ -170,7 +172,7 @@ def as_text(found: Plan) -> str:
         lines += [f"    {remark}" for remark in (step.note, step.blocked) if remark]
     lines.append(f"{len(found.steps)} steps, {len(found.destructive)} destructive (!)")
     if found.blocked:
-        lines[-1] += f", {len(found.blocked)} cannot be carried out (x)"
+        lines[-1] += f", {len(found.blocked)} impossible as things are (x)"
     return "\n".join(lines)
 
 
@@ -180,7 +182,7 @@ def needs_lines(needs: Sequence[Need]) -> list[str]:
         return []
     return [
         *(f"~ {n.text}" for n in needs),
-        "the worker does this once it starts with this contract (~)",
+        "the worker does this when it starts with this contract (~)",
     ]
 
 
@@ -192,7 +194,9 @@ def done_text(found: Plan, migrated: bool, connector: str | None = None) -> str:
     else:
         lines.append(as_text(found))
     if connector == "not registered":
-        lines.append("the connector is not registered: `changes` names no connect=URL; deploy it")
+        lines.append(
+            "the connector is not registered, because `changes` has no connect=URL; deploy it"
+        )
         lines.append("yourself, with the configuration that `recordgate plan --connector` prints")
     elif connector:
         lines.append(f"Debezium's connector: {connector}")

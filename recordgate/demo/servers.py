@@ -53,7 +53,7 @@ class Server:
         deadline = time.monotonic() + 20
         while _lives(pid):
             if time.monotonic() > deadline:
-                raise SetupError(f"{self.name} (pid {pid}) does not die")
+                raise SetupError(f"{self.name} (pid {pid}) did not end after SIGKILL")
             time.sleep(0.02)
         return pid
 
@@ -97,7 +97,7 @@ def _server(name: str) -> Server:
     entry = _entry(name)
     if not entry.restart:
         raise SetupError(
-            f"it is not known how {name} is started again",
+            f"there is no known way to restart {name}",
             hint="stop the servers with `make servers-stop`, and start them with `make servers`",
         )
 
@@ -107,9 +107,9 @@ def _server(name: str) -> Server:
                 entry.restart, cwd=entry.folder, capture_output=True, text=True, timeout=START
             )
         except subprocess.TimeoutExpired:
-            raise SetupError(f"{name} did not start again in {START:.0f} s") from None
+            raise SetupError(f"{name} did not restart within {START:.0f} s") from None
         if done.returncode:
-            raise SetupError(f"{name} did not start again: {done.stderr.strip()[-300:]}")
+            raise SetupError(f"{name} did not restart: {done.stderr.strip()[-300:]}")
 
     return Server(name, lambda: _entry(name).pid, restart)
 
@@ -129,7 +129,7 @@ def _postgres(data_dir: Path) -> Server:
         deadline = time.monotonic() + START
         while not postmaster.is_ready(data()):
             if time.monotonic() > deadline:
-                raise SetupError(f"Postgres did not come back in {START:.0f} s")
+                raise SetupError(f"Postgres did not restart within {START:.0f} s")
             time.sleep(0.05)
 
     return Server("postgres", lambda: postmaster.running(data()), restart)

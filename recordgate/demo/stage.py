@@ -46,7 +46,7 @@ def set_stage(
     config = folder / "recordgate.toml"
     if folder.exists() and any(folder.iterdir()) and not _is_ours(config):
         raise SetupError(
-            f"{folder} holds something else than a demo",
+            f"{folder} is not a demo's folder",
             hint="name another folder with --data-dir",
         )
     if reset and folder.exists():

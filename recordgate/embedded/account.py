@@ -68,6 +68,6 @@ def choose_account(data: Path | None) -> Account:
         if entry.pw_uid != 0:
             return Account(entry.pw_uid, entry.pw_gid)
     raise SetupError(
-        "Postgres does not run as root, and there is no account to run it as",
+        "Postgres refuses to run as root, and no unprivileged account was found",
         hint=f"add an account named {UNPRIVILEGED[0]}, or run recordgate as an ordinary account",
     )

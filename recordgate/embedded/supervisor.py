@@ -69,7 +69,7 @@ class Supervisor:
                 break
             if not ended:
                 continue
-            log.warning("the server has ended unasked; starting it again")
+            log.warning("the server ended unexpectedly; restarting it")
             if len(crashes) == CRASHES and time.monotonic() - crashes[0] < CRASH_WINDOW:
                 raise SetupError(f"the server ended {CRASHES} times within {CRASH_WINDOW:.0f} s")
             crashes.append(time.monotonic())
@@ -119,7 +119,7 @@ def _reason(said: str) -> str:
             if mark in line:
                 return line.split(mark, 1)[1].strip()
     lines = said.strip().splitlines()
-    return lines[-1] if lines else "it gave no reason"
+    return lines[-1] if lines else "no reason was given"
 
 
 def _tell(report: int, what: dict[str, object]) -> None:
@@ -136,7 +136,7 @@ def main(home: str, report: int) -> int:
     own = locks.open_lock(layout.supervisor_lock)
     # Users look at this lock by taking it shared for a moment.
     if not locks.wait_lock(own, exclusive=True, timeout=10):
-        _tell(report, {"error": "another supervisor owns the server", "hint": ""})
+        _tell(report, {"error": "another supervisor runs the server", "hint": ""})
         return 1
     os.ftruncate(own, 0)
     os.write(own, f"{os.getpid()}\n".encode())  # for people and tests; nothing of ours trusts it

@@ -46,7 +46,7 @@ def apply_plan(
             if now != plan:
                 raise ConflictError(
                     "canonical has changed since the plan was made",
-                    hint="run `recordgate plan` again and look at it",
+                    hint="review `recordgate plan` again",
                 )
             _carry_out(bound, conn, contract, now.steps)
             record_applied(conn, contract, [s.text for s in now.steps])
@@ -93,11 +93,11 @@ def _failed(step: Step, error: psycopg.Error, contract: Contract) -> Exception:
     found = translate(error, contract)
     if isinstance(found, ConstraintError):
         found.message = f"cannot {step.text}: {found.message}"
-        found.hint = "correct the rows that break the rule, then apply again; nothing was changed"
+        found.hint = "nothing was changed; correct the rows that break the rule, then apply again"
     elif error.sqlstate == "55P03":
         found.message = f"cannot {step.text}: the table is in use"
     elif error.sqlstate == "2BP01":
-        found.message = f"cannot {step.text}: other objects of the database depend on it"
+        found.message = f"cannot {step.text}: other database objects depend on it"
     elif error.sqlstate not in (None, "57014"):
         found.message = f"cannot {step.text}: {found.message}"
     return found

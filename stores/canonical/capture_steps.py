@@ -25,26 +25,26 @@ NO_KEY = (
     " add a primary key, or set REPLICA IDENTITY FULL"
 )
 NOTHING = (
-    "its replica identity is NOTHING, so the application's own updates and deletes would fail once it"
-    " is published: set REPLICA IDENTITY DEFAULT"
+    "its replica identity is NOTHING, so the application's own updates and deletes would fail"
+    " once it is published: set REPLICA IDENTITY DEFAULT"
 )
 
 
 VIRTUAL = (
-    "its column {} is generated when it is read, and Postgres fails the application's updates and deletes of a"
-    " published table whose replica identity holds such a column: {}"
+    "its column {} is a virtual generated column, and Postgres refuses the application's updates"
+    " and deletes of a published table whose replica identity holds such a column: {}"
 )
 UNTOLD = (
     "its column {} is generated, {}, and changes of a key or a foreign key must be in the log: {}"
 )
 INHERITING = (
-    "its rows are read with the table's, and their changes are not told as changes of it:"
-    " take it from the table by NO INHERIT, or make the table a partitioned one"
+    "its rows are read as the table's, but its changes are not published as the table's: detach"
+    " it by NO INHERIT, or partition the table"
 )
-UNLOGGED = "nothing of an unlogged table is in the log: make it LOGGED"
+UNLOGGED = "changes of an unlogged table are not in the WAL: make it LOGGED"
 HIDDEN = (
-    "row level security hides rows of it from this account, and a row that cannot be read would count as deleted:"
-    " use the tables' owner, or an account with BYPASSRLS"
+    "row level security hides rows of it from this account, and a row that cannot be read would"
+    " count as deleted: use the tables' owner, or an account with BYPASSRLS"
 )
 NAMED = 5
 """Tables that a step about the publication names."""
@@ -202,16 +202,19 @@ def _publication(
             Phase.PUBLICATION,
             "alter_publication",
             "",
-            f"publish exactly the contract's tables in {name}",
+            f"set the tables of publication {name} to those of the contract",
             blocked=f"publication {name} was made by hand for all tables: drop it",
         )
         return
     if not found.options_as_wanted:
-        text = f"let publication {name} publish every kind of change, and stored generated columns"
+        text = f"make publication {name} publish every kind of change and stored generated columns"
         action = set_publication_options(contract, server_version)
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, action=action)
     if found.tables != wanted or found.filtered:
-        text = f"publish exactly the contract's tables in {name}{_told(wanted, found.tables)}"
+        text = (
+            f"set the tables of publication {name} to those of the"
+            f" contract{_told(wanted, found.tables)}"
+        )
         action = set_publication_tables(contract, names)
         need = Need.NEEDED if wanted - found.tables or found.filtered else Need.SURPLUS
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, need=need, action=action)

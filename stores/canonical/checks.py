@@ -58,7 +58,7 @@ def _bound(prop: Property, text: str) -> sql.Composable:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or abs(number.adjusted()) > 400:
-        raise ContractError(f"{prop.name}: the bound {text[:40]!r} is no number")
+        raise ContractError(f"{prop.name}: the bound {text[:40]!r} is not a number")
     return sql.SQL(f"{number:f}")
 
 

@@ -43,7 +43,7 @@ def conninfo(url: str, **parameters: Any) -> str:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise SetupError(
-            "the URL of canonical is not one that Postgres understands",
+            "the URL of canonical is not a valid Postgres connection URL",
             hint="write it as postgresql://user@host:5432/database",
         ) from None
     options = f"{given.pop('options', '') or ''} {session_options()}".strip()
@@ -208,7 +208,8 @@ def check_version(conn: Connection | AsyncConnection) -> None:
     version = conn.info.server_version
     if version < MINIMUM_VERSION:
         raise SetupError(
-            f"canonical is Postgres {version // 10000}; recordgate needs {MINIMUM_VERSION // 10000} or newer",
+            f"canonical runs Postgres {version // 10000}, but recordgate needs"
+            f" {MINIMUM_VERSION // 10000} or newer",
             hint="upgrade the server, or set `postgres` to another one",
         )
 

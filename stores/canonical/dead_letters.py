@@ -116,7 +116,7 @@ def count(connection: Connection, selection: Selection) -> int:
 def discard(connection: Connection, selection: Selection) -> int:
     """Delete them for good; how many. Raises InputError for a selection of everything."""
     if selection == Selection():
-        raise InputError("nothing says which dead letters", hint="name ids, or a batch")
+        raise InputError("no dead letters are selected", hint="name ids, or a batch")
     query = f"DELETE FROM recordgate.dead_letters {_WHERE}"  # noqa: S608
     try:
         return connection.execute(query, _parameters(selection)).rowcount
@@ -172,14 +172,18 @@ def _impossible(letter: DeadLetter, contract: Contract) -> str:
     """Why the letter cannot be replayed; empty where it can."""
     if letter.kind != "import":
         return (
-            "a change that could not be read cannot be replayed; `verify --repair` mends its record"
+            "an unreadable change cannot be replayed; `recordgate verify --repair` repairs its"
+            " record"
         )
     if letter.type is None or contract.type(letter.type) is None:
-        return "the contract has no such type any more"
+        return "the type is no longer in the contract"
     if not isinstance(letter.payload, dict) or "values" not in letter.payload:
-        return "the row could not be split into columns; mend the file and import it again"
+        return "the row could not be split into columns; correct the file and import it again"
     if letter.payload.get("cut"):
-        return "the row was too large, or had a NUL, and is not kept whole; import it from its file"
+        return (
+            "the row was too large or had a NUL character, so only a part of it is kept; import"
+            " it from its file"
+        )
     return ""
 
 

@@ -46,7 +46,7 @@ def foreign_key_steps(
             sql.Identifier(target.schema, target.table),
             _list(relation.target_columns),
         )
-        note = "scans the table while nobody else may write to it" if table else ""
+        note = "scans the table while writes are blocked" if table else ""
         phase = Phase.ADD_FOREIGN_KEYS
         need = Need.RULE if table else Need.NEEDED
         yield Step(phase, "add_foreign_key", name, text, note=note, need=need, action=action)

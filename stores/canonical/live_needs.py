@@ -62,7 +62,7 @@ def _of_table(plan: Plan, table: Needs, after: Needs | None, role: str) -> Itera
         if "drop_table" in kinds:
             yield f"table {name} is dropped"
         elif role in FOLLOWED and any(s.kind == "alter_publication" for s in plan.steps):
-            yield f"changes of {name} are published no more"
+            yield f"changes of {name} are no longer published"
         return
     for column, kind in table["columns"].items():
         becomes = after["columns"].get(column)
@@ -76,7 +76,7 @@ def _of_table(plan: Plan, table: Needs, after: Needs | None, role: str) -> Itera
         yield f"the key of {name} becomes ({', '.join(after['key'])})"
     narrowed = table["full"] and not after["full"] and "replica_identity" in kinds
     if narrowed and role in FOLLOWED:
-        yield f"old rows of {name} are told in part only"
+        yield f"old rows of {name} are published only in part"
 
 
 def _tables(step: Step) -> list[str]:

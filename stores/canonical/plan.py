@@ -38,7 +38,7 @@ PLUGINS = (
     "alembic.ext.checkconstraint_byname",
 )
 """Not compared: comments and defaults, of which the contract says nothing, and types (column_steps)."""
-SCAN = "scans the table while nobody else may write to it"
+SCAN = "scans the table while writes are blocked"
 
 
 def make_plan(conn: Connection, contract: Contract) -> Plan:
@@ -72,7 +72,8 @@ def _refuse_another_contract(conn: Connection, contract: Contract) -> None:
     others = catalog.other_publications(conn, PREFIX, publication_name(contract))
     if others:
         raise SetupError(
-            f"the database belongs to another contract already: it has the publication {others[0]}",
+            f"the database already belongs to another contract, as its publication {others[0]}"
+            " shows",
             hint="give each contract a database of its own; if that contract is no longer in use, drop its"
             " publication, its replication slot and the schema recordgate",
         )
@@ -110,7 +111,7 @@ def _table_steps(conn: Connection, record_type: RecordType, table: catalog.Table
             "create_table",
             name,
             f"create table {name}",
-            blocked=f"{name} is there already and is not a table; rename or drop it",
+            blocked=f"{name} already exists and is not a table; rename or drop it",
         )
         return
     yield from column_steps.type_steps(record_type, table)
@@ -224,7 +225,7 @@ def _rule_step(operation: Any) -> Step:
     if isinstance(operation, ops.CreateIndexOp):
         name = table_text(operation.schema, operation.table_name)
         text = f"add index {operation.index_name} on {name}"
-        note = "writes to the table wait while it is built"
+        note = "writes to the table are blocked while it is built"
         return Step(
             Phase.ADD_INDEXES, "add_index", name, text, note=note, need=Need.RULE, action=operation
         )

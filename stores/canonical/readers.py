@@ -91,7 +91,7 @@ class Readers:
                         return await self._make()
                     await self._turn()
         except TimeoutError:
-            raise PoolTimeout("no connection was free in time") from None
+            raise PoolTimeout("no connection became free in time") from None
 
     async def _make(self) -> Reader:
         self._count += 1

@@ -23,8 +23,8 @@ DEAD_LETTERS = "dead-letters"
 NO_WORKER = "worker-not-running"
 CANONICAL_AWAY = Condition(
     "canonical-away",
-    "canonical is not reached",
-    "bring Postgres back, or mend the setting `postgres`; everything goes on by itself then",
+    "canonical is not reachable",
+    "start Postgres, or correct the setting `postgres`; everything then continues by itself",
 )
 """What nobody can look up: each place says it by itself."""
 ALIVE = 30.0
@@ -172,10 +172,10 @@ def observed(
     """The conditions that a look shows. `letters`: (sink, type, count); `backlog`: (sink, keys, age of the oldest)."""
     found = []
     if not worker.running and not worker.retrying:
-        last = "none has ever run"
+        last = "no worker has run yet"
         if worker.host is not None and worker.heartbeat is not None:
             last = (
-                f"the last one, on {worker.host}, process {worker.pid}, was heard of"
+                f"the last one, on {worker.host}, process {worker.pid}, gave its last sign of life"
                 f" {_ago(worker.heartbeat)} ago"
             )
         found.append(
@@ -191,8 +191,8 @@ def observed(
                 "slot-lost",
                 f"the replication slot {slot.name} has lost changes:"
                 f" {slot.reason or 'its WAL was removed'}",
-                "start the worker: it makes a new one and loads every store anew;"
-                " then raise max_slot_wal_keep_size, or keep the worker running",
+                "start the worker: it creates a new slot and reloads every store; then raise"
+                " max_slot_wal_keep_size, or keep the worker running",
             )
         )
     elif slot.wal_status == "unreserved":
@@ -210,7 +210,7 @@ def observed(
                 Condition(
                     "backlog",
                     f"{keys:,} changed records wait to be written, the oldest for {_ago(age)}",
-                    "what keeps the sink from taking them is named beside this; nothing is lost",
+                    "another condition names what blocks the sink; nothing is lost",
                     sink,
                 )
             )
@@ -219,7 +219,8 @@ def observed(
             Condition(
                 DEAD_LETTERS,
                 f"{count:,} {'record is' if count == 1 else 'records are'} set aside",
-                "`recordgate deadletters list` names them with the reason; replay or discard them",
+                "`recordgate deadletters list` shows them with their reasons; replay or"
+                " discard them",
                 sink,
                 type_name,
             )

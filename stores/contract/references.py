@@ -70,7 +70,7 @@ def _by_ids(at: Node, text: str, drafts: Sequence[Draft]) -> tuple[Draft, Proper
                         return draft, declared.property
     at.report(
         "DANGLING_RELATIONSHIP",
-        f"nothing has the ids of {path!r}",
+        f"no element has the ids in {path!r}",
         "write type.property by names, or schema/ID/properties/ID by ids",
     )
     return None

@@ -77,7 +77,7 @@ def contract_from_database(connection: psycopg.Connection[tuple[Any, ...]], sche
         chosen = [t for t in chosen if t.name not in refused]
     if not chosen:
         raise ContractError(
-            f"nothing in the schema {schema!r} can be followed: "
+            f"no table in the schema {schema!r} can be followed: "
             + ("; ".join(notes[:3]) or "it has no tables"),
             hint="a table needs a primary key"
             if notes
@@ -115,7 +115,9 @@ def _refused(text: str, chosen: list[Table], notes: list[str]) -> list[str]:
         place = bisect.bisect_right(begins, finding.line) - 1
         # A finding that belongs to no table would be ours: never hide it, never loop on it.
         if place < 0:
-            raise ContractError(f"the contract made is not sound: {finding}", hint=finding.hint)
+            raise ContractError(
+                f"the generated contract is not valid: {finding}", hint=finding.hint
+            )
         table = chosen[place]
         if table.name not in refused:
             refused.append(table.name)
@@ -151,7 +153,7 @@ def _write(tables: Sequence[Table], notes: list[str], database: str, schema: str
 
 def _head(notes: Sequence[str]) -> str:
     lines = [
-        "The tables of a database that recordgate attaches to: it makes and alters none of them."
+        "Tables of a database to which recordgate attaches; it neither creates nor alters them."
     ]
     if notes:
         lines += ["Left out:", *(f"- {note}" for note in notes)]
@@ -284,8 +286,8 @@ def _relationships(
     for parts, columns, target_name in named.table.foreign_keys_of_parts:
         only = ", ".join(parts[:5]) + (" and others" if len(parts) > 5 else "")
         notes.append(
-            f"foreign key {named.table.name}({', '.join(columns)}) to {target_name}: only the partitions {only}"
-            " have it"
+            f"foreign key {named.table.name}({', '.join(columns)}) to {target_name}: only the"
+            f" partitions {only} have it"
         )
     for key in named.table.foreign_keys:
         target = by_table.get(key.table) if key.schema == schema else None

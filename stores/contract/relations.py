@@ -78,7 +78,7 @@ def _keep(found: ForeignKey | None, keys: list[ForeignKey]) -> None:
             found.columns,
             found.target,
         ) and other.target_columns == found.target_columns:
-            found.node.report("DUPLICATE_RELATIONSHIP", "this relationship is there already")
+            found.node.report("DUPLICATE_RELATIONSHIP", "this relationship is declared twice")
             return
     keys.append(found)
 
@@ -110,27 +110,30 @@ def _ends(
     if len(sources) != len(targets):
         at_to.report(
             "RELATIONSHIP_TYPE",
-            f"{len(sources)} propert{'y' if len(sources) == 1 else 'ies'} cannot point to {len(targets)}",
+            f"{len(sources)} propert{'y' if len(sources) == 1 else 'ies'} cannot point to"
+            f" {len(targets)}",
             "a key of several properties is declared on the type, with lists in `from` and `to`",
         )
         return None
     columns = tuple(p.column for _, p in sources)
     target_columns = tuple(p.column for _, p in targets)
     if len(set(columns)) < len(columns) or len(set(target_columns)) < len(target_columns):
-        at_to.report("RELATIONSHIP_TYPE", "the same property stands twice in one relationship")
+        at_to.report("RELATIONSHIP_TYPE", "a relationship names the same property twice")
         return None
     for (_, mine), (_, theirs) in zip(sources, targets, strict=True):
         if not _comparable(mine, theirs):
             at_to.report(
                 "RELATIONSHIP_TYPE",
-                f"{mine.name} is {mine.sql_type}, but {target.name}.{theirs.name} is {theirs.sql_type}",
+                f"{mine.name} is {mine.sql_type}, but {target.name}.{theirs.name} is"
+                f" {theirs.sql_type}",
                 "give both ends the same type",
             )
             return None
     if not target.is_unique(target_columns):
         at_to.report(
             "NOT_UNIQUE",
-            f"{', '.join(p.name for _, p in targets)} of {target.name!r} is neither its primary key nor unique",
+            f"{', '.join(p.name for _, p in targets)} of {target.name!r} is neither its"
+            " primary key nor unique",
             "point to the primary key, or mark the property `unique: true`",
         )
         return None

@@ -48,13 +48,13 @@ def check_schema(source: Source, findings: Findings) -> None:
     """Everything about the file that ODCS 3.2 does not allow."""
     data = source.data
     if not isinstance(data, dict):
-        what = "is empty" if data is None else "is no mapping"
+        what = "is empty" if data is None else "is not a mapping"
         findings.add(
             source,
             source.value_place(()),
             "SCHEMA",
             f"the contract {what}",
-            "begin with `apiVersion: v3.2.0`",
+            "start the file with `apiVersion: v3.2.0`",
         )
         return
     before = len(findings)
@@ -77,8 +77,8 @@ def check_schema(source: Source, findings: Findings) -> None:
             source,
             source.value_place(("apiVersion",)),
             "API_VERSION",
-            f"{version} is not read",
-            "write it for v3.2.0",
+            f"{version} is not supported",
+            "use v3.2.0",
         )
     if len(findings) == before and not untyped:
         _check_model(data, source, findings)
@@ -133,20 +133,26 @@ def _report(error: Any, path: Path, source: Source, findings: Findings) -> None:
         )  # fmt: skip
         return
     if kind == "type":
-        message = f"{_where(path)} must be {_kinds(error.validator_value)}, not {_kind_of(error.instance)}"
+        message = (
+            f"{_where(path)} must be {_kinds(error.validator_value)}, not"
+            f" {_kind_of(error.instance)}"
+        )
     elif kind == "enum":
         allowed = ", ".join(str(v) for v in error.validator_value)
         message = f"{_where(path)} is {_short(error.instance)}; it may be: {allowed}"
     elif kind == "pattern":
-        message = f"{_where(path)} is {_short(error.instance)}, which is not of the form {error.validator_value}"
+        message = (
+            f"{_where(path)} is {_short(error.instance)}, which does not match"
+            f" {error.validator_value}"
+        )
     elif kind in ("oneOf", "anyOf"):
-        message = f"{_where(path)} has none of the forms that ODCS allows"
+        message = f"{_where(path)} matches none of the forms that ODCS allows"
     elif kind == "uniqueItems":
         message = f"{_where(path)} has an element twice"
     elif kind in ("minimum", "exclusiveMinimum", "minItems", "maxItems"):
         message = f"{_where(path)}: {kind} is {error.validator_value}"
     elif kind == "not":
-        message = f"{_where(path)} has a key that does not belong there"
+        message = f"{_where(path)} has a key that is not allowed there"
     else:
         message = f"{_where(path)} does not satisfy `{kind}` of the schema"
     findings.add(source, place, "SCHEMA", message)
@@ -156,7 +162,7 @@ def _near(key: str, known: list[str]) -> str:
     hint = suggestion(key, known)
     if hint.startswith("did you mean"):
         return hint
-    return "what ODCS has no word for goes into `customProperties`"
+    return "put what ODCS does not define into `customProperties`"
 
 
 def _known_keys(schema: Any) -> set[str]:

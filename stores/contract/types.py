@@ -207,7 +207,7 @@ def _array(node: Node, name: str, managed: bool) -> TypeOf | None:
         node.report(
             "MISSING_TYPE",
             f"{name} is an array without items",
-            "say what it holds: items: {name: item, logicalType: string}",
+            "declare its elements: items: {name: item, logicalType: string}",
             at_key=True,
         )
         return None
@@ -230,9 +230,9 @@ def _physical(node: Node, name: str, logical: Logical, managed: bool) -> TypeOf 
     if found is None or found.scalar is None:
         if not managed:
             return _foreign(node, name, logical, text)
-        hint = f"known are: {KNOWN_PHYSICAL}"
+        hint = f"known types: {KNOWN_PHYSICAL}"
         if found is not None and found.base in ("serial", "bigserial", "smallserial"):
-            hint = "use integer or bigint; keys come from the data"
+            hint = "use integer or bigint; recordgate does not generate keys"
         elif found is not None and found.base in ("citext", "hstore", "vector"):
             hint = f"it needs an extension of Postgres; {hint}"
         at.report("UNKNOWN_PHYSICAL_TYPE", f"{name}: unknown physicalType {text!r}", hint)
@@ -266,7 +266,9 @@ def _physical(node: Node, name: str, logical: Logical, managed: bool) -> TypeOf 
         and scalar is Scalar.DECIMAL
         and not found.sql_type.endswith(",0)")
     ):
-        at.report("TYPE_CONFLICT", f"{name}: {text!r} is no integer", "use numeric(p,0) or bigint")
+        at.report(
+            "TYPE_CONFLICT", f"{name}: {text!r} is not an integer", "use numeric(p,0) or bigint"
+        )
         return None
     return TypeOf(logical, scalar, found.sql_type)
 
@@ -278,7 +280,7 @@ def _foreign(node: Node, name: str, logical: Logical, text: str) -> TypeOf | Non
     if not FOREIGN_TYPE.fullmatch(text):
         node.get("physicalType").report(
             "UNKNOWN_PHYSICAL_TYPE",
-            f"{name}: {text[:80]!r} is no type's name",
+            f"{name}: {text[:80]!r} is not a type name",
             "write it as Postgres' format_type prints it",
         )
         return None
@@ -286,7 +288,9 @@ def _foreign(node: Node, name: str, logical: Logical, text: str) -> TypeOf | Non
         inner = type_of(node.get("items"), managed=False) if node.has("items") else None
         scalar = inner.scalar if inner else Scalar.STRING
         if not array or scalar in (Scalar.BYTES, Scalar.JSON):
-            node.get("physicalType").report("TYPE_CONFLICT", f"{name}: {text!r} is no such array")
+            node.get("physicalType").report(
+                "TYPE_CONFLICT", f"{name}: {text!r} is not an array of that type"
+            )
             return None
         return TypeOf(logical, scalar, text, True)
     options = node.get("logicalTypeOptions")

@@ -60,7 +60,7 @@ def _words(at: Node, what: str, most: int) -> tuple[str, ...]:
     for word in at:
         text = word.data
         if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARACTERS:
-            wrong(word, f"{what}: a text of 1 to {MAX_CHARACTERS} characters is needed")
+            wrong(word, f"{what}: each text must have 1 to {MAX_CHARACTERS} characters")
         else:
             found.append(text)
     return tuple(found)

@@ -152,7 +152,7 @@ def _compose(text: str, source: Source) -> _Node | None:
             documents += 1
             if documents > 1:
                 raise SourceError(
-                    "YAML_UNSUPPORTED", place, "a second document", "one contract in one file"
+                    "YAML_UNSUPPORTED", place, "a second document", "write one contract per file"
                 )
             continue
         if isinstance(event, yaml.ScalarEvent):
@@ -224,7 +224,9 @@ def _build(node: _Node, path: Path, source: Source) -> Any:
             name = key.text
             if name == "<<" and key.plain:
                 source.problems.append(
-                    SourceError("YAML_UNSUPPORTED", key.place, "a merge key", "write the keys out")
+                    SourceError(
+                        "YAML_UNSUPPORTED", key.place, "a merge key", "write the keys in full"
+                    )
                 )
                 continue
             below = (*path, name)
@@ -234,7 +236,7 @@ def _build(node: _Node, path: Path, source: Source) -> Any:
                     SourceError(
                         "YAML_DUPLICATE_KEY",
                         key.place,
-                        f"the key {name!r} is there already, at line {first.line}",
+                        f"the key {name!r} already occurs at line {first.line}",
                         "keep one of them",
                     )
                 )

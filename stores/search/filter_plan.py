@@ -129,14 +129,16 @@ def _matching(field: Field, op: Op, value: Any) -> Node:
     """Where the comparison holds."""
     prop, kind = field.prop, field.kind
     if kind is None:
-        raise CannotFilter(f"{prop.name} is not indexed: {prop.sql_type} is not compared here")
+        raise CannotFilter(
+            f"{prop.name} is not indexed: {prop.sql_type} cannot be compared in this store"
+        )
     if not field.valued:
-        raise CannotFilter(f"{prop.name} is a list that is searched by its words only")
+        raise CannotFilter(f"{prop.name} is a list that can only be searched by its words")
     if prop.array and op is not Op.CONTAINS:
-        raise CannotFilter(f"{prop.name} is a list: only contains and isNull are answered here")
+        raise CannotFilter(f"{prop.name} is a list: this store answers only contains and isNull")
     if op is Op.IN:
         if not value or len(value) > MAX_VALUES:
-            raise CannotFilter(f"a list of 1 to {MAX_VALUES} values is answered here")
+            raise CannotFilter(f"this store answers lists of 1 to {MAX_VALUES} values")
         return OneOf(field, tuple(_operand(field, v) for v in value))
     if op in (Op.CONTAINS, Op.STARTS_WITH) and not prop.array:
         return _pattern(field, value, start=op is Op.STARTS_WITH)
@@ -144,9 +146,9 @@ def _matching(field: Field, op: Op, value: Any) -> Node:
     if op is Op.EQ or prop.array:
         return OneOf(field, (bound,))
     if kind is Kind.BOOL:
-        raise CannotFilter(f"{prop.name} is true or false: it has no order here")
+        raise CannotFilter(f"{prop.name} is true or false: this store does not order it")
     if kind is Kind.TEXT and len(bound) > MAX_BOUND:
-        raise CannotFilter(f"a text bound has at most {MAX_BOUND} characters here")
+        raise CannotFilter(f"a text bound may have at most {MAX_BOUND} characters in this store")
     return Range(field, bound, op in (Op.GT, Op.GTE), op in (Op.GTE, Op.LTE))
 
 
@@ -157,9 +159,9 @@ def _pattern(field: Field, text: Any, *, start: bool) -> Node:
     if not isinstance(text, str):
         raise CannotFilter(f"{prop.name}: the value is not of the property's type")
     if len(text) > MAX_PART:
-        raise CannotFilter(f"a part of a text has at most {MAX_PART} characters here")
+        raise CannotFilter(f"a part of a text may have at most {MAX_PART} characters in this store")
     if not start and not prop.enum and (prop.max_length or TWIN_BYTES) * 4 > TWIN_BYTES:
-        raise CannotFilter(f"{prop.name} may be longer than what is compared here")
+        raise CannotFilter(f"{prop.name} may be longer than what this store compares")
     if not text:
         return Without(All(), Missing(field.path))
     return Pattern(field, text, start)

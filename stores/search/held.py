@@ -142,6 +142,6 @@ class Held:
             f"{self._store}: {what} of {self._type} is being loaded: the contract has it since the"
             " last load only",
             store=self._store,
-            hint="ask again once the load is done, which the worker makes by itself when it has this contract",
+            hint="try again when the load is done; a worker with this contract does it by itself",
             retry_after=5.0,
         )

@@ -447,7 +447,7 @@ def test_replacing_more_than_half_is_asked_for(target: Target) -> None:
         ("f.csv", "id,name,ID\n1,a,b\n", "are both item.id"),
         ("f.csv", b"id,name\n1,caf\xe9\n", "line 2: byte 13 (0xe9) is not valid UTF-8"),
         ("f.csv", "id,name\n1,one\n".encode("utf-16"), "UTF-16"),
-        ("f.csv", 'id,name\n1,"one\n2,two\n', "line 2: a quoted value is opened and never closed"),
+        ("f.csv", 'id,name\n1,"one\n2,two\n', "line 2: a quoted value is not closed"),
         ("f.csv.gz", gzip.compress(b"id,name\n" + b"1,one\n" * 100_000)[:150], "damaged"),
         ("f.csv.zst", b"\x28\xb5\x2f\xfd" + b"junk" * 10, "damaged"),
         ("f.parquet", "no parquet", "not a Parquet file"),

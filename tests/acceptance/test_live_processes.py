@@ -283,7 +283,7 @@ def test_gateways_with_different_secrets_are_named_and_the_error_names_the_setti
     contract = product.write("1.0.0", NAME)
     product.apply(contract)
     one, other = b"a secret of sixteen", b"another secret, too"
-    with pytest.raises(InputError, match="not made here") as refused:
+    with pytest.raises(InputError, match="not signed by this gateway") as refused:
         read_token(sign_token("1/1", 7, one), "1/1", other)
     assert "token_secret_file" in refused.value.hint
     with product.alive(contract, secret=one), product.alive(contract, secret=one):

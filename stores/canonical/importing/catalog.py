@@ -122,7 +122,7 @@ def read_table(connection: Connection, contract: Contract, record: RecordType) -
     columns = cursor.execute(_COLUMNS, where).fetchall()
     if not columns:
         raise SetupError(
-            f"the table {record.schema}.{record.table} of {record.name} is not there",
+            f"the table {record.schema}.{record.table} of {record.name} does not exist",
             hint="run `recordgate apply`",
         )
     types = {name: kind for name, kind, _, _, _ in columns}

@@ -60,7 +60,7 @@ def match_columns(
             )
     twice = sorted({h for h in headers if headers.count(h) > 1})
     if twice:
-        raise InputError(f"{file} has two columns of the name {_listed(twice)}")
+        raise InputError(f"{file} has two columns named {_listed(twice)}")
     found: dict[str, Matched] = {}
     unknown: list[str] = []
     for index, header in enumerate(headers):
@@ -71,7 +71,8 @@ def match_columns(
         if prop is not None and not is_imported(record, prop, computed):
             if header in mapping:
                 raise InputError(
-                    f"{file}: {record.name}.{prop.name} is computed by Postgres and cannot be imported",
+                    f"{file}: {record.name}.{prop.name} is computed by Postgres and cannot be"
+                    " imported",
                     hint=f"leave the column out: --map {header}=",
                 )
             continue
@@ -80,8 +81,8 @@ def match_columns(
             continue
         if prop.name in found:
             raise InputError(
-                f"{file}: the columns {found[prop.name].header!r} and {header!r} "
-                f"are both {record.name}.{prop.name}",
+                f"{file}: the columns {found[prop.name].header!r} and {header!r} both map to"
+                f" {record.name}.{prop.name}",
                 hint=f"leave one out: --map {header}=",
             )
         found[prop.name] = Matched(index, header, prop)
@@ -114,7 +115,7 @@ def _require(
     if missing:
         raise InputError(
             f"{file} lacks {_listed(missing)}, which {record.name} requires",
-            hint="add the column, or name another one for it: --map COLUMN=" + missing[0],
+            hint="add the column, or map another one to it: --map COLUMN=" + missing[0],
         )
 
 

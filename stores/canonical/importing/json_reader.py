@@ -108,7 +108,7 @@ def _fields(piece: Piece, name: str) -> tuple[str, ...]:
         if _UNFIT.search(field):
             raise InputError(
                 f"{name}: the field {field[:60]!r} has a quote, a backslash or a control character",
-                hint="name it otherwise: no property of a contract can be called so",
+                hint="rename it: no property of a contract can have such a name",
             )
     return tuple(found)
 

@@ -40,9 +40,7 @@ def pieces(
     MAX_ROW."""
     data = begun or stream.read(PIECE)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(
-            f"{stream.name} is UTF-16", hint="convert it to UTF-8, the encoding that is read"
-        )
+        raise InputError(f"{stream.name} is UTF-16", hint="convert it to UTF-8")
     line, offset = 1, 0
     if data.startswith(BOM):
         data, offset = data[len(BOM) :], len(BOM)
@@ -67,7 +65,7 @@ def pieces(
             if len(rest) > MAX_ROW:
                 raise LimitError(
                     f"{stream.name}, line {line}: a row of more than {MAX_ROW >> 20} MiB",
-                    hint="a quote that is opened and never closed makes such rows",
+                    hint="check for a quote that is not closed",
                 )
         data = stream.read(PIECE)
     if rest:
@@ -83,8 +81,8 @@ def pieces(
 
 def _unclosed(name: str, line: int) -> InputError:
     return InputError(
-        f"{name}, line {line}: a quoted value is opened and never closed",
-        hint='a quote inside a quoted value is written twice: ""',
+        f"{name}, line {line}: a quoted value is not closed",
+        hint='write a quote inside a quoted value twice: ""',
     )
 
 

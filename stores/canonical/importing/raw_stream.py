@@ -36,7 +36,7 @@ def format_of(source: Path | str, given: str | None) -> str:
         return name
     if source == "-":
         raise InputError(
-            "the format of standard input is not known", hint=f"add --format {'|'.join(FORMATS)}"
+            "the format of standard input is unknown", hint=f"add --format {'|'.join(FORMATS)}"
         )
     suffixes = [s.lower() for s in Path(source).suffixes]
     if suffixes and suffixes[-1] in (".gz", ".zst"):
@@ -44,7 +44,7 @@ def format_of(source: Path | str, given: str | None) -> str:
     found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if found is None:
         raise InputError(
-            f"{source}: the name does not say the format",
+            f"{source}: the format cannot be told from the name",
             hint=f"add --format {'|'.join(FORMATS)}",
         )
     return found

@@ -18,7 +18,7 @@ MAX_FILES = 200
 def open_readers(sources: Sequence[Path | str], given_format: str | None) -> list[Reader]:
     """All sources, open, in order. Raises InputError."""
     if not sources:
-        raise InputError("no file is named")
+        raise InputError("no file is given")
     if len(sources) > MAX_FILES:
         raise LimitError(f"{len(sources)} files at once, more than {MAX_FILES}")
     readers: list[Reader] = []
@@ -39,7 +39,7 @@ def close_readers(readers: Sequence[Reader]) -> None:
 def _open(source: Path | str, kind: str, index: int) -> Reader:
     if kind == "parquet":
         if source == "-":
-            raise InputError("Parquet is not read from standard input", hint="name a file")
+            raise InputError("Parquet cannot be read from standard input", hint="name a file")
         return ParquetReader(Path(source), index)
     stream = RawStream(source)
     try:

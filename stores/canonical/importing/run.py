@@ -142,7 +142,7 @@ class _Import:
         ):
             raise ConflictError(
                 f"the batch {found['id']} is an import of {found['type']} in mode {found['mode']}",
-                hint="give this one another --batch id",
+                hint="choose another --batch id for this import",
             )
 
     # Staging --------------------------------------------------------------------------------------
@@ -183,8 +183,8 @@ class _Import:
         except ProofError:
             if "-" in self._files:
                 raise InputError(
-                    "Postgres refused a value that looked right, and standard input cannot be read"
-                    " twice",
+                    "Postgres refused a value that had passed the checks, and standard input"
+                    " cannot be read twice",
                     hint="import it from a file",
                 ) from None
             staging, report.read = self._read(batch, prove=False)
@@ -224,8 +224,8 @@ class _Import:
             )  # fmt: skip
             if found and [m.property.name for m in found[0]] != [m.property.name for m in matched]:
                 raise InputError(
-                    f"{label(source)} has other columns than {label(self._files[0])}",
-                    hint="files imported together fill the same properties",
+                    f"{label(source)} has different columns from {label(self._files[0])}",
+                    hint="files imported together must have the same columns",
                 )
             found.append(tuple(self._held_to_not_null(m) for m in matched))
         return found

@@ -114,7 +114,8 @@ def _add(
     staged = staging.all(columns)
     assert staged is not None
     statement = sql.SQL(
-        "INSERT INTO {} (row, property, header, value, code, message) SELECT s.row, {}, {}, {}, {}, {} {}"
+        "INSERT INTO {} (row, property, header, value, code, message) SELECT s.row, {}, {}, {},"
+        " {}, {} {}"
     ).format(
         staging.reasons,
         sql.Literal(names),
@@ -166,8 +167,8 @@ def _broken(connection: Connection, staging: Staging, check: Check) -> None:
     )
     # The expression is Postgres's own print of the constraint: it is SQL, not input.
     rest = sql.SQL(
-        "FROM (SELECT *, (SELECT ({expression}) IS FALSE FROM (SELECT {named}) AS of_row) AS is_broken"
-        " FROM {staged} c) s WHERE s.is_broken"
+        "FROM (SELECT *, (SELECT ({expression}) IS FALSE FROM (SELECT {named}) AS of_row) AS"
+        " is_broken FROM {staged} c) s WHERE s.is_broken"
     ).format(expression=sql.SQL(check.expression), named=named, staged=staging.staged)
     message = sql.Literal(f"breaks the rule {check.name} of the table")
     _add(connection, staging, check.columns, Reject.CHECK, rest, message)
@@ -200,7 +201,7 @@ def _existing(connection: Connection, staging: Staging, table: Table) -> None:
     rest = sql.SQL("FROM {} s WHERE EXISTS (SELECT FROM {} t WHERE {})").format(
         staging.staged, table.identifier, _equal("s", key, "t", identifiers(table.key))
     )
-    message = sql.SQL("'a record with this key is there already'")
+    message = sql.SQL("'a record with this key already exists'")
     _add(connection, staging, table.key, Reject.KEY_EXISTS, rest, message)
 
 
@@ -288,7 +289,8 @@ def _gone(
         )
     connection.execute(
         sql.SQL(
-            "CREATE UNLOGGED TABLE {} WITH (autovacuum_enabled = off) AS SELECT {} FROM {} t WHERE {}"
+            "CREATE UNLOGGED TABLE {} WITH (autovacuum_enabled = off) AS SELECT {} FROM {} t"
+            " WHERE {}"
         ).format(staging.gone, listed, table.identifier, condition)
     )
     connection.execute(sql.SQL("ANALYZE {}").format(staging.gone))
@@ -332,9 +334,9 @@ def _keep_used(connection: Connection, staging: Staging, table: Table, foreign: 
     assert staged_key is not None
     result = connection.execute(
         sql.SQL(
-            "WITH used AS ({used}) INSERT INTO {reasons} (row, property, header, value, code, message)"
-            " SELECT (SELECT min(s.row) FROM {staged} s WHERE {same}), {properties}, {headers}, {shown},"
-            " {code}, {message} FROM used u"
+            "WITH used AS ({used}) INSERT INTO {reasons} (row, property, header, value, code,"
+            " message) SELECT (SELECT min(s.row) FROM {staged} s WHERE {same}), {properties},"
+            " {headers}, {shown}, {code}, {message} FROM used u"
         ).format(
             used=used,
             reasons=staging.reasons,
@@ -344,7 +346,7 @@ def _keep_used(connection: Connection, staging: Staging, table: Table, foreign: 
             headers=sql.Literal(headers),
             shown=_shown(names, "u"),
             code=sql.Literal(Reject.FOREIGN_KEY_IN_USE.value),
-            message=sql.Literal(f"records of {foreign.table[1]} point to it"),
+            message=sql.Literal(f"records of {foreign.table[1]} refer to it"),
         )
     )
     return result.rowcount

@@ -85,7 +85,9 @@ class Books:
 
 def not_loaded(type_name: str) -> NotLoaded:
     return NotLoaded(
-        f"{KIND}: {type_name} is not loaded yet", store=KIND, hint="its first load is not finished"
+        f"{KIND}: {type_name} is not loaded yet",
+        store=KIND,
+        hint="wait until its first load has finished; `recordgate status` shows it",
     )
 
 
@@ -93,8 +95,10 @@ def lost() -> StoreLost:
     return StoreLost(
         f"{KIND}: the database has lost its data",
         store=KIND,
-        hint="it is loaded anew from canonical; a server that keeps its data only in memory loses it"
-        " with every restart",
+        hint=(
+            "it is reloaded from canonical; a server that keeps its data only in memory loses it"
+            " with every restart"
+        ),
     )
 
 
@@ -108,7 +112,7 @@ def read(document: Document) -> Books:
             raise StoreLost(
                 f"{KIND}: the database was written by another version",
                 store=KIND,
-                hint="drop it; the next start loads it anew from canonical",
+                hint="drop it; the next start reloads it from canonical",
             )
         at = document.get("position")
         position = at and Position(
@@ -133,7 +137,7 @@ def read(document: Document) -> Books:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreLost(
-            f"{KIND}: {META} holds something that is not ours",
+            f"{KIND}: {META} holds data that recordgate did not write",
             store=KIND,
             hint="give recordgate a database of its own",
         ) from error
@@ -284,7 +288,7 @@ async def change(
         )
         if found is not None:
             return read(found)
-    raise StoreUnavailable(f"{KIND}: another process changes the generations", store=KIND)
+    raise StoreUnavailable(f"{KIND}: another process is changing the generations", store=KIND)
 
 
 async def publish(

@@ -43,7 +43,7 @@ def item_verdict(error: Mapping[str, Any]) -> Verdict:
     if code == DUPLICATE_KEY:
         return STALE
     if code in TRANSIENT:
-        return Verdict(Outcome.RETRY, f"MongoDB did not take it now (code {code})")
+        return Verdict(Outcome.RETRY, f"MongoDB did not accept the write now (code {code})")
     return reject(f"MongoDB refuses the document (code {code})")
 
 
@@ -64,13 +64,15 @@ def translate(error: errors.PyMongoError, where: str) -> StoreError | SetupError
         return StoreUnavailable(
             f"{KIND}: {where} {'did not answer in time' if late else 'is not reached'}",
             store=KIND,
-            hint="" if late else "is the server running, and are host, port and TLS right?",
+            hint=""
+            if late
+            else "check that the server runs and that host, port and TLS options are right",
         )
     if isinstance(error, errors.ConfigurationError):
         return StoreRefused(
             f"{KIND}: the driver cannot talk to {where} as it is configured",
             store=KIND,
-            hint="MongoDB 5.0 or newer is needed; else one of the URL's options is wrong",
+            hint="use MongoDB 5.0 or newer; else check the URL's options",
         )
     if isinstance(error, errors.InvalidOperation):
         return StoreUnavailable(f"{KIND}: not open", store=KIND)
@@ -89,11 +91,11 @@ def _failure(code: int | None, where: str) -> StoreError:
         )
     if code == WRITE_CONCERN_IMPOSSIBLE:
         return StoreUnavailable(
-            f"{KIND}: {where} has too few members to make a write safe", store=KIND
+            f"{KIND}: {where} has too few members for a majority write", store=KIND
         )
     if code in _MISSING:
         return StoreRefused(
-            f"{KIND}: {where} lacks what is needed (code {code})",
+            f"{KIND}: {where} lacks a required feature (code {code})",
             store=KIND,
             hint="use MongoDB 5.0 or newer",
         )
@@ -108,7 +110,10 @@ def _certificate(error: errors.ConnectionFailure) -> StoreRefused | None:
     return StoreRefused(
         f"{KIND}: the server's certificate is not accepted",
         store=KIND,
-        hint="it may be expired, of another host, or of an authority that tlsCAFile does not name",
+        hint=(
+            "check that it is not expired, names this host, and is signed by an authority in"
+            " tlsCAFile"
+        ),
     )
 
 

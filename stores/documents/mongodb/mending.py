@@ -122,7 +122,9 @@ async def check(charge: Charge, rows: Sequence[Row]) -> None:
 def dropped(rows: Sequence[Row]) -> StoreUnavailable:
     names = ", ".join(row.collection for row in rows)
     return StoreUnavailable(
-        f"{KIND}: somebody has dropped {names}", store=KIND, hint="what it held is loaded anew"
+        f"{KIND}: {names} was dropped by another program",
+        store=KIND,
+        hint="its contents are reloaded from canonical",
     )
 
 
@@ -136,12 +138,14 @@ async def strike_off(charge: Charge, gone: Sequence[Row]) -> None:
     await books_of.change(
         meta, charge.incarnation, lambda books: books_of.without(books, names), charge.term
     )
-    log.warning("%s; what it held is loaded anew", dropped(gone).message)
+    log.warning("%s; its contents are reloaded from canonical", dropped(gone).message)
     for name in names:
         if await charge.collection(name).find_one({"v": {"$exists": False}}, {"_id": 1}) is None:
             await charge.db.drop_collection(name)
         else:
-            log.warning("%s: %s holds what is not ours: left alone", KIND, name)
+            log.warning(
+                "%s: %s holds data that recordgate did not write: left unchanged", KIND, name
+            )
 
 
 def _mine(charge: Charge) -> dict[str, Any]:

@@ -152,13 +152,14 @@ class MongodbStore:
         assert self._db is not None
         if await self._meta.find_one({}) is not None:
             return StoreLost(
-                f"{KIND}: {books_of.META} holds something that is not ours",
+                f"{KIND}: {books_of.META} holds data that recordgate did not write",
                 store=KIND,
                 hint="give recordgate a database of its own",
             )
         if await mending.collections_of(self._db, contract):
             return StoreLost(
-                f"{KIND}: {self._address.where} has collections named as ours, but not {books_of.META}",
+                f"{KIND}: {self._address.where} has collections with recordgate's names, but"
+                f" not {books_of.META}",
                 store=KIND,
                 hint=f"drop those whose names begin with {books_of.prefix(contract)!r}, or name"
                 " another database; the next start loads it anew",
@@ -256,7 +257,9 @@ class MongodbStore:
             raise StoreUnavailable(f"{KIND}: not open", store=KIND)
         if not self._write_allowed:
             raise StoreRefused(
-                f"{KIND}: not open for writing", store=KIND, hint="only the worker writes"
+                f"{KIND}: not open for writing",
+                store=KIND,
+                hint="only the worker opens a store for writing",
             )
         with translated(self._address.where):
             try:

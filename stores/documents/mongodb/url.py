@@ -65,7 +65,7 @@ def parse(url: str) -> Address:
         raise SetupError("documents: the URL names no database", hint=_FORM)
     if len(database.encode()) > 63 or any(c in '/\\. "$*<>:|?\0' for c in database):
         raise SetupError(
-            "documents: the URL's database has a name that MongoDB does not take", hint=_FORM
+            "documents: the URL's database has a name that MongoDB does not allow", hint=_FORM
         )
     if database in ("admin", "local", "config"):
         raise SetupError(

@@ -334,9 +334,7 @@ def _strike_off_without_table(connection: sqlite3.Connection) -> None:
     with local_state.transaction(connection):
         for generation_id, type_name, number in local_state.everything(connection):
             if not connection.execute(tables.EXISTS, (tables.table(generation_id),)).fetchone():
-                log.warning(
-                    "%s: generation %d of %s has no table any more", KIND, number, type_name
-                )
+                log.warning("%s: generation %d of %s has lost its table", KIND, number, type_name)
                 local_state.strike_off(connection, type_name, number)
 
 

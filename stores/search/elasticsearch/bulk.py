@@ -139,7 +139,9 @@ def verdict(item: dict[str, Any], target: str) -> Verdict:
     if kind in ("index_not_found_exception", "index_closed_exception") or status == 404:
         raise generation_gone(target)
     if status in (401, 403):
-        raise refused("this user may not write into the index", hint="its role needs `index`")
+        raise refused(
+            "the user may not write to the index", hint="grant its role the privilege `index`"
+        )
     if status in _RETRY:
-        return Verdict(Outcome.RETRY, f"the server asks to wait ({kind or status})")
+        return Verdict(Outcome.RETRY, f"the server asks the client to wait ({kind or status})")
     return reject(rejected_reason(error))

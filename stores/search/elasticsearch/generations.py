@@ -132,8 +132,8 @@ class Generations:
                 return
             if attempt == 2 or _kind(made.body) != "resource_already_exists_exception":
                 raise lost(
-                    f"the index {self.books} cannot be made ({_kind(made.body)})",
-                    hint="another prefix in the URL of `search` keeps clear of what is there",
+                    f"the index {self.books} cannot be created ({_kind(made.body)})",
+                    hint="choose another prefix in the URL of `search`",
                 )
 
     def _check_books(self, body: Any) -> None:
@@ -155,7 +155,7 @@ class Generations:
         if meta.get("format") != FORMAT:
             raise lost(
                 f"the index {name} was written by another version",
-                hint="delete the indexes of the prefix; the next start loads them anew",
+                hint="delete the indexes of the prefix; the next start reloads them",
             )
 
     def _foreign(self, name: str) -> StoreLost:
@@ -293,12 +293,12 @@ class Generations:
             raise NotLoaded(
                 f"{KIND}: {type_name} is not loaded yet",
                 store=KIND,
-                hint="its first load is not finished",
+                hint="wait until its first load has finished; `recordgate status` shows it",
             )
         if len(answer.body) > 1:
             raise lost(
                 f"the alias {self.alias(type_name)} has several indexes",
-                hint="it is made by recordgate alone: remove it and reload",
+                hint="only recordgate may create it: remove it and reload",
             )
         return str(next(iter(answer.body)))
 
@@ -347,7 +347,7 @@ class Generations:
                 return
             if kind == "invalid_index_name_exception":
                 raise self._foreign(name)
-            raise refused(f"the index {name} is not taken ({kind})")
+            raise refused(f"the index {name} cannot be created ({kind})")
 
     async def activate(self, type_name: str, number: int) -> None:
         """Settings of an index that is read, then the aliases in one step."""

@@ -77,7 +77,7 @@ class Http:
             )
         except (ValueError, OSError) as error:
             raise refused(
-                f"{self.node}: the client cannot be made: {type(error).__name__}",
+                f"{self.node}: the client cannot be created: {type(error).__name__}",
                 hint="check the file of the certificate authority",
             ) from None
 
@@ -122,7 +122,8 @@ class Http:
             raise unavailable(f"{self.node} does not answer in time") from None
         except elastic_transport.TlsError:
             raise unavailable(
-                f"{self.node}: the TLS certificate is not accepted: unknown issuer, expired, or another host's",
+                f"{self.node}: the TLS certificate is not accepted: unknown issuer, expired,"
+                " or another host's",
                 hint="name the certificate authority's file by ?ca=FILE",
             ) from None
         except elastic_transport.TransportError as error:

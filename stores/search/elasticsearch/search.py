@@ -134,7 +134,7 @@ class Search:
         if found is None or not found.column or found.prop.array or not found.prop.search.sort:
             path = "/".join((*order.path, order.property))
             raise refused(
-                f"{path} is not a property that a search sorts by",
+                f"{path} is not sortable in search",
                 hint="mark it `sort` in the contract",
             )
         found = self._held.column(found)

@@ -124,7 +124,7 @@ class ElasticsearchStore:
     def _open_to_write(self) -> tuple[Http, Generations]:
         found = self._open()
         if not self._writing:
-            raise refused("not open for writing", hint="only the worker writes")
+            raise refused("not open for writing", hint="only the worker opens a store for writing")
         return found
 
     def _level(self, type_name: str) -> Level:
@@ -154,8 +154,8 @@ class ElasticsearchStore:
             return Health(
                 False,
                 version,
-                f"{KIND}: an index has shards that are not there",
-                "see GET /_cluster/allocation/explain; an index that is lost is loaded anew by a reload",
+                f"{KIND}: an index has missing shards",
+                "see GET /_cluster/allocation/explain; `recordgate reload` rebuilds a lost index",
             )
         return Health(True, version)
 
@@ -276,7 +276,7 @@ class ElasticsearchStore:
             raise generation_gone(", ".join(dirty))
         shards = answer.body["_shards"]
         if shards["failed"] or shards["successful"] < sum(dirty.values()):
-            raise unavailable("an index has shards that are not there", retry_after=1.0)
+            raise unavailable("an index has missing shards", retry_after=1.0)
 
     async def position(self) -> Position | None:
         _, generations = self._open()
@@ -304,7 +304,7 @@ class ElasticsearchStore:
             if isinstance(done, BaseException):
                 raise done
             return done
-        raise unavailable(f"the generation of {type_name} changes all the time", retry_after=1.0)
+        raise unavailable(f"the active generation of {type_name} keeps changing", retry_after=1.0)
 
     async def _search(
         self, http: Http, index: Index, body: dict[str, Any], preference: str = "recordgate"
@@ -441,7 +441,7 @@ class ElasticsearchStore:
         if answer.status == 404:
             raise generation_gone(index.name)
         if answer.body["_shards"]["failed"]:
-            raise unavailable("an index has shards that are not there", retry_after=1.0)
+            raise unavailable("an index has missing shards", retry_after=1.0)
         return int(answer.body["count"])
 
 

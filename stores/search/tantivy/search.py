@@ -184,7 +184,7 @@ class Search:
             place = end
         if final and len(hits) == SCORE_WINDOW:
             raise LimitError(
-                f"a search by score is paged through up to {SCORE_WINDOW} hits",
+                f"a search by score can be paged through up to {SCORE_WINDOW} hits",
                 hint="add a filter, or sort by a property",
             )
         return page if final else None
@@ -197,7 +197,7 @@ class Search:
         if field is None or field.kind is None or field.prop.array or not field.prop.search.sort:
             path = "/".join((*order.path, order.property))
             raise StoreRefused(
-                f"{KIND}: {path} is not a property that a search sorts by",
+                f"{KIND}: {path} is not sortable in search",
                 store=KIND,
                 hint="mark it `sort` in the contract",
             )

@@ -216,9 +216,9 @@ class TantivyStore:
             local_state.strike_off(state, type_name, generation)
         shutil.rmtree(self._folder(type_name, generation), ignore_errors=True)
         return StoreUnavailable(
-            f"{KIND}: generation {generation} of {type_name} is damaged, or somebody has removed it",
+            f"{KIND}: generation {generation} of {type_name} is damaged or was removed",
             store=KIND,
-            hint="it is loaded anew from canonical",
+            hint="it is reloaded from canonical",
         )
 
     def _check_folders(self, state: sqlite3.Connection) -> None:
@@ -398,7 +398,7 @@ def _check_analyzer(path: str, name: str) -> None:
         analyzer(name)
     except ValueError:
         raise StoreRefused(
-            f"{KIND}: {path} has the analyzer {name!r}, which the store does not know",
+            f"{KIND}: {path} has the analyzer {name!r}, which the store does not have",
             store=KIND,
             hint="use standard, keyword or a language such as english",
         ) from None

@@ -42,7 +42,7 @@ class ConnectApi:
 
     def version(self) -> str:
         """Kafka Connect's own."""
-        return str(self._call("GET", "/")[1].get("version", "of an unknown version"))
+        return str(self._call("GET", "/")[1].get("version", "of unknown version"))
 
     def plugin(self, name: str) -> str | None:
         """The version of an installed connector class; None where it is not there."""
@@ -82,7 +82,7 @@ class ConnectApi:
         while self.status().state != "STOPPED":
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
-                    f"connector {self.connector} does not stop",
+                    f"connector {self.connector} did not stop in time",
                     store=STORE,
                     hint="see its status in Kafka Connect",
                 )
@@ -134,7 +134,9 @@ class ConnectApi:
                 return error.code, _read(error.read())
         except (OSError, ValueError):
             raise StoreUnavailable(
-                "Kafka Connect is not reached", store=STORE, hint="is it running, at this address?"
+                "Kafka Connect is not reachable",
+                store=STORE,
+                hint="check that Kafka Connect runs at the address of connect=",
             ) from None
 
 
@@ -143,7 +145,7 @@ def failure(trace: str) -> str:
     lines = trace.splitlines()
     causes = [line for line in lines if line.startswith("Caused by: ")] or lines[:1]
     if not causes:
-        return "it does not say why"
+        return "no reason given"
     cause = causes[-1].removeprefix("Caused by: ")
     _, separator, message = cause.partition(": ")
     # What stands in brackets is the inside of the connector's objects.

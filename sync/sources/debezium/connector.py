@@ -115,11 +115,11 @@ def _address(canonical_url: str) -> dict[str, str]:
     try:
         given = conninfo_to_dict(canonical_url)
     except psycopg.ProgrammingError:
-        raise SetupError("the URL of canonical is not one that Postgres understands") from None
+        raise SetupError("the URL of canonical is not a valid Postgres connection URL") from None
     host = str(given.get("host") or "")
     if not host or host.startswith(("/", "@")) or "," in host:
         raise SetupError(
-            "the connector needs an address of canonical on the network, not a socket",
+            "the connector needs a network address of canonical, not a socket",
             hint="set `postgres` to postgresql://user@host:5432/database",
         )
     found = {

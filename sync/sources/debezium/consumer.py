@@ -187,7 +187,7 @@ class TopicReader:
                 self._step()
             self._commit()
         except BaseException as error:
-            log.debug("the reading of the topics ended", exc_info=error)
+            log.debug("reading the topics ended unexpectedly", exc_info=error)
             self._fail(translated(error))
         finally:
             if self._consumer is not None:
@@ -350,9 +350,11 @@ class TopicReader:
                 read = reader.read(value, record.headers)
             except AnotherDatabase as other:
                 raise SetupError(
-                    f"topic {partition.topic} holds {other}, not of ours",
-                    hint="another topic_prefix in the setting changes keeps apart from topics of others;"
-                    " end the connector that writes there, then run `recordgate apply`",
+                    f"topic {partition.topic} holds {other}, which do not belong to this contract",
+                    hint=(
+                        "set another topic_prefix in `changes`, or stop the connector that"
+                        " writes to the topic; then run `recordgate apply`"
+                    ),
                 ) from None
             except Poison as reason:
                 self._set_aside(record, reason, poison)
@@ -360,7 +362,7 @@ class TopicReader:
             wrapped = reader.wrapped
             if read.whole_snapshot and (read.source.lsn or 0) > assembly.position:
                 raise GapError(
-                    "the connector has read the tables anew: it had lost its place",
+                    "the connector took a new snapshot because it had lost its offset",
                     hint=f"set its snapshot.mode to no_data; {RELOAD}",
                 )
             assembly.change(read, partition, record.offset)
@@ -368,7 +370,7 @@ class TopicReader:
             assembly.changes(partition, made)
 
     def _set_aside(self, record: Any, reason: Poison, poison: list[SetAside]) -> None:
-        self.last_poison = f"; {record.topic} holds what is no change: {reason}"
+        self.last_poison = f"; {record.topic} holds a message that is not a change: {reason}"
         text = payload_text(record.value)
         poison.append(SetAside(record.topic, record.partition, record.offset, str(reason), text))
 
@@ -471,11 +473,9 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, RecordgateError) or not isinstance(error, Exception):
         return error
     if isinstance(error, errors.OffsetOutOfRangeError | errors.NoOffsetForPartitionError):
-        return GapError(
-            "records that were not read yet have been removed from a topic", hint=RELOAD
-        )
+        return GapError("records were removed from a topic before they were read", hint=RELOAD)
     if isinstance(error, errors.UnknownTopicOrPartitionError | errors.UnknownTopicIdError):
-        return GapError("a topic was removed while it was read", hint=RELOAD)
+        return GapError("a topic was deleted while it was read", hint=RELOAD)
     if isinstance(
         error,
         errors.AuthorizationError
@@ -484,14 +484,14 @@ def translated(error: BaseException) -> BaseException:
         | errors.KafkaConfigurationError,
     ):
         return SetupError(
-            f"Kafka refuses us: {type(error).__name__}",
-            hint="check user, password and rights: read on the topics and the group",
+            f"Kafka refuses access: {type(error).__name__}",
+            hint="check user, password and ACLs: READ on the topics and the group",
         )
     if isinstance(error, errors.KafkaError | OSError | TimeoutError):
         return StoreUnavailable(
-            f"Kafka is not reached: {type(error).__name__}",
+            f"Kafka is not reachable: {type(error).__name__}",
             store=STORE,
-            hint="are the brokers running, at the address that the setting changes names?",
+            hint="check that the brokers run at the address in the setting `changes`",
         )
     refused = StoreRefused(f"reading from Kafka failed: {type(error).__name__}", store=STORE)
     refused.__cause__ = error

@@ -122,7 +122,7 @@ def read_transaction(value: bytes) -> End | None:
         return None
     xid, colon, lsn = mark.id.partition(":")
     if not colon or not xid.isdigit() or not lsn.isdigit():
-        raise Poison("the id of a transaction is not of the Postgres connector")
+        raise Poison("a transaction id does not come from the Postgres connector")
     counts = {c.data_collection: c.event_count for c in mark.data_collections or ()}
     return End(int(xid), int(lsn), mark.ts_ms / 1000, counts)
 
@@ -204,7 +204,7 @@ class TableReader:
         except Poison:
             raise
         except (ValueError, TypeError, KeyError, OverflowError, ArithmeticError) as error:
-            raise Poison(f"a value that is not of its column's type: {error}") from None
+            raise Poison(f"a value that does not fit its column's type: {error}") from None
 
     def _change(
         self,
@@ -227,7 +227,7 @@ class TableReader:
             moved = "from" if headers and _header(headers, NEW_KEY) is not None else ""
             return Read(change, source, found.transaction, moved)
         if found.after is None or op not in ("c", "u", "r"):
-            raise Poison(f"an operation {op[:20]!r} that is not known, or has no row")
+            raise Poison(f"an operation {op[:20]!r} that is unknown or has no row")
         new = row(found.after)
         old: Mapping[str, str | None] = NOTHING
         kind = ChangeOp.UPDATE if op == "u" else ChangeOp.INSERT
@@ -256,7 +256,7 @@ class TableReader:
         try:
             found = row(self._decode_key(unwrapped(header)[0]))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Poison(f"the header {OLD_KEY} is no key") from None
+            raise Poison(f"the header {OLD_KEY} is not a key") from None
         return {name: value for name, value in found.items() if name in self.form.key}
 
     def _believed(self, before: dict[str, str | None]) -> dict[str, str | None]:
@@ -335,7 +335,7 @@ def schema_texts(
         row = fields.get("after") or fields["before"]
         described = {f["field"]: f for f in row["fields"]}
     except (KeyError, TypeError):
-        raise Poison("the schema of a message is not of an envelope") from None
+        raise Poison("the schema of a message is not an envelope's") from None
     found: dict[str, Text] = {}
     for column in columns:
         field, kind = described.get(column), types[column]
@@ -379,9 +379,9 @@ def _poison(value: bytes, error: Exception, databases: frozenset[str]) -> Poison
         if connector and source.get("db") not in (None, *databases):
             return AnotherDatabase(str(source["db"]))
         if "`$.source.table`" in str(error) or "`$.source.schema`" in str(error):
-            return Poison("a change of another table than the topic's")
-        return Poison(f"not an envelope as the connector writes it: {error}")
-    return Poison("JSON, but no envelope of a change")
+            return Poison("a change of a table other than the topic's")
+        return Poison(f"not an envelope of the connector: {error}")
+    return Poison("JSON that is not a change envelope")
 
 
 def payload_text(value: bytes, limit: int = 2000) -> str:

@@ -49,7 +49,10 @@ def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Seen]:
     location = KafkaLocation.parse(changes)
     seen = _kafka(location, contract, canonical_url)
     if not location.connect:
-        return [*seen, Seen("connector", True, "deployed by others: the setting has no connect=")]
+        return [
+            *seen,
+            Seen("connector", True, "not managed by recordgate: `changes` has no connect="),
+        ]
     return [*seen, *_connect(location, contract, canonical_url)]
 
 
@@ -122,12 +125,12 @@ def _topics(
         except Poison as reason:
             wrong.append(f"{name} holds {reason}")
     if wrong:
-        hint = "another topic_prefix in the setting changes keeps apart from topics of others"
+        hint = "set another topic_prefix in `changes` to keep apart from topics of others"
         return Seen("topics", False, "; ".join(wrong), hint)
     missing = sorted(set(readers) - there)
     saw = f"{len(readers) - len(missing)} of {len(readers)} tables have one"
     if missing:
-        saw += ", the others get it with their first change"
+        saw += ", the others get theirs with their first change"
     if transactions not in there and len(missing) < len(readers):
         return Seen(
             "topics",
@@ -187,11 +190,11 @@ def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Seen:
             return Seen(
                 "consumer group",
                 False,
-                f"{name} holds offsets of {topic_name} that are not ours",
-                "name a group of recordgate's own in the setting changes: group=NAME",
+                f"{name} holds offsets of {topic_name} that recordgate did not commit",
+                "set a group of recordgate's own in `changes`: group=NAME",
             )
         known += 1
-    saw = f"holds our offsets of {known} topics" if known else "has no offsets yet"
+    saw = f"holds recordgate's offsets of {known} topics" if known else "has no offsets yet"
     return Seen("consumer group", True, f"{name} {saw}")
 
 
@@ -214,7 +217,7 @@ def _server(api: ConnectApi) -> Seen:
             "kafka connect",
             False,
             f"Kafka Connect {version} has no Debezium connector for Postgres",
-            "put debezium-connector-postgres into its plugin.path and restart it",
+            "add debezium-connector-postgres to the plugin.path of Kafka Connect and restart it",
         )
     major = found.partition(".")[0]
     if major.isdigit() and int(major) < OLDEST_DEBEZIUM:
@@ -239,8 +242,8 @@ def _connector(
         return Seen(
             "connector",
             False,
-            f"{api.connector} is a connector of somebody else",
-            "name another one in the setting changes: connector=NAME",
+            f"{api.connector} was not created by recordgate",
+            "set another name in `changes`: connector=NAME",
         )
     status = api.status()
     if status.state == "FAILED":
@@ -248,7 +251,8 @@ def _connector(
             "connector",
             False,
             f"{api.connector} has failed: {status.trace}",
-            "mend what it names; the worker starts it again, `recordgate apply` does so at once",
+            "correct what the trace names; the worker restarts the connector, `recordgate apply`"
+            " does so at once",
         )
     try:
         config = connector_config(contract, on_the_network(canonical_url), location)
@@ -259,7 +263,8 @@ def _connector(
         return Seen(
             "connector",
             False,
-            f"{api.connector} is {status.state} and not as the contract wants it: {', '.join(other)}",
+            f"{api.connector} is {status.state} and its configuration differs from the"
+            f" contract's: {', '.join(other)}",
             "run `recordgate apply`",
         )
     return Seen(

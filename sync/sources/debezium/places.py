@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from stores.errors import GapError
 
-RELOAD = "every type is loaded anew by itself: see `recordgate status`"
+RELOAD = "nothing to do: every type is reloaded by itself; see `recordgate status`"
 METADATA = 4000
 """Bytes that the brokers take with an offset, by default (offset.metadata.max.bytes)."""
 LETTERS = 6
@@ -81,7 +81,7 @@ def _digest(text: str) -> str:
 
 
 def made_again(topic: str) -> GapError:
-    return GapError(f"topic {topic} was made again", hint=RELOAD)
+    return GapError(f"topic {topic} was deleted and created again", hint=RELOAD)
 
 
 def go_on(
@@ -98,8 +98,8 @@ def go_on(
     missing."""
     if not any(committed.values()):
         raise GapError(
-            f"the consumer group {group} has no offsets: they have expired, it is"
-            " another group, or the topics were made again",
+            f"the consumer group {group} has no offsets: they have expired, the group has"
+            " changed, or the topics were created again",
             hint=RELOAD,
         )
     places = {p: Place.parse(found.metadata) for p, found in committed.items() if found}
@@ -109,7 +109,7 @@ def go_on(
         seen.setdefault(mark[:LETTERS], set()).add(mark[LETTERS:])
     for topic in missing:
         if mark_of(topic) in seen:
-            raise GapError(f"topic {topic} is gone", hint=RELOAD)
+            raise GapError(f"topic {topic} was deleted", hint=RELOAD)
     known = {p.topic for p, found in committed.items() if found}
     found_at: dict[P, int] = {}
     for partition, found in committed.items():
@@ -147,6 +147,7 @@ def _was_another(seen_ids: Collection[str] | None, topic_id: str) -> bool:
 
 def _expired(topic: str, offset: int, start: int, end: int) -> GapError:
     return GapError(
-        f"topic {topic} no longer has the records from offset {offset} on: it holds {start} to {end}",
+        f"topic {topic} no longer has the records from offset {offset} on: it holds {start} to"
+        f" {end}",
         hint=f"keep its records longer (retention.ms); {RELOAD}",
     )

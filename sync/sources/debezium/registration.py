@@ -58,8 +58,8 @@ def register(connect_url: str, config: Mapping[str, str], name: str) -> Outcome:
         there.get("topic.prefix") != config["topic.prefix"]
     ):
         raise SetupError(
-            f"Kafka Connect has a connector {name} that is not ours",
-            hint="name another one in the setting changes: connector=NAME",
+            f"Kafka Connect has a connector {name} that recordgate did not create",
+            hint="set another name in `changes`: connector=NAME",
         )
     elif {k: v for k, v in there.items() if k != "name"} != dict(config):
         outcome = Outcome.CHANGED
@@ -81,11 +81,11 @@ def wait_running(api: ConnectApi, patience: float = PATIENCE) -> None:
         elif status.state == "FAILED" and restarted is not None and now > restarted + RESTART:
             raise SetupError(
                 f"connector {api.connector} has failed: {status.trace}",
-                hint="mend what it names, then run `recordgate apply` again",
+                hint="correct what the trace names, then run `recordgate apply` again",
             )
         if now > deadline:
             raise StoreUnavailable(
-                f"connector {api.connector} does not run after {patience:.0f} s: {status.state}",
+                f"connector {api.connector} is not running after {patience:.0f} s: {status.state}",
                 store=STORE,
                 hint="see the log of Kafka Connect",
             )
@@ -98,7 +98,7 @@ def on_the_network(canonical_url: str) -> str:
     try:
         given = conninfo_to_dict(canonical_url)
     except psycopg.ProgrammingError:
-        raise SetupError("the URL of canonical is not one that Postgres understands") from None
+        raise SetupError("the URL of canonical is not a valid Postgres connection URL") from None
     if not str(given.get("host") or "/").startswith(("/", "@")):
         return canonical_url
     try:

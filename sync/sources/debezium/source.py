@@ -249,14 +249,22 @@ class DebeziumSource:
             if resume is not None:
                 if system is not None and system != state.system:
                     raise GapError(
-                        "canonical is another database than the one our positions belong to",
-                        hint="every type is loaded anew by itself: see `recordgate status`",
+                        "canonical is a different database from the one that the recorded"
+                        " positions belong to",
+                        hint=(
+                            "nothing to do: every type is reloaded by itself; see `recordgate"
+                            " status`"
+                        ),
                     )
                 if resume > state.server_lsn:
                     raise GapError(
-                        f"our position {format_lsn(resume)} is beyond the end of canonical's log,"
-                        f" {format_lsn(state.server_lsn)}: it was restored from a backup, or is another one",
-                        hint="every type is loaded anew by itself: see `recordgate status`",
+                        f"the recorded position {format_lsn(resume)} is beyond the end of"
+                        f" canonical's WAL, {format_lsn(state.server_lsn)}: canonical was"
+                        " restored from a backup, or is another database",
+                        hint=(
+                            "nothing to do: every type is reloaded by itself; see `recordgate"
+                            " status`"
+                        ),
                     )
             if self._location.connect:
                 modes = self._ask_connect(modes)
@@ -339,10 +347,13 @@ class DebeziumSource:
             if time.monotonic() > max(began, reader.received_at) + START_PATIENCE:
                 problem = await asyncio.to_thread(self._diagnose, patience=0.0)
                 raise problem or StoreUnavailable(
-                    f"the connector {self._connector} has not told a change within {START_PATIENCE:.0f} s"
+                    (
+                        f"the connector {self._connector} has not delivered a change within"
+                        f" {START_PATIENCE:.0f} s"
+                    )
                     + reader.last_poison,
                     store=KAFKA,
-                    hint="is it running, with this topic prefix? see `recordgate doctor`",
+                    hint="check that it runs with this topic_prefix; see `recordgate doctor`",
                 )
             await asyncio.sleep(0.02)
 
@@ -403,7 +414,7 @@ class DebeziumSource:
                     raise StoreUnavailable(
                         f"no change has come from Kafka for {SILENCE:.0f} s",
                         store=KAFKA,
-                        hint="are Kafka, Kafka Connect and the connector running?",
+                        hint="check that Kafka, Kafka Connect and the connector run",
                     )
                 inactive_since = now
             self._active.clear()
@@ -420,7 +431,7 @@ class DebeziumSource:
         try:
             status = ConnectApi(self._location.connect, self._connector).status()
         except StoreUnavailable as error:
-            log.warning("the connector is away from its slot, and %s", error.message)
+            log.warning("the connector does not read its slot, and %s", error.message)
             return None
         if status.state == "FAILED":
             return connector_failed(self._connector, status.trace)
@@ -440,12 +451,12 @@ class DebeziumSource:
         if not exists:
             return GapError(
                 f"replication slot {self._slot} of the connector is gone",
-                hint="every type is loaded anew by itself: see `recordgate status`",
+                hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
             )
         if wal_status == "lost" or reason:
             return GapError(
                 f"replication slot {self._slot} was invalidated ({reason or 'its WAL was removed'})",
-                hint="every type is loaded anew by itself: see `recordgate status`",
+                hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
             )
         return None
 
@@ -497,7 +508,7 @@ def refuse(forms: dict[tuple[str, str], TableForm], modes: Modes) -> None:
                 problems.append(f"column {column} of {form.schema}.{form.table} is {reason}")
     if problems:
         raise SetupError(
-            f"changes from Kafka cannot carry it: {'; '.join(problems)}",
+            f"Debezium cannot carry a column exactly: {'; '.join(problems)}",
             hint="use the change source pgoutput:, or another mode of the connector",
         )
 
@@ -507,13 +518,13 @@ def connector_failed(connector: str, trace: str) -> Exception:
     said = trace.lower()
     if "no longer available" in said or ("slot" in said and ("exist" in said or "lost" in said)):
         return GapError(
-            f"connector {connector} has lost its place in canonical's log: {trace}",
-            hint="every type is loaded anew by itself: see `recordgate status`",
+            f"connector {connector} has lost its position in canonical's WAL: {trace}",
+            hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
         )
     return StoreUnavailable(
         f"connector {connector} has failed: {trace}",
         store="kafka connect",
-        hint="mend what it names; it is started again with every try",
+        hint="correct what the trace names; the worker restarts the connector with each retry",
     )
 
 

@@ -84,9 +84,12 @@ def unsupported(kind: ColumnType, modes: Modes) -> str:
     if kind.oid == MONEY:
         return "money"
     if kind.oid == NUMERIC and modes.decimal != "string" and kind.modifier < 0:
-        return "a numeric without scale, of which only decimal.handling.mode = string keeps every digit"
+        return (
+            "a numeric without scale, whose digits only decimal.handling.mode = string keeps"
+            " exactly"
+        )
     if kind.oid == TIME_OF_DAY and modes.time == "isostring":
-        return "a time, of which time.precision.mode = isostring writes 24:00 as 00:00"
+        return "a time, whose 24:00 time.precision.mode = isostring writes as 00:00"
     if kind.oid == TIMESTAMP and modes.time == "nanoseconds":
         return "a timestamp, which time.precision.mode = nanoseconds loses beyond the year 2262"
     if kind.oid == TIMESTAMP and modes.time == "connect" and not 0 <= kind.modifier <= 3:

@@ -125,7 +125,7 @@ class ReplicationConnection:
         if result.error_field(pq.DiagnosticField.SQLSTATE) == b"55000":
             self._gap = GapError(
                 "canonical skipped changes: the publication was missing for a time",
-                hint="every type is loaded anew by itself: see `recordgate status`",
+                hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
             )
 
     def _ended(self) -> RecordgateError:
@@ -175,12 +175,12 @@ def stream_error(state: str) -> RecordgateError:
     if state == "55006":  # object_in_use
         return ConflictError(
             "another process reads the replication slot",
-            hint="only one worker may run; end the other one first",
+            hint="only one worker may run; stop the other one first",
         )
     if state == "42704":  # undefined_object: before Postgres 18, a publication that was missing
         return GapError(
-            "canonical cannot tell its changes: the publication was missing for a time",
-            hint="every type is loaded anew by itself: see `recordgate status`",
+            "canonical cannot send its changes: the publication was missing for a time",
+            hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
         )
     try:
         error = translate(psycopg.errors.lookup(state)())

@@ -108,7 +108,7 @@ def _row_function(
     lines = [
         f"def {name}(data, at):",
         f"    if (data[at] << 8 | data[at + 1]) != {width}:",
-        "        raise Malformed('the number of columns is not that of the table')",
+        "        raise Malformed('the row and its table differ in their number of columns')",
         "    at += 2",
     ]
     position = 0

@@ -80,7 +80,7 @@ def truncate(data: bytes) -> Truncate:
     _, count, _ = _unpack(_TRUNCATE, data, PAYLOAD)
     first = PAYLOAD + _TRUNCATE.size
     if len(data) != first + 4 * count:
-        raise MalformedMessage("a truncate whose length is not that of its tables")
+        raise MalformedMessage("a truncate whose length does not fit its number of tables")
     return Truncate(struct.unpack_from(f">{count}I", data, first))
 
 
@@ -114,7 +114,7 @@ def status(received: int, flushed: int, *, ask: bool) -> bytes:
 def _text(data: bytes, at: int) -> tuple[str, int]:
     end = data.find(b"\0", at)
     if end < 0:
-        raise MalformedMessage("a name without an end")
+        raise MalformedMessage("an unterminated name")
     try:
         return data[at:end].decode("utf-8"), end + 1
     except UnicodeDecodeError as error:

@@ -23,7 +23,7 @@ RELEASE = 2.0
 """Seconds in which a reader that has just gone, or was killed, releases the slot."""
 CREATION = 60
 """Seconds that the making of a slot waits for transactions that were open before."""
-RELOAD = "every type is loaded anew by itself: see `recordgate status`"
+RELOAD = "nothing to do: every type is reloaded by itself; see `recordgate status`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,8 @@ def ensure_slot(conn: psycopg.Connection[Any], slot: str) -> tuple[int, bool]:
         return state.confirmed_flush_lsn, False
     if not NAME.match(slot):
         raise SetupError(
-            f"{slot!r} is no name for a replication slot", hint="a-z, 0-9, _; at most 63 of them"
+            f"{slot!r} is not a valid replication slot name",
+            hint="use 1 to 63 of the characters a-z, 0-9 and _",
         )
     try:
         conn.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(f"{CREATION}s")))
@@ -132,14 +133,14 @@ def ensure_slot(conn: psycopg.Connection[Any], slot: str) -> tuple[int, bool]:
         return ensure_slot(conn, slot)  # somebody else was faster
     except errors.QueryCanceled as error:
         raise StoreUnavailable(
-            f"replication slot {slot} could not be made within {CREATION} s",
+            f"replication slot {slot} could not be created within {CREATION} s",
             store="postgres",
-            hint="a transaction has been open for longer: see pg_stat_activity",
+            hint="an older transaction is still open: see pg_stat_activity",
         ) from error
     except (errors.ObjectNotInPrerequisiteState, errors.InsufficientPrivilege) as error:
         raise SetupError(
-            "canonical does not make a replication slot",
-            hint="wal_level must be logical, the role needs REPLICATION",
+            "canonical refuses to create a replication slot",
+            hint="set wal_level = logical and grant the role REPLICATION",
         ) from error
     except errors.ConfigurationLimitExceeded as error:
         raise SetupError(
@@ -205,13 +206,15 @@ def gap(state: SlotState, resume: int | None, system: str | None) -> GapError | 
     if resume is not None:
         if system is not None and system != state.system:
             return GapError(
-                "canonical is another database than the one our positions belong to",
+                "canonical is a different database from the one that the recorded positions"
+                " belong to",
                 hint=RELOAD,
             )
         if resume > state.server_lsn:
             return GapError(
-                f"our position {format_lsn(resume)} is beyond the end of canonical's log,"
-                f" {format_lsn(state.server_lsn)}: it was restored from a backup, or is another one",
+                f"the recorded position {format_lsn(resume)} is beyond the end of canonical's"
+                f" WAL, {format_lsn(state.server_lsn)}: canonical was restored from a backup, or"
+                " is another database",
                 hint=RELOAD,
             )
         if not state.exists:
@@ -223,8 +226,9 @@ def gap(state: SlotState, resume: int | None, system: str | None) -> GapError | 
         return foreign
     if resume is not None and state.confirmed_flush_lsn > resume:
         return GapError(
-            f"replication slot {state.name} is at {format_lsn(state.confirmed_flush_lsn)},"
-            f" ahead of our position {format_lsn(resume)}: it was made again or read by somebody else",
+            f"replication slot {state.name} is at {format_lsn(state.confirmed_flush_lsn)}, ahead"
+            f" of the recorded position {format_lsn(resume)}: it was created again or read by"
+            " another process",
             hint=RELOAD,
         )
     return None
@@ -234,5 +238,5 @@ def in_use(slot: str, pid: int | None) -> ConflictError:
     """The error for a slot that another process reads."""
     return ConflictError(
         f"replication slot {slot} is read by another process (server process {pid or 'unknown'})",
-        hint="only one worker may run; end the other one first",
+        hint="only one worker may run; stop the other one first",
     )

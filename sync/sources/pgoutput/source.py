@@ -177,7 +177,7 @@ class PgOutputSource:
                 await self._wake.wait()
         except TimeoutError:
             raise StoreUnavailable(
-                f"canonical has been silent for {SILENCE:.0f} s", store="postgres"
+                f"canonical has sent nothing for {SILENCE:.0f} s", store="postgres"
             ) from None
         finally:
             if self._stream is stream:
@@ -277,7 +277,7 @@ class PgOutputSource:
         try:
             await work()
         except psycopg.Error as error:
-            log.debug("the clock of canonical is not read any more", exc_info=error)
+            log.debug("canonical's clock is no longer read", exc_info=error)
             self._failure = StoreUnavailable(
                 "the connection to canonical was lost", store="postgres"
             )

@@ -84,7 +84,7 @@ class Assembler:
                 self._control(data)
                 return
             if self._transaction is None:
-                raise MalformedMessage("a row outside of a transaction")
+                raise MalformedMessage("a row outside a transaction")
             changes = self._changes
             changes.append(decode(data))
             if len(changes) >= self._part:
@@ -108,7 +108,7 @@ class Assembler:
         tag = data[PAYLOAD : PAYLOAD + 1]
         if tag == b"B":
             if self._transaction is not None:
-                raise MalformedMessage("a transaction inside of another")
+                raise MalformedMessage("a transaction inside another")
             self._transaction = messages.begin(data)
         elif tag == b"C":
             self._commit(messages.commit_end(data))
@@ -118,7 +118,7 @@ class Assembler:
             self._truncate(messages.truncate(data))
         elif tag in (b"I", b"U", b"D"):
             if data[PAYLOAD : PAYLOAD + 5] not in self._rows:
-                raise MalformedMessage("a row of a table that was not described")
+                raise MalformedMessage("a row of an undescribed table")
         elif tag not in (b"O", b"Y", b"M"):
             raise MalformedMessage("a message of unknown kind")
 
@@ -191,14 +191,14 @@ class Assembler:
     def _say(self, name: tuple[str, str], op: ChangeOp) -> None:
         """Something about a whole table, once in a transaction."""
         if self._transaction is None:
-            raise MalformedMessage("a table's description outside of a transaction")
+            raise MalformedMessage("a table's description outside a transaction")
         if (name, op) not in self._said:
             self._said.add((name, op))
             self._changes.append(Change(*name, op))
 
     def _truncate(self, truncate: messages.Truncate) -> None:
         if self._transaction is None:
-            raise MalformedMessage("a truncate outside of a transaction")
+            raise MalformedMessage("a truncate outside a transaction")
         for oid in truncate.oids:
             name = self._known.get(oid)
             if name is not None:
