@@ -22,7 +22,7 @@ log = logging.getLogger("recordgate")
 
 
 def key_file(settings: Settings) -> Path:
-    """Where API keys are kept."""
+    """Return the path of the file with API keys."""
     return settings.api_keys_file or settings.data_dir / "api_keys.json"
 
 

@@ -39,7 +39,7 @@ AWAY = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `hint` says how to mend it, where it is not `ok`."""
+    """A finding of the examination. `hint` says how to correct it if it is not `ok`."""
 
     name: str
     ok: bool
@@ -221,7 +221,7 @@ def _left_slot(conn: Connection, contract: Contract, *, changes: str) -> Finding
 
 
 def _processes(conn: Connection, contract: Contract) -> Finding:
-    """Those that are alive, and whether they agree."""
+    """Check the processes that are alive, and whether they agree."""
     found = [p for p in alive(conn) if not is_gone(p)]
     saw = ", ".join(p.name for p in found) or "none"
     if any(other_secret(p, q) for p in found for q in found):

@@ -23,8 +23,8 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Dangling:
-    """Of one relationship: how many records name another product's, and how many of them name one that is not there,
-    with some of those keys."""
+    """Result for one relationship: how many records name another product's, how many of those do
+    not exist, and some of their keys."""
 
     type: str
     relation: str
@@ -39,7 +39,7 @@ def foreign_relations(contract: Contract) -> list[tuple[RecordType, ForeignRelat
 
 
 def export_url(foreign: ForeignRelation) -> str:
-    """Where the other product exports the keys: beside its contract."""
+    """Return the URL at which the other product exports its keys: beside its contract."""
     query = urlencode({"format": "ndjson", "fields": foreign.property})
     return urljoin(foreign.contract, f"export/{quote(foreign.type)}?{query}")
 

@@ -110,8 +110,8 @@ class _Bounded(HttpToolsProtocol):
             self.headers = []
 
     def _ambiguous(self) -> HttpProblem | None:
-        """Why a proxy before us could read the head otherwise than we do: the parser passes over these (RFC 9112, 3.2
-        and 6.1)."""
+        """Return why a proxy before us could read the head differently, which the parser does not
+        check (RFC 9112, 3.2 and 6.1), or None."""
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):

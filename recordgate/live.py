@@ -32,7 +32,7 @@ class Affected:
 
 
 def affected(plan: Plan, contract: Contract, alive: Sequence[Process]) -> list[Affected]:
-    """Those with another contract; the ones that break first."""
+    """Return the processes with another contract, those that would break first."""
     digest = contract_digest(contract)
     found = [
         Affected(p, tuple(taken_away(plan, contract, p.detail.get("needs", {}), p.role)))
@@ -78,7 +78,7 @@ def refuse_to_break(plan: Plan, live: Sequence[Affected]) -> None:
 
 
 def lines(plan: Plan, live: Sequence[Affected]) -> list[str]:
-    """For people, below the plan."""
+    """Return the lines that people see below the plan."""
     if not live:
         return []
     found = []

@@ -30,7 +30,8 @@ OTHER_SECRET = "give all gateways the same secret: setting token_secret_file"
 
 
 class Presence:
-    """Made, entered, and left with the process. Canonical may be away: then nobody is told, and all goes on."""
+    """Records this process in canonical from its start to its end. If canonical is away, nothing
+    is recorded and the process goes on."""
 
     def __init__(
         self,

@@ -81,8 +81,8 @@ def _require_applied(conn: Connection, contract: Contract) -> None:
 
 
 def lacking(plan: Plan, before: Applied) -> SetupError | None:
-    """The error of a process that starts, where `plan` says that it cannot run; None where it can. Never one whose hint
-    leads to dropping what another contract has added."""
+    """Return the error with which a process refuses to start if `plan` says that it cannot run,
+    else None. Its hint never leads to dropping what another contract has added."""
     steps = needed(plan.steps, rules=not before.earlier)
     if not steps:
         return None

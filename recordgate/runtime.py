@@ -152,8 +152,8 @@ class Runtime:
         return seen
 
     async def _look_again(self) -> None:
-        """Until canonical is reached and is what the contract says; the first is told by the gateway's connection for
-        news, too, which every later change of its lineage comes by."""
+        """Retry until canonical is reachable and matches the contract. The gateway's listening
+        connection is told as well; it reports every later change of lineage."""
         told = ""
         while True:
             await asyncio.sleep(RETRY)
@@ -192,7 +192,8 @@ class Runtime:
                 return
 
     def _register_connector(self, changes: str) -> None:
-        """As `recordgate apply` does. Kafka Connect may be down: the stores are served meanwhile."""
+        """Register the connector as `recordgate apply` does. If Kafka Connect is down, the stores
+        are served meanwhile."""
         from sync.sources.debezium import apply_connector
 
         try:

@@ -16,7 +16,8 @@ SHORTEST = 16
 
 
 def token_secret(settings: Settings) -> bytes:
-    """At least SHORTEST bytes. Two processes that start at once get the same. Raises SetupError."""
+    """Return a secret of at least SHORTEST bytes. Two processes that start together get the same
+    one. Raise SetupError."""
     path = settings.token_secret_file
     if path is None:
         path = settings.data_dir / "token.secret"
@@ -25,7 +26,7 @@ def token_secret(settings: Settings) -> bytes:
 
 
 def mask_secret(settings: Settings) -> bytes:
-    """Of the mask `hash`; empty where the tokens' secret serves. Raises SetupError."""
+    """Return the secret of the mask `hash`, empty if the tokens' secret serves. Raise SetupError."""
     path = settings.mask_secret_file
     return b"" if path is None else _secret("mask_secret_file", path)
 

@@ -42,8 +42,8 @@ class Need:
 
 
 def store_needs(conn: Connection, contract: Contract) -> list[Need]:
-    """By sink and type; empty where nothing is needed, or no worker has run yet. The worker does it by itself as
-    soon as it starts with the contract."""
+    """Return the needed loads by sink and type; none if no worker has run yet. The worker does
+    them by itself when it starts with the contract."""
     row = conn.execute("SELECT to_regclass('recordgate.generations')").fetchone()
     if row is None or row[0] is None:
         return []

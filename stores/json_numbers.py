@@ -29,7 +29,7 @@ def loads(raw: bytes | str) -> Any:
 
 
 def _number(text: str) -> Any:
-    """As orjson reads it, where it can."""
+    """Read a number as orjson does, where orjson can."""
     return orjson.loads(text) if math.isfinite(float(text)) else orjson.Fragment(text)
 
 

@@ -19,7 +19,8 @@ KEPT_FORKS = 16
 """The latest ones. What is of an older timeline is never believed."""
 
 STEP = 1 << 48
-"""By how much versions are greater with each timeline: more than the WAL of any history that was left."""
+"""How much greater versions become with each timeline: more than the WAL of any history that was
+left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Lineage:
     first: int = 0
 
     def end_of(self, timeline: int) -> int | None:
-        """Where this history left `timeline`; None where it is the present one, or not of this history."""
+        """Return where this history left `timeline`, or None if it is the present one or not part
+        of this history."""
         return dict(self.forks).get(timeline)
 
     def holds(self, timeline: int, lsn: int, forks: Forks = ()) -> bool:
@@ -57,8 +59,8 @@ class Lineage:
         return max(0, (timeline or self.first) - self.first) * STEP if self.first else 0
 
     def last_version(self, timeline: int) -> int | None:
-        """The greatest version that a reading of `timeline` can have which saw nothing but this history; None where
-        every reading did, or it cannot be said."""
+        """Return the greatest version that a reading of `timeline` can have that saw nothing but
+        this history. Return None if every reading did, or if it cannot be told."""
         end = self.end_of(timeline or self.first)
         return None if end is None else self.base_of(timeline) + end
 

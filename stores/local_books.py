@@ -39,8 +39,8 @@ Work = Callable[[sqlite3.Connection], T]
 
 
 class LocalBooks:
-    """Of the store `kind`, in the file `path`. `snapshot`: all that one read asks is seen at one moment.
-    `raw`: readers get text as bytes."""
+    """The records of the store `kind`, in the file `path`. With `snapshot`, everything that one
+    read asks is seen at one moment. With `raw`, readers get text as bytes."""
 
     def __init__(self, kind: str, path: Path, *, snapshot: bool, raw: bool) -> None:
         self.kind, self.path = kind, path
@@ -110,7 +110,8 @@ class LocalBooks:
                     connection.close()
 
     def reader(self, busy_seconds: float = 5.0) -> sqlite3.Connection:
-        """One more connection for reading, closed with the books. Raises StoreUnavailable where they are not open."""
+        """Open another connection for reading, which is closed with the records. Raise
+        StoreUnavailable if they are not open."""
         if self._read_threads is None:
             raise self._not_open()
         connection = local_state.connect(self.path, busy_seconds=busy_seconds, read_only=True)
@@ -155,7 +156,7 @@ class LocalBooks:
     # The files ------------------------------------------------------------------------------------
 
     def _found(self) -> tuple[int, int] | None:
-        """What is at the path now."""
+        """Return device and inode of the file at the path, or None."""
         try:
             found = os.stat(self.path)
         except OSError:
@@ -205,7 +206,8 @@ class LocalBooks:
     # What every embedded store answers alike ----------------------------------------------------
 
     async def position(self) -> Position | None:
-        """Read in place, without a thread: it costs ten microseconds and never waits for a lock."""
+        """Return the published position. It is read without a thread: it takes ten microseconds
+        and never waits for a lock."""
         if self._position is None:
             raise self._not_open()
         if self.writer is None and self._found() != self._place:

@@ -18,7 +18,7 @@ from stores.protocols import Generation, Position, Withheld
 from stores.sqlite_errors import primary_code
 
 FORMAT = "2"
-"""Of the files that the embedded stores write; another one is StoreLost."""
+"""Format version of the files that the embedded stores write. Another version raises StoreLost."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS lineage (
   one INTEGER PRIMARY KEY CHECK (one = 1), lsn INTEGER NOT NULL, timeline INTEGER NOT NULL,
   forks TEXT NOT NULL)
 """
-"""Of the position with the same `lsn`: a version that knows of no timelines leaves the row as it is."""
+"""The lineage of the position with the same `lsn`. A version that knows no timelines leaves the
+row unchanged."""
 
 
 def connect(
@@ -140,8 +141,9 @@ def hold_writer_lock(path: Path, store: str) -> sqlite3.Connection:
 
 
 def _holder(path: Path) -> int | None:
-    """The process that has a lock on the file, as Linux lists it; None where the system does not say. The file
-    itself must not be opened for this: closing it would end the locks of our own process."""
+    """Return the process that has a lock on the file, as Linux lists it, or None if the system
+    does not say. The file itself must not be opened for this: closing it would release our own
+    process' locks."""
     try:
         inode = path.stat().st_ino
         listed = Path("/proc/locks").read_text("ascii", "replace")
@@ -181,7 +183,7 @@ def state(connection: sqlite3.Connection, type_name: str, number: int) -> str | 
 
 
 def active(connection: sqlite3.Connection, type_name: str) -> tuple[int, int] | None:
-    """(row id, number) of the active generation."""
+    """Return row id and number of the active generation, or None."""
     row = connection.execute(
         "SELECT id, number FROM generations WHERE type = ? AND state = 'active'", (type_name,)
     ).fetchone()
@@ -208,8 +210,8 @@ def activate(connection: sqlite3.Connection, type_name: str, number: int, store:
 
 
 def remove(connection: sqlite3.Connection, type_name: str, number: int, store: str) -> int | None:
-    """Strike a generation off; its row id, None where there is none. Raises StoreRefused for the
-    active one. Inside a transaction of the caller's."""
+    """Delete a generation's row and return its row id, or None if there is none. Raise
+    StoreRefused for the active generation. The caller opens the transaction."""
     row = connection.execute(
         "SELECT id, state FROM generations WHERE type = ? AND number = ?", (type_name, number)
     ).fetchone()

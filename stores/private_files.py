@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 FOLDER, FILE = 0o700, 0o600
 UMASK = 0o077
-"""Of the processes that write for long: Tantivy makes its files itself, and only the umask binds it."""
+"""Umask of long-lived writing processes: Tantivy creates its files itself, and only the umask
+limits their mode."""
 
 _CREATING = threading.Lock()
 
@@ -52,7 +53,8 @@ def create(path: Path) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """For `open(…, opener=opener)`: a file that is made is 0600, one that is there keeps its mode."""
+    """Open a file for `open(…, opener=opener)`. A new file gets mode 0600, an existing one keeps
+    its mode."""
     return os.open(path, flags, FILE)
 
 

@@ -38,7 +38,8 @@ class Capability(StrEnum):
     FUZZY = "fuzzy"
     SEARCH_SORT = "search_sort"
     SHARED = "shared"
-    """Other processes on other hosts can read it; without: only processes on this machine."""
+    """Processes on other hosts can read the store. Without it, only processes on this machine can.
+    """
     TOMBSTONES_FOREVER = "tombstones_forever"
     """A delete's version is remembered as long as the generation lives, not for a time only."""
 
@@ -50,7 +51,7 @@ class Outcome(StrEnum):
     STALE = "stale"
     """The store holds a version at least as new. The writer reads once more and tries again."""
     RETRY = "retry"
-    """Not taken now (overloaded, timed out): the same write may be sent again."""
+    """The write was not accepted now (overloaded, timed out) and may be sent again."""
     REJECT = "reject"
     """Will never be taken as it is; `reason` says why. Becomes a dead letter."""
 
@@ -141,7 +142,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One record as a store holds it, for verify."""
+    """A record as a store holds it, for verify."""
 
     key: str
     version: int
@@ -179,14 +180,14 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     async def health(self) -> Health:
-        """Never raises; answers within two seconds."""
+        """Return the store's health within two seconds. Never raises."""
         ...
 
     async def take_charge(self, term: int) -> None:
-        """From now on this process writes in `term`, which is greater than that of any worker before it. A
-        backend that several hosts can write to remembers the greatest one, and whoever has a smaller one gets
-        FencedError here, from `publish` with a position and from changes of generations. Where only
-        one process can have it open to write there is nothing to do."""
+        """Write from now on in `term`, which is greater than that of any earlier worker. A backend
+        that several hosts can write to remembers the greatest term; a worker with a smaller one
+        gets FencedError here, from `publish` with a position and from changes of generations. A
+        store that only one process can open for writing does nothing."""
         ...
 
     # Generations ------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class Store(Protocol):
         after all are answered STALE)."""
 
     async def position(self) -> Position | None:
-        """The last published position; None where there is none. Cheap: asked for every query."""
+        """Return the last published position, or None. Must be cheap: it is asked for every query."""
         ...
 
     # Verify -----------------------------------------------------------------------------------
@@ -230,8 +231,8 @@ class Store(Protocol):
     async def scan(
         self, type_name: str, generation: int, after: str | None, limit: int
     ) -> list[Stored]:
-        """Up to `limit` records with a key greater than `after`, in bytewise order of keys;
-        deleted ones are left out. Fewer than `limit` means the end."""
+        """Return up to `limit` records with a key greater than `after`, in bytewise key order,
+        without deleted ones. Fewer than `limit` means the end."""
         ...
 
     async def count(self, type_name: str, generation: int) -> int: ...
@@ -250,7 +251,7 @@ class DocumentStore(Store, Protocol):
         ...
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
-        """For each of `query.values` its records. Needs `Capability.CHILDREN`."""
+        """Return the records for each of `query.values`. Needs `Capability.CHILDREN`."""
         ...
 
 

@@ -72,8 +72,8 @@ def all_of(parts: Iterable[Filter]) -> Filter:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One step of an order. Missing values come last when ascending, first when descending
-    (Postgres's own rule), unless `nulls_first` says otherwise. `path` holds to-one relation names."""
+    """A step of an order. Missing values come last in ascending and first in descending order, as
+    in Postgres, unless `nulls_first` is set. `path` holds to-one relation names."""
 
     property: str
     descending: bool = False
@@ -98,7 +98,7 @@ class ChildrenQuery:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """For one parent: documents (JSON bytes) in key order, and the whole count where it was asked."""
+    """One parent's documents (JSON bytes) in key order, and their total count if it was requested."""
 
     documents: list[bytes]
     total: int | None = None

@@ -27,7 +27,7 @@ def primary_code(error: sqlite3.Error) -> int:
 
 
 def translate(error: sqlite3.Error, store: str, where: str) -> StoreError:
-    """One of our errors for `error`; `where` names the file. Carries no SQL and no values."""
+    """Return one of our errors for `error`, without SQL and values. `where` names the file."""
     code = primary_code(error)
     if code in _LOST:
         return StoreLost(

@@ -16,7 +16,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 IN_FLIGHT = 2
-"""One connection reads keys faster than one event loop can ask for them; the other hides its way."""
+"""Maximum reads under way: one connection answers faster than one event loop can ask, so a second
+one suffices to hide the round trip."""
 MOST = 100
 """Reads that go together at the most."""
 
@@ -44,7 +45,8 @@ class Together(Generic[K, V]):
         return not self._running
 
     async def read(self, key: K) -> V | None:
-        """Raises what `one` and `many` raise. A caller that is cancelled leaves the others alone."""
+        """Read `key` together with other callers. Raise what `one` and `many` raise. Cancelling
+        one caller does not affect the others."""
         if self._running < IN_FLIGHT:
             self._running += 1
             try:
@@ -56,7 +58,7 @@ class Together(Generic[K, V]):
         return await future
 
     def _next(self) -> None:
-        """One is back: those that wait go."""
+        """Start the waiting reads after one has returned."""
         self._running -= 1
         members: list[tuple[K, asyncio.Future[V | None]]] = []
         while self._waiting and len(members) < MOST:

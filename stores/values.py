@@ -44,7 +44,7 @@ _DATETIME = re.compile(
 _INTEGER = re.compile(r"[+-]?\d{1,40}\Z", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?\Z", re.ASCII)
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-"""Of decimals; they are shown so."""
+"""Names of a decimal's values that are not finite."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -158,7 +158,7 @@ def _float_text(value: float) -> str:
 
 
 def _element(prop: Property, value: Any) -> str:
-    """One element of an array literal, quoted where Postgres quotes it."""
+    """Return an element of an array literal, quoted where Postgres quotes it."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):

@@ -19,7 +19,7 @@ from sync.pace import Backoff
 CODE = "type-not-readable"
 SOON = 1.0
 LATEST = 30.0
-"""Most seconds between two tries."""
+"""Maximum seconds between two tries."""
 PROVEN = 120.0
 """Seconds for which a type must have been readable for its next failure to be tried again soon."""
 
@@ -34,7 +34,7 @@ class _Type:
 
 
 class Aside:
-    """One sink's. `clock`: seconds that never go back."""
+    """The types that one sink has set aside. `clock` returns monotonic seconds."""
 
     def __init__(self, sink: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._sink, self._clock = sink, clock
@@ -43,7 +43,7 @@ class Aside:
 
     @property
     def types(self) -> frozenset[str]:
-        """Those that are aside now."""
+        """The types that are aside now."""
         return frozenset(n for n, t in self._types.items() if t.back_since is None)
 
     def add(self, error: NotReadable) -> Condition:
@@ -61,17 +61,17 @@ class Aside:
         self._types.setdefault(type_name, _Type())
 
     def back(self, type_name: str) -> None:
-        """It can be read again."""
+        """Record that the type can be read again."""
         held = self._types[type_name]
         held.back_since, held.reason = self._clock(), ""
 
     def due(self) -> str | None:
-        """A type that is to be tried now."""
+        """Return a type that is due for a try, or None."""
         now = self._clock()
         return next((n for n in self.types if self._types[n].next_try <= now), None)
 
     def why(self, types: Collection[str]) -> NotReadable | None:
-        """Why one of `types` is aside; None where none is, or none has been tried yet."""
+        """Return why one of `types` is aside, or None if none is or none was tried yet."""
         reasons = self.reasons()
         found = next((t for t in types if reasons.get(t)), None)
         return None if found is None else NotReadable(found, reasons[found], hint=HINT)

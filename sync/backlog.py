@@ -76,8 +76,9 @@ class Backlog:
             self._boundaries.append(boundary)
 
     def take(self, limit: int, without: Collection[str] = ()) -> Batch | None:
-        """Up to `limit` keys of the type whose oldest mark is oldest, of those that are not in `without`; None
-        where nothing waits. A sweep comes alone. The caller gives back what it could not publish."""
+        """Return up to `limit` keys of the type with the oldest mark, without the types in
+        `without`, or None if nothing waits. A sweep comes in a batch of its own. The caller
+        returns what it could not publish."""
         for type_name, number in self._sweeps.items():
             if type_name not in without:
                 del self._sweeps[type_name]
@@ -156,8 +157,8 @@ class Backlog:
         return sum(len(pool.get(type_name, ())) for pool in (self._again, self._waiting))
 
     def reached(self, held: Iterable[int] = ()) -> Boundary | None:
-        """The last boundary before everything that waits and before the numbers `held` by batches that
-        are taken off and not published; None before the first one."""
+        """Return the last boundary before everything that waits and before the numbers `held` by
+        batches that were taken and are not published. Return None before the first boundary."""
         lowest = [n for n in held if n]
         lowest += self._sweeps.values()
         lowest += [min(keys.values()) for keys in self._again.values() if keys]

@@ -63,7 +63,7 @@ class Asked:
 
 
 class Building:
-    """One sink's. All methods run inside the sink's loop, but `ask`."""
+    """The loads of one sink. All methods but `ask` run inside the sink's loop."""
 
     def __init__(
         self,
@@ -115,7 +115,8 @@ class Building:
     # Beginning -------------------------------------------------------------------------------------
 
     async def prepare(self) -> Position | None:
-        """Find out what the store holds and what has to be built. The position that readers may trust."""
+        """Find out what the store holds and what must be built. Return the position that readers
+        may trust."""
         self._prepared = False
         position = await self._store.position()
         if position is not None and position.withdrawn:
@@ -195,7 +196,7 @@ class Building:
         )
 
     async def require_all(self, reason: str) -> None:
-        """From now on nothing that the store says counts, until every type has been loaded anew."""
+        """Stop trusting the store's position until every type has been reloaded."""
         log.warning("%s: %s; every type is reloaded", self._name, reason)
         mark = self._watermark
         async with mark.lock, self._books.changing() as conn:
@@ -209,7 +210,8 @@ class Building:
             await watermarks.write(conn, self._name, mark)
 
     async def start_over(self) -> Position | None:
-        """Build anew what became required; the position that readers may trust. Nothing may be under way."""
+        """Start the loads that became required, while none is under way. Return the position that
+        readers may trust."""
         async with self._watermark.lock:  # whoever notes it has recorded it, too
             missed, self.missed = self.missed, set()
         async with self._books.changing() as conn:
@@ -308,12 +310,12 @@ class Building:
         return any(not load.walked for load in self.loads.values())
 
     def next_walk(self, without: Collection[str] = ()) -> Load | None:
-        """The load that reads its next page, of the types that are not in `without`."""
+        """Return the load that reads its next page, without the types in `without`."""
         walking = (load for load in self.loads.values() if not load.walked)
         return next((load for load in walking if load.type_name not in without), None)
 
     def ready_to_finish(self, applied_lsn: int, without: Collection[str] = ()) -> Load | None:
-        """A load that is whole and has been caught up by the changes, of the types that are not in
+        """Return a load that is complete and caught up with the changes, without the types in
         `without`."""
         now = time.monotonic()
         for load in self.loads.values():
@@ -480,7 +482,8 @@ class Building:
         return number
 
     async def _rollback(self, asked: Asked) -> int:
-        """To the number noted, where a worker died on the way: never back by two."""
+        """Roll back to the generation recorded with the request, so that a worker that died on the
+        way never causes a second rollback. Return its number."""
         type_name, number = asked.type_name, asked.number
         active = self.active.get(type_name)
         if number is not None and number == active:

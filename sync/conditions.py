@@ -24,14 +24,15 @@ SETTLE = 90.0
 
 
 class Conditions:
-    """One session's; reached as `session.conditions`. Callers must not hold the lock of `books`, and get what canonical
-    raises (psycopg.Error), and FencedError where another worker is in charge: the session is over then."""
+    """The conditions of one session, reached as `session.conditions`. Callers must not hold the
+    lock of `books`. Methods raise psycopg.Error, and FencedError if another worker is in
+    charge; both end the session."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
         self._standing: dict[tuple[str, str, str], Condition] = {}
         self._left: set[tuple[str, str, str]] = set()
-        """Of those, what the session before raised and this one has not seen yet."""
+        """The conditions that the previous session raised and this one has not seen yet."""
         self._began = time.monotonic()
 
     @property

@@ -21,7 +21,7 @@ RESENDS = 5
 
 
 class Delivery:
-    """One sink's."""
+    """Delivery of writes to one sink."""
 
     def __init__(
         self,

@@ -86,7 +86,8 @@ class DurableReader:
         return self._after == ("", "")
 
     async def page(self, limit: int, without: Collection[str] = ()) -> DurablePage | None:
-        """The next page of types that are not in `without`, None at the end; the walk then begins anew."""
+        """Return the next page, without the types in `without`, or None at the end; the next call
+        starts again from the beginning."""
         cursor = await self._conn.execute(
             _PAGE,
             {

@@ -12,7 +12,8 @@ AGAIN = 8.0
 
 
 def check_cancelled() -> None:
-    """For the top of a loop: raises CancelledError where the running task was told to end and has not heard it."""
+    """Raise CancelledError if the running task was cancelled and has not noticed. Call it at the
+    top of a loop."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

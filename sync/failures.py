@@ -29,7 +29,7 @@ _HINTS = {
 
 
 def unexpected(error: Exception) -> RecordgateError:
-    """For a fault that is in no table of errors; its text stays in the log."""
+    """Return the error for a fault that no table of errors lists. Its text goes to the log only."""
     return RecordgateError(f"unexpected failure: {type(error).__name__}", hint="see the log")
 
 

@@ -58,8 +58,8 @@ class Feed:
     # Whether one is wanted -------------------------------------------------------------------------
 
     async def open(self, conn: AsyncConnection, start: int, *, broken: bool) -> None:
-        """At the start of a session, which sees all changes after `start`. `broken`: changes before that
-        were missed, which readers are told."""
+        """Open the feed at the start of a session, which sees all changes after `start`. With
+        `broken`, changes before that were missed, and readers are told so."""
         self._rows, self._counts, self._many = {}, {}, set()
         row = await (await conn.execute(_STATE)).fetchone()
         self._wanted, self.active = (bool(row[0]), bool(row[1])) if row else (False, False)
@@ -138,7 +138,7 @@ class Feed:
         self._rows[name, key] = kind
 
     def noted(self) -> dict[tuple[str, str | None], str]:
-        """(type, key) → kind, of what is to be written; key None: many."""
+        """Return the kind of each (type, key) to be written; key None stands for many keys."""
         found: dict[tuple[str, str | None], str] = {
             place: kind for place, kind in self._rows.items() if place[0] not in self._many
         }

@@ -25,7 +25,7 @@ from sync.writer import SinkWriter
 log = logging.getLogger(__name__)
 
 SECONDS = 5.0
-"""In which canonical has to answer."""
+"""Seconds in which canonical has to answer."""
 
 _SINKS = """
 SELECT w.sink, (pg_current_wal_lsn() - w.lsn)::bigint, extract(epoch FROM clock_timestamp() - w.as_of)::float8,

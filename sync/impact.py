@@ -22,8 +22,8 @@ Values = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One join on the way to the root: the rows of `type_name` whose `columns` equal `from_columns` of the
-    rows before."""
+    """A join on the way to the root: the rows of `type_name` whose `columns` equal `from_columns`
+    of the preceding rows."""
 
     type_name: str
     columns: tuple[str, ...]
@@ -147,7 +147,8 @@ def _marker(contract: Contract, record_type: RecordType, own: list[Reach]) -> _M
 
 
 def _names_the_root(contract: Contract, reach: Reach) -> tuple[str, ...] | None:
-    """The changed row's columns that hold the root's key, in the key's order; None where it does not."""
+    """Return the changed row's columns that hold the root's key, in key order, or None if it does
+    not hold it."""
     if len(reach.steps) != 1:
         return None
     step, root = reach.steps[0], contract.types[reach.root]
@@ -158,7 +159,8 @@ def _names_the_root(contract: Contract, reach: Reach) -> tuple[str, ...] | None:
 
 
 def key_reader(columns: tuple[str, ...]) -> Callable[[Row], str | None]:
-    """What gives the key of a row that names `columns`; None where one is NULL or unknown."""
+    """Return the function that gives the key of a row that has `columns`; it returns None if one
+    is NULL or unknown."""
     if len(columns) == 1:
         column = columns[0]
         return lambda row: row.get(column)
@@ -171,6 +173,6 @@ def key_reader(columns: tuple[str, ...]) -> Callable[[Row], str | None]:
 
 
 def _values(row: Row, columns: tuple[str, ...]) -> Values | None:
-    """The values of `columns`, None where one is NULL or unknown."""
+    """Return the values of `columns`, or None if one is NULL or unknown."""
     values = [row.get(c) for c in columns]
     return None if None in values else tuple(values)  # type: ignore[arg-type]

@@ -109,7 +109,7 @@ class Lease:
         return clock() - self._seen < TRUSTED
 
     async def heartbeat(self, conn: AsyncConnection) -> None:
-        """For people who look into recordgate.workers. Raises FencedError."""
+        """Record a sign of life in recordgate.workers, for operators. Raise FencedError."""
         await self._ask(conn, _HEARTBEAT)
 
 
@@ -149,12 +149,14 @@ class Predecessor:
 
 
 Waiting: TypeAlias = "Callable[[Predecessor | None], Awaitable[None]]"
-"""Called with the process behind which one stands by, where it has named itself; again when it is another."""
+"""Called with the process that holds the lease, once it has recorded itself, and again when it
+changes."""
 
 
 async def wait_for_lock(conn: AsyncConnection, slot: str, waiting: Waiting) -> Predecessor | None:
-    """Get the lock of `slot` for the session of `conn`, from whoever died or stalls. `waiting` is called
-    where somebody else has it. The process that was in charge before, where one was."""
+    """Take the lock of `slot` for the session of `conn`, if necessary from a process that died or
+    stalls. Call `waiting` while another process holds it. Return the process that was in charge
+    before, or None."""
     waited, told = False, None
     while not await _try_lock(conn, slot):
         holder = await _named(conn, slot)
@@ -169,7 +171,7 @@ async def wait_for_lock(conn: AsyncConnection, slot: str, waiting: Waiting) -> P
 
 
 async def _named(conn: AsyncConnection, slot: str) -> Predecessor | None:
-    """Who has last begun a term."""
+    """Return the process that began the latest term, or None."""
     row = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
     return Predecessor(str(row[1]), int(row[2])) if row and row[1] and row[2] else None
 

@@ -25,7 +25,8 @@ KNOWN = 100_000
 
 
 class Letters:
-    """One sink's dead letters. Remembers which keys have one, so that a batch without costs nothing."""
+    """One sink's dead letters. It remembers which keys have one, so that a batch without any costs
+    nothing."""
 
     def __init__(self, conn: AsyncConnection, sink: str) -> None:
         self._conn = conn

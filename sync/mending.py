@@ -24,7 +24,8 @@ from stores.contract.model import Contract
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = "700ms"
-"""Less than `deadlock_timeout`: of the application and us, we give way, and try again later."""
+"""Lock timeout below `deadlock_timeout`: of the application and the worker, the worker gives way
+and retries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ FROM pg_prepared_xacts ORDER BY prepared LIMIT 1
 async def beside_the_lease(
     session: Session, slot: str, opening: Coroutine[Any, Any, T], stop: asyncio.Event
 ) -> T | None:
-    """The result of `opening`, with the worker in charge meanwhile; None where `stop` was set first. Raises what
-    `opening` raises, and FencedError."""
+    """Return the result of `opening` while keeping the worker in charge, or None if `stop` was set
+    first. Raise what `opening` raises, and FencedError."""
     enough = asyncio.Event()
     work = asyncio.create_task(opening, name="opening")
     stay = asyncio.create_task(session.stay(enough), name="lease")
@@ -83,7 +83,8 @@ async def _tell(session: Session, slot: str, enough: asyncio.Event) -> None:
 
 
 def waiting_words(rows: list[tuple[Any, ...]], prepared: tuple[Any, ...] | None) -> str:
-    """Whom the worker waits for: (process, application, role, start, age) of each, the oldest first."""
+    """Describe whom the worker waits for: process, application, role, start and age of each,
+    oldest first."""
     told = []
     for pid, application, role, start, age in rows:
         if pid == 0:

@@ -36,7 +36,8 @@ AsyncCursor: TypeAlias = psycopg.AsyncCursor[Any]
 
 EMIT = b"SELECT pg_catalog.pg_logical_emit_message(false, 'recordgate', '')"
 FEW = 8
-"""Up to so many keys a prepared, generic plan is good; for more the planner must know how many."""
+"""Up to this many keys a generic prepared plan is good; for more the planner must know their
+number."""
 OPTIONS = (
     r"-c default_transaction_isolation=read\ committed -c enable_seqscan=off -c jit=off"
     " -c row_security=off"
@@ -74,7 +75,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Of the records of some keys (see `sync.ranges`)."""
+    """Count and digest of the records of some keys (see `sync.ranges`)."""
 
     version: int
     count: int
@@ -97,7 +98,7 @@ class Projector:
 
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
         self.lock = asyncio.Lock()
-        """Held by whoever reads, where several tasks share the projector."""
+        """Held by the task that reads, if several tasks share the projector."""
         self._conn = conn
         self._contract = contract
         self._statements: dict[tuple[str, str], bytes] = {}
@@ -160,7 +161,8 @@ class Projector:
         return asked, {"keys": asked} | {f"part{i}": part for i, part in enumerate(parts)}
 
     async def digest(self, type_name: str, keys: Sequence[str]) -> Digest | None:
-        """Of the records of `keys`, computed by canonical; None where one of them cannot be printed."""
+        """Return count and digest of the records of `keys`, computed by canonical, or None if one
+        of them cannot be printed."""
         _, parameters = self._parameters(type_name, keys)
         try:
             version, result = await self._execute(type_name, "digest", parameters, False)
@@ -171,7 +173,7 @@ class Projector:
         return Digest(version, int(_text(result.get_value(0, 0))), _text(result.get_value(0, 1)))
 
     async def page(self, type_name: str, after: str | None, limit: int) -> Page:
-        """Up to `limit` records after the key `after`; from the first one where it is None."""
+        """Return up to `limit` records after the key `after`, or from the first one if it is None."""
         record_type = self._contract.types[type_name]
         parameters: dict[str, Any] = {"limit": limit}
         if after is not None:

@@ -90,8 +90,8 @@ class StoreWalk:
 
 
 def just_before(key: str) -> str | None:
-    """A text that is smaller than `key` in bytewise order, with hardly anything in between; None where
-    there is none."""
+    """Return a text just below `key` in bytewise order, with hardly anything in between, or None
+    if there is none."""
     if not key:
         return None
     last = ord(key[-1])

@@ -17,7 +17,7 @@ from sync.projection import Page, Projector
 SAMPLES = 16
 SAMPLE_SIZE = 16
 PATIENCE = 8
-"""So often a check may fail, with a second in between, before the generation is built anew."""
+"""How often a check may fail, one second apart, before the generation is built again."""
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ async def problem(store: Store, projector: Projector, load: Load, slack: int) ->
 
 
 async def _differing(store: Store, projector: Projector, load: Load) -> dict[str, bytes | None]:
-    """Keys of samples that the generation holds differently → canonical's document."""
+    """Return canonical's documents for the sampled keys that the generation holds differently."""
     found: dict[str, bytes | None] = {}
     for start in load.starts:
         sample = await store.scan(load.type_name, load.number, start, SAMPLE_SIZE)

@@ -66,7 +66,7 @@ async def state(conn: AsyncConnection, request: int) -> tuple[str, str, dict[str
 
 
 async def withdraw(conn: AsyncConnection, request: int, message: str) -> None:
-    """Who asked waits no longer: no worker that comes later shall begin it."""
+    """Withdraw a request that its caller no longer waits for, so that no later worker starts it."""
     await conn.execute(_WITHDRAW, (message, request))
 
 
@@ -78,7 +78,8 @@ class Requests:
         self._writers = writers
 
     async def run(self) -> None:
-        """Until cancelled. Each request has a task of its own: one for a sink that is down holds up none."""
+        """Process requests until cancelled. Each has a task of its own, so that a sink that is
+        down does not delay the others."""
         under_way: dict[int, asyncio.Task[None]] = {}
         try:
             while True:

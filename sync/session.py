@@ -41,8 +41,8 @@ class Books:
             yield self.conn
 
     async def assure(self) -> None:
-        """Before a store is written to: raises FencedError where another worker is in charge, which a process
-        that was stopped has not noticed."""
+        """Raise FencedError if another worker is in charge, which a process that was stopped has
+        not noticed. Must be called before a store is written to."""
         if not self.lease.fresh:
             async with self.lock:
                 await self.lease.see(self.conn)

@@ -65,8 +65,8 @@ class SweepPace:
 
 @dataclass(slots=True)
 class Round:
-    """Of one type in one sink: the key it is at, what was found and compared up to there; when it began, in seconds
-    since the epoch."""
+    """A round over one type in one sink: the current key, the results up to there, and its start
+    in seconds since the epoch."""
 
     after: str | None = None
     found: int = 0
@@ -75,7 +75,7 @@ class Round:
 
 
 class Sweep:
-    """One session's."""
+    """The sweep of one session."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Sweep:
         self._put_off: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Until cancelled. Raises psycopg.Error where canonical is lost."""
+        """Sweep until cancelled. Raise psycopg.Error if canonical is lost."""
         await self._load()
         if self._pace.rate <= 0:
             await asyncio.Event().wait()
@@ -130,7 +130,8 @@ class Sweep:
                 self._metrics.verify_differences.labels(sink, type_name).set(differences)
 
     def _next(self) -> tuple[str, str] | None:
-        """What is under way, else what was begun longest ago, of the sinks that can be compared now."""
+        """Return the (type, sink) under way, else the one started longest ago, among the sinks
+        that can be compared now."""
         now, clock = time.time(), time.monotonic()
         due = [
             (round_.after is None, round_.began, sink, name)

@@ -52,7 +52,7 @@ def say_missed(missed: Mapping[str, str]) -> None:
 
 
 class TableWatch:
-    """One session's. It tells `source` which tables it follows."""
+    """Watches the tables for one session, and tells `source` which of them it follows."""
 
     def __init__(
         self, contract: Contract, canonical_url: str, session: Session, source: ChangeSource
@@ -113,7 +113,7 @@ class TableWatch:
     # While it runs ---------------------------------------------------------------------------------
 
     async def run(self, writers: Mapping[str, SinkWriter]) -> None:
-        """Until cancelled. Raises what canonical raises (psycopg.Error), and FencedError."""
+        """Watch until cancelled. Raise psycopg.Error and FencedError."""
         self._writers = writers
         while True:
             await self.look()
@@ -225,7 +225,8 @@ class TableWatch:
     # What is said ----------------------------------------------------------------------------------
 
     def _problem_of(self, record_type: RecordType) -> Problem | None:
-        """What keeps changes of the type's table, or of a partition of it, from being captured."""
+        """Return what keeps changes of the type's table, or of one of its partitions, from being
+        captured, or None."""
         form = self._forms[record_type.schema, record_type.table]
         named = {table_text(record_type.schema, record_type.table)}
         if form:

@@ -61,7 +61,8 @@ async def _forks(conn: AsyncConnection, url: str, timeline: int) -> Forks:
 
 
 def _history(url: str, timeline: int) -> str | None:
-    """By the replication protocol, which a role that may replicate has; it needs no superuser."""
+    """Return the timeline's history file by the replication protocol, for which the attribute
+    REPLICATION suffices."""
     text = conninfo(url, replication="database", application_name="recordgate timelines")
     pgconn = pq.PGconn.connect(text.encode())
     try:

@@ -11,7 +11,7 @@ from sync.projection import Projector
 
 
 class Unreadable:
-    """One sink's; `aside` says which types they are."""
+    """Handles the types that one sink cannot read; `aside` says which they are."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ from sync.reload import same_document
 EXAMPLES = 20
 """Keys that a report names of each kind."""
 SUSPECTS = 100_000
-"""Most suspects of a type and sink that are looked at again; what is beyond counts as it is."""
+"""Maximum suspects of a type and sink that are compared again; the rest counts as found."""
 ROUNDS = 5
 NAP = 0.05
 STORE_SECONDS = 60.0
@@ -54,15 +54,17 @@ SWAPS = 5
 """Looks, a moment apart, before a generation that only the store calls active counts as wrong."""
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with (type, records compared, records in all)."""
+"""Called with the type, the records compared and the records in all."""
 
 
 @dataclass(slots=True)
 class Differences:
-    """One type in one sink. `missing`, `extra`, `different`: how many; `examples`: kind → some keys.
-    `unsettled`: records that changed at every look. `behind`: the sink's position did not move past the
-    reading, so that what is only late counts too. `expected`: the generation that the books call active, where
-    readers see another one. `unreadable`: why canonical could not be read; nothing was compared then."""
+    """The differences of one type in one sink. `missing`, `extra` and `different` are counts;
+    `examples` has some keys by kind. `unsettled` counts records that changed at every
+    comparison. With `behind`, the sink's position did not move past the reading, so that
+    records which are only late count as well. `expected` is the generation that canonical's
+    records call active, if readers see another one. `unreadable` says why canonical could not
+    be read; nothing was compared then."""
 
     generation: int | None = None
     expected: int | None = None
@@ -77,7 +79,7 @@ class Differences:
     unreadable: str = ""
     examples: dict[str, list[str]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
-    """Of all differences, up to SUSPECTS of them: what a repair marks."""
+    """Keys of all differences, up to SUSPECTS of them, which a repair marks."""
 
     @property
     def total(self) -> int:
@@ -108,7 +110,7 @@ class Report:
 class Suspect:
     version: int
     digest: bytes
-    """Of canonical's document at the first look."""
+    """Digest of canonical's document at the first comparison."""
 
 
 Suspects = dict[str, Suspect]
@@ -344,7 +346,7 @@ async def passed(store: Store, lsn: int, patience: float) -> bool:
 
 
 async def active_generation(store: Store, type_name: str) -> int | None:
-    """The number of the generation that readers see."""
+    """Return the number of the generation that readers see, or None."""
     for generation in await store.generations(type_name):
         if generation.state == "active":
             return generation.number

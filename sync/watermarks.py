@@ -25,7 +25,7 @@ class Watermark:
     system: str
     durable: int
     as_of: float
-    """Of `published`; when the loads began, where there is none."""
+    """Time of `published`, or of the start of the loads if nothing is published."""
     published: int = 0
     required: set[str] = field(default_factory=set)
     reason: str = ""
@@ -33,14 +33,14 @@ class Watermark:
     recorded: float | None = None
     """When it was last written by the session before, until the store has been checked against it."""
     types: frozenset[str] | None = None
-    """Whose changes were followed; None where that was not recorded."""
+    """Types whose changes were followed; None if that was not recorded."""
     timeline: int = 0
-    """Of its positions; 0 where that was not recorded."""
+    """Timeline of its positions; 0 if that was not recorded."""
     suspect: int | None = None
     """Records with a greater version may show what canonical has lost in a failover: they are to be looked for
     and read again before anything is written to the store."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    """Held while it is written, so that of two writers the later one has the later state."""
+    """Held while it is written, so that the later of two writers has the later state."""
 
 
 _READ = """
@@ -59,7 +59,8 @@ ON CONFLICT (sink) DO UPDATE SET system = excluded.system, lsn = excluded.lsn,
 _TELL = (
     "SELECT set_config('synchronous_commit', 'off', true), pg_notify('recordgate_positions', %s)"
 )
-"""Nobody waits for a disk here: what is told is only that it is worth a look."""
+"""Notifies readers. The notification is committed without waiting for the disk, because it only
+says that a look is worthwhile."""
 
 
 class Teller:

@@ -53,7 +53,8 @@ log = logging.getLogger(__name__)
 RECORD = 0.5
 """Seconds between two records of watermarks while changes come."""
 RECORD_IDLE = 5.0
-"""And while none do: a record is itself WAL, and would never let a quiet database rest."""
+"""Seconds between two records of watermarks without changes: a record is itself WAL, and would
+keep a quiet database busy."""
 HEARTBEAT = 5.0
 LOOK = 0.5
 """Seconds between two looks at what stands in the way of the sinks."""
@@ -96,7 +97,7 @@ class Worker:
         self._problem = "starting"
         self._error: RecordgateError | None = None
         self._gap: GapError | None = None
-        """In which the last session ended."""
+        """The gap that ended the last session."""
         self._marked_lsn = 0
         self._as_of = 0.0
         self._busy = False
@@ -105,8 +106,8 @@ class Worker:
     # The outside -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until `stop`. Canonical or a store that is away is waited for, for ever; what nobody expected is logged,
-        and a session begun anew."""
+        """Work until `stop`. Wait without limit for canonical or a store that is away. Log an
+        unexpected failure, and start a new session."""
         backoff = Backoff(first=0.2, most=10.0)
         gauges = asyncio.create_task(self._refresh_gauges(), name="gauges")
         try:
@@ -138,7 +139,7 @@ class Worker:
         self._stop.set()
 
     def state(self) -> dict[str, Any]:
-        """For the console: what each sink does now."""
+        """Return what each sink does now, for the console."""
         return {
             "problem": self._problem,
             "position": format_lsn(self._marked_lsn),
@@ -146,8 +147,8 @@ class Worker:
         }
 
     def stuck(self, sinks: Collection[str], types: Collection[str] = ()) -> RecordgateError | None:
-        """What keeps it from working for one of `sinks`, or for one of `types` there, and waiting alone will not
-        mend."""
+        """Return what keeps the worker from working for one of `sinks`, or one of `types` there,
+        if waiting alone will not heal it; else None."""
         writers = [w for name, w in self._writers.items() if name in sinks]
         errors = [self._error, *(w.error for w in writers)]
         aside = [w.why_aside(types) for w in writers]
@@ -253,8 +254,8 @@ class Worker:
     async def _last_words(
         self, session: Session, source: ChangeSource, loops: list[asyncio.Task[None]]
     ) -> None:
-        """On a clean stop: what is written is published and recorded, so that the next start has little
-        to do again. What fails here is done again then."""
+        """Publish and record what is written, at a clean stop, so that the next start has little
+        to repeat. A failure here only means more to repeat."""
         await end(loops)
         for writer in self._writers.values():
             with suppress(StoreError):
@@ -398,7 +399,8 @@ class Worker:
         await self._close_stores()
 
     async def _close_stores(self) -> None:
-        """Another worker is in charge, or we are at the end: an embedded store has one writer only."""
+        """Close the stores, because another worker is in charge or this one ends: an embedded
+        store has a single writer."""
         for name in list(self._open):
             self._open.discard(name)
             with suppress(RecordgateError):
@@ -515,7 +517,8 @@ class Worker:
                 self._mark_blindly(reach.root, error)
 
     def _mark_blindly(self, type_name: str, error: psycopg.Error) -> None:
-        """It cannot be asked which records of the type a change touched: it may be any of them."""
+        """Mark all records of the type, because it cannot be determined which of them a change
+        touched."""
         why = not_readable(type_name, error)
         log.warning("%s; every record of it is read again as soon as possible", why)
         if self._feed.active:
@@ -562,7 +565,7 @@ class Worker:
         source.acknowledge(min(w.watermark.durable for w in self._writers.values()))
 
     async def _refresh_gauges(self) -> None:
-        """For as long as the worker runs, in a session or not."""
+        """Refresh the gauges for as long as the worker runs, in a session or not."""
         gauges = Gauges(self._url, self._slot, self._sinks, self._contract.types, self.metrics)
         try:
             while True:

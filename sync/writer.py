@@ -45,7 +45,8 @@ SPILL_FAILING = 5.0
 SPILL_SLOW = 60.0
 """Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
 LONGEST = 5.0
-"""Most seconds between two tries of a sink that fails: a store that is back waits no longer for what it missed."""
+"""Maximum seconds between two tries of a sink that fails, so that a store that is back gets its
+writes soon."""
 PATIENCE = 5.0
 """Seconds that a reading under way is given to end when the loop does."""
 QUIET = 0.1
@@ -77,7 +78,7 @@ class SinkWriter:
         self.error: RecordgateError | None = None
         """What `problem` tells of, once there is something."""
         self.position: Position | None = None
-        """As published; None while a required load is not done."""
+        """The published position; None while a required load is not finished."""
         self._batch_size = batch_size
         self._memory_keys = memory_keys
         self._books = connections.books
@@ -97,7 +98,7 @@ class SinkWriter:
         self._backlog = Backlog()
         self._wake = asyncio.Event()
         self._taken: list[Unit] = []
-        """Taken off the backlog, not published."""
+        """Batches that were taken off the backlog and are not published."""
         self._written: list[Unit] = []
         self._relief = asyncio.Lock()
         self._spilling: list[Batch] = []
@@ -135,7 +136,8 @@ class SinkWriter:
         self._wake.set()
 
     def durable(self) -> Boundary | None:
-        """Up to there every change is in the store or in the durable backlog: it may be acknowledged."""
+        """The boundary up to which every change is in the store or in the durable backlog, so that
+        it may be acknowledged."""
         held = [u.batch.lowest for u in self._taken if u.batch and not u.spilled]
         held += [b.lowest for b in self._spilling]
         boundary = self._backlog.reached(held)
@@ -198,7 +200,7 @@ class SinkWriter:
     # The loop --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until cancelled. Raises what canonical raises (psycopg.Error), and FencedError: the session is over."""
+        """Write until cancelled. Raise psycopg.Error and FencedError, which end the session."""
         while True:
             check_cancelled()
             retry_after: float | None = None
@@ -293,7 +295,8 @@ class SinkWriter:
     # Reading ---------------------------------------------------------------------------------------
 
     async def _next(self) -> Unit | None:
-        """The next unit, read; None after a wait in which something may have changed."""
+        """Return the next unit, read from canonical, or None after a wait during which something
+        may have changed."""
         self._wake.clear()
         unit = await self._read()
         if unit is not None:
@@ -309,7 +312,7 @@ class SinkWriter:
         return None
 
     async def _read(self) -> Unit | None:
-        """Live keys first, but every other turn goes to what else there is."""
+        """Read the next unit. Keys in memory come first, but every second turn goes to other work."""
         if await self._unreadable.try_again():
             self._durable.restart()
             self._durable_pending = True
@@ -552,7 +555,7 @@ class SinkWriter:
 
     @property
     def at_rest(self) -> bool:
-        """Nothing waits and nothing is under way."""
+        """Whether nothing waits and nothing is under way."""
         return self._backlog.empty and not self._taken and not self._spilling
 
     @property
@@ -567,7 +570,7 @@ class SinkWriter:
         return self._aside.types
 
     def state(self) -> dict[str, object]:
-        """For the console."""
+        """Return the sink's state, for the console."""
         position = self.position
         return {
             "problem": self.problem,

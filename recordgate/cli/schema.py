@@ -162,7 +162,7 @@ def as_value(found: Plan, needs: Sequence[Need]) -> dict[str, Any]:
 
 
 def as_text(found: Plan) -> str:
-    """One line a step: `!` marks a destructive one, `x` one that cannot be carried out."""
+    """Return one line per step; `!` marks a destructive step, `x` one that cannot be carried out."""
     if not found.steps:
         return "nothing to do: canonical matches the contract"
     lines = []

@@ -72,7 +72,7 @@ def _topics(url: str, name: str) -> None:
 
 
 def remove_topics(brokers: list[str], name: str) -> None:
-    """Those with the prefix `name`, and the heartbeat's, which ends with it."""
+    """Delete the topics with the prefix `name`, and the heartbeat's, which ends with it."""
     from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 
     admin = KafkaAdminClient(bootstrap_servers=brokers)

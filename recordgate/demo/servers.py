@@ -37,8 +37,8 @@ SERVERS = {
 
 @dataclass(frozen=True)
 class Server:
-    """One that can be killed. `pid` gives its process, None while it is not there; `restart` starts it at
-    its address with its data, and returns when it answers."""
+    """A server that can be killed. `pid` returns its process, None while there is none; `restart`
+    starts it at its address with its data and returns once it answers."""
 
     name: str
     pid: Callable[[], int | None]
@@ -136,7 +136,7 @@ def _postgres(data_dir: Path) -> Server:
 
 
 def _entry(name: str) -> _Entry:
-    """As `make servers` left it. Raises SetupError."""
+    """Return the entry that `make servers` wrote. Raise SetupError."""
     kept = Path(os.environ.get("RECORDGATE_TEST_SERVERS_DIR", ".servers"))
     folder = Path(os.environ.get("RECORDGATE_TEST_SERVERS_RUN", kept / "run"))
     try:

@@ -376,7 +376,8 @@ class Tour:
             time.sleep(0.05)
 
     def _paris_everywhere(self) -> dict[str, int | None]:
-        """Paris's population in each store (None: not there), read with the token of the last write."""
+        """Return Paris's population in each store (None: missing), read with the token of the last
+        write."""
         seen: dict[str, int | None] = {}
         document = self.client.query(DOCUMENT, {"id": str(PARIS)}, token=self.token)
         must(not document.errors, f"{document.errors}")

@@ -16,7 +16,8 @@ from stores.errors import SetupError
 
 MINIMUM_MAJOR = 16
 SHARED = Path("/var/lib/recordgate")
-"""Where root puts copies of programs, and data, that the server's account could not reach otherwise."""
+"""Folder for copies of programs and data that the server's account could not reach otherwise, if
+root runs recordgate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def _is_wheel(folder: Path) -> bool:
 
 
 def _probe(folder: Path, account: Account | None) -> Binaries | None:
-    """The programs in `folder` when they run as `account`."""
+    """Return the programs in `folder` if they run as `account`, else None."""
     try:
         done = subprocess.run(
             [folder / "postgres", "--version"],

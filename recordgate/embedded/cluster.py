@@ -21,7 +21,8 @@ SOCKET_ROOT = Path("/tmp")
 
 
 def place_data(layout: Layout, account: Account) -> Path:
-    """Where a new cluster goes: into the data folder, or beside it where `account` cannot get there."""
+    """Return where a new cluster goes: into the data folder, or beside it if `account` cannot
+    reach that."""
     if not account.is_other or account.can_enter(layout.home):
         return layout.data
     name = hashlib.sha256(os.fsencode(layout.home)).hexdigest()[:16]

@@ -34,15 +34,16 @@ log = logging.getLogger(__name__)
 PATIENCE = 600.0
 """Seconds a start may take: a crash with much WAL behind it means a long recovery."""
 SUPERVISOR = (sys.executable, "-S", "-P", "-m", "recordgate.embedded.supervisor")
-"""Without site packages and the current folder: it starts faster, and nothing foreign gets in."""
+"""Interpreter options of the supervisor: without site packages and the current folder it starts
+faster and imports nothing foreign."""
 HEALS = 10
 """How often a user mends a lost supervisor before it gives up."""
 
 
 class EmbeddedPostgres:
-    """One user's hold on the server of `data_dir`. The server runs while anybody holds it.
+    """One user's hold on the server of `data_dir`, which runs while anybody holds it.
 
-    `extra_settings` are settings of Postgres; they count where this user is the one that starts it.
+    `extra_settings` are settings of Postgres; they count if this user starts the server.
     """
 
     def __init__(self, data_dir: Path, extra_settings: Mapping[str, str] | None = None) -> None:

@@ -15,7 +15,8 @@ DATABASE = "recordgate"
 
 
 def home_mode() -> int:
-    """Of the folders above a cluster: root's can be passed through, not listed, by the server's account."""
+    """Return the mode of folders above a cluster: the server's account may pass through root's,
+    but not list them."""
     return 0o711 if os.geteuid() == 0 else 0o700
 
 
@@ -89,7 +90,7 @@ class Launch:
 
 
 def read_launch(layout: Layout) -> Launch | None:
-    """The record of the last launch; None where there was none."""
+    """Return the record of the last launch, or None."""
     try:
         return Launch(**json.loads(layout.launch.read_text("utf-8")))
     except FileNotFoundError:

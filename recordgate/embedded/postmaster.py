@@ -53,12 +53,12 @@ class LockFile:
 
 
 def read_lock_file(data: Path) -> LockFile | None:
-    """The cluster's."""
+    """Return the lock file of the cluster, or None."""
     return _read_lock_file(data / "postmaster.pid")
 
 
 def _read_lock_file(file: Path) -> LockFile | None:
-    """One of the cluster, or of its socket, which begins alike."""
+    """Parse the lock file of a cluster or of its socket, which begin alike."""
     try:
         lines = file.read_text("utf-8", errors="replace").splitlines()
         pid = abs(int(lines[0]))
@@ -68,7 +68,7 @@ def _read_lock_file(file: Path) -> LockFile | None:
 
 
 def running(data: Path) -> int | None:
-    """The process id of the live server of the cluster in `data`."""
+    """Return the process id of the live server of the cluster in `data`, or None."""
     found = read_lock_file(data)
     return found.pid if found and lives(found.pid) and _works_in(found.pid, data) else None
 

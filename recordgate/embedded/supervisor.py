@@ -29,7 +29,7 @@ log = logging.getLogger("recordgate.supervisor")
 RETRY_FOR = 20.0
 """Seconds in which a start is tried again while a killed server's children give up its memory."""
 CRASHES, CRASH_WINDOW = 5, 60.0
-"""More crashes than this within so many seconds: the server is given up."""
+"""The server is given up after more than CRASHES crashes within CRASH_WINDOW seconds."""
 TRANSIENT = ('lock file "', "shared memory block", "Address already in use")
 
 
@@ -77,7 +77,8 @@ class Supervisor:
         server.stop()
 
     def _adopt(self) -> postmaster.Process | None:
-        """The live server that a killed supervisor left; one that is ending is waited for."""
+        """Return the live server that a killed supervisor left, after waiting for one that is
+        ending; None if there is none."""
         pid = postmaster.running(self.data)
         if pid is None:
             return None

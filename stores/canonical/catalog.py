@@ -14,7 +14,8 @@ Name = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Column:
     type: str
-    """As format_type prints it; of a domain, the type that it is made of, which is the contract's."""
+    """The type as format_type prints it. For a domain it is the base type, which is what the
+    contract declares."""
     not_null: bool
     generated: bool
     virtual: bool = False
@@ -42,7 +43,7 @@ class ForeignKey:
     target_columns: tuple[str, ...]
     deferrable: bool
     action: str
-    """On update and on delete, one letter each: "aa" is no action at all."""
+    """The actions on update and on delete, one letter each; "aa" means no action for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Table:
     inheriting: tuple[Name, ...] = ()
     """Tables that inherit from it, but partitions: their rows are read with its own."""
     unlogged: tuple[Name, ...] = ()
-    """Of the table and its partitions those of which nothing is in the log."""
+    """Those of the table and its partitions that are unlogged, so that their changes are not in
+    the WAL."""
 
     @property
     def holds_rows(self) -> bool:
@@ -129,7 +131,7 @@ SELECT n.nspname, c.relname, c.relkind::text,
 
 
 def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
-    """Those of `names` that exist. One statement, however many there are."""
+    """Return those of `names` that exist, read by a single statement."""
     wanted = list(names)
     rows = conn.execute(_TABLES, ([s for s, _ in wanted], [t for _, t in wanted])).fetchall()
     found: dict[Name, Table] = {}

@@ -82,7 +82,7 @@ def connect(
 async def connect_async(
     url: str, *, autocommit: bool = True, prepare_threshold: int | None = 5, **parameters: Any
 ) -> AsyncConnection:
-    """As `connect`, for an event loop."""
+    """Open a connection as `connect` does, for an event loop."""
     try:
         conn = await psycopg.AsyncConnection.connect(
             conninfo(url, **parameters), autocommit=autocommit, prepare_threshold=prepare_threshold

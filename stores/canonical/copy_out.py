@@ -83,7 +83,7 @@ async def _result(pgconn: PGconn) -> PGresult | None:
 
 
 async def _readable(pgconn: PGconn) -> None:
-    """Until the server has sent something, and that is taken in."""
+    """Wait until the server has sent something, and read it."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     socket = pgconn.socket

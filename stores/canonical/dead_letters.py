@@ -95,7 +95,7 @@ def _parameters(selection: Selection) -> dict[str, Any]:
 
 
 def find(connection: Connection, selection: Selection, limit: int) -> list[DeadLetter]:
-    """Up to `limit` dead letters, the oldest first."""
+    """Return up to `limit` dead letters, oldest first."""
     cursor = connection.cursor(row_factory=class_row(DeadLetter))
     query = f"SELECT * FROM recordgate.dead_letters {_WHERE} ORDER BY id LIMIT %(limit)s"  # noqa: S608
     try:
@@ -192,7 +192,8 @@ def _has_value(letter: DeadLetter) -> bool:
 
 
 def _csv_line(values: Iterable[str | None]) -> str:
-    """No value is an empty cell, an empty text a quoted one."""
+    """Return `values` as a line of CSV. A missing value is an empty cell, an empty text a quoted
+    one."""
     cells = ("" if v is None else '"' + v.replace('"', '""') + '"' for v in values)
     return ",".join(cells) + "\n"
 

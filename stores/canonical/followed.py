@@ -170,7 +170,7 @@ async def read(conn: AsyncConnection, contract: Contract) -> Forms:
 
 
 async def with_rows(conn: AsyncConnection, leaves: Iterable[str]) -> frozenset[str]:
-    """Those of `leaves`, OIDs, that may hold rows."""
+    """Return those of `leaves` (OIDs) that may hold rows."""
     rows = await (await conn.execute(_WITH_ROWS, ([int(oid) for oid in leaves],))).fetchall()
     return frozenset(row[0] for row in rows)
 

@@ -37,7 +37,8 @@ PLUGINS = (
     "alembic.autogenerate.constraints",
     "alembic.ext.checkconstraint_byname",
 )
-"""Not compared: comments and defaults, of which the contract says nothing, and types (column_steps)."""
+"""Settings of autogenerate. Comments and defaults are not compared, because the contract does not
+declare them; types are compared by column_steps."""
 SCAN = "scans the table while writes are blocked"
 
 
@@ -52,7 +53,8 @@ def make_plan(conn: Connection, contract: Contract) -> Plan:
 
 
 def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
-    """As `make_plan`, inside the open transaction of `bound`, which is over `conn`."""
+    """Make the plan as `make_plan` does, inside the open transaction of `bound`, which uses
+    `conn`."""
     _refuse_another_contract(conn, contract)
     names = published_tables(contract)
     tables = catalog.read_tables(conn, names)

@@ -54,7 +54,7 @@ class Process:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The process as shown to people: role, host and process id."""
         return f"{self.role} on {self.host}, process {self.pid}"
 
 
@@ -82,7 +82,7 @@ async def remove(conn: AsyncConnection, process: Process) -> None:
 
 
 async def read_alive(conn: AsyncConnection) -> list[Process]:
-    """Those that are alive, the oldest first."""
+    """Return the processes that are alive, oldest first."""
     return [
         Process(*row) for row in await (await conn.execute(_ALIVE.encode(), (GONE,))).fetchall()
     ]

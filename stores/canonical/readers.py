@@ -27,8 +27,8 @@ Parameter = str | list[str]
 
 
 class Readers:
-    """At most `size` connections, made by `connect` when they are needed. Bound to one event loop. `lost` is called
-    when the server ends an idle one."""
+    """A pool of at most `size` connections, which `connect` opens on demand. It belongs to one
+    event loop. `lost` is called when the server closes an idle connection."""
 
     def __init__(
         self, connect: Callable[[], Any], size: int, lost: Callable[[], None] = lambda: None
@@ -43,17 +43,17 @@ class Readers:
     async def read(
         self, text: str, parameters: Sequence[Parameter], *, prepare: bool, wait: float
     ) -> bytes | None:
-        """The first value of the first row; None where there is no row. `wait`: the seconds that a
-        connection may take to be free. Raises PoolTimeout, PoolClosed and psycopg.Error. A caller that
-        is cancelled leaves no statement running."""
+        """Return the first value of the first row, or None if there is no row. Wait up to `wait`
+        seconds for a free connection. Raise PoolTimeout, PoolClosed and psycopg.Error. A
+        cancelled caller leaves no statement running."""
         result = await self._result(text, parameters, prepare, wait)
         return result.get_value(0, 0) if result.ntuples else None
 
     async def rows(
         self, text: str, parameters: Sequence[Parameter], *, wait: float
     ) -> dict[int, bytes | None]:
-        """The rows of a statement whose first column is a number: its second column by that number. Else
-        as `read`."""
+        """Return the second column of a statement's rows by the first one, which is a number. Wait
+        and raise as `read` does."""
         result = await self._result(text, parameters, True, wait)
         value = result.get_value
         return {int(value(row, 0) or 0): value(row, 1) for row in range(result.ntuples)}
@@ -144,7 +144,7 @@ class Readers:
 
 
 class Reader:
-    """One connection. `gone` is called when it is found dead while nothing runs on it."""
+    """A connection of the pool. `gone` is called when it turns out to be broken while idle."""
 
     def __init__(self, conn: psycopg.AsyncConnection[Any], gone: Callable[[Reader], None]) -> None:
         self._conn, self._gone = conn, gone

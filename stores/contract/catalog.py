@@ -144,7 +144,8 @@ GROUP BY p.root, t.relname, columns ORDER BY p.root, t.relname, columns
 
 
 def read_tables(connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> list[Table] | None:
-    """The tables of `schema`, a partitioned one as one; None where there is no such schema."""
+    """Return the tables of `schema`, a partitioned table as one; None if the schema does not
+    exist."""
     found = connection.execute(_SCHEMA, (schema,)).fetchone()
     if found is None:
         return None

@@ -19,7 +19,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "property": ("search", "masking", "readRoles", "generated"),
     "relationship": ("inverse", "cardinality"),
 }
-"""Where → the names that may stand there."""
+"""The custom properties that are allowed, by place in the contract."""
 
 LANGUAGES = (
     "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian",

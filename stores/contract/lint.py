@@ -28,7 +28,7 @@ def lint_text(text: str, file: str = "contract.yaml") -> list[Finding]:
 
 
 def check(path: Path) -> tuple[Contract | None, list[Finding]]:
-    """The contract of a file or folder (None where an error is found), and all findings."""
+    """Return the contract of a file or folder (None if there is an error), and all findings."""
     findings = Findings()
     files = _files(path, findings)
     sources = [s for f in files if (s := _read(f, findings)) is not None]

@@ -113,7 +113,7 @@ def plural(noun: str) -> str:
 
 
 def singular(noun: str) -> str | None:
-    """The singular of a noun in the plural; None for a noun that is none."""
+    """Return the singular of a plural noun, or None if it is not one."""
     if noun in _UNCHANGED:
         return noun
     if noun in _SINGULAR:

@@ -31,7 +31,7 @@ class Declared:
 
 
 def resolve_property(node: Node, access: Access, *, managed: bool) -> Declared | None:
-    """The property at `node`; None where it is too wrong to have one (a finding says why)."""
+    """Return the property at `node`, or None if its errors leave none; a finding says why."""
     name = node.text("name")
     if not name:
         return None  # the JSON schema has said so

@@ -85,7 +85,8 @@ def select_problem(query: str) -> str:
 
 
 def _words(query: str) -> list[str] | None:
-    """Words and signs of an SQL text in lower case, without strings, quoted names and comments."""
+    """Return the words and signs of an SQL text in lower case, without strings, quoted names and
+    comments."""
     found: list[str] = []
     i = 0
     while i < len(query):

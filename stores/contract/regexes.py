@@ -45,7 +45,7 @@ def regex_problem(pattern: str) -> str:
 
 
 class _Scan:
-    """One walk over a pattern that Python compiles."""
+    """A single pass over a pattern that Python has compiled."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern

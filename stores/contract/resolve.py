@@ -41,7 +41,7 @@ class Defaults:
 
 
 def resolve(sources: Sequence[Source], findings: Findings, source: str) -> Contract:
-    """One contract of all `sources`. It is usable only where `findings` has no error."""
+    """Return one contract of all `sources`. It is usable only if `findings` has no error."""
     roots = [Node(s, (), s.data, findings) for s in sources]
     access = Access(
         tuple(dict.fromkeys(r.text("role") for root in roots for r in root.items("roles")))
@@ -114,7 +114,7 @@ def _defaults(root: Node) -> Defaults:
 
 
 def _draft(node: Node, default: Defaults, access: Access) -> Draft | None:
-    """A schema object's own part: names, properties, key."""
+    """Return a schema object's own part: names, properties and key."""
     name = node.text("name")
     if not name:
         return None  # the JSON schema has said so
@@ -212,7 +212,7 @@ def _distinct(
 
 
 def _properties_are_free(draft: Draft) -> None:
-    """No two properties of a type share a column or a GraphQL name, none has one of ours."""
+    """Report properties of a type that share a column or a GraphQL name, or have a reserved name."""
     columns: dict[str, str] = {}
     graphql: dict[str, str] = {}
     alone = sum(d.primary for d in draft.declared) == 1
@@ -303,7 +303,7 @@ def _unique_sets(draft: Draft) -> Iterator[tuple[str, ...]]:
 
 
 def _names_are_free(drafts: list[Draft]) -> None:
-    """No two types share a name, a table, or anything GraphQL generates of them. Drops the later one."""
+    """Report types that share a name, a table or a generated GraphQL name, and drop the later one."""
     seen: dict[tuple[str, str], str] = {}
     for draft in list(drafts):
         at = draft.node.get("name")

@@ -102,7 +102,7 @@ def _untyped(data: dict[str, Any]) -> Iterator[Path]:
 
 
 def _report(error: Any, path: Path, source: Source, findings: Findings) -> None:
-    """One error of the validator, told so that a person can act on it."""
+    """Report an error of the validator so that a person can act on it."""
     kind = error.validator
     place = source.value_place(path)
     if kind == "required":

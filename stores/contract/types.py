@@ -104,7 +104,8 @@ class Physical:
 
 
 def parse_physical(text: str) -> Physical | None:
-    """`varchar(10)`, `timestamp(3) with time zone`, `text[]`, … or None where it is not such a type."""
+    """Parse a type such as `varchar(10)`, `timestamp(3) with time zone` or `text[]`; None if it is
+    not one."""
     lowered = " ".join(text.lower().split())
     match = re.fullmatch(
         r"([a-z][a-z0-9 ]*?) ?(?:\( ?(\d{1,9})(?: ?, ?(-?\d{1,5}))? ?\))?"
@@ -145,7 +146,7 @@ def _modifier_fits(base: str, first: str | None, second: str | None) -> bool:
 
 
 def type_of(node: Node, *, managed: bool) -> TypeOf | None:
-    """The type of the property at `node`; None (and a finding) where it cannot be stored."""
+    """Return the type of the property at `node`, or None with a finding if it cannot be stored."""
     name = node.text("name") or "this property"
     logical_text = node.text("logicalType")
     if not logical_text:
@@ -223,7 +224,8 @@ def _array(node: Node, name: str, managed: bool) -> TypeOf | None:
 
 
 def _physical(node: Node, name: str, logical: Logical, managed: bool) -> TypeOf | None:
-    """A given physicalType wins, and must fit the logical type."""
+    """Return the type that a given physicalType names. It takes precedence, and must fit the
+    logical type."""
     text = node.text("physicalType").strip()
     at = node.get("physicalType")
     found = parse_physical(text)
@@ -274,8 +276,8 @@ def _physical(node: Node, name: str, logical: Logical, managed: bool) -> TypeOf 
 
 
 def _foreign(node: Node, name: str, logical: Logical, text: str) -> TypeOf | None:
-    """A type of the attached database (an enum, a domain, inet, …), read in its text form, or as what
-    the logical type says it is made of."""
+    """Return a type of the attached database (an enum, a domain, inet, …), read in its text form
+    or as the base type that the logical type implies."""
     array = text.endswith("[]")
     if not FOREIGN_TYPE.fullmatch(text):
         node.get("physicalType").report(

@@ -69,13 +69,14 @@ class Source:
     problems: list[SourceError] = field(default_factory=list)
 
     def value_place(self, path: Path) -> Place:
-        """Where the value at `path` stands, or the nearest thing around it that is there."""
+        """Return the place of the value at `path`, or of the nearest enclosing value."""
         while path and path not in self.values:
             path = path[:-1]
         return self.values.get(path, Place())
 
     def key_place(self, path: Path) -> Place:
-        """Where the key of the value at `path` stands; an element of a list: where it begins."""
+        """Return the place of the key of the value at `path`; for an element of a list, where it
+        begins."""
         return self.keys.get(path) or self.value_place(path)
 
 
@@ -137,7 +138,8 @@ def parse(text: str, file: str) -> Source:
 
 
 def _compose(text: str, source: Source) -> _Node | None:
-    """The tree of the one document in `text`. Iterative, with limits, so that no input exhausts it."""
+    """Return the tree of the single document in `text`. The walk is iterative and limited, so that
+    no input exhausts memory or stack."""
     loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     root: _Node | None = None
     stack: list[tuple[_Node, list[_Node], str | None]] = []

@@ -47,7 +47,7 @@ def _conjuncts(filter: Filter) -> Iterator[Filter]:
 
 
 def _about(filter: Filter) -> Iterable[str | None]:
-    """The properties that a filter is about; None for what is of a related record."""
+    """Yield the properties that a filter tests, None for one of a related record."""
     match filter:
         case Compare(property=name):
             yield name

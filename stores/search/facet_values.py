@@ -57,7 +57,7 @@ def facet_value(prop: Property, twin: Any) -> Any:
 
 
 def _infinite(number: int) -> str | None:
-    """What an infinite day or moment is called; None for any other."""
+    """Return the name of an infinite day or moment, None for any other."""
     if abs(number) != INFINITE:
         return None
     return "infinity" if number > 0 else "-infinity"

@@ -93,7 +93,7 @@ Node: TypeAlias = All | OneOf | Range | Pattern | Missing | Both | Either | With
 
 
 def plan(level: Level, filter: Filter) -> Node:
-    """Where `filter` holds. Raises CannotFilter."""
+    """Return the node that matches where `filter` holds. Raise CannotFilter."""
     match filter:
         case And(parts=parts):
             return Both(tuple(plan(level, part) for part in parts))
@@ -126,7 +126,7 @@ _POSITIVE = {Op.NEQ: (Op.EQ, True), Op.NOT_IN: (Op.IN, True)}
 
 
 def _matching(field: Field, op: Op, value: Any) -> Node:
-    """Where the comparison holds."""
+    """Return the node that matches where the comparison holds."""
     prop, kind = field.prop, field.kind
     if kind is None:
         raise CannotFilter(

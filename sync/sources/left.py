@@ -84,7 +84,7 @@ def left_slot(conn: psycopg.Connection[Any], contract: Contract, changes: str) -
 async def left_slot_async(
     conn: psycopg.AsyncConnection[Any], contract: Contract, changes: str
 ) -> LeftSlot | None:
-    """The same."""
+    """Find the slot as `left_slot` does, for an event loop."""
     name, source = other_slot(contract, conn.info.dbname, changes)
     return as_left(await (await conn.execute(_SLOT.encode(), (name,))).fetchone(), source)
 
@@ -92,8 +92,8 @@ async def left_slot_async(
 def drop_left_slot(
     conn: psycopg.Connection[Any], contract: Contract, changes: str
 ) -> LeftSlot | None:
-    """Drop it where nobody reads it; what was there. The way back begins with a load in any case: the other source's
-    positions are its own."""
+    """Drop the slot if no process reads it, and return what it was. Returning to that source
+    begins with a load in any case, because its positions are its own."""
     found = left_slot(conn, contract, changes)
     if found is not None and not found.active:
         try:

@@ -33,7 +33,7 @@ _UNFINISHED = ("staging", "staged", "merging")
 
 
 def fingerprint(type_name: str, files: Sequence[Source], options: ImportOptions) -> str | None:
-    """Names the same command on the same files; None where a file is standard input."""
+    """Return a fingerprint of the command and its files, or None if one of them is standard input."""
     parts: list[object] = [
         type_name,
         options.mode.value,
@@ -86,7 +86,8 @@ def _lock(connection: Connection, name: str, what: str, wait: float) -> None:
 
 
 def find(connection: Connection, batch: str | None, print_: str | None) -> dict[str, Any] | None:
-    """The batch of that id or, without one, the unfinished batch of the same files."""
+    """Return the batch with the given id or, without an id, the unfinished batch of the same
+    files."""
     cursor = connection.cursor(row_factory=dict_row)
     try:
         if batch is not None:

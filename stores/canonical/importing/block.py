@@ -16,7 +16,8 @@ FILE_SHIFT = 40
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One reason against one row. `column` is the index in the block, None where it is the whole row."""
+    """A reason against a row. `column` is the column's index in the block, or None for the whole
+    row."""
 
     row: int
     code: Reject

@@ -13,7 +13,7 @@ from stores.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """One column that is imported: `index` in the file, its `header` there, the property it fills."""
+    """A column to import: its `index` in the file, its `header` there, and the property it fills."""
 
     index: int
     header: str
@@ -21,7 +21,7 @@ class Matched:
 
 
 def find_property(record: RecordType, name: str) -> Property | None:
-    """The property called `name`: exactly so, else without regard to case where only one is."""
+    """Return the property called `name`. Letter case is ignored if that leaves only one property."""
     for names in (record.by_name, record.by_column, record.by_graphql):
         if name in names:
             return names[name]

@@ -172,7 +172,7 @@ def _parse_piece(
 def _line_by_line(
     piece: Piece, decoder: msgspec.json.Decoder[Any], first_row: int
 ) -> tuple[list[Any], list[int], list[Lost]]:
-    """For a piece in which some line is not as it should be."""
+    """Read a piece line by line, because some line of it is malformed."""
     rows: list[Any] = []
     lines: list[int] = []
     lost: list[Lost] = []

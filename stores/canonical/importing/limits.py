@@ -17,7 +17,8 @@ def problem_of(
     existing: int,
     replaces_by_nothing: bool,
 ) -> tuple[str, str] | None:
-    """(what is wrong, what to do), or None. `bad` and `deletes` are rows; `existing` records there are."""
+    """Return what is wrong and what to do, or None. `bad` and `deletes` count rows, `existing`
+    counts records."""
     if options.max_rejects is not None:
         allowed = options.max_rejects.rows(read)
         if bad > allowed:

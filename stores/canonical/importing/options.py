@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 from stores.errors import InputError
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
-"""Called with (stage, rows done, rows in all as far as known); from the thread that imports."""
+"""Called with the stage, the rows done and the rows in all if known, from the thread that imports.
+"""
 
 Source: TypeAlias = "Path | Literal['-']"
 

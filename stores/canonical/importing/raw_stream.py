@@ -74,7 +74,7 @@ class RawStream:
             )
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. Raises InputError for a damaged file."""
+        """Return up to `size` bytes, none at the end. Raise InputError if the file is damaged."""
         try:
             return cast(bytes, self._stream.read(size))
         except (OSError, pa.ArrowException):

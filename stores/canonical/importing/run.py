@@ -129,7 +129,7 @@ class _Import:
             raise
 
     def _find(self) -> dict[str, Any] | None:
-        """The record of this batch, if there is one; a dry run belongs to none."""
+        """Return the record of this batch, or None if there is none. A dry run has no batch."""
         if self._options.dry_run:
             return None
         return batches.find(self._connection, self._options.batch, self._print)
@@ -148,7 +148,7 @@ class _Import:
     # Staging --------------------------------------------------------------------------------------
 
     def _resumable(self) -> dict[str, Any] | None:
-        """The batch of these files that a run before this one staged to the end, if it is whole."""
+        """Return the batch of these files that an earlier run staged completely, or None."""
         found = self._found
         if found is None or found["state"] not in ("staged", "merging"):
             return None
@@ -162,7 +162,8 @@ class _Import:
         return found
 
     def _staging_of(self, found: dict[str, Any]) -> Staging | None:
-        """The staging tables of a recorded batch; None where the contract is another by now."""
+        """Return the staging tables of a recorded batch, or None if the contract has changed
+        since."""
         columns: list[Matched] = []
         for index, header, name in found["options"]["columns"]:
             prop = self._record.by_name.get(name)

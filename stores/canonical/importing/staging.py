@@ -66,14 +66,14 @@ class Staging:
         return sql.Identifier(SCHEMA, f"{self.table}_gone")
 
     def position(self, column: str) -> int | None:
-        """The index of a table's column among the file's, None where the file lacks it."""
+        """Return the position of a table's column in the file, or None if the file lacks it."""
         for i, matched in enumerate(self.columns):
             if matched.property.column == column:
                 return i
         return None
 
     def all(self, columns: Sequence[str]) -> list[sql.Identifier] | None:
-        """The staged names of `columns`; None where the file lacks one."""
+        """Return the staged names of `columns`, or None if the file lacks one of them."""
         found = [self.position(c) for c in columns]
         return None if None in found else [sql.Identifier(f"c{i}") for i in found]
 

@@ -63,7 +63,7 @@ _BY_SCALAR = {
     Scalar.DATETIME: _LOCAL,
     Scalar.TIME: _TIME,
 }
-"""Of a type that is not Postgres' own, such as a domain over one."""
+"""Text forms for types that are not built into Postgres, such as a domain."""
 _MODIFIER = re.compile(r"\(\d[\d,-]*\)")
 
 
@@ -80,8 +80,8 @@ def without_modifier(kind: str) -> str:
 
 
 def form_of(prop: Property, kind: str) -> Form | None:
-    """The form of a value, in an array of an element; None where Postgres' own reading is strict. `kind` as
-    format_type prints the column's type."""
+    """Return the text form that a value (or an array's element) must have, or None if Postgres
+    itself reads the type strictly. `kind` is the column's type as format_type prints it."""
     base = without_modifier(kind).removesuffix("[]")
     return _BY_TYPE.get(base) or _BY_SCALAR.get(prop.scalar)
 

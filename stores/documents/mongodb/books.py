@@ -32,7 +32,7 @@ from stores.protocols import Generation, Position, Withheld
 META = "recordgate.meta"
 ID = "recordgate"
 FORMAT = 1
-"""Of the documents that the store writes; another one is StoreLost."""
+"""Format version of the documents that the store writes. Another version raises StoreLost."""
 MARKER = 0
 """The `_id` of the marker in each generation's collection (see mongodb_mending); keys of records are text."""
 _TRIES = 20
@@ -174,7 +174,8 @@ def prefix(contract: Contract) -> str:
 
 
 def collection_name(contract: Contract, type_name: str, number: int) -> str:
-    """Of a generation; a type whose name MongoDB or a shell may not take gets one of its own."""
+    """Return the collection's name for a generation. A type whose name MongoDB or a shell may not
+    accept gets a generated name."""
     plain = re.fullmatch(r"[A-Za-z0-9_-]{1,60}", type_name)
     digest = hashlib.sha256(type_name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{prefix(contract)}{type_name if plain else 'type-' + digest}.g{number}"
@@ -214,7 +215,7 @@ def removed(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
 
 
 def without(books: Books, collections: Collection[str]) -> tuple[Row, ...]:
-    """Less what was in `collections`, which are gone."""
+    """Return the rows without those whose collection is in `collections`, which are gone."""
     return tuple(r for r in books.rows if r.collection not in collections)
 
 
@@ -222,7 +223,7 @@ def without(books: Books, collections: Collection[str]) -> tuple[Row, ...]:
 
 
 async def load(meta: AsyncCollection[dict[str, Any]]) -> Books | None:
-    """None where there is no document."""
+    """Return the store's records, or None if there is no document."""
     found = await meta.find_one({"_id": ID})
     return None if found is None else read(found)
 
@@ -250,7 +251,7 @@ async def take_charge(meta: AsyncCollection[dict[str, Any]], incarnation: str, t
 
 
 def not_after(term: int) -> Document:
-    """Also where there is none yet."""
+    """Return the filter for a term that is not greater than `term`, or absent."""
     return {"$not": {"$gt": Int64(term)}}
 
 

@@ -114,7 +114,7 @@ class _Page:
     """What is read of one parent."""
 
     values: Values
-    """As they stand in documents."""
+    """The values as they are in documents."""
     documents: list[bytes] = field(default_factory=list)
     total: int = 0
 

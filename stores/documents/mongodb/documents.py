@@ -114,7 +114,7 @@ def tombstone(version: int, at: datetime) -> RawBSONDocument:
 
 
 def _encoded(fields: Mapping[str, Any]) -> RawBSONDocument | None:
-    """None where BSON cannot hold it, or MongoDB not in one document."""
+    """Return the BSON document, or None if BSON cannot hold it or it exceeds MongoDB's limit."""
     try:
         encoded = bson.encode(fields)
     except (bson.errors.BSONError, OverflowError, RecursionError):
@@ -161,7 +161,7 @@ def _use_decimals(form: Form, document: dict[str, Any]) -> None:
 
 @lru_cache(maxsize=4096)
 def decimal(text: str) -> Decimal128 | None:
-    """None where Decimal128 (34 digits) or its own spelling would change the text."""
+    """Return a Decimal128, or None if its 34 digits or its spelling would change the text."""
     try:
         with localcontext(_CONTEXT):
             found = Decimal128(Decimal(text))

@@ -103,8 +103,8 @@ def _failure(code: int | None, where: str) -> StoreError:
 
 
 def _certificate(error: errors.ConnectionFailure) -> StoreRefused | None:
-    """Where a certificate was not accepted: that is not mended by waiting. The driver leaves the cause out of its
-    error; the name that Python's ssl gives it is in the text."""
+    """Return the error for a refused certificate, which waiting does not heal, else None. The
+    driver does not pass the cause on; its text has the name that Python's ssl module gives it."""
     if "CERTIFICATE_VERIFY_FAILED" not in str(error):
         return None
     return StoreRefused(

@@ -13,12 +13,12 @@ TOMBSTONE_SECONDS = 30 * 24 * 3600
 
 
 def path(name: str) -> str:
-    """Where a property is in a stored document."""
+    """Return the path of a property in a stored document."""
     return f"doc.{name}"
 
 
 def cannot_index(record_type: RecordType) -> str | None:
-    """The first property that an index needs and whose name no path can hold."""
+    """Return the first property that needs an index and whose name cannot be a path, or None."""
     return next(
         (n for n in indexed(record_type) if not n or n[0] == "$" or "." in n or "\0" in n), None
     )

@@ -104,14 +104,16 @@ async def mend(charge: Charge, contract: Contract, books: Books) -> None:
 
 
 async def collections_of(db: AsyncDatabase[dict[str, Any]], contract: Contract) -> list[str]:
-    """Those with names as we give them; not every server applies a filter to the list."""
+    """Return the collections with names as `collection_name` makes them. Not every server applies
+    a filter to the list, so it is filtered here."""
     ours = books_of.name_pattern(contract)
     return [n for n in await db.list_collection_names() if ours.fullmatch(n)]
 
 
 async def check(charge: Charge, rows: Sequence[Row]) -> None:
-    """That the collections of `rows` are there, and not ones that a write has made anew. Raises StoreUnavailable
-    where somebody has dropped one: then it is in the books no more, and what it held is to be loaded anew."""
+    """Check that the collections of `rows` exist and were not created again by a write. Raise
+    StoreUnavailable if one was dropped: it is then struck from the store's records, and its
+    contents are reloaded."""
     found = await asyncio.gather(*(is_ours(charge, row.collection) for row in rows))
     gone = [row for row, there in zip(rows, found, strict=True) if not there]
     await strike_off(charge, gone)

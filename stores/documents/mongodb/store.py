@@ -148,7 +148,8 @@ class MongodbStore:
             await self._journal_or_not()
 
     async def _not_ours(self, contract: Contract) -> StoreLost | None:
-        """Without books, nothing may be there that looks like ours: what is wrong where there is."""
+        """Return the error for a database without our records that has collections with our names,
+        else None."""
         assert self._db is not None
         if await self._meta.find_one({}) is not None:
             return StoreLost(
@@ -291,7 +292,8 @@ class MongodbStore:
         self._unsure = False
 
     async def _books(self) -> Books:
-        """Of the writing process's life of the database. Raises StoreLost."""
+        """Return the records of the database's present life, for the writing process. Raise
+        StoreLost."""
         books = await books_of.load(self._meta)
         if books is None or books.incarnation != self._incarnation:
             raise books_of.lost()

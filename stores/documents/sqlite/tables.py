@@ -123,8 +123,8 @@ def newer(generation_id: int) -> str:
 
 
 def children(record_type: RecordType, generation_id: int, names: Sequence[str]) -> str:
-    """One parent's children; the index of its foreign key serves filter and order, so it stops at
-    the limit."""
+    """Return the statement for one parent's children. The index of its foreign key serves both
+    filter and order, so that the statement stops at the limit."""
     equal = " AND ".join(f"{value_of(n)} = ?" for n in names)
     order = ", ".join(key_order(record_type))
     return (

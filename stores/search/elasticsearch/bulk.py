@@ -28,7 +28,8 @@ from stores.search.elasticsearch.http import Http, path
 from stores.write_checks import reject
 
 BODY_BYTES = 8_000_000
-"""Of one request, unless a single document is larger. The server allows 100 MB and a tenth of its heap."""
+"""Maximum bytes of a request, unless a single document is larger. The server allows 100 MB and a
+tenth of its heap."""
 BODY_ITEMS = 5_000
 SHARD_SECONDS = "10s"
 """How long the server waits for a shard that is not there yet, as after its start."""
@@ -42,7 +43,7 @@ _RETRY = frozenset({408, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One write of a batch, at `place`, as the two lines of a bulk body."""
+    """A write of a batch, at `place`, as the two lines of a bulk body."""
 
     place: int
     lines: bytes

@@ -31,7 +31,8 @@ class DocumentBuilder:
         self._record = _Record(level)
 
     def build(self, write: Write) -> tuple[bytes, Verdict | None]:
-        """The index document of a write or of a delete, or the verdict on what no index takes."""
+        """Return the index document of a write or delete, or the verdict on a write that no index
+        accepts."""
         refused = check_key(write)
         if refused is not None:
             return b"", refused

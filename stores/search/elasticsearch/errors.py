@@ -57,7 +57,8 @@ def index_gone(name: str) -> StoreLost:
 
 
 def generation_gone(names: str) -> StoreUnavailable:
-    """Of indexes of generations: those that are still there are good, so nothing else is loaded."""
+    """Return the error for missing indexes of generations. Other indexes are intact, so only these
+    are reloaded."""
     return unavailable(
         f"{names} was deleted or closed, or its alias removed, by another program",
         hint="its contents are reloaded from canonical",

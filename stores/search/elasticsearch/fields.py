@@ -73,5 +73,5 @@ def analysis(level: Level) -> dict[str, Any]:
 
 
 def field_count(level: Level) -> int:
-    """More than the fields and paths of the mapping, for the index's limit of them."""
+    """Return an upper bound of the mapping's fields and paths, for the index's limit."""
     return len(mapping(level)) + 100

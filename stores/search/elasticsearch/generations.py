@@ -38,16 +38,17 @@ from stores.search.elasticsearch.url import Address
 from stores.search.fields import Level, marks
 
 FORMAT = 1
-"""Of what we write into indexes; another one is StoreLost."""
+"""Format version of what the store writes into indexes. Another version raises StoreLost."""
 REFRESH = "1s"
-"""Of a generation that is read: `publish` refreshes anyway, this is for writes whose publish never came."""
+"""Refresh interval of an active generation. `publish` refreshes anyway; this is for writes that
+were never published."""
 ADMIN_SECONDS = 30.0
 _FILTER = (
     "*.aliases,*.mappings._meta.recordgate,*.settings.index.uuid,*.settings.index.number_of_shards,"
     "*.settings.index.verified_before_close"
 )
 LIVE: dict[str, Any] = {"bool": {"must_not": {"exists": {"field": TOMBSTONE}}}}
-"""What is no tombstone."""
+"""The query that excludes tombstones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Generations:
     # Names -------------------------------------------------------------------------------------
 
     def alias(self, type_name: str) -> str:
-        """Only lower case and no hyphen inside a name's parts: two types never share a name."""
+        """Return the type's alias. Name parts are lower case and have no hyphen, so that two types
+        never share one."""
         if re.fullmatch(r"[a-z0-9_]{1,60}", type_name):
             return f"{self.books}-{type_name}"
         digest = hashlib.sha256(type_name.encode()).hexdigest()[:16]
@@ -261,8 +263,8 @@ class Generations:
         )
 
     async def not_as_left(self, active: Mapping[str, str]) -> list[str]:
-        """Of `active` (type → the index that was made its active one), the indexes that are not there, closed, or not
-        behind the aliases that we gave them."""
+        """Return those of `active` (type → active index) that are missing, closed, or no longer
+        behind our alias."""
         answer = await self._http.send(
             "GET",
             path(f"{self.books}-*"),
@@ -310,7 +312,7 @@ class Generations:
         raise self._foreign(self.alias(type_name))
 
     async def create(self, type_name: str, number: int, level: Level) -> None:
-        """Nothing happens where it is there already; settings are those of a load."""
+        """Create a generation's index with the settings of a load. Does nothing if it exists."""
         name = self.index(type_name, number)
         meta = self._meta(
             type=type_name,

@@ -48,7 +48,7 @@ def path(*parts: str) -> str:
 
 
 class Http:
-    """One cluster. Belongs to the event loop that made it."""
+    """The HTTP client of one cluster. It belongs to the event loop that created it."""
 
     def __init__(self, address: Address) -> None:
         self.node = address.node

@@ -49,7 +49,7 @@ NOT_TOMBSTONE: Query = {"exists": {"field": TOMBSTONE}}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One property of an order."""
+    """A property of an order."""
 
     field: Field
     names: tuple[str, ...]
@@ -192,7 +192,7 @@ class Search:
         return f"recordgate{zlib.crc32(self._query.text.encode(errors='replace')) % 64}"
 
     def body(self, silent: Silent, shards: int, seconds: float) -> dict[str, Any] | None:
-        """None where the text has no word that could match anything."""
+        """Return the body of the search, or None if no word of the text can match anything."""
         query = self._query
         matching: dict[str, Any] = {"must_not": [NOT_TOMBSTONE], "filter": [self._filter]}
         if query.text.strip():
@@ -252,7 +252,7 @@ class Search:
         )
 
     def _known_words(self) -> dict[str, Any]:
-        """Of which words there are records, whatever the filter says."""
+        """Return the request that tells which words occur in records, whatever the filter is."""
         fields = [f.text for f in self.fields if not f.whole_text]
         filters = {
             str(place): any_of([{"match": {f: {"query": word, "operator": "and"}}} for f in fields])

@@ -344,8 +344,8 @@ class ElasticsearchStore:
         return held[1]
 
     async def _silent(self, http: Http, index: Index, search: Search) -> dict[str, set[str]]:
-        """For each language searched, the words of the query that it does not hear: stop words. They are
-        asked of the server once and remembered."""
+        """Return the query's stop words for each language searched. The server is asked once, and
+        the answer kept."""
         found: dict[str, set[str]] = {}
         words = list(dict.fromkeys(w for p in search.phrases for w in p.words))
         for field in search.analyzers():
@@ -406,7 +406,7 @@ class ElasticsearchStore:
     async def _page(
         self, index: Index, query: dict[str, Any], source: Any, after: str | None, size: int
     ) -> list[dict[str, Any]]:
-        """Up to `size` hits by key, with their versions."""
+        """Return up to `size` hits by key, with their versions."""
         http, _ = self._open()
         body: dict[str, Any] = {
             "query": query,

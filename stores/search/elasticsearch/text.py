@@ -23,16 +23,18 @@ from stores.search.twins import text_twin
 from stores.search.vocabulary import meant
 
 FUZZY_WEIGHT = 0.5
-"""Of a forgiven match in the property with the greatest boost; a match as typed has at least 1."""
+"""Weight of a fuzzy match in the property with the greatest boost. A match as typed weighs at
+least 1."""
 TIE_BREAKER = 0.2
 """What the other properties that match add to the best one's score."""
 WHOLE_WEIGHT = 25.0
-"""More than any match of one word: 1 and BM25's rarity, which is below 22 for a billion of records."""
+"""A weight above any match of one word: 1 plus BM25's idf, which is below 22 for a billion
+records."""
 LONGEST_MISSPELLED = 60
 """Characters of a word: the automata of longer ones trip the server's circuit breakers."""
 
 Silent = Mapping[str, Collection[str]]
-"""For each analyzer, the words of which it leaves nothing: stop words."""
+"""The stop words by analyzer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def corrected(
 
 
 def correction_fields(fields: Sequence[Field]) -> list[Field]:
-    """Those whose indexed words are words people would read."""
+    """Return the fields whose indexed words can be shown to people as corrections."""
     return [f for f in fields if f.prop.search.analyzer == "standard"]
 
 
@@ -183,7 +185,8 @@ def marked_spans(snippet: str, marker: str) -> tuple[str, list[tuple[int, int]]]
 
 
 def highlight_request(words: Query, fields: Sequence[Field], marker: str, most: int) -> Any:
-    """Whole values with `marker` around matches; cut and escaped by `highlight.highlights`."""
+    """Return the request for whole values with `marker` around matches. `highlight.highlights`
+    cuts and escapes them."""
     return {
         "type": "unified",
         "number_of_fragments": 0,

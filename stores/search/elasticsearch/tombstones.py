@@ -28,7 +28,8 @@ class Purge:
         self._due: dict[str, float] = {}
 
     async def some(self, http: Http, indexes: Sequence[str]) -> None:
-        """One page of one index that is due. A failure only means a later try."""
+        """Remove a page of expired tombstones from one index that is due. A failure only postpones
+        it."""
         now = time.monotonic()
         for name in indexes:
             if self._due.setdefault(name, now + self._every) <= now:

@@ -28,7 +28,7 @@ def lost(where: str) -> StoreLost:
 
 
 def translate(text: str, where: str) -> StoreError:
-    """One of our errors for the text of one of Tantivy's; `where` names the index."""
+    """Return one of our errors for the text of one of Tantivy's. `where` names the index."""
     if any(mark in text for mark in _DISK):
         return StoreUnavailable(
             f"{KIND}: the index of {where} cannot be written: the disk is full",

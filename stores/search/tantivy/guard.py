@@ -80,7 +80,7 @@ class Guard:
             return stale, set(held)
 
     def commit(self) -> None:
-        """Before the index: what was passed is remembered from now on."""
+        """Commit what was passed. Must be called before the index commits."""
         with translated(self._store, self._name):
             if not self._connection.in_transaction:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -89,7 +89,8 @@ class Guard:
             self._committed += 1
 
     def followed(self) -> None:
-        """After the index. Not flushed: where this is lost, the index is looked into once more."""
+        """Record that the index has committed, too. This is not flushed: if it is lost, the index
+        is read once more."""
         with translated(self._store, self._name):
             self._connection.execute("PRAGMA synchronous=OFF")
             try:

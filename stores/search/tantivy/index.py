@@ -226,8 +226,8 @@ def _stored(found: tantivy.Document) -> Stored:
 
 
 def scan(folder: Path, reading: Reading, after: str | None, limit: int) -> list[Stored]:
-    """Up to `limit` records of the index in bytewise order of keys, all of one state of it. The guard,
-    which knows every key of the index and has them in order, is only asked where to look."""
+    """Return up to `limit` records of one state of the index, in bytewise key order. The guard,
+    which knows every key in order, is only asked where to look."""
     searcher = reading.searcher()
     found: list[Stored] = []
     if not guard_path(folder).is_file():

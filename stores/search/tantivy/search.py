@@ -43,7 +43,7 @@ Address = tantivy.DocAddress
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One property of an order."""
+    """A property of an order."""
 
     field: Field
     kind: Kind
@@ -64,7 +64,7 @@ class Found:
 
 
 class Search:
-    """One search; made for it and used once, by one thread."""
+    """A search. Each object is used once, by one thread."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Search:
         wanted: int,
         final: bool,
     ) -> list[Found] | None:
-        """The page out of the best hits; None where it takes more of them to know it."""
+        """Return the page from the best hits, or None if more hits are needed to decide it."""
         page: list[Found] = []
         place = 0
         while place < len(hits):
@@ -221,7 +221,7 @@ class Search:
     def _page(
         self, matching: Query, depth: int, after: tuple[Any, ...] | None, wanted: int
     ) -> list[Found]:
-        """Up to `wanted` hits in the order of the steps from `depth` on, beyond `after`."""
+        """Return up to `wanted` hits in the order of the steps from `depth` on, after `after`."""
         if wanted <= 0:
             return []
         if depth == len(self._steps):

@@ -248,7 +248,7 @@ class TantivyStore:
         return writer
 
     def _give_up(self, type_name: str, generation: int) -> None:
-        """After a failure: a writer that failed once is never used again."""
+        """Discard a generation's writer after a failure; it is never used again."""
         writer = self._writers.pop((type_name, generation), None)
         if writer is not None:
             self._lost_writes = True

@@ -25,7 +25,8 @@ from stores.search.tantivy.filters import any_of
 from stores.search.vocabulary import meant
 
 FUZZY_WEIGHT = 0.5
-"""Of a forgiven match in the property with the greatest boost; a match as typed has at least 1."""
+"""Weight of a fuzzy match in the property with the greatest boost. A match as typed weighs at
+least 1."""
 TIE_BREAKER = 0.2
 """What the other properties that match add to the best one's score."""
 
@@ -94,7 +95,7 @@ class _Scale:
         self._low, self._high = min(boosts), max(boosts)
 
     def _boost(self, field: Field) -> float:
-        """At least 1."""
+        """Return the field's boost relative to the least, so at least 1."""
         return max(field.prop.search.boost / self._low, 1.0)
 
     def _rarity(self, name: str, token: str) -> float:

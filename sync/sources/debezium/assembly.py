@@ -19,9 +19,9 @@ from sync.sources.debezium.envelope import End, Read
 Partition: TypeAlias = Hashable
 """A topic's partition; only compared."""
 PART = 5000
-"""Most changes of one transaction that are held."""
+"""Maximum number of changes held of one transaction."""
 HELD = 20_000
-"""Most changes that are held of all."""
+"""Maximum number of changes held in all."""
 REMEMBERED = 20_000
 """How many finished transactions are remembered, for records that come again."""
 
@@ -64,7 +64,7 @@ class Assembly:
         self._loose_time = 0.0
         self._held = 0
         self._whole_from = 0
-        """Nothing of a transaction that ended behind it has been let go."""
+        """The position after which transactions ended of which no change was dropped."""
         self._events: list[Transaction] = []
 
     def change(self, read: Read, partition: Partition, offset: int) -> None:
@@ -123,8 +123,8 @@ class Assembly:
         return True
 
     def forget(self, most: int = HELD) -> None:
-        """Before the events begin: let go what waits to be taken, where it is more than `most` changes.
-        Finding the place where they begin may take long, and what ended before it is left out anyway."""
+        """Drop waiting changes beyond `most`, before the events begin. Finding where they begin
+        may take long, and transactions that ended before it are left out anyway."""
         if sum(len(e.changes) for e in self._events) <= most:
             return
         ends = self._ends_of_finished()
@@ -153,14 +153,16 @@ class Assembly:
         return list(events)
 
     def settled(self, read_up_to: Mapping[Partition, int]) -> bool:
-        """Nothing is open: everything read so far has been handed out, and may be taken as done."""
+        """Return whether no transaction is open: everything read so far was delivered and may
+        count as done."""
         if self._open or self._ends:
             return False
         self.done.update(read_up_to)
         return True
 
     def end_of(self, xid: int) -> int | None:
-        """Where the commit record of a transaction ends that has been handed out; None: not yet."""
+        """Return the end of the commit record of a delivered transaction, or None if it was not
+        delivered yet."""
         return self._finished.get(xid)
 
     @property
@@ -169,8 +171,9 @@ class Assembly:
         return bool(self._ends)
 
     def passed(self, lsn: int, upto: Mapping[Partition, int]) -> None:
-        """It is certain that every record of what was committed up to `lsn` stood before the offsets
-        `upto`, and all of these have been read: whatever has been counted, that is all there is."""
+        """Note that every record committed up to `lsn` stood before the offsets `upto`, and all of
+        these were read. Transactions up to there are therefore complete, whatever number of
+        changes was counted."""
         while self._ends and self._ends[0][0].lsn <= lsn:
             self._finish(*self._ends.popleft())
         for xid, found in list(self._open.items()):
@@ -210,8 +213,8 @@ class Assembly:
         self.position = max(self.position, end.lsn)
 
     def _ends_of_finished(self) -> dict[int | None, int]:
-        """Short transaction id → where the transaction ended, of those whose END has been met: parts that
-        were handed out earlier do not know it."""
+        """Return the ends of the transactions whose END was met, by short transaction id. Parts
+        that were delivered earlier do not know them."""
         return {_short(xid): lsn for xid, lsn in self._finished.items() if lsn}
 
     def _close(self, xid: int, lsn: int) -> None:

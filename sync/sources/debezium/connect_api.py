@@ -33,7 +33,8 @@ class ConnectorStatus:
 
 
 class ConnectApi:
-    """One connector of one Connect. Every call may raise StoreUnavailable and SetupError."""
+    """A connector of a Kafka Connect cluster. Every call may raise StoreUnavailable and
+    SetupError."""
 
     def __init__(self, url: str, connector: str) -> None:
         self.connector = connector
@@ -45,7 +46,7 @@ class ConnectApi:
         return str(self._call("GET", "/")[1].get("version", "of unknown version"))
 
     def plugin(self, name: str) -> str | None:
-        """The version of an installed connector class; None where it is not there."""
+        """Return the version of an installed connector class, or None."""
         _, found = self._call("GET", "/connector-plugins")
         return next((str(p.get("version")) for p in found if p.get("class") == name), None)
 
@@ -63,7 +64,7 @@ class ConnectApi:
         return ConnectorStatus(next((s for s in states if s != "RUNNING"), "RUNNING"))
 
     def config(self) -> dict[str, str] | None:
-        """The connector's configuration; None where there is no such connector."""
+        """Return the connector's configuration, or None if there is no such connector."""
         code, body = self._call("GET", f"{self._path}/config")
         return None if code == 404 else dict(body)
 

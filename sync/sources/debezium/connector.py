@@ -111,7 +111,7 @@ def _pattern(name: str) -> str:
 
 
 def _address(canonical_url: str) -> dict[str, str]:
-    """Where the connector finds canonical: over TCP, with a password."""
+    """Return the address at which the connector reaches canonical: TCP, with a password."""
     try:
         given = conninfo_to_dict(canonical_url)
     except psycopg.ProgrammingError:

@@ -36,9 +36,9 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 STORE = "kafka"
 RECORDS = 2000
-"""Most records taken at once."""
+"""Maximum number of records taken at once."""
 BATCHES = 4
-"""Most batches that wait for the loop."""
+"""Maximum number of batches that wait for the event loop."""
 POLL_MS = 100
 FETCH_BYTES = 8 << 20
 FETCH_WAIT_MS = 20
@@ -77,7 +77,7 @@ class Batch:
 
 
 class TopicReader:
-    """One reading, from `start` to `close`. `deliver` and `fail` are called in the thread."""
+    """A thread that reads the topics from `start` to `close`. It calls `deliver` and `fail`."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class TopicReader:
         self._lock = threading.Lock()
         """Held while records are assembled."""
         self._books = threading.Lock()
-        """Held while checkpoints are looked at: never for long, the loop waits for it."""
+        """Held briefly while checkpoints are read, because the event loop waits for it."""
         self._checkpoints: deque[tuple[int, dict[Any, int]]] = deque()
         self._to_commit: tuple[int, dict[Any, int]] | None = None
         self._committed_at = 0.0
@@ -133,12 +133,13 @@ class TopicReader:
         self._opened.result()
 
     def end_of(self, xid: int) -> int | None:
-        """See Assembly.end_of."""
+        """Return the end of a delivered transaction; see Assembly.end_of."""
         return self._assembly.end_of(xid)
 
     def begin(self, lsn: int) -> bool:
-        """After a first start: the events begin at `lsn`; what was read of before is not delivered. False
-        where it is not certain any more that all behind `lsn` is: then a later place is needed."""
+        """Begin the events at `lsn` after a first start; what was read before is not delivered.
+        Return False if it is no longer certain that everything after `lsn` is held: a later
+        position is needed then."""
         with self._lock:
             if not self._assembly.begin(lsn):
                 return False
@@ -231,7 +232,7 @@ class TopicReader:
         self.position = begin
 
     def _existing(self) -> list[str]:
-        """Those of our topics that are there."""
+        """Return those of our topics that exist."""
         self._looked = time.monotonic()
         wanted = {*self._readers, self._transactions}
         there = wanted & set(self._consumer.topics())

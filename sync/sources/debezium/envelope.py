@@ -40,7 +40,8 @@ class AnotherDatabase(Poison):
 
 
 class Source(msgspec.Struct, gc=False):
-    """Of each table there is one like it whose first four fields take its own names only."""
+    """The source block of an envelope. Each table has a struct like it whose first four fields
+    accept its own names only."""
 
     connector: str
     db: str
@@ -88,12 +89,13 @@ class Read(msgspec.Struct, gc=False):
 
     @property
     def snapshot(self) -> bool:
-        """It was read from the table, not from the log."""
+        """Whether the row was read from the table, not from the WAL."""
         return self.source.snapshot not in (None, False, "false")
 
     @property
     def whole_snapshot(self) -> bool:
-        """And it is part of a reading of all tables, as the connector does it where it has lost its place."""
+        """Whether the row is part of a snapshot of all tables, which the connector takes after
+        losing its offset."""
         return self.snapshot and self.source.snapshot != "incremental"
 
 
@@ -113,7 +115,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def read_transaction(value: bytes) -> End | None:
-    """A message of the transaction topic; None for a BEGIN. Raises Poison."""
+    """Return the END in a message of the transaction topic, or None for a BEGIN. Raise Poison."""
     try:
         mark = _decode_mark(unwrapped(value)[0])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -260,7 +262,7 @@ class TableReader:
         return {name: value for name, value in found.items() if name in self.form.key}
 
     def _believed(self, before: dict[str, str | None]) -> dict[str, str | None]:
-        """Without the columns that were not in the log: the connector pads them."""
+        """Return the row without the columns that were not in the WAL, which the connector pads."""
         old = self.form.old
         if old is None:
             return before

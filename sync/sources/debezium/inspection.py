@@ -35,7 +35,7 @@ PATIENCE_MS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One thing looked at. `hint`: how to mend it, where it is not `ok`."""
+    """A finding of the inspection. `hint` says how to correct it if it is not `ok`."""
 
     name: str
     ok: bool
@@ -159,7 +159,7 @@ def _readers(
 
 
 def _last(consumer: Any, name: str) -> bytes | None:
-    """The last record's value; None where there is none, or it is a tombstone."""
+    """Return the last record's value, or None if there is none or it is a tombstone."""
     from kafka import TopicPartition
 
     partitions = [TopicPartition(name, n) for n in consumer.partitions_for_topic(name) or ()]
@@ -177,7 +177,7 @@ def _last(consumer: Any, name: str) -> bytes | None:
 
 
 def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Seen:
-    """Whose the offsets of the group are."""
+    """Check that the offsets of the consumer group are ours."""
     from kafka import TopicPartition
 
     name = location.group

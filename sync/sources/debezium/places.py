@@ -20,7 +20,7 @@ RELOAD = "nothing to do: every type is reloaded by itself; see `recordgate statu
 METADATA = 4000
 """Bytes that the brokers take with an offset, by default (offset.metadata.max.bytes)."""
 LETTERS = 6
-"""Of a mark, for the topic's name, and as many for its id."""
+"""Maximum characters of a topic's name in a mark, and as many of its id."""
 
 
 class Partition(Protocol):
@@ -55,7 +55,8 @@ class Place:
     topics: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """At most METADATA bytes: with many topics the marks are left out."""
+        """Return the metadata in at most METADATA bytes; marks are left out if there are too many
+        topics."""
         said: dict[str, Any] = {"topic": self.topic, "system": self.system, "lsn": self.lsn}
         whole = json.dumps({**said, "topics": " ".join(self.topics)})
         return whole if len(whole) <= METADATA else json.dumps(said)

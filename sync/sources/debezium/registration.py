@@ -36,8 +36,8 @@ def configured(changes: str, contract: Contract, canonical_url: str) -> dict[str
 
 
 def apply_connector(changes: str, contract: Contract, canonical_url: str) -> Outcome | None:
-    """Register the connector where the setting `changes` names Connect; None where it does not. The
-    publication must be there."""
+    """Register the connector if the setting `changes` names Kafka Connect, else return None. The
+    publication must exist."""
     location = KafkaLocation.parse(changes)
     if not location.connect:
         return None

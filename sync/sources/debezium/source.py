@@ -200,7 +200,7 @@ class DebeziumSource:
             self._reader.acknowledge(lsn)
 
     async def lag_bytes(self) -> int | None:
-        """Bytes of WAL that canonical keeps because of the connector's slot."""
+        """Return the bytes of WAL that canonical retains for the connector's slot."""
         row = await self._ask(_LAG, self._slot)
         return None if row is None else int(row[0])
 
@@ -424,8 +424,8 @@ class DebeziumSource:
                     await asyncio.sleep(SAMPLE_ACTIVE)
 
     def _diagnose(self, patience: float = SLOT_PATIENCE) -> Exception | None:
-        """Why nothing comes, as far as Connect can tell. `patience`: seconds for which it may know of no connector, as
-        one that has just started does."""
+        """Return why nothing arrives, as far as Kafka Connect can tell. For `patience` seconds it
+        may know no connector, as just after its start."""
         if not self._location.connect:
             return None
         try:

@@ -176,8 +176,8 @@ def float4(value: Any) -> str:
 
 
 def _floating(value: Any, digits: Callable[[float], str], precision: int) -> str:
-    """As Postgres prints it (float8out with extra_float_digits > 0): an exponent of at least two digits
-    below 1e-4 and from 1e`precision` on."""
+    """Print a float as Postgres does (float8out with extra_float_digits > 0): with an exponent of
+    at least two digits below 1e-4 and from 1e`precision` on."""
     if isinstance(value, str):
         return _SPECIAL[value] if value in _SPECIAL else _floating(float(value), digits, precision)
     number = float(value)
@@ -201,7 +201,8 @@ def _floating(value: Any, digits: Callable[[float], str], precision: int) -> str
 
 
 def _shortest_float8(value: float) -> str:
-    """As Python, but Postgres does not take a number that lies just between two doubles (1e23)."""
+    """Return the shortest text of a double. Unlike Python, Postgres does not use a number that
+    lies just between two doubles (1e23)."""
     text = repr(value)
     for neighbour in (math.nextafter(value, math.inf), math.nextafter(value, -math.inf)):
         if math.isfinite(neighbour) and (
@@ -422,7 +423,7 @@ _INTERVAL = re.compile(
 
 
 def interval(value: Any) -> str:
-    """As IntervalStyle = iso_8601 prints it: parts that are zero are left out."""
+    """Print an interval as IntervalStyle = iso_8601 does, without parts that are zero."""
     found = _INTERVAL.match(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("not an interval; interval.handling.mode must be string")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KEPT = 32
-"""Most samples that wait for the stream. When there are more, every other one is forgotten: a stream
-that lags far behind is then dated more coarsely, never wrongly."""
+"""Maximum samples that wait for the stream. Beyond it every other one is dropped: a stream that
+lags far behind is then dated more coarsely, never wrongly."""
 
 SHORT_HEADER = 24
 LONG_HEADER = 40
@@ -58,7 +58,7 @@ class SampleLog:
 
     def __init__(self) -> None:
         self.as_of = 0.0
-        """Nothing beyond the stream's position had been committed at this moment; 0: not known."""
+        """A time at which nothing beyond the stream's position had been committed; 0 if unknown."""
         self._waiting: list[Sample] = []
 
     def add(self, sample: Sample) -> None:

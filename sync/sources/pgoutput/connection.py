@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MESSAGES = 2000
 BYTES = 4 << 20
-"""Most that one `receive` takes, so that it does not hold up the event loop."""
+"""Maximum bytes that one `receive` returns, so that it does not hold up the event loop."""
 
 
 class ReplicationConnection:

@@ -34,7 +34,7 @@ TEXT_CASTS = {
 the types of pg_cast whose cast to text is a function that does not print as the type does."""
 
 _FIRST = PAYLOAD + 5
-"""Where the tag of the first row stands: behind the message's tag and the table's OID."""
+"""Offset of the first row's tag, after the message's tag and the table's OID."""
 _U32 = struct.Struct(">I").unpack_from
 
 

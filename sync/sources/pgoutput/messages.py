@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 PAYLOAD = 25
-"""Where pgoutput's message begins inside XLogData: 'w', start, end, clock."""
+"""Offset of pgoutput's message inside XLogData, after 'w', start, end and clock."""
 POSTGRES_EPOCH = 946_684_800
 """2000-01-01 UTC, the epoch of Postgres' clocks (microseconds), in seconds since 1970."""
 

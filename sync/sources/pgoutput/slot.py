@@ -181,7 +181,7 @@ def wait_released(
 
 
 def foreign_slot(state: SlotState) -> GapError | None:
-    """Why an existing slot can never give our changes, None where it can."""
+    """Return why an existing slot can never deliver our changes, or None if it can."""
     if state.plugin != PLUGIN:
         return GapError(
             f"replication slot {state.name} belongs to the plugin {state.plugin or 'none'}, not {PLUGIN}",
@@ -202,7 +202,8 @@ def foreign_slot(state: SlotState) -> GapError | None:
 
 
 def gap(state: SlotState, resume: int | None, system: str | None) -> GapError | None:
-    """Why the stream cannot go on from `resume` (of the database `system`), None where it can."""
+    """Return why the stream cannot continue from `resume` of the database `system`, or None if it
+    can."""
     if resume is not None:
         if system is not None and system != state.system:
             return GapError(

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 COALESCE = 0.05
 """Seconds in which acknowledgements are gathered to one status update."""
 STATUS_INTERVAL = 1.0
-"""Most seconds between status updates; less where wal_sender_timeout asks for it."""
+"""Maximum seconds between status updates; fewer if wal_sender_timeout requires it."""
 SAMPLE_ACTIVE = 0.2
 SAMPLE_IDLE = 1.0
 """Seconds between two samples of canonical's clock while positions move, and while they do not."""
@@ -190,7 +190,7 @@ class PgOutputSource:
             self._acknowledged.set()
 
     async def lag_bytes(self) -> int | None:
-        """Bytes of WAL that canonical keeps because of the slot."""
+        """Return the bytes of WAL that canonical retains for the slot."""
         monitor = self._monitor
         if monitor is None:
             raise StoreUnavailable("the change source is not open", store="postgres")

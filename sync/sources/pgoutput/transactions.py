@@ -16,7 +16,7 @@ from sync.sources.pgoutput.decoder import MALFORMED, RowDecoder, row_decoders
 from sync.sources.pgoutput.messages import PAYLOAD, MalformedMessage
 
 PART = 5000
-"""Most changes of one transaction that are held: what bounds memory, whatever a transaction's size."""
+"""Maximum number of changes held of one transaction, so that memory is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Assembler:
         """`position`: where the stream begins; `base_types`: OID of a domain → that of its base type; `known`:
         OID → name of tables that may go by another name for a while."""
         self.position = position
-        """Nothing that was committed up to there is still to come."""
+        """The position up to which everything committed has been delivered."""
         self.reply_requested = False
         """The server wants a status update at once; whoever sends it resets this."""
         self._tables = tables
@@ -68,7 +68,7 @@ class Assembler:
         return self._transaction is not None
 
     def know(self, tables: Mapping[int, tuple[str, str]]) -> None:
-        """More of `known`."""
+        """Add tables to `known`."""
         self._known |= tables
 
     def take(self) -> list[Event]:
@@ -165,7 +165,7 @@ class Assembler:
         self._rows.update(zip(tags, decoders, strict=True))
 
     def _untold(self, name: tuple[str, str], decode: RowDecoder) -> RowDecoder:
-        """For a table that lacks columns which say what a change touches."""
+        """Return a decoder for a table that lacks columns which tell what a change touches."""
 
         def say_and_decode(data: bytes) -> Change:
             self._say(name, ChangeOp.UNTOLD)
@@ -176,8 +176,8 @@ class Assembler:
     def _checked(
         self, name: tuple[str, str], table: TrackedTable, decode: RowDecoder
     ) -> RowDecoder:
-        """For a table whose rows before are wanted: a replica identity that does not tell them is noticed at the
-        first row that it fails."""
+        """Return a decoder for a table whose old rows are needed. It notices a replica identity
+        that does not send them at the first row affected."""
         wanted = frozenset(table.old)
 
         def decode_and_look(data: bytes) -> Change:
