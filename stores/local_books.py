@@ -38,6 +38,12 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 
+def path_in(url: str, data_dir: Path, default: str) -> Path:
+    """Return the path that a URL such as `sqlite:PATH` names, else `default` in data_dir."""
+    path = url.partition(":")[2]
+    return Path(path) if path else data_dir / default
+
+
 class LocalBooks:
     """The records of the store `kind`, in the file `path`. With `snapshot`, everything that one
     read asks is seen at one moment. With `raw`, readers get text as bytes."""

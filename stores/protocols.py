@@ -44,6 +44,19 @@ class Capability(StrEnum):
     """A delete's version is remembered as long as the generation lives, not for a time only."""
 
 
+SEARCH = frozenset(
+    {
+        Capability.EXACT_BYTES,
+        Capability.HIGHLIGHTS,
+        Capability.FACETS,
+        Capability.SUGGEST,
+        Capability.FUZZY,
+        Capability.SEARCH_SORT,
+    }
+)
+"""The capabilities of every search store so far."""
+
+
 class Outcome(StrEnum):
     """The store's verdict on one write."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +18,8 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg_pool import PoolClosed, PoolTimeout
+
+from stores.recent import Recent
 
 KEPT_STATEMENTS = 200
 """Prepared statements a connection; the one that was not used for longest is given up for a new one."""
@@ -152,7 +154,7 @@ class Reader:
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._writing = False
-        self._names: OrderedDict[str, bytes] = OrderedDict()
+        self._names: Recent[str, bytes] = Recent(KEPT_STATEMENTS)
         self._made = 0
         self._socket = self._pgconn.socket  # libpq forgets it when it closes it
         self._loop.add_reader(self._socket, self._ready)
@@ -176,7 +178,6 @@ class Reader:
         name = self._names.get(text)
         try:
             if name is not None:
-                self._names.move_to_end(text)
                 self._pgconn.send_query_prepared(name, values)
             elif prepare:
                 self._pgconn.send_query_prepared(await self._prepare(text), values)
@@ -191,8 +192,8 @@ class Reader:
         return result
 
     async def _prepare(self, text: str) -> bytes:
-        if len(self._names) >= KEPT_STATEMENTS:
-            _, old = self._names.popitem(last=False)
+        old = self._names.make_room()
+        if old is not None:
             self._pgconn.send_query_params(b"DEALLOCATE " + old, None)
             await self._result()
         self._made += 1
@@ -201,7 +202,7 @@ class Reader:
         result = await self._result()
         if result.status != ExecStatus.COMMAND_OK:
             raise error_from_result(result, encoding="utf-8")
-        self._names[text] = name
+        self._names.keep(text, name)
         return name
 
     async def _result(self) -> PGresult:

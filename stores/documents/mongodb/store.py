@@ -27,6 +27,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from stores.contract.model import Contract, RecordType
 from stores.contract.shape import document_shape
+from stores.documents.children import properties_of
 from stores.documents.mongodb import books as books_of
 from stores.documents.mongodb import documents as documents_of
 from stores.documents.mongodb import indexes, mending
@@ -546,12 +547,7 @@ class MongodbStore:
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
         record_type = self._type(query.type)
-        try:
-            props = [record_type.by_name[name] for name in query.properties]
-        except KeyError as error:
-            raise StoreRefused(
-                f"{KIND}: {query.type} has no property {error.args[0]!r}", store=KIND
-            ) from None
+        props = properties_of(record_type, query, KIND)
         parents = {
             values: tuple(
                 documents_of.bound(p.scalar, v) for p, v in zip(props, values, strict=True)

@@ -23,9 +23,10 @@ import orjson
 from stores import local_state
 from stores.contract.model import Contract, RecordType
 from stores.contract.shape import document_shape
+from stores.documents.children import properties_of
 from stores.documents.sqlite import tables
 from stores.errors import InputError, StoreRefused
-from stores.local_books import LocalBooks, Work, in_one_snapshot
+from stores.local_books import LocalBooks, Work, in_one_snapshot, path_in
 from stores.protocols import (
     APPLIED,
     STALE,
@@ -52,8 +53,7 @@ T = TypeVar("T")
 
 def from_url(url: str, data_dir: Path) -> SqliteStore:
     """`sqlite:` is `documents.sqlite` in data_dir; `sqlite:PATH` another file."""
-    path = url.partition(":")[2]
-    return SqliteStore(Path(path) if path else data_dir / "documents.sqlite")
+    return SqliteStore(path_in(url, data_dir, "documents.sqlite"))
 
 
 class SqliteStore:
@@ -298,12 +298,7 @@ class SqliteStore:
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
         record_type = self._type(query.type)
-        try:
-            props = [record_type.by_name[name] for name in query.properties]
-        except KeyError as error:
-            raise StoreRefused(
-                f"{KIND}: {query.type} has no property {error.args[0]!r}", store=KIND
-            ) from None
+        props = properties_of(record_type, query, KIND)
         arguments = {
             values: tuple(tables.bound(p, v) for p, v in zip(props, values, strict=True))
             for values in query.values

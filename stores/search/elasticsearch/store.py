@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, StoreRefused
 from stores.protocols import (
+    SEARCH,
     Capability,
     Generation,
     Health,
@@ -26,6 +26,7 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
+from stores.recent import Recent
 from stores.search.elasticsearch import bulk as elasticsearch_bulk
 from stores.search.elasticsearch import tombstones as elasticsearch_tombstones
 from stores.search.elasticsearch.documents import DocumentBuilder
@@ -64,17 +65,7 @@ class ElasticsearchStore:
     """SearchStore on a cluster; see the module for what it promises."""
 
     kind = KIND
-    capabilities = frozenset(
-        {
-            Capability.EXACT_BYTES,
-            Capability.HIGHLIGHTS,
-            Capability.FACETS,
-            Capability.SUGGEST,
-            Capability.FUZZY,
-            Capability.SEARCH_SORT,
-            Capability.SHARED,
-        }
-    )
+    capabilities = SEARCH | {Capability.SHARED}
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -89,7 +80,7 @@ class ElasticsearchStore:
         self._left: dict[str, str] = {}
         """Type → the index that is its active generation, as this process has left it or found it."""
         self._checked = 0.0
-        self._heard: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._heard: Recent[tuple[str, str], bool] = Recent(KNOWN_WORDS)
         self._purge = elasticsearch_tombstones.Purge(address.tombstone_seconds)
 
     # Opening -----------------------------------------------------------------------------------
@@ -353,10 +344,9 @@ class ElasticsearchStore:
             unknown = [w for w in words if (name, w) not in self._heard]
             if unknown:
                 heard = await _heard(http, index, field, unknown)
-                self._heard.update({(name, w): w in heard for w in unknown})
-            found[name] = {w for w in words if not self._heard[name, w]}
-        while len(self._heard) > KNOWN_WORDS:
-            self._heard.popitem(last=False)
+                for word in unknown:
+                    self._heard.keep((name, word), word in heard)
+            found[name] = {w for w in words if not self._heard.get((name, w))}
         return found
 
     async def suggest(

@@ -30,8 +30,9 @@ from stores import local_state, private_files
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
 from stores.errors import RecordgateError, StoreLost, StoreRefused, StoreUnavailable
-from stores.local_books import LocalBooks
+from stores.local_books import LocalBooks, path_in
 from stores.protocols import (
+    SEARCH,
     Capability,
     Generation,
     Health,
@@ -59,25 +60,14 @@ OPEN_WRITERS = 4
 
 def from_url(url: str, data_dir: Path) -> TantivyStore:
     """`tantivy:` is the folder `search` in data_dir; `tantivy:PATH` another folder."""
-    path = url.partition(":")[2]
-    return TantivyStore(Path(path) if path else data_dir / "search")
+    return TantivyStore(path_in(url, data_dir, "search"))
 
 
 class TantivyStore:
     """SearchStore on a folder of this machine; see the module for what it promises."""
 
     kind = KIND
-    capabilities = frozenset(
-        {
-            Capability.EXACT_BYTES,
-            Capability.HIGHLIGHTS,
-            Capability.FACETS,
-            Capability.SUGGEST,
-            Capability.FUZZY,
-            Capability.SEARCH_SORT,
-            Capability.TOMBSTONES_FOREVER,
-        }
-    )
+    capabilities = SEARCH | {Capability.TOMBSTONES_FOREVER}
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
