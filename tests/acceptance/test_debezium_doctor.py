@@ -122,7 +122,7 @@ def test_servers_that_are_away_are_named(world: KafkaWorld) -> None:  # noqa: F8
     url = url.replace(connect_url, quote(f"http://{nobody}", safe=""))
     [kafka, connect] = inspect(url, world.contract, world.url)
     assert (kafka.ok, connect.ok) == (False, False)
-    assert "Kafka is not reached" in kafka.saw
+    assert "Kafka is not reachable" in kafka.saw
     assert "Kafka Connect is not reachable" in connect.saw
     assert kafka.hint
     assert connect.hint

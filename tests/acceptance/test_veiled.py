@@ -127,7 +127,7 @@ def test_what_canonical_refuses_by_itself_is_no_fault_of_ours(
             conn.execute("ALTER TABLE people RENAME COLUMN name TO secret")
             code, message = await error("{ people { nodes { name } } }")
             assert code == "STORE_UNAVAILABLE"
-            assert "set up" in message
+            assert "not configured" in message
             answer = await rig.client.get("/export/person", headers=bearer(hr))
             assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
 

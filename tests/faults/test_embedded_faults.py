@@ -262,7 +262,7 @@ def test_a_full_disk_leaves_nothing_half_made(folder: Path) -> None:
     user = User(folder, "100000")
     answer = user.answer()
     user.leave()
-    assert "failed" in answer["error"] or "cannot make" in answer["error"]
+    assert "failed" in answer["error"] or "cannot create" in answer["error"]
     assert "space" in answer["hint"]
     assert not list((folder / "postgres").glob("data*"))
     with EmbeddedPostgres(folder, {"fsync": "off"}) as server:

@@ -136,7 +136,7 @@ def test_a_slot_that_lost_its_wal_is_a_gap(own_server: Callable[..., str]) -> No
         assert slot_state(conn, stage.slot).lost
         with pytest.raises(GapError, match="invalidated") as caught:
             stage.open(start)
-        assert "loaded anew" in caught.value.hint
+        assert "reloaded" in caught.value.hint
         stage.reset()
         assert stage.open(None) > start
 
