@@ -24,7 +24,7 @@ from sync.building import Building
 from sync.conditions import Conditions
 from sync.crash_points import crash_point
 from sync.delivery import Delivery
-from sync.durable_backlog import SWEEP, DurableReader
+from sync.durable_backlog import DurableReader
 from sync.ending import check_cancelled, end
 from sync.failures import unexpected
 from sync.letters import Letters
@@ -33,14 +33,13 @@ from sync.pace import Backoff, Pace
 from sync.projection import Projector
 from sync.session import SinkConnections
 from sync.store_place import StorePlace
+from sync.unit_reader import POLL, UnitReader
 from sync.units import Unit
 from sync.unreadable import Unreadable
 from sync.watermarks import Teller, Watermark
 
 log = logging.getLogger(__name__)
 
-LOAD_PAGE = 2000
-"""Records of a page while a generation is built."""
 SPILL_FAILING = 5.0
 SPILL_SLOW = 60.0
 """Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
@@ -51,8 +50,6 @@ PATIENCE = 5.0
 """Seconds that a reading under way is given to end when the loop does."""
 QUIET = 0.1
 """Seconds between two publishes that only move the position."""
-POLL = 2.0
-"""Seconds between two looks at the durable backlog, where `verify --repair` and others add keys."""
 
 
 class SinkWriter:
@@ -89,7 +86,6 @@ class SinkWriter:
         self.why_aside = self._aside.why
         self.letters = Letters(connections.books.conn, name)
         self._delivery = Delivery(name, store, self._projector, self.letters, connections, metrics)
-        self._durable = DurableReader(connections.books.conn, name, contract.types)
         self.building = Building(name, store, contract, watermark, connections, conditions)
         self._teller = Teller(name, connections.books.conn, connections.books.lock)
         self._untold = False
@@ -97,15 +93,20 @@ class SinkWriter:
         itself, and would never rest."""
         self._backlog = Backlog()
         self._wake = asyncio.Event()
-        self._taken: list[Unit] = []
-        """Batches that were taken off the backlog and are not published."""
         self._written: list[Unit] = []
         self._relief = asyncio.Lock()
         self._spilling: list[Batch] = []
-        self._durable_pending = True
-        self._durable_looked = 0.0
-        self._spills = 0
-        self._others_turn = False
+        self._reader = UnitReader(
+            self._backlog,
+            DurableReader(connections.books.conn, name, contract.types),
+            self.building,
+            self._unreadable,
+            self._projector,
+            connections,
+            batch_size=batch_size,
+            spilling=lambda: bool(self._spilling),
+            wake=self._wake,
+        )
         self._idle = False
         self._pace = Pace()
         self._backoff = Backoff(most=LONGEST)
@@ -132,13 +133,13 @@ class SinkWriter:
 
     def wake(self) -> None:
         """Look at the durable backlog and at what was asked."""
-        self._durable_pending = True
+        self._reader.durable_pending = True
         self._wake.set()
 
     def durable(self) -> Boundary | None:
         """The boundary up to which every change is in the store or in the durable backlog, so that
         it may be acknowledged."""
-        held = [u.batch.lowest for u in self._taken if u.batch and not u.spilled]
+        held = [u.batch.lowest for u in self._reader.taken if u.batch and not u.spilled]
         held += [b.lowest for b in self._spilling]
         boundary = self._backlog.reached(held)
         if boundary is not None:
@@ -171,7 +172,7 @@ class SinkWriter:
             await self._relieve(lsn)
 
     async def _relieve(self, lsn: int) -> None:
-        under_way = [u for u in self._taken if u.batch and not u.spilled]
+        under_way = [u for u in self._reader.taken if u.batch and not u.spilled]
         if self._backlog.empty and not under_way:
             return
         now = time.monotonic()
@@ -184,9 +185,9 @@ class SinkWriter:
             self._spilling = self._backlog.take_types(self._aside.types)
             if not self._spilling:
                 return
-        level = logging.DEBUG if self._durable_pending else logging.INFO
-        self._durable_pending = True
-        self._spills += 1
+        level = logging.DEBUG if self._reader.durable_pending else logging.INFO
+        self._reader.durable_pending = True
+        self._reader.spills += 1
         batches = [*self._spilling, *(u.batch for u in under_way if u.batch)]
         async with self._books.changing() as conn:
             await durable_backlog.add_batches(conn, self.name, batches, lsn)
@@ -233,8 +234,8 @@ class SinkWriter:
         async with self._books.lock:
             await self.letters.load()
         await self._unreadable.recall()
-        self._durable.restart()
-        self._durable_pending = True
+        self._reader.durable.restart()
+        self._reader.durable_pending = True
         ahead: asyncio.Task[Unit | None] | None = None
         try:
             while True:
@@ -298,7 +299,7 @@ class SinkWriter:
         """Return the next unit, read from canonical, or None after a wait during which something
         may have changed."""
         self._wake.clear()
-        unit = await self._read()
+        unit = await self._reader.read(self.applied_lsn)
         if unit is not None:
             return unit
         self._idle = True
@@ -310,87 +311,6 @@ class SinkWriter:
         finally:
             self._idle = False
         return None
-
-    async def _read(self) -> Unit | None:
-        """Read the next unit. Keys in memory come first, but every second turn goes to other work."""
-        if await self._unreadable.try_again():
-            self._durable.restart()
-            self._durable_pending = True
-        live = not self._backlog.idle(self._aside.types)
-        self._others_turn = not self._others_turn
-        if live and not self._others_turn:
-            return await self._read_live()
-        unit = await self._read_durable()
-        if unit is None:
-            unit = await self._read_load()
-        if unit is None and not self._backlog.idle(self._aside.types):
-            unit = await self._read_live()
-        return unit
-
-    async def _read_live(self) -> Unit:
-        batch = self._backlog.take(self._batch_size, self._aside.types)
-        assert batch is not None
-        unit = Unit(batch.type_name, batch=batch)
-        self._taken.append(unit)
-        if batch.sweep is None:
-            await self._read_keys(unit, list(batch.keys))
-        return unit
-
-    async def _read_durable(self) -> Unit | None:
-        due = time.monotonic() - self._durable_looked > POLL
-        if self._spilling or not (self._durable_pending or due):
-            return None
-        begins = self._durable.at_start
-        if begins and any(u.page for u in self._taken):
-            return None  # the rows that were taken are still there
-        spills = self._spills
-        self._durable_looked = time.monotonic()
-        async with self._books.lock:
-            page = await self._durable.page(self._batch_size, self._aside.types)
-        if page is None:
-            if begins and spills == self._spills:
-                self._durable_pending = False
-            elif not begins:
-                self._wake.set()
-            return None
-        self._durable_pending = True
-        unit = Unit(page.type_name, page=page)
-        self._taken.append(unit)
-        if page.type_name == SWEEP:
-            return unit
-        await self._read_keys(unit, list(page.marks))
-        return unit
-
-    async def _read_load(self) -> Unit | None:
-        without = self._aside.types
-        finished = self.building.ready_to_finish(self.applied_lsn, without)
-        if finished is not None:
-            return Unit(finished.type_name, load=finished, finishes=True)
-        load = self.building.next_walk(without)
-        if load is None:
-            return None
-        unit = Unit(load.type_name, load=load)
-        self._taken.append(unit)
-        try:
-            async with self._projector.lock:
-                page = await self._projector.page(load.type_name, load.cursor, LOAD_PAGE)
-        except NotReadable as error:
-            unit.refused = error
-            return unit
-        load.note_read(page)
-        unit.version, unit.documents = page.version, page.documents
-        unit.unreadable, unit.last = page.unreadable, page.last
-        return unit
-
-    async def _read_keys(self, unit: Unit, keys: Sequence[str]) -> None:
-        try:
-            async with self._projector.lock:
-                reading = await self._projector.read(unit.type_name, keys)
-        except NotReadable as error:
-            unit.refused = error
-            return
-        unit.version, unit.documents = reading.version, reading.documents
-        unit.unreadable = reading.unreadable
 
     # Writing ---------------------------------------------------------------------------------------
 
@@ -428,7 +348,7 @@ class SinkWriter:
                 after: str | None = None
                 while held := await self.store.scan(type_name, number, after, self._batch_size):
                     part = Unit(type_name)
-                    await self._read_keys(part, [s.key for s in held])
+                    await self._reader.read_keys(part, [s.key for s in held])
                     if part.refused is not None:
                         raise part.refused
                     await self._delivery.write(part, [number])
@@ -440,10 +360,10 @@ class SinkWriter:
 
     def _next_position(self, written: Sequence[Unit]) -> tuple[Boundary, Position | None] | None:
         """What a publish of `written` reaches, None where that says nothing new."""
-        held = [u.batch.lowest for u in self._taken if u.batch and u not in written]
+        held = [u.batch.lowest for u in self._reader.taken if u.batch and u not in written]
         held += [b.lowest for b in self._spilling]
         boundary = self._backlog.reached(held)
-        if boundary is None or self._durable_pending:
+        if boundary is None or self._reader.durable_pending:
             return None
         old, required = self.position, self.watermark.required
         trusted = (
@@ -475,7 +395,7 @@ class SinkWriter:
         if reached is not None:
             self._backlog.passed(reached[0])
         self._written = [u for u in self._written if u not in written]
-        self._taken = [u for u in self._taken if u not in written]
+        self._reader.taken = [u for u in self._reader.taken if u not in written]
         if reached is not None:
             self.applied_lsn = max(self.applied_lsn, reached[0].lsn)
         if position is not None:
@@ -494,7 +414,7 @@ class SinkWriter:
         async with self._books.changing():
             for unit in published:
                 if unit.page is not None:
-                    await self._durable.remove(unit.page)
+                    await self._reader.durable.remove(unit.page)
                 await self.letters.applied(unit.type_name, unit.documents)
                 if unit.load is not None:
                     await self.building.note_published(
@@ -505,7 +425,7 @@ class SinkWriter:
 
     async def _set_aside(self, unit: Unit, error: NotReadable) -> None:
         """The type of `error` waits, with what was to be done for `unit`; all others go on."""
-        self._taken = [u for u in self._taken if u is not unit]
+        self._reader.taken = [u for u in self._reader.taken if u is not unit]
         if unit.batch is not None and not unit.spilled:
             self._backlog.give_back(unit.batch)
         if unit.load is not None and not unit.finishes:
@@ -520,12 +440,12 @@ class SinkWriter:
 
     def _take_back(self) -> None:
         """Whatever was not published is to be done again."""
-        for unit in self._taken:
+        for unit in self._reader.taken:
             if unit.batch is not None and not unit.spilled:
                 self._backlog.give_back(unit.batch)
-        self._taken, self._written = [], []
-        self._durable.restart()
-        self._durable_pending = True
+        self._reader.taken, self._written = [], []
+        self._reader.durable.restart()
+        self._reader.durable_pending = True
         self.building.restart()
 
     def _failed(self, error: Exception) -> None:
@@ -556,7 +476,7 @@ class SinkWriter:
     @property
     def at_rest(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return self._backlog.empty and not self._taken and not self._spilling
+        return self._backlog.empty and not self._reader.taken and not self._spilling
 
     @property
     def at_ease(self) -> bool:
@@ -577,7 +497,7 @@ class SinkWriter:
             "position": format_lsn(position.lsn) if position else None,
             "asOf": position.as_of if position else None,
             "backlogInMemory": self._backlog.size,
-            "durableBacklog": self._durable_pending,
+            "durableBacklog": self._reader.durable_pending,
             "loads": {
                 name: {"generation": load.number, "rows": load.kept_rows}
                 for name, load in self.building.loads.items()

@@ -220,6 +220,17 @@ def _bounds(options: Node, kind: TypeOf) -> dict[str, Any]:
             continue
         values[field] = value
         text[field] = str(value) if kind.scalar in (Scalar.INT, Scalar.BIGINT) else at.spelling
+    _report_contradiction(options, values)
+    if kind.least is not None and "minimum" not in text and "exclusive_minimum" not in text:
+        text["minimum"] = str(kind.least)
+    if kind.most is not None and "maximum" not in text and "exclusive_maximum" not in text:
+        text["maximum"] = str(kind.most)
+    text |= _multiple_of(options.get("multipleOf"), kind)
+    return text
+
+
+def _report_contradiction(options: Node, values: dict[str, Any]) -> None:
+    """Report bounds that no value satisfies."""
     lows = [values[k] for k in ("minimum", "exclusive_minimum") if k in values]
     highs = [values[k] for k in ("maximum", "exclusive_maximum") if k in values]
     if lows and highs:
@@ -232,11 +243,11 @@ def _bounds(options: Node, kind: TypeOf) -> dict[str, Any]:
                 "swap or widen them",
                 at_key=True,
             )
-    if kind.least is not None and "minimum" not in text and "exclusive_minimum" not in text:
-        text["minimum"] = str(kind.least)
-    if kind.most is not None and "maximum" not in text and "exclusive_maximum" not in text:
-        text["maximum"] = str(kind.most)
-    step = options.get("multipleOf")
+
+
+def _multiple_of(step: Node, kind: TypeOf) -> dict[str, str]:
+    """Return the bound `multiple_of` as text, or nothing where there is none or it cannot be kept."""
+    text: dict[str, str] = {}
     if kind.scalar in _NUMERIC and isinstance(step.data, int | float) and step.data > 0:
         if kind.logical is Logical.INTEGER and step.data != int(step.data):
             step.report("BAD_BOUND", "multipleOf of an integer must be an integer")
