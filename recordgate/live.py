@@ -8,7 +8,7 @@ from typing import Any
 
 from stores.canonical.live_needs import taken_away
 from stores.canonical.processes import Process
-from stores.canonical.steps import Need, Plan
+from stores.canonical.steps import Need, SchemaPlan
 from stores.contract.model import Contract
 from stores.contract.shape import contract_digest
 from stores.errors import ConflictError
@@ -31,7 +31,7 @@ class Affected:
         }
 
 
-def affected(plan: Plan, contract: Contract, alive: Sequence[Process]) -> list[Affected]:
+def affected(plan: SchemaPlan, contract: Contract, alive: Sequence[Process]) -> list[Affected]:
     """Return the processes with another contract, those that would break first."""
     digest = contract_digest(contract)
     found = [
@@ -42,7 +42,7 @@ def affected(plan: Plan, contract: Contract, alive: Sequence[Process]) -> list[A
     return sorted(found, key=lambda a: not a.breaks)
 
 
-def order(plan: Plan, live: Sequence[Affected]) -> str:
+def order(plan: SchemaPlan, live: Sequence[Affected]) -> str:
     """How to get from the contract that runs to this one, and break nobody; empty where nobody runs with
     another."""
     if not live:
@@ -61,7 +61,7 @@ def order(plan: Plan, live: Sequence[Affected]) -> str:
     )
 
 
-def refuse_to_break(plan: Plan, live: Sequence[Affected]) -> None:
+def refuse_to_break(plan: SchemaPlan, live: Sequence[Affected]) -> None:
     """Raise ConflictError (code LIVE_PROCESSES) where `plan` would break a process that is alive."""
     broken = [a for a in live if a.breaks]
     if not broken:
@@ -77,7 +77,7 @@ def refuse_to_break(plan: Plan, live: Sequence[Affected]) -> None:
     )
 
 
-def lines(plan: Plan, live: Sequence[Affected]) -> list[str]:
+def lines(plan: SchemaPlan, live: Sequence[Affected]) -> list[str]:
     """Return the lines that people see below the plan."""
     if not live:
         return []

@@ -19,7 +19,7 @@ from stores.canonical.connect import (
     text_order_is_bytewise,
 )
 from stores.canonical.plan import make_plan
-from stores.canonical.steps import Need, Phase, Plan, needed
+from stores.canonical.steps import Need, Phase, SchemaPlan, needed
 from stores.contract.model import Contract
 from stores.errors import SetupError
 from stores.lineage import Lineage
@@ -80,7 +80,7 @@ def _require_applied(conn: Connection, contract: Contract) -> None:
     )
 
 
-def lacking(plan: Plan, before: Applied) -> SetupError | None:
+def lacking(plan: SchemaPlan, before: Applied) -> SetupError | None:
     """Return the error with which a process refuses to start if `plan` says that it cannot run,
     else None. Its hint never leads to dropping what another contract has added."""
     steps = needed(plan.steps, rules=not before.earlier)

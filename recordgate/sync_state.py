@@ -40,9 +40,9 @@ async def sync_state(pool: AsyncConnectionPool[Any], slot: str) -> dict[str, Any
                 "lagSeconds": round(max(0.0, seconds), 3),
                 "lagBytes": lag,
                 "backlog": backlog,
-                "deadLetters": letters,
+                "deadLetters": dead_letters,
             }
-            for name, seconds, lag, backlog, letters in sinks
+            for name, seconds, lag, backlog, dead_letters in sinks
         },
         "slotBytes": held[0] if held else None,
     }

@@ -32,7 +32,7 @@ SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_
 """
 _WATERMARKS = "SELECT sink, detail FROM recordgate.watermarks"
 _BACKLOG = "SELECT sink, count(*) FROM recordgate.backlog GROUP BY sink"
-_LETTERS = """
+_DEAD_LETTERS = """
 SELECT coalesce(sink, ''), count(*) FROM recordgate.dead_letters GROUP BY coalesce(sink, '')
 """
 _SWEEPS = """
@@ -63,7 +63,7 @@ async def sync_status(
         standing = await read_standing(conn, slot, lock_halves(slot), tables)
         details = dict(await _rows(conn, _WATERMARKS))
         backlog = dict(await _rows(conn, _BACKLOG))
-        letters = dict(await _rows(conn, _LETTERS))
+        dead_letters = dict(await _rows(conn, _DEAD_LETTERS))
         imports = await _rows(conn, _IMPORTS)
         sweeps = await _rows(conn, _SWEEPS)
         processes = await read_alive(conn)
@@ -73,7 +73,7 @@ async def sync_status(
     sinks = {}
     for name in SINKS:
         sink = _recorded(name, standing, name in details, details.get(name) or {}, sweeps)
-        sink["backlog"], sink["deadLetters"] = backlog.get(name, 0), letters.get(name, 0)
+        sink["backlog"], sink["deadLetters"] = backlog.get(name, 0), dead_letters.get(name, 0)
         if name in access.problems:
             sink["problem"] = str(access.problems[name])
         if name in access.stores:
@@ -95,7 +95,7 @@ async def sync_status(
         "leftSlot": None if left is None else _left(left),
         "processes": [_process(p, processes, digest) for p in processes if not is_gone(p)],
         "sinks": sinks,
-        "deadLetters": letters.get("", 0),
+        "deadLetters": dead_letters.get("", 0),
         "imports": [dict(zip(IMPORT, row, strict=True)) for row in imports],
     }
 

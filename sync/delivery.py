@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stores.errors import StoreUnavailable
 from stores.protocols import Outcome, Store, Write
 from sync.crash_points import crash_point
-from sync.letters import Letters
+from sync.dead_letters import DeadLetters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff
 from sync.projection import Projector
@@ -28,14 +28,14 @@ class Delivery:
         name: str,
         store: Store,
         projector: Projector,
-        letters: Letters,
+        dead_letters: DeadLetters,
         connections: SinkConnections,
         metrics: SyncMetrics,
     ) -> None:
         self._name = name
         self._store = store
         self._projector = projector
-        self._letters = letters
+        self._dead_letters = dead_letters
         self._books = connections.books
         self._metrics = metrics
         self._base = connections.lineage.base
@@ -57,7 +57,7 @@ class Delivery:
                 await self._send(unit.type_name, number, newer, refused)
         if refused:
             async with self._books.changing():
-                await self._letters.set_aside(unit.type_name, unit.version, refused)
+                await self._dead_letters.set_aside(unit.type_name, unit.version, refused)
             for key in refused:
                 unit.documents.pop(key, None)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from stores.canonical.followed import Form
+from stores.canonical.followed import FollowedTable
 from stores.contract.model import RecordType
 from sync.impact import Reach
 
 
-def missed(before: Form | None, now: Form | None, filled: Collection[str] = ()) -> str:
+def missed(
+    before: FollowedTable | None, now: FollowedTable | None, filled: Collection[str] = ()
+) -> str:
     """Why records of the table may have changed without a change that tells it, for people; empty where none
     can have. `filled`: leaves, by OID, that may hold rows. A table that is not there has no records to miss."""
     if now is None:
@@ -29,7 +31,7 @@ def missed(before: Form | None, now: Form | None, filled: Collection[str] = ()) 
     return _leaves(before, now, filled) or _values(before, now)
 
 
-def _leaves(before: Form, now: Form, filled: Collection[str]) -> str:
+def _leaves(before: FollowedTable, now: FollowedTable, filled: Collection[str]) -> str:
     if not now.partitioned:
         return ""
     for oid, leaf in before.leaves.items():
@@ -44,14 +46,14 @@ def _leaves(before: Form, now: Form, filled: Collection[str]) -> str:
     return ""
 
 
-def new_leaves(before: Form | None, now: Form | None) -> list[str]:
+def new_leaves(before: FollowedTable | None, now: FollowedTable | None) -> list[str]:
     """OIDs of the leaves that the form before does not have."""
     if before is None or now is None:
         return []
     return [oid for oid in now.leaves if oid not in before.leaves]
 
 
-def _values(before: Form, now: Form) -> str:
+def _values(before: FollowedTable, now: FollowedTable) -> str:
     # VACUUM FULL and CLUSTER write a file anew too, but alter no column.
     written = _files(before) != _files(now)
     for name, column in now.columns.items():
@@ -74,11 +76,11 @@ def _values(before: Form, now: Form) -> str:
     return ""
 
 
-def _files(form: Form) -> dict[str, int]:
+def _files(form: FollowedTable) -> dict[str, int]:
     return {oid: leaf.file for oid, leaf in form.leaves.items()}
 
 
-def blind(before: Form | None, now: Form | None) -> str:
+def blind(before: FollowedTable | None, now: FollowedTable | None) -> str:
     """Why the rows before some updates and deletes were not told, of a table that must tell them all; empty where
     they were."""
     for oid, leaf in now.leaves.items() if now else ():
@@ -88,7 +90,7 @@ def blind(before: Form | None, now: Form | None) -> str:
     return ""
 
 
-def lacking(record_type: RecordType, form: Form | None) -> str:
+def lacking(record_type: RecordType, form: FollowedTable | None) -> str:
     """Why records of the type cannot be read as the contract says, for people; empty where they can."""
     table = f"{record_type.schema}.{record_type.table}"
     if form is None:

@@ -37,7 +37,7 @@ SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_
   (SELECT greatest(0, pg_current_wal_lsn() - s.restart_lsn)::bigint FROM pg_replication_slots AS s
    WHERE s.slot_name = %s AND s.database = current_database())
 """
-_LETTERS = """
+_DEAD_LETTERS = """
 SELECT sink, type, count(*) FROM recordgate.dead_letters WHERE kind = 'sink' GROUP BY sink, type
 """
 
@@ -82,7 +82,7 @@ class Gauges:
                 retained = await source.lag_bytes()
         metrics.slot_retained_bytes.set(math.nan if retained is None else retained)
         books = {sink: told for sink, *told in await rows(_SINKS)}
-        letters = {(sink, name): count for sink, name, count in await rows(_LETTERS)}
+        dead_letters = {(sink, name): count for sink, name, count in await rows(_DEAD_LETTERS)}
         for name in self.sinks:
             behind, age, waiting = books.get(name, (math.nan, math.nan, 0))
             writer = writers.get(name)
@@ -95,7 +95,9 @@ class Gauges:
             metrics.lag_seconds.labels(name).set(0.0 if age < 0 else age)
             metrics.backlog_keys.labels(name).set(waiting)
             for type_name in self.types:
-                metrics.dead_letters.labels(name, type_name).set(letters.get((name, type_name), 0))
+                metrics.dead_letters.labels(name, type_name).set(
+                    dead_letters.get((name, type_name), 0)
+                )
 
     def _unknown(self) -> None:
         self.metrics.slot_retained_bytes.set(math.nan)

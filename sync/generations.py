@@ -29,7 +29,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Plan:
+class GenerationPlan:
     """`write`: into these every change goes (the active one, kept ones of the same shape, the one being
     built). `build`: the number to build, None where none is needed; `resume` its entry where the
     building goes on. `drop`: what must go now."""
@@ -48,11 +48,11 @@ def plan(
     *,
     required: bool,
     keep: int,
-) -> Plan:
+) -> GenerationPlan:
     """`required`: what is there has missed changes, or is not ours, and must be loaded anew; a building
     that goes on was begun after that was found. `keep`: how many generations stay, the active one
     included."""
-    found = Plan()
+    found = GenerationPlan()
     by_number = {entry.number: entry for entry in books}
     active = next((g for g in stored if g.state == "active"), None)
     building = [g for g in stored if g.state == "building"]

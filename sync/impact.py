@@ -21,7 +21,7 @@ Values = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Join:
     """A join on the way to the root: the rows of `type_name` whose `columns` equal `from_columns`
     of the preceding rows."""
 
@@ -38,7 +38,7 @@ class Reach:
     type_name: str
     root: str
     columns: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[Join, ...]
 
 
 @dataclass(slots=True)
@@ -85,12 +85,12 @@ def reaches(contract: Contract) -> list[Reach]:
     found: dict[Reach, None] = {}
 
     def walk(
-        root: RecordType, owner: RecordType, embeds: tuple[Embed, ...], back: tuple[Step, ...]
+        root: RecordType, owner: RecordType, embeds: tuple[Embed, ...], back: tuple[Join, ...]
     ) -> None:
         for embed in embeds:
             relation = owner.relation_by_name[embed.relation]
             target = contract.types[relation.target]
-            steps = (Step(owner.name, relation.columns, relation.target_columns), *back)
+            steps = (Join(owner.name, relation.columns, relation.target_columns), *back)
             found[Reach(target.name, root.name, relation.target_columns, steps)] = None
             walk(root, target, embed.embeds, steps)
 

@@ -207,12 +207,12 @@ async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
     row = await (await conn.execute(_HOLDER.encode(), lock_halves(slot))).fetchone()
     if row is None or row[1] is None or not row[1].startswith("idle") or row[2] < STALLED:
         return
-    guard, _, silent = row
+    guard, _, seconds_silent = row
     named = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
     log.warning(
         "the worker that reads %s has not given a sign of life for %.1f s: taking over",
         slot,
-        silent,
+        seconds_silent,
     )
     given = {"guard": guard, "backends": named[3] if named else []}
     try:

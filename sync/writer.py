@@ -23,11 +23,11 @@ from sync.backlog import Backlog, Batch, Boundary
 from sync.building import Building
 from sync.conditions import Conditions
 from sync.crash_points import crash_point
+from sync.dead_letters import DeadLetters
 from sync.delivery import Delivery
 from sync.durable_backlog import DurableReader
 from sync.ending import check_cancelled, end
 from sync.failures import unexpected
-from sync.letters import Letters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff, Pace
 from sync.projection import Projector
@@ -84,8 +84,10 @@ class SinkWriter:
         self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
         self.why_aside = self._aside.why
-        self.letters = Letters(connections.books.conn, name)
-        self._delivery = Delivery(name, store, self._projector, self.letters, connections, metrics)
+        self.dead_letters = DeadLetters(connections.books.conn, name)
+        self._delivery = Delivery(
+            name, store, self._projector, self.dead_letters, connections, metrics
+        )
         self.building = Building(name, store, contract, watermark, connections, conditions)
         self._teller = Teller(name, connections.books.conn, connections.books.lock)
         self._untold = False
@@ -232,7 +234,7 @@ class SinkWriter:
         self._aside.published(self.position)
         self.opened()
         async with self._books.lock:
-            await self.letters.load()
+            await self.dead_letters.load()
         await self._unreadable.recall()
         self._reader.durable.restart()
         self._reader.durable_pending = True
@@ -390,7 +392,7 @@ class SinkWriter:
         await self.store.publish(position)
         self._pace.end()
         crash_point("published")
-        if self.letters.any or any(u.page is not None or u.load is not None for u in written):
+        if self.dead_letters.any or any(u.page is not None or u.load is not None for u in written):
             await self._note(written)
         if reached is not None:
             self._backlog.passed(reached[0])
@@ -415,7 +417,7 @@ class SinkWriter:
             for unit in published:
                 if unit.page is not None:
                     await self._reader.durable.remove(unit.page)
-                await self.letters.applied(unit.type_name, unit.documents)
+                await self.dead_letters.applied(unit.type_name, unit.documents)
                 if unit.load is not None:
                     await self.building.note_published(
                         unit.load, unit.documents, unit.version, unit.last
@@ -436,7 +438,7 @@ class SinkWriter:
     # Failing ---------------------------------------------------------------------------------------
 
     def _slack(self, type_name: str) -> int:
-        return self._backlog.pending(type_name) + self.letters.count(type_name)
+        return self._backlog.pending(type_name) + self.dead_letters.count(type_name)
 
     def _take_back(self) -> None:
         """Whatever was not published is to be done again."""

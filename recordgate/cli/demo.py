@@ -14,7 +14,7 @@ from recordgate.demo.servers import Stack, servers_of
 from stores.private_files import UMASK
 
 if TYPE_CHECKING:
-    from recordgate.demo.tour import Step
+    from recordgate.demo.tour import TourStep
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +63,7 @@ def demo(
                 show_live(stage, port)
             return
 
-        def report(step: Step) -> None:
+        def report(step: TourStep) -> None:
             mark = "ok" if step.ok else "FAILED"
             stderr.print(f"{mark:>6}  {step.name}: {step.saw} [{step.seconds:.1f} s]", markup=False)
 
@@ -86,7 +86,7 @@ def demo(
             raise typer.Exit(Exit.FAILED)
 
 
-def _table(steps: list[Step], passed: bool) -> str:
+def _table(steps: list[TourStep], passed: bool) -> str:
     from rich.console import Console
     from rich.table import Table
 

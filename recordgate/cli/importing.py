@@ -11,7 +11,7 @@ import typer
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from stores.canonical import importing
-from stores.canonical.importing import ImportOptions, ImportReport, Limit, Mode
+from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
 from stores.errors import InputError
 
 
@@ -92,8 +92,8 @@ def import_(
             mode=mode,
             format=format_,
             columns=parse_map(columns or []),
-            max_rejects=None if max_rejects is None else Limit.parse(max_rejects),
-            max_deletes=None if max_deletes is None else Limit.parse(max_deletes),
+            max_rejects=None if max_rejects is None else RowLimit.parse(max_rejects),
+            max_deletes=None if max_deletes is None else RowLimit.parse(max_deletes),
             batch=batch,
             rejects=rejects,
             dry_run=dry_run,

@@ -18,7 +18,7 @@ from stores.canonical.apply import apply_plan, refuse
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.canonical.processes import alive
-from stores.canonical.steps import Plan
+from stores.canonical.steps import SchemaPlan
 from stores.contract.model import Contract
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -117,7 +117,7 @@ def apply(
         )
 
 
-def _live(conn: Connection, contract: Contract, found: Plan) -> list[Affected]:
+def _live(conn: Connection, contract: Contract, found: SchemaPlan) -> list[Affected]:
     return affected(found, contract, [p for p in alive(conn) if not is_gone(p)])
 
 
@@ -152,7 +152,7 @@ def _opened(ctx: typer.Context) -> Iterator[tuple[Connection, Contract, str, str
             conn.close()
 
 
-def as_value(found: Plan, needs: Sequence[Need]) -> dict[str, Any]:
+def as_value(found: SchemaPlan, needs: Sequence[Need]) -> dict[str, Any]:
     return {
         "steps": [s.as_json() for s in found.steps],
         "stores": [n.as_json() for n in needs],
@@ -161,7 +161,7 @@ def as_value(found: Plan, needs: Sequence[Need]) -> dict[str, Any]:
     }
 
 
-def as_text(found: Plan) -> str:
+def as_text(found: SchemaPlan) -> str:
     """Return one line per step; `!` marks a destructive step, `x` one that cannot be carried out."""
     if not found.steps:
         return "nothing to do: canonical matches the contract"
@@ -186,7 +186,7 @@ def needs_lines(needs: Sequence[Need]) -> list[str]:
     ]
 
 
-def done_text(found: Plan, migrated: bool, connector: str | None = None) -> str:
+def done_text(found: SchemaPlan, migrated: bool, connector: str | None = None) -> str:
     lines = ["recordgate's own tables are up to date"] if migrated else []
     if found.steps:
         lines += [f"+ {s.text}" for s in found.steps]

@@ -47,7 +47,7 @@ def must(condition: object, saw: str) -> None:
 
 
 @dataclass
-class Step:
+class TourStep:
     name: str
     saw: str = ""
     ok: bool = False
@@ -60,10 +60,10 @@ class Tour:
 
     stage: Stage
     commands: Commands
-    report: Callable[[Step], None]
+    report: Callable[[TourStep], None]
     port: int = 0
     servers: Sequence[Server] = ()
-    steps: list[Step] = field(default_factory=list)
+    steps: list[TourStep] = field(default_factory=list)
     client: Client = field(init=False)
     worker: Any = None
     token: str = ""
@@ -98,7 +98,7 @@ class Tour:
         ]
         try:
             for name, action in plan:
-                step = Step(name)
+                step = TourStep(name)
                 self.steps.append(step)
                 started = time.monotonic()
                 try:

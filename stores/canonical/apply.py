@@ -14,7 +14,7 @@ from stores.canonical.applied import record_applied
 from stores.canonical.connect import Connection, transaction_for_ddl
 from stores.canonical.driver_errors import translate
 from stores.canonical.plan import plan_on
-from stores.canonical.steps import Plan, Step
+from stores.canonical.steps import SchemaPlan, Step
 from stores.contract.model import Contract
 from stores.errors import ConflictError, ConstraintError, InputError, SetupError
 
@@ -26,8 +26,8 @@ LOCK = 0x7265_636F_7264_0002
 
 
 def apply_plan(
-    conn: Connection, contract: Contract, plan: Plan, *, allow_destructive: bool = False
-) -> Plan:
+    conn: Connection, contract: Contract, plan: SchemaPlan, *, allow_destructive: bool = False
+) -> SchemaPlan:
     """Carry out `plan`, made by `make_plan` before; `conn` is in no transaction. All or nothing, also in a
     crash. Two at once: the second finds that there is nothing left of its plan.
 
@@ -55,7 +55,7 @@ def apply_plan(
     return plan
 
 
-def refuse(plan: Plan, *, allow_destructive: bool) -> None:
+def refuse(plan: SchemaPlan, *, allow_destructive: bool) -> None:
     """Raise what keeps `plan` from being carried out; nothing where it can be."""
     if plan.blocked:
         raise SetupError(

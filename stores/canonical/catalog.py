@@ -135,7 +135,7 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
     wanted = list(names)
     rows = conn.execute(_TABLES, ([s for s, _ in wanted], [t for _, t in wanted])).fetchall()
     found: dict[Name, Table] = {}
-    for schema, name, kind, columns, key, leaves, foreign_keys, secured, silent in rows:
+    for schema, name, kind, columns, key, leaves, foreign_keys, secured, untold in rows:
         found[schema, name] = Table(
             kind,
             {
@@ -160,8 +160,8 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
                 for key_name, s, t, deferrable, action, pairs in foreign_keys or ()
             ),
             secured,
-            tuple((s, t) for s, t, inherits in silent or () if inherits),
-            tuple((s, t) for s, t, inherits in silent or () if not inherits),
+            tuple((s, t) for s, t, inherits in untold or () if inherits),
+            tuple((s, t) for s, t, inherits in untold or () if not inherits),
         )
     return found
 

@@ -19,7 +19,7 @@ from psycopg.rows import class_row
 from stores.canonical import importing
 from stores.canonical.connect import Connection, connect
 from stores.canonical.driver_errors import translate
-from stores.canonical.importing import ImportOptions, Limit, Mode
+from stores.canonical.importing import ImportOptions, Mode, RowLimit
 from stores.contract.model import Contract
 from stores.errors import InputError
 
@@ -129,16 +129,18 @@ def replay(url: str, contract: Contract, selection: Selection, limit: int = 100_
     replaying a row that was taken changes nothing."""
     done = Replayed()
     with connect(url) as connection:
-        letters = find(connection, selection, limit)
+        dead_letters = find(connection, selection, limit)
         done.impossible = dict.fromkeys(
-            set(selection.ids) - {d.id for d in letters}, "there is no such dead letter"
+            set(selection.ids) - {d.id for d in dead_letters}, "there is no such dead letter"
         )
-        sinks = [d.id for d in letters if d.kind == "sink"]
+        sinks = [d.id for d in dead_letters if d.kind == "sink"]
         if sinks:
             done.queued = _queue(connection, sinks)
-        modes = _modes(connection, [d.batch for d in letters if d.kind == "import" and d.batch])
+        modes = _modes(
+            connection, [d.batch for d in dead_letters if d.kind == "import" and d.batch]
+        )
         groups: dict[tuple[str, Mode, tuple[str, ...]], list[DeadLetter]] = {}
-        for letter in letters:
+        for letter in dead_letters:
             if letter.kind == "sink":
                 continue
             problem = _impossible(letter, contract)
@@ -204,23 +206,23 @@ def _import_again(
     contract: Contract,
     type_name: str,
     mode: Mode,
-    letters: Sequence[DeadLetter],
+    dead_letters: Sequence[DeadLetter],
     done: Replayed,
 ) -> None:
     """Letters with the same columns, as one import: of CSV, whose cells are the texts that a letter keeps."""
     # A row without any value is skipped by CSV, and its key is still missing.
-    done.still_bad += sorted(d.id for d in letters if not _has_value(d))
-    letters = [d for d in letters if _has_value(d)]
-    if not letters:
+    done.still_bad += sorted(d.id for d in dead_letters if not _has_value(d))
+    dead_letters = [d for d in dead_letters if _has_value(d)]
+    if not dead_letters:
         return
     with tempfile.TemporaryDirectory(prefix="recordgate-replay-") as folder:
         file = Path(folder) / "rows.csv"
-        lines = [_csv_line(letters[0].payload["values"])]
-        lines += [_csv_line(d.payload["values"].values()) for d in letters]
+        lines = [_csv_line(dead_letters[0].payload["values"])]
+        lines += [_csv_line(d.payload["values"].values()) for d in dead_letters]
         file.write_text("".join(lines), "utf-8", newline="")
-        options = ImportOptions(mode=mode, max_rejects=Limit.parse("100%"))
+        options = ImportOptions(mode=mode, max_rejects=RowLimit.parse("100%"))
         report = importing.run_import(url, contract, type_name, [file], options)
-    ids = [d.id for d in letters]
+    ids = [d.id for d in dead_letters]
     connection.execute(
         "DELETE FROM recordgate.dead_letters WHERE id = ANY(%s) AND batch IS DISTINCT FROM %s",
         (ids, report.batch),

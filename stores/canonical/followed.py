@@ -39,7 +39,7 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True):
     identity: str
 
 
-class Form(msgspec.Struct, frozen=True):
+class FollowedTable(msgspec.Struct, frozen=True):
     """`columns`: those that the contract names, None where the table lacks one. `leaves` by OID. `labels`: of the enums
     that the columns are made of, by OID. `parts`: of the composite types that they are made of. `published`: what the
     publication says of the table, None where it does not name it. `secured`: row level security hides rows from us.
@@ -61,7 +61,7 @@ class Form(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-Forms: TypeAlias = dict[Name, Form | None]
+Forms: TypeAlias = dict[Name, FollowedTable | None]
 """Table → form, None where it does not exist."""
 
 # `used`: every type that a named column is made of: of an array its elements, of a domain its base, and so on.
@@ -181,12 +181,12 @@ async def kept(conn: AsyncConnection) -> Forms:
     return {(schema, name): _form(form) for schema, name, form in rows}
 
 
-async def keep(conn: AsyncConnection, forms: Mapping[Name, Form | None]) -> None:
+async def keep(conn: AsyncConnection, forms: Mapping[Name, FollowedTable | None]) -> None:
     """Keep forms, inside a transaction of the caller's."""
     for (schema, name), form in forms.items():
         value = None if form is None else Jsonb(msgspec.to_builtins(form))
         await conn.execute(_KEEP, (schema, name, value))
 
 
-def _form(value: object) -> Form | None:
-    return None if value is None else msgspec.convert(value, Form)
+def _form(value: object) -> FollowedTable | None:
+    return None if value is None else msgspec.convert(value, FollowedTable)

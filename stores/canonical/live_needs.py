@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stores.canonical.publication import full_identity_types
-from stores.canonical.steps import Plan, Step
+from stores.canonical.steps import SchemaPlan, Step
 from stores.canonical.tables import sql_type
 from stores.canonical.type_changes import rewrites_table
 from stores.contract.model import Contract
@@ -44,7 +44,7 @@ def needs_of(contract: Contract) -> dict[str, Any]:
     return {"tables": list(tables.values())}
 
 
-def taken_away(plan: Plan, contract: Contract, live: Needs, role: str) -> list[str]:
+def taken_away(plan: SchemaPlan, contract: Contract, live: Needs, role: str) -> list[str]:
     """What `plan`, which makes canonical what `contract` says, takes from a process of `role` with the needs `live`;
     empty where the process goes on as before."""
     after = {(t["schema"], t["table"]): t for t in needs_of(contract)["tables"]}
@@ -54,7 +54,7 @@ def taken_away(plan: Plan, contract: Contract, live: Needs, role: str) -> list[s
     return found
 
 
-def _of_table(plan: Plan, table: Needs, after: Needs | None, role: str) -> Iterator[str]:
+def _of_table(plan: SchemaPlan, table: Needs, after: Needs | None, role: str) -> Iterator[str]:
     name = f"{table['schema']}.{table['table']}"
     steps = [s for s in plan.steps if name in _tables(s)]
     kinds = {s.kind for s in steps}

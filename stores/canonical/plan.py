@@ -24,12 +24,12 @@ from stores.canonical.constraint_names import constraint_name, is_check_of_ours
 from stores.canonical.driver_errors import translate
 from stores.canonical.foreign_key_steps import foreign_key_steps
 from stores.canonical.publication import PREFIX, publication_name, published_tables
-from stores.canonical.steps import Need, Phase, Plan, Step, table_text
+from stores.canonical.steps import Need, Phase, SchemaPlan, Step, table_text
 from stores.canonical.tables import metadata_for
 from stores.contract.model import Contract, RecordType
 from stores.errors import SetupError
 
-__all__ = ["Plan", "Step", "make_plan", "plan_on"]
+__all__ = ["SchemaPlan", "Step", "make_plan", "plan_on"]
 
 PLUGINS = (
     "alembic.autogenerate.schemas",
@@ -42,7 +42,7 @@ declare them; types are compared by column_steps."""
 SCAN = "scans the table while writes are blocked"
 
 
-def make_plan(conn: Connection, contract: Contract) -> Plan:
+def make_plan(conn: Connection, contract: Contract) -> SchemaPlan:
     """The steps that make canonical what `contract` says; none where it is so already. `conn` is in no
     transaction. Raises ContractError, StoreUnavailable, SetupError."""
     try:
@@ -52,7 +52,7 @@ def make_plan(conn: Connection, contract: Contract) -> Plan:
         raise translate(error, contract) from None
 
 
-def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
+def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> SchemaPlan:
     """Make the plan as `make_plan` does, inside the open transaction of `bound`, which uses
     `conn`."""
     _refuse_another_contract(conn, contract)
@@ -65,7 +65,7 @@ def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
         steps += _orphan_steps(contract, publication, set(names))
     else:
         steps += attached_steps(contract, tables)
-    return Plan(tuple(sorted(steps, key=lambda s: (s.phase, s.table, s.kind, s.text))))
+    return SchemaPlan(tuple(sorted(steps, key=lambda s: (s.phase, s.table, s.kind, s.text))))
 
 
 def _refuse_another_contract(conn: Connection, contract: Contract) -> None:

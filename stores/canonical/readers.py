@@ -37,7 +37,7 @@ class Readers:
     ) -> None:
         self._lost = lost
         self._connect, self._size = connect, size
-        self._idle: list[Reader] = []
+        self._idle: list[PooledConnection] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._count = 0
         self._closed = False
@@ -81,7 +81,7 @@ class Readers:
         for reader in idle:
             self._end(reader)
 
-    async def _take(self, wait: float) -> Reader:
+    async def _take(self, wait: float) -> PooledConnection:
         try:
             async with asyncio.timeout(wait):
                 while True:
@@ -95,10 +95,10 @@ class Readers:
         except TimeoutError:
             raise PoolTimeout("no connection became free in time") from None
 
-    async def _make(self) -> Reader:
+    async def _make(self) -> PooledConnection:
         self._count += 1
         try:
-            return Reader(await self._connect(), self._gone)
+            return PooledConnection(await self._connect(), self._gone)
         except BaseException:
             self._count -= 1
             self._wake(1)
@@ -124,7 +124,7 @@ class Readers:
                 future.set_result(None)
                 number -= 1
 
-    def _give_back(self, reader: Reader) -> None:
+    def _give_back(self, reader: PooledConnection) -> None:
         if self._closed or not reader.usable:
             self._end(reader)
             return
@@ -132,23 +132,25 @@ class Readers:
         if self._waiting:
             self._wake(1)
 
-    def _gone(self, reader: Reader) -> None:
+    def _gone(self, reader: PooledConnection) -> None:
         """The server ended an idle connection."""
         if reader in self._idle:
             self._lost()
             self._idle.remove(reader)
             self._end(reader)
 
-    def _end(self, reader: Reader) -> None:
+    def _end(self, reader: PooledConnection) -> None:
         reader.end()
         self._count -= 1
         self._wake(1)
 
 
-class Reader:
+class PooledConnection:
     """A connection of the pool. `gone` is called when it turns out to be broken while idle."""
 
-    def __init__(self, conn: psycopg.AsyncConnection[Any], gone: Callable[[Reader], None]) -> None:
+    def __init__(
+        self, conn: psycopg.AsyncConnection[Any], gone: Callable[[PooledConnection], None]
+    ) -> None:
         self._conn, self._gone = conn, gone
         self._pgconn = conn.pgconn
         self._loop = asyncio.get_running_loop()

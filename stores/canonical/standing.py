@@ -99,7 +99,7 @@ SELECT w.host, w.pid, extract(epoch FROM clock_timestamp() - w.heartbeat_at)::fl
 FROM (SELECT) AS one LEFT JOIN recordgate.workers AS w ON w.slot = %s
 """
 _REQUIRED = "SELECT sink, detail -> 'required' FROM recordgate.watermarks"
-_LETTERS = """
+_DEAD_LETTERS = """
 SELECT coalesce(sink, ''), coalesce(type, ''), count(*) FROM recordgate.dead_letters GROUP BY 1, 2 ORDER BY 1, 2
 """
 _BACKLOG = """
@@ -142,7 +142,7 @@ async def read_standing(
             total = (await rows(_TOTAL, *tables[type_name]))[0][0]
         loads[sink, type_name] = LoadView(number, done, max(total, done) if total else None)
     required = {sink: frozenset(names or ()) for sink, names in await rows(_REQUIRED)}
-    seen = observed(worker, view, await rows(_LETTERS), await rows(_BACKLOG))
+    seen = observed(worker, view, await rows(_DEAD_LETTERS), await rows(_BACKLOG))
     if not worker.running and not worker.retrying:
         # What a worker that has ended since last said of itself; of the sinks it still holds.
         recorded = [c for c in recorded if c.code != RETRYING]
@@ -166,7 +166,7 @@ def worker_view(
 def observed(
     worker: WorkerView,
     slot: SlotView,
-    letters: Sequence[tuple[str, str, int]],
+    dead_letters: Sequence[tuple[str, str, int]],
     backlog: Sequence[tuple[str, int, float]],
 ) -> list[Condition]:
     """The conditions that a look shows. `letters`: (sink, type, count); `backlog`: (sink, keys, age of the oldest)."""
@@ -214,7 +214,7 @@ def observed(
                     sink,
                 )
             )
-    for sink, type_name, count in letters:
+    for sink, type_name, count in dead_letters:
         found.append(
             Condition(
                 DEAD_LETTERS,

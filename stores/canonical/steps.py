@@ -77,7 +77,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SchemaPlan:
     """The difference contract → canonical, in the order in which it is carried out."""
 
     steps: tuple[Step, ...]

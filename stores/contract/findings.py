@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stores.contract.yaml_source import Place, Source
+from stores.contract.yaml_source import TextPosition, YamlSource
 
 CODES: dict[str, str] = {
     # the file
@@ -89,8 +89,8 @@ class Findings:
 
     def add(
         self,
-        source: Source,
-        place: Place,
+        source: YamlSource,
+        place: TextPosition,
         code: str,
         message: str,
         hint: str = "",

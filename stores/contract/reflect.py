@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from stores.contract import names
-from stores.contract.catalog import Column, Table, read_tables
+from stores.contract.catalog import ReflectedColumn, ReflectedTable, read_tables
 from stores.contract.lint import lint_text
 from stores.contract.model import Scalar
 from stores.contract.types import FOREIGN_TYPE, parse_physical
@@ -40,7 +40,7 @@ _LOGICAL = {
 class _Named:
     """A table with the names it gets in the contract."""
 
-    table: Table
+    table: ReflectedTable
     name: str
     single: str
     plural: str
@@ -92,7 +92,7 @@ def _schema_hint(connection: psycopg.Connection[tuple[Any, ...]], hint: str) -> 
     return f"{hint}: tables are in {', '.join(found)}" if found else hint
 
 
-def _obstacle(table: Table, notes: list[str]) -> bool:
+def _obstacle(table: ReflectedTable, notes: list[str]) -> bool:
     """Whether a table must be left out; notes why."""
     problem = table.obstacle
     if not problem and (wrong := names.physical_problem(table.name)):
@@ -105,7 +105,7 @@ def _obstacle(table: Table, notes: list[str]) -> bool:
     return bool(problem)
 
 
-def _refused(text: str, chosen: list[Table], notes: list[str]) -> list[str]:
+def _refused(text: str, chosen: list[ReflectedTable], notes: list[str]) -> list[str]:
     """Tables of the contract that our own linter refuses after all; notes why."""
     begins = _first_lines(text)
     refused: list[str] = []
@@ -133,7 +133,7 @@ def _first_lines(text: str) -> list[int]:
     return [int(node.start_mark.line) + 1 for node in tables.value]
 
 
-def _write(tables: Sequence[Table], notes: list[str], database: str, schema: str) -> str:
+def _write(tables: Sequence[ReflectedTable], notes: list[str], database: str, schema: str) -> str:
     named = _name_tables(tables)
     by_table = {n.table.name: n for n in named}
     objects = [_object(n, by_table, schema, notes) for n in named]
@@ -179,7 +179,7 @@ def _ascii(text: str) -> str:
     return name if re.match(r"[A-Za-z]", name) else f"t_{name}".rstrip("_")
 
 
-def _name_tables(tables: Sequence[Table]) -> list[_Named]:
+def _name_tables(tables: Sequence[ReflectedTable]) -> list[_Named]:
     taken: set[tuple[str, str]] = set()
     named: list[_Named] = []
     for table in tables:
@@ -203,7 +203,7 @@ def _name_tables(tables: Sequence[Table]) -> list[_Named]:
     return named
 
 
-def _name_columns(table: Table) -> dict[str, str]:
+def _name_columns(table: ReflectedTable) -> dict[str, str]:
     """Column → property name: the column's own where it can be one."""
     taken: set[str] = set()
     found: dict[str, str] = {}
@@ -224,7 +224,7 @@ def _name_columns(table: Table) -> dict[str, str]:
     return found
 
 
-def _left_out(column: Column) -> str:
+def _left_out(column: ReflectedColumn) -> str:
     """Why a column cannot be taken in, or empty."""
     problem = names.physical_problem(column.name)
     if problem:
@@ -315,7 +315,10 @@ def _relationships(
 
 
 def _same_types(
-    source: Table, columns: Sequence[str], target: Table, target_columns: Sequence[str]
+    source: ReflectedTable,
+    columns: Sequence[str],
+    target: ReflectedTable,
+    target_columns: Sequence[str],
 ) -> bool:
     mine = {c.name: c for c in source.columns}
     theirs = {c.name: c for c in target.columns}
@@ -327,12 +330,14 @@ def _same_types(
     return True
 
 
-def _scalar(column: Column) -> Scalar:
+def _scalar(column: ReflectedColumn) -> Scalar:
     physical = parse_physical(column.element if column.array else column.sql_type)
     return physical.scalar if physical and physical.scalar else Scalar.STRING
 
 
-def _property(named: _Named, column: Column, relationships: list[dict[str, Any]]) -> dict[str, Any]:
+def _property(
+    named: _Named, column: ReflectedColumn, relationships: list[dict[str, Any]]
+) -> dict[str, Any]:
     name = named.properties[column.name]
     logical = _LOGICAL[_scalar(column)]
     result: dict[str, Any] = {"name": name}

@@ -26,7 +26,7 @@ from stores.contract.relations import resolve_relations
 from stores.contract.row_filters import resolve_row_filters
 from stores.contract.sla import resolve_sla
 from stores.contract.vocabulary import vocabulary_value
-from stores.contract.yaml_source import Source
+from stores.contract.yaml_source import YamlSource
 
 _NO_KEY = frozenset((Scalar.FLOAT, Scalar.JSON, Scalar.BYTES))
 _OWN_SCHEMAS = ("recordgate", "information_schema")
@@ -40,7 +40,7 @@ class Defaults:
     schema: str
 
 
-def resolve(sources: Sequence[Source], findings: Findings, source: str) -> Contract:
+def resolve(sources: Sequence[YamlSource], findings: Findings, source: str) -> Contract:
     """Return one contract of all `sources`. It is usable only if `findings` has no error."""
     roots = [Node(s, (), s.data, findings) for s in sources]
     access = Access(

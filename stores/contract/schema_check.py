@@ -11,7 +11,7 @@ from typing import Any
 from stores.contract.addresses import is_foreign
 from stores.contract.extensions import suggestion
 from stores.contract.findings import Findings
-from stores.contract.yaml_source import Path, Source
+from stores.contract.yaml_source import Path, YamlSource
 
 _MAX_ERRORS = 200
 
@@ -44,7 +44,7 @@ def _validator() -> Any:
     return fast(_schema())
 
 
-def check_schema(source: Source, findings: Findings) -> None:
+def check_schema(source: YamlSource, findings: Findings) -> None:
     """Everything about the file that ODCS 3.2 does not allow."""
     data = source.data
     if not isinstance(data, dict):
@@ -101,7 +101,7 @@ def _untyped(data: dict[str, Any]) -> Iterator[Path]:
                     pending.append(((*path, key), value[key]))
 
 
-def _report(error: Any, path: Path, source: Source, findings: Findings) -> None:
+def _report(error: Any, path: Path, source: YamlSource, findings: Findings) -> None:
     """Report an error of the validator so that a person can act on it."""
     kind = error.validator
     place = source.value_place(path)
@@ -219,7 +219,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _check_model(data: dict[str, Any], source: Source, findings: Findings) -> None:
+def _check_model(data: dict[str, Any], source: YamlSource, findings: Findings) -> None:
     """The package's model must take what its schema takes, so that other tools read the file too."""
     from open_data_contract_standard.model import OpenDataContractStandard
     from pydantic import ValidationError

@@ -42,7 +42,7 @@ _TAGS = {f"tag:yaml.org,2002:{t}": t for t in ("str", "int", "float", "bool", "n
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TextPosition:
     """A position in a file; both count from 1."""
 
     line: int = 1
@@ -52,29 +52,29 @@ class Place:
 class SourceError(Exception):
     """The text could not be read as YAML: `code` of the linter, place, message, hint."""
 
-    def __init__(self, code: str, place: Place, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, place: TextPosition, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.code, self.place, self.message, self.hint = code, place, message, hint
 
 
 @dataclass(slots=True)
-class Source:
+class YamlSource:
     """A file's data with the places of its nodes. `problems` are what did not stop the reading."""
 
     file: str
     data: Any = None
-    values: dict[Path, Place] = field(default_factory=dict)
-    keys: dict[Path, Place] = field(default_factory=dict)
+    values: dict[Path, TextPosition] = field(default_factory=dict)
+    keys: dict[Path, TextPosition] = field(default_factory=dict)
     spellings: dict[Path, str] = field(default_factory=dict)
     problems: list[SourceError] = field(default_factory=list)
 
-    def value_place(self, path: Path) -> Place:
+    def value_place(self, path: Path) -> TextPosition:
         """Return the place of the value at `path`, or of the nearest enclosing value."""
         while path and path not in self.values:
             path = path[:-1]
-        return self.values.get(path, Place())
+        return self.values.get(path, TextPosition())
 
-    def key_place(self, path: Path) -> Place:
+    def key_place(self, path: Path) -> TextPosition:
         """Return the place of the key of the value at `path`; for an element of a list, where it
         begins."""
         return self.keys.get(path) or self.value_place(path)
@@ -85,7 +85,7 @@ class _Node:
     """A composed node: `kind` is scalar, map or seq; `size` counts the nodes in it, aliases expanded."""
 
     kind: str
-    place: Place
+    place: TextPosition
     text: str = ""
     plain: bool = False
     tag: str = ""
@@ -96,7 +96,7 @@ class _Node:
 
 def read_text(path: FilePath) -> str:
     """The file's text, or SourceError."""
-    here = Place()
+    here = TextPosition()
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -110,34 +110,36 @@ def read_text(path: FilePath) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
-        place = Place(before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
+        place = TextPosition(before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
         raise SourceError("NOT_UTF8", place, "not UTF-8 text", "save the file as UTF-8") from None
 
 
-def parse(text: str, file: str) -> Source:
+def parse(text: str, file: str) -> YamlSource:
     """Read one YAML document. Raises SourceError where it cannot be read at all."""
     if len(text) > MAX_BYTES:
-        raise SourceError("FILE_TOO_LARGE", Place(), f"larger than {MAX_BYTES:,} bytes")
+        raise SourceError("FILE_TOO_LARGE", TextPosition(), f"larger than {MAX_BYTES:,} bytes")
     bad = _CONTROL.search(text)
     if bad:
         before = text[: bad.start()]
-        place = Place(before.count("\n") + 1, bad.start() - before.rfind("\n"))
+        place = TextPosition(before.count("\n") + 1, bad.start() - before.rfind("\n"))
         raise SourceError("BAD_CHARACTER", place, f"the character U+{ord(bad.group()):04X}")
-    source = Source(file)
+    source = YamlSource(file)
     try:
         root = _compose(text, source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark else Place()
+        place = TextPosition(mark.line + 1, mark.column + 1) if mark else TextPosition()
         raise SourceError("YAML_SYNTAX", place, error.problem or "not YAML") from None
     except (yaml.YAMLError, UnicodeError) as error:
-        raise SourceError("YAML_SYNTAX", Place(), f"not YAML: {type(error).__name__}") from None
+        raise SourceError(
+            "YAML_SYNTAX", TextPosition(), f"not YAML: {type(error).__name__}"
+        ) from None
     if root is not None:
         source.data = _build(root, (), source)
     return source
 
 
-def _compose(text: str, source: Source) -> _Node | None:
+def _compose(text: str, source: YamlSource) -> _Node | None:
     """Return the tree of the single document in `text`. The walk is iterative and limited, so that
     no input exhausts memory or stack."""
     loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -148,7 +150,7 @@ def _compose(text: str, source: Source) -> _Node | None:
     events: Iterator[yaml.Event] = yaml.parse(text, Loader=loader)
     for event in events:
         mark = event.start_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark else Place()
+        place = TextPosition(mark.line + 1, mark.column + 1) if mark else TextPosition()
         done: _Node
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
@@ -201,7 +203,7 @@ def _compose(text: str, source: Source) -> _Node | None:
     return root
 
 
-def _tag(event: Any, place: Place) -> str:
+def _tag(event: Any, place: TextPosition) -> str:
     tag = event.tag
     if tag is None or tag == "!":
         return "str" if tag == "!" else ""
@@ -210,7 +212,7 @@ def _tag(event: Any, place: Place) -> str:
     return _TAGS[tag]
 
 
-def _build(node: _Node, path: Path, source: Source) -> Any:
+def _build(node: _Node, path: Path, source: YamlSource) -> Any:
     """Plain data of `node`; notes places and spellings under `path`."""
     source.values[path] = node.place
     if node.kind == "seq":

@@ -169,7 +169,7 @@ def test_what_a_process_lacks_keeps_it_from_starting_and_no_hint_leads_to_droppi
     product.apply(product.write("2.0.0", ONE_COLOR, AREA))
     with pytest.raises(SetupError, match="add column name") as older:
         make_ready(product.url, first, may_apply=False)
-    assert "applied last is 2.0.0" in older.value.hint
+    assert "applied last, 2.0.0" in older.value.hint
     assert "do not apply this one over it" in older.value.hint
     # One that nobody has applied, beside what it does not know.
     unknown = product.write("0.9.0", SIZE)

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from stores.canonical.followed import Column, Form, Leaf
+from stores.canonical.followed import Column, FollowedTable, Leaf
 from sync.forms import blind, missed
 
-FORM = Form(
+FORM = FollowedTable(
     oid=1,
     partitioned=False,
     columns={"id": Column(1, 23, -1, "700", ""), "name": Column(2, 25, -1, "700", "")},
@@ -25,7 +25,7 @@ PARTED = msgspec.structs.replace(
 )
 
 
-def but(form: Form = FORM, **changes: Any) -> Form:
+def but(form: FollowedTable = FORM, **changes: Any) -> FollowedTable:
     return msgspec.structs.replace(form, **changes)
 
 
@@ -58,7 +58,7 @@ NAME = Column(2, 25, -1, "701", "")
         (but(silent=("7",)), FORM, "a table whose changes are not published"),
     ],
 )  # fmt: skip
-def test_what_no_change_tells(before: Form | None, now: Form, why: str) -> None:
+def test_what_no_change_tells(before: FollowedTable | None, now: FollowedTable, why: str) -> None:
     assert why in missed(before, now, {"4"})
 
 
@@ -81,7 +81,7 @@ def test_what_no_change_tells(before: Form | None, now: Form, why: str) -> None:
         "an empty partition",
     ],
 )  # fmt: skip
-def test_what_misses_nothing(before: Form, now: Form | None) -> None:
+def test_what_misses_nothing(before: FollowedTable, now: FollowedTable | None) -> None:
     assert missed(before, now, {"4"}) == ""
 
 

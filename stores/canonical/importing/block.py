@@ -57,7 +57,7 @@ class Chunk:
     """Takes the indexes of the file's columns that are wanted, and which of them hold JSON, to be kept as it is."""
 
 
-class Reader(Protocol):
+class BlockReader(Protocol):
     """A file that is open. `columns` are its column names in order."""
 
     columns: tuple[str, ...]

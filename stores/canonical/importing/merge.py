@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from stores.canonical.importing.catalog import Table
+from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.options import Mode
 from stores.canonical.importing.set_checks import good, identifiers
@@ -32,7 +32,7 @@ class MergePlan:
     """`good_rows` without a reason; `clean`: no row has one; `empty`: the table had no record."""
 
     staging: Staging
-    table: Table
+    table: TargetTable
     mode: Mode
     good_rows: int
     clean: bool

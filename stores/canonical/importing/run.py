@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from stores.canonical.importing import batches, rejects
-from stores.canonical.importing.block import Chunk, Reader, label
+from stores.canonical.importing.block import BlockReader, Chunk, label
 from stores.canonical.importing.catalog import read_table
 from stores.canonical.importing.columns import Matched, is_imported, match_columns
 from stores.canonical.importing.connection import Connection, connect, translated
@@ -213,7 +213,7 @@ class _Import:
         batches.staged(self._connection, batch, filler.rows)
         return staging, filler.rows
 
-    def _match(self, readers: Sequence[Reader]) -> list[tuple[Matched, ...]]:
+    def _match(self, readers: Sequence[BlockReader]) -> list[tuple[Matched, ...]]:
         """Columns of each file that has any; they must be the same properties in all."""
         found: list[tuple[Matched, ...]] = []
         for source, reader in zip(self._files, readers, strict=True):
@@ -342,7 +342,9 @@ class _Import:
         report.unchanged, report.deleted = done.unchanged, done.deleted
 
 
-def _chunks(readers: Sequence[Reader], rules: Sequence[Rules]) -> Iterator[tuple[Chunk, Rules]]:
+def _chunks(
+    readers: Sequence[BlockReader], rules: Sequence[Rules]
+) -> Iterator[tuple[Chunk, Rules]]:
     for reader, rule in zip(readers, rules, strict=True):
         for chunk in reader.chunks():
             yield chunk, rule
@@ -351,7 +353,7 @@ def _chunks(readers: Sequence[Reader], rules: Sequence[Rules]) -> Iterator[tuple
 class _ReadProgress:
     """Rows so far, and rows in all as the bytes read so far foretell."""
 
-    def __init__(self, progress: Progress, filler: Filler, readers: Sequence[Reader]) -> None:
+    def __init__(self, progress: Progress, filler: Filler, readers: Sequence[BlockReader]) -> None:
         self._progress, self._filler, self._readers = progress, filler, readers
 
     def tick(self) -> None:

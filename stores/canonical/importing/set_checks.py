@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
-from stores.canonical.importing.catalog import Check, ForeignKey, Table
+from stores.canonical.importing.catalog import Check, TargetForeignKey, TargetTable
 from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.options import Mode
@@ -21,7 +21,7 @@ LINE_MASK = sql.SQL("((1::bigint << 40) - 1)")
 def check_sets(
     connection: Connection,
     staging: Staging,
-    table: Table,
+    table: TargetTable,
     mode: Mode,
     *,
     empty: bool,
@@ -174,7 +174,9 @@ def _broken(connection: Connection, staging: Staging, check: Check) -> None:
     _add(connection, staging, check.columns, Reject.CHECK, rest, message)
 
 
-def _taken(connection: Connection, staging: Staging, table: Table, columns: Sequence[str]) -> None:
+def _taken(
+    connection: Connection, staging: Staging, table: TargetTable, columns: Sequence[str]
+) -> None:
     staged, key = staging.all(columns), staging.all(table.key)
     assert staged is not None
     assert key is not None
@@ -195,7 +197,7 @@ def _taken(connection: Connection, staging: Staging, table: Table, columns: Sequ
     )  # fmt: skip
 
 
-def _existing(connection: Connection, staging: Staging, table: Table) -> None:
+def _existing(connection: Connection, staging: Staging, table: TargetTable) -> None:
     key = staging.all(table.key)
     assert key is not None
     rest = sql.SQL("FROM {} s WHERE EXISTS (SELECT FROM {} t WHERE {})").format(
@@ -205,7 +207,7 @@ def _existing(connection: Connection, staging: Staging, table: Table) -> None:
     _add(connection, staging, table.key, Reject.KEY_EXISTS, rest, message)
 
 
-def _dangling(connection: Connection, staging: Staging, foreign: ForeignKey) -> None:
+def _dangling(connection: Connection, staging: Staging, foreign: TargetForeignKey) -> None:
     staged = staging.all(foreign.columns)
     if staged is None:
         return
@@ -218,12 +220,12 @@ def _dangling(connection: Connection, staging: Staging, foreign: ForeignKey) -> 
     _add(connection, staging, foreign.columns, Reject.FOREIGN_KEY, rest, _no_target(foreign))
 
 
-def _no_target(foreign: ForeignKey) -> sql.Composable:
+def _no_target(foreign: TargetForeignKey) -> sql.Composable:
     return sql.Literal(f"{foreign.target[1]} has no such record")
 
 
 def _dangling_self(
-    connection: Connection, staging: Staging, table: Table, foreign: ForeignKey
+    connection: Connection, staging: Staging, table: TargetTable, foreign: TargetForeignKey
 ) -> int:
     """Rows not bad yet whose target is neither a good row of the file nor a record that stays."""
     staged = staging.all(foreign.columns)
@@ -252,7 +254,7 @@ def _dangling_self(
     return _add(connection, staging, foreign.columns, Reject.FOREIGN_KEY, rest, _no_target(foreign))
 
 
-def _not_yet(staging: Staging, foreign: ForeignKey) -> sql.Composable:
+def _not_yet(staging: Staging, foreign: TargetForeignKey) -> sql.Composable:
     names, _ = _names(staging, foreign.columns)
     return sql.SQL(
         "NOT EXISTS (SELECT FROM {} r WHERE r.row = s.row AND r.code = {} AND r.property = {})"
@@ -262,13 +264,13 @@ def _not_yet(staging: Staging, foreign: ForeignKey) -> sql.Composable:
 # Deletes -----------------------------------------------------------------------------------------
 
 
-def _key_names(table: Table) -> list[sql.Identifier]:
+def _key_names(table: TargetTable) -> list[sql.Identifier]:
     """The key's columns in the table `gone`."""
     return [sql.Identifier(f"k{i}") for i in range(len(table.key))]
 
 
 def _gone(
-    connection: Connection, staging: Staging, table: Table, mode: Mode, *, empty: bool
+    connection: Connection, staging: Staging, table: TargetTable, mode: Mode, *, empty: bool
 ) -> None:
     """The keys to delete. In mode replace those that no row of the file has, good or bad."""
     key = staging.all(table.key)
@@ -299,7 +301,9 @@ def _gone(
             pass
 
 
-def _keep_used(connection: Connection, staging: Staging, table: Table, foreign: ForeignKey) -> int:
+def _keep_used(
+    connection: Connection, staging: Staging, table: TargetTable, foreign: TargetForeignKey
+) -> int:
     """Take those out of `gone` that a record which stays points to, with a reason; how many."""
     names = _key_names(table)
     keys = identifiers(table.key)

@@ -25,21 +25,23 @@ _FAR = r"( BC)?|-?infinity"
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class TextForm:
     """`pattern` means the same to Postgres and to Python's `re`. `said`: what the text must be."""
 
     pattern: str
     said: str
 
 
-_INTEGER = Form(r"[+-]?[0-9]+", "a whole number in decimal digits")
-_FLOAT = Form(f"({_NUMBER}|{_NOT_FINITE})", "a number in decimal digits")
-_DATE = Form(f"({_DAY}([T ]{_MIDNIGHT})?{_FAR})", "a date, YYYY-MM-DD, without a time")
-_MOMENT = Form(
+_INTEGER = TextForm(r"[+-]?[0-9]+", "a whole number in decimal digits")
+_FLOAT = TextForm(f"({_NUMBER}|{_NOT_FINITE})", "a number in decimal digits")
+_DATE = TextForm(f"({_DAY}([T ]{_MIDNIGHT})?{_FAR})", "a date, YYYY-MM-DD, without a time")
+_MOMENT = TextForm(
     f"({_DAY}([T ]{_CLOCK} ?{_ZONE}?)?{_FAR})", "a time stamp, YYYY-MM-DDTHH:MM:SS and its zone"
 )
-_LOCAL = Form(f"({_DAY}([T ]{_CLOCK})?{_FAR})", "a time stamp, YYYY-MM-DDTHH:MM:SS, without a zone")
-_TIME = Form(f"({_CLOCK})", "a time of the day, HH:MM:SS")
+_LOCAL = TextForm(
+    f"({_DAY}([T ]{_CLOCK})?{_FAR})", "a time stamp, YYYY-MM-DDTHH:MM:SS, without a zone"
+)
+_TIME = TextForm(f"({_CLOCK})", "a time of the day, HH:MM:SS")
 
 _BY_TYPE = {
     "smallint": _INTEGER,
@@ -48,14 +50,14 @@ _BY_TYPE = {
     "real": _FLOAT,
     "double precision": _FLOAT,
     "numeric": _FLOAT,
-    "boolean": Form(
+    "boolean": TextForm(
         "([tT]([rR][uU][eE])?|[fF]([aA][lL][sS][eE])?|1|0)", "true or false (also t, f, 1, 0)"
     ),
     "date": _DATE,
     "timestamp with time zone": _MOMENT,
     "timestamp without time zone": _LOCAL,
     "time without time zone": _TIME,
-    "uuid": Form("[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", "a UUID"),
+    "uuid": TextForm("[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", "a UUID"),
 }
 _BY_SCALAR = {
     Scalar.DATE: _DATE,
@@ -79,14 +81,14 @@ def without_modifier(kind: str) -> str:
     return {"character": "bpchar", "bit": "bit varying"}.get(head, head) + array
 
 
-def form_of(prop: Property, kind: str) -> Form | None:
+def form_of(prop: Property, kind: str) -> TextForm | None:
     """Return the text form that a value (or an array's element) must have, or None if Postgres
     itself reads the type strictly. `kind` is the column's type as format_type prints it."""
     base = without_modifier(kind).removesuffix("[]")
     return _BY_TYPE.get(base) or _BY_SCALAR.get(prop.scalar)
 
 
-def has_form(text: sql.Composable, form: Form, *, array: bool) -> sql.Composable:
+def has_form(text: sql.Composable, form: TextForm, *, array: bool) -> sql.Composable:
     """The condition that a text has the form, NULL for NULL; of an array's literal, that each element has."""
     pattern = sql.Literal(rf"^\s*{form.pattern}\s*$")
     if not array:

@@ -90,7 +90,7 @@ class MongodbStore:
     def __init__(self, url: str) -> None:
         self._address = mongodb_url.parse(url)
         self._contract: Contract | None = None
-        self._forms: dict[str, documents_of.Form] = {}
+        self._forms: dict[str, documents_of.BsonForm] = {}
         self._client: AsyncMongoClient[dict[str, Any]] | None = None
         self._db: AsyncDatabase[dict[str, Any]] | None = None
         self._write_allowed = False
@@ -568,7 +568,7 @@ class MongodbStore:
 
 
 def _operations(
-    form: documents_of.Form, writes: Sequence[Write]
+    form: documents_of.BsonForm, writes: Sequence[Write]
 ) -> tuple[list[Verdict], list[int], list[ReplaceOne[dict[str, Any]]]]:
     """A verdict for each write, and the operations of those that are sent, with their places."""
     verdicts = [APPLIED] * len(writes)

@@ -21,7 +21,7 @@ from stores.search.elasticsearch.filters import Query, any_of
 from stores.search.elasticsearch.filters import query as filter_query
 from stores.search.elasticsearch.folding import composed, spaced
 from stores.search.elasticsearch.text import (
-    Silent,
+    StopWords,
     TextQuery,
     corrected,
     correction_fields,
@@ -48,7 +48,7 @@ NOT_TOMBSTONE: Query = {"exists": {"field": TOMBSTONE}}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SortProperty:
     """A property of an order."""
 
     field: Field
@@ -128,7 +128,7 @@ class Search:
             raise refused(f"the filter cannot be applied: {error}") from None
         return filter_query(self._held.filter(planned))
 
-    def _step(self, order: Order) -> Step:
+    def _step(self, order: Order) -> SortProperty:
         level = self._level.find(order.path)
         found = level.field(order.property) if level else None
         if found is None or not found.column or found.prop.array or not found.prop.search.sort:
@@ -139,7 +139,7 @@ class Search:
             )
         found = self._held.column(found)
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
-        return Step(found, (*order.path, order.property), order.descending, nulls_first)
+        return SortProperty(found, (*order.path, order.property), order.descending, nulls_first)
 
     def _asked_facets(self) -> list[tuple[Field, int]]:
         if len(self._query.facets) > MAX_FACETS:
@@ -191,12 +191,12 @@ class Search:
         """The same for all pages of a query, spread over many queries."""
         return f"recordgate{zlib.crc32(self._query.text.encode(errors='replace')) % 64}"
 
-    def body(self, silent: Silent, shards: int, seconds: float) -> dict[str, Any] | None:
+    def body(self, stop_words: StopWords, shards: int, seconds: float) -> dict[str, Any] | None:
         """Return the body of the search, or None if no word of the text can match anything."""
         query = self._query
         matching: dict[str, Any] = {"must_not": [NOT_TOMBSTONE], "filter": [self._filter]}
         if query.text.strip():
-            self._text = text_query(self.fields, query.text, self.phrases, query.fuzzy, silent)
+            self._text = text_query(self.fields, query.text, self.phrases, query.fuzzy, stop_words)
             if self._text.query is None:
                 return None
             matching["must"] = [self._text.query]

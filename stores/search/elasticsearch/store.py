@@ -80,7 +80,7 @@ class ElasticsearchStore:
         self._left: dict[str, str] = {}
         """Type → the index that is its active generation, as this process has left it or found it."""
         self._checked = 0.0
-        self._heard: Recent[tuple[str, str], bool] = Recent(KNOWN_WORDS)
+        self._indexed_words: Recent[tuple[str, str], bool] = Recent(KNOWN_WORDS)
         self._purge = elasticsearch_tombstones.Purge(address.tombstone_seconds)
 
     # Opening -----------------------------------------------------------------------------------
@@ -320,8 +320,8 @@ class ElasticsearchStore:
 
         async def work(http: Http, index: Index) -> SearchResult:
             search = Search(level, query, self._held_by(index, level))
-            silent = await self._silent(http, index, search)
-            body = search.body(silent, index.shards, self._address.timeout)
+            stop_words = await self._stop_words(http, index, search)
+            body = search.body(stop_words, index.shards, self._address.timeout)
             if body is None:
                 return search.nothing()
             return search.result(await self._search(http, index, body, search.preference))
@@ -334,19 +334,19 @@ class ElasticsearchStore:
             held = self._held[level.record_type.name] = index, Held(KIND, level, index.marks)
         return held[1]
 
-    async def _silent(self, http: Http, index: Index, search: Search) -> dict[str, set[str]]:
+    async def _stop_words(self, http: Http, index: Index, search: Search) -> dict[str, set[str]]:
         """Return the query's stop words for each language searched. The server is asked once, and
         the answer kept."""
         found: dict[str, set[str]] = {}
         words = list(dict.fromkeys(w for p in search.phrases for w in p.words))
         for field in search.analyzers():
             name = field.prop.search.analyzer
-            unknown = [w for w in words if (name, w) not in self._heard]
+            unknown = [w for w in words if (name, w) not in self._indexed_words]
             if unknown:
-                heard = await _heard(http, index, field, unknown)
+                indexed = await _indexed_words(http, index, field, unknown)
                 for word in unknown:
-                    self._heard.keep((name, word), word in heard)
-            found[name] = {w for w in words if not self._heard.get((name, w))}
+                    self._indexed_words.keep((name, word), word in indexed)
+            found[name] = {w for w in words if not self._indexed_words.get((name, w))}
         return found
 
     async def suggest(
@@ -446,7 +446,7 @@ async def _settled(work: Awaitable[T]) -> T | _Gone | RecordgateError:
         return error
 
 
-async def _heard(http: Http, index: Index, field: Field, words: list[str]) -> set[str]:
+async def _indexed_words(http: Http, index: Index, field: Field, words: list[str]) -> set[str]:
     """The words of which the field's analyzer leaves something. Offsets count UTF-16 units, with one
     between two texts."""
     answer = await http.send(
@@ -458,11 +458,11 @@ async def _heard(http: Http, index: Index, field: Field, words: list[str]) -> se
     if answer.status == 404:
         raise _Gone
     starts = [int(t["start_offset"]) for t in answer.body["tokens"]]
-    heard: set[str] = set()
+    indexed: set[str] = set()
     begin = 0
     for word in words:
         end = begin + len(word.encode("utf-16-le")) // 2
         if any(begin <= s < end for s in starts):
-            heard.add(word)
+            indexed.add(word)
         begin = end + 1
-    return heard
+    return indexed

@@ -33,7 +33,7 @@ records."""
 LONGEST_MISSPELLED = 60
 """Characters of a word: the automata of longer ones trip the server's circuit breakers."""
 
-Silent = Mapping[str, Collection[str]]
+StopWords = Mapping[str, Collection[str]]
 """The stop words by analyzer."""
 
 
@@ -52,22 +52,26 @@ def phrases_of(text: str, vocabulary: Vocabulary) -> tuple[Phrase, ...]:
 
 
 def text_query(
-    fields: Sequence[Field], text: str, phrases: tuple[Phrase, ...], fuzzy: bool, silent: Silent
+    fields: Sequence[Field],
+    text: str,
+    phrases: tuple[Phrase, ...],
+    fuzzy: bool,
+    stop_words: StopWords,
 ) -> TextQuery:
     text = composed(text).strip()
 
-    def is_silent(phrase: Phrase) -> bool:
-        return any(not f.whole_text and _silent(f, phrase, silent) for f in fields)
+    def has_stop_words(phrase: Phrase) -> bool:
+        return any(not f.whole_text and _is_stopped(f, phrase, stop_words) for f in fields)
 
     boosts = [f.prop.search.boost for f in fields if f.prop.search.boost > 0] or [1.0]
     low, high = min(boosts), max(boosts)
     clauses: list[Query] = []
-    stop_words: list[Query] = []
+    optional: list[Query] = []
 
     def ways_of(phrase: Phrase, fuzzy: bool) -> list[Query]:
         ways: list[Query] = []
         for field in fields:
-            if field.whole_text or _silent(field, phrase, silent):
+            if field.whole_text or _is_stopped(field, phrase, stop_words):
                 continue
             boost = max(field.prop.search.boost / low, 1.0)
             ways.append(_exact(field, phrase, boost))
@@ -81,10 +85,10 @@ def text_query(
         if len(typed) > 1:
             typed = [{"bool": {"must": typed}}]
         if ways or typed:
-            kind = stop_words if phrase.optional or is_silent(phrase) else clauses
+            kind = optional if phrase.optional or has_stop_words(phrase) else clauses
             kind.append(_best([*typed, *ways]))
     if not clauses:
-        clauses, stop_words = stop_words, []
+        clauses, optional = optional, []
     wholes = [q for f in fields for q in _whole(f, text, low, high, len(phrases))]
     if len(wholes) > 1:
         wholes = [{"dis_max": {"queries": wholes}}]
@@ -92,10 +96,10 @@ def text_query(
     if clauses:
         needed = len(clauses) if len(clauses) <= 2 else math.ceil(len(clauses) * 0.75)
         words = {"bool": {"should": clauses, "minimum_should_match": needed}}
-        if stop_words:
-            words = {"bool": {"must": [words], "should": stop_words}}
+        if optional:
+            words = {"bool": {"must": [words], "should": optional}}
     parts = [*wholes, *([words] if words else [])]
-    marks = [*clauses, *stop_words]
+    marks = [*clauses, *optional]
     marking = {"bool": {"should": marks, "minimum_should_match": 1}} if marks else None
     return TextQuery(any_of(parts) if parts else None, marking, phrases)
 
@@ -104,8 +108,8 @@ def _best(ways: list[Query]) -> Query:
     return {"dis_max": {"queries": ways, "tie_breaker": TIE_BREAKER}} if len(ways) > 1 else ways[0]
 
 
-def _silent(field: Field, phrase: Phrase, silent: Silent) -> bool:
-    stopped = silent.get(field.prop.search.analyzer, ())
+def _is_stopped(field: Field, phrase: Phrase, stop_words: StopWords) -> bool:
+    stopped = stop_words.get(field.prop.search.analyzer, ())
     return all(word in stopped for word in phrase.words)
 
 

@@ -38,7 +38,7 @@ _DOUBTFUL = (
 )
 
 
-class Guard:
+class VersionIndex:
     """The writing side; used by one thread. Raises our errors."""
 
     def __init__(self, path: Path, store: str) -> None:

@@ -23,7 +23,7 @@ from stores.search.tantivy import guard as tantivy_guard
 from stores.search.tantivy.documents import DocumentBuilder
 from stores.search.tantivy.errors import KIND, lost, translated
 from stores.search.tantivy.fields import DOCUMENT, KEY, VERSION, build_schema, register_analyzers
-from stores.search.tantivy.guard import Guard
+from stores.search.tantivy.guard import VersionIndex
 from stores.search.twins import BadValue
 from stores.write_checks import check_key, parse_document, reject
 
@@ -79,7 +79,7 @@ class Writing:
         """Holds writes that are not committed."""
         if not guard_path(folder).is_file():
             raise lost(where)
-        self._guard = Guard(guard_path(folder), KIND)
+        self._guard = VersionIndex(guard_path(folder), KIND)
         try:
             with translated(where):
                 index = tantivy.Index.open(str(index_path(folder)))

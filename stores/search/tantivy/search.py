@@ -42,7 +42,7 @@ Address = tantivy.DocAddress
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SortProperty:
     """A property of an order."""
 
     field: Field
@@ -78,7 +78,7 @@ class Search:
         self._schema = schema
         self._level = level
         self._held = held
-        self._steps: tuple[Step, ...] = ()
+        self._steps: tuple[SortProperty, ...] = ()
 
     def run(self, query: SearchQuery) -> SearchResult:
         if not 0 <= query.first <= MAX_FIRST:
@@ -191,7 +191,7 @@ class Search:
 
     # Order by properties -----------------------------------------------------------------------
 
-    def _step(self, order: Order) -> Step:
+    def _step(self, order: Order) -> SortProperty:
         level = self._level.find(order.path)
         field = level.field(order.property) if level else None
         if field is None or field.kind is None or field.prop.array or not field.prop.search.sort:
@@ -205,7 +205,7 @@ class Search:
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
         names = (*order.path, order.property)
         assert field.kind is not None
-        return Step(field, field.kind, names, order.descending, nulls_first)
+        return SortProperty(field, field.kind, names, order.descending, nulls_first)
 
     def _by_values(
         self, matching: Query, after: tuple[Any, ...] | None, wanted: int
@@ -281,7 +281,7 @@ class Search:
             place = end
         return page[:wanted]
 
-    def _equal(self, step: Step, value: Any) -> Query:
+    def _equal(self, step: SortProperty, value: Any) -> Query:
         return filters.one_of(self._schema, step.field, [value])
 
     def _ordered(
@@ -379,7 +379,7 @@ def _fits(kind: Kind, value: Any) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _value(step: Step, record: Any) -> Any:
+def _value(step: SortProperty, record: Any) -> Any:
     for name in step.names:
         if not isinstance(record, dict):
             return None

@@ -27,7 +27,7 @@ from sync.sources.debezium.envelope import (
     read_transaction,
 )
 from sync.sources.debezium.location import KafkaLocation
-from sync.sources.debezium.places import RELOAD, Place, go_on, made_again, mark_of
+from sync.sources.debezium.places import RELOAD, Checkpoint, go_on, made_again, mark_of
 from sync.sources.debezium.reach import better
 
 log = logging.getLogger(__name__)
@@ -459,7 +459,7 @@ class TopicReader:
         self._committed_at = now
         marks = tuple(mark_of(topic, topic_id) for topic, topic_id in sorted(self._ids.items()))
         texts = {
-            topic: Place(topic_id, self._system, lsn, marks).text()
+            topic: Checkpoint(topic_id, self._system, lsn, marks).text()
             for topic, topic_id in self._ids.items()
         }
         self._consumer.commit(

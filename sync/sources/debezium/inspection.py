@@ -17,7 +17,7 @@ from sync.sources.debezium.connector import connector_config, connector_name
 from sync.sources.debezium.consumer import translated
 from sync.sources.debezium.envelope import Poison, TableReader, read_transaction
 from sync.sources.debezium.location import KafkaLocation
-from sync.sources.debezium.places import Place
+from sync.sources.debezium.places import Checkpoint
 from sync.sources.debezium.reach import better
 from sync.sources.debezium.registration import on_the_network
 from sync.sources.debezium.source import topic
@@ -34,7 +34,7 @@ PATIENCE_MS = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Inspected:
     """A finding of the inspection. `hint` says how to correct it if it is not `ok`."""
 
     name: str
@@ -43,7 +43,7 @@ class Seen:
     hint: str = ""
 
 
-def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Seen]:
+def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Inspected]:
     """Everything behind the setting `changes`. Never raises for what it finds; SetupError for a URL that
     says nothing usable."""
     location = KafkaLocation.parse(changes)
@@ -51,22 +51,22 @@ def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Seen]:
     if not location.connect:
         return [
             *seen,
-            Seen("connector", True, "not managed by recordgate: `changes` has no connect="),
+            Inspected("connector", True, "not managed by recordgate: `changes` has no connect="),
         ]
     return [*seen, *_connect(location, contract, canonical_url)]
 
 
-def _told(name: str, look: Callable[[], Seen]) -> Seen:
+def _told(name: str, look: Callable[[], Inspected]) -> Inspected:
     try:
         return look()
     except RecordgateError as error:
-        return Seen(name, False, error.message, error.hint)
+        return Inspected(name, False, error.message, error.hint)
 
 
 # Kafka ------------------------------------------------------------------------------------------------
 
 
-def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Seen]:
+def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Inspected]:
     from kafka import KafkaConsumer  # type: ignore[import-untyped]
 
     consumer: Any = None
@@ -83,10 +83,12 @@ def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> l
         version = tuple(consumer._client.get_broker_version())[:2]
         there = set(consumer.topics())
         said = ".".join(map(str, version))
-        broker = Seen("kafka", True, f"Kafka {said}, {len(location.bootstrap)} addresses named")
+        broker = Inspected(
+            "kafka", True, f"Kafka {said}, {len(location.bootstrap)} addresses named"
+        )
         if version < OLDEST_KAFKA:
             oldest = ".".join(map(str, OLDEST_KAFKA))
-            broker = Seen(
+            broker = Inspected(
                 "kafka", False, f"Kafka {said} is too old", f"{oldest} or newer is needed"
             )
         return [
@@ -98,7 +100,7 @@ def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> l
         found = better(translated(error), location)
         if not isinstance(found, RecordgateError):
             raise
-        return [Seen("kafka", False, found.message, found.hint)]
+        return [Inspected("kafka", False, found.message, found.hint)]
     finally:
         if consumer is not None:
             consumer.close(autocommit=False)
@@ -110,7 +112,7 @@ def _topics(
     location: KafkaLocation,
     contract: Contract,
     canonical_url: str,
-) -> Seen:
+) -> Inspected:
     """Each table's topic, and whether what was last written to it is a change of that table."""
     readers = _readers(location, contract, canonical_url)
     transactions = f"{location.topic_prefix}.transaction"
@@ -126,19 +128,19 @@ def _topics(
             wrong.append(f"{name} holds {reason}")
     if wrong:
         hint = "set another topic_prefix in `changes` to keep apart from topics of others"
-        return Seen("topics", False, "; ".join(wrong), hint)
+        return Inspected("topics", False, "; ".join(wrong), hint)
     missing = sorted(set(readers) - there)
     saw = f"{len(readers) - len(missing)} of {len(readers)} tables have one"
     if missing:
         saw += ", the others get theirs with their first change"
     if transactions not in there and len(missing) < len(readers):
-        return Seen(
+        return Inspected(
             "topics",
             False,
             f"{saw}, but there is no {transactions}",
             f"the connector needs provide.transaction.metadata = true; {HOWTO}",
         )
-    return Seen("topics", True, saw)
+    return Inspected("topics", True, saw)
 
 
 def _readers(
@@ -176,7 +178,7 @@ def _last(consumer: Any, name: str) -> bytes | None:
     return None
 
 
-def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Seen:
+def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Inspected:
     """Check that the offsets of the consumer group are ours."""
     from kafka import TopicPartition
 
@@ -186,8 +188,8 @@ def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Seen:
         found = consumer.committed(TopicPartition(topic_name, 0), metadata=True)
         if not found:
             continue
-        if Place.parse(found.metadata) is None:
-            return Seen(
+        if Checkpoint.parse(found.metadata) is None:
+            return Inspected(
                 "consumer group",
                 False,
                 f"{name} holds offsets of {topic_name} that recordgate did not commit",
@@ -195,13 +197,13 @@ def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Seen:
             )
         known += 1
     saw = f"holds recordgate's offsets of {known} topics" if known else "has no offsets yet"
-    return Seen("consumer group", True, f"{name} {saw}")
+    return Inspected("consumer group", True, f"{name} {saw}")
 
 
 # Kafka Connect ----------------------------------------------------------------------------------------
 
 
-def _connect(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Seen]:
+def _connect(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Inspected]:
     api = ConnectApi(location.connect, location.connector or connector_name(contract))
     server = _told("kafka connect", lambda: _server(api))
     if not server.ok:
@@ -209,11 +211,11 @@ def _connect(location: KafkaLocation, contract: Contract, canonical_url: str) ->
     return [server, _told("connector", lambda: _connector(api, location, contract, canonical_url))]
 
 
-def _server(api: ConnectApi) -> Seen:
+def _server(api: ConnectApi) -> Inspected:
     version = api.version()
     found = api.plugin("io.debezium.connector.postgresql.PostgresConnector")
     if found is None:
-        return Seen(
+        return Inspected(
             "kafka connect",
             False,
             f"Kafka Connect {version} has no Debezium connector for Postgres",
@@ -221,25 +223,25 @@ def _server(api: ConnectApi) -> Seen:
         )
     major = found.partition(".")[0]
     if major.isdigit() and int(major) < OLDEST_DEBEZIUM:
-        return Seen(
+        return Inspected(
             "kafka connect",
             False,
             f"Debezium {found} is too old",
             f"{OLDEST_DEBEZIUM}.0 or newer is needed",
         )
-    return Seen("kafka connect", True, f"Kafka Connect {version}, Debezium {found}")
+    return Inspected("kafka connect", True, f"Kafka Connect {version}, Debezium {found}")
 
 
 def _connector(
     api: ConnectApi, location: KafkaLocation, contract: Contract, canonical_url: str
-) -> Seen:
+) -> Inspected:
     there = api.config()
     if there is None:
-        return Seen(
+        return Inspected(
             "connector", False, f"{api.connector} is not registered", "run `recordgate apply`"
         )
     if there.get("topic.prefix") != location.topic_prefix:
-        return Seen(
+        return Inspected(
             "connector",
             False,
             f"{api.connector} was not created by recordgate",
@@ -247,7 +249,7 @@ def _connector(
         )
     status = api.status()
     if status.state == "FAILED":
-        return Seen(
+        return Inspected(
             "connector",
             False,
             f"{api.connector} has failed: {status.trace}",
@@ -260,14 +262,14 @@ def _connector(
         config = {}
     other = sorted(k for k, v in config.items() if there.get(k) != v)
     if other:
-        return Seen(
+        return Inspected(
             "connector",
             False,
             f"{api.connector} is {status.state} and its configuration differs from the"
             f" contract's: {', '.join(other)}",
             "run `recordgate apply`",
         )
-    return Seen(
+    return Inspected(
         "connector",
         status.state == "RUNNING",
         f"{api.connector} is {status.state}",

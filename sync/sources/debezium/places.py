@@ -19,7 +19,7 @@ from stores.errors import GapError
 RELOAD = "nothing to do: every type is reloaded by itself; see `recordgate status`"
 METADATA = 4000
 """Bytes that the brokers take with an offset, by default (offset.metadata.max.bytes)."""
-LETTERS = 6
+MARK_CHARACTERS = 6
 """Maximum characters of a topic's name in a mark, and as many of its id."""
 
 
@@ -45,7 +45,7 @@ P = TypeVar("P", bound=Partition)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Checkpoint:
     """What is stored with a committed offset: the id of the topic that it belongs to, which database, and marks of
     all topics that were seen."""
 
@@ -62,7 +62,7 @@ class Place:
         return whole if len(whole) <= METADATA else json.dumps(said)
 
     @classmethod
-    def parse(cls, text: str | None) -> Place | None:
+    def parse(cls, text: str | None) -> Checkpoint | None:
         try:
             found = json.loads(text or "")
             topics = found.get("topics", ())  # a list, as an earlier version wrote it
@@ -78,7 +78,7 @@ def mark_of(topic: str, topic_id: str = "") -> str:
 
 
 def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:LETTERS]
+    return sha256(text.encode()).hexdigest()[:MARK_CHARACTERS]
 
 
 def made_again(topic: str) -> GapError:
@@ -103,11 +103,11 @@ def go_on(
             " changed, or the topics were created again",
             hint=RELOAD,
         )
-    places = {p: Place.parse(found.metadata) for p, found in committed.items() if found}
+    places = {p: Checkpoint.parse(found.metadata) for p, found in committed.items() if found}
     # Which topics were seen, and under which ids.
     seen: dict[str, set[str]] = {}
     for mark in (mark for place in places.values() if place for mark in place.topics):
-        seen.setdefault(mark[:LETTERS], set()).add(mark[LETTERS:])
+        seen.setdefault(mark[:MARK_CHARACTERS], set()).add(mark[MARK_CHARACTERS:])
     for topic in missing:
         if mark_of(topic) in seen:
             raise GapError(f"topic {topic} was deleted", hint=RELOAD)
@@ -129,7 +129,9 @@ def go_on(
     return found_at
 
 
-def _check_place(place: Place | None, topic: str, topic_id: str, system: str, group: str) -> None:
+def _check_place(
+    place: Checkpoint | None, topic: str, topic_id: str, system: str, group: str
+) -> None:
     if place is None:
         return
     if place.topic and topic_id and place.topic != topic_id:

@@ -24,7 +24,7 @@ from stores.errors import GapError, SetupError, StoreUnavailable
 from stores.lsn import format_lsn
 from sync.changes import Event, Progress, Transaction, tracked_columns
 from sync.ending import end
-from sync.sources.debezium import letters, texts
+from sync.sources.debezium import dead_letters, texts
 from sync.sources.debezium.connect_api import ConnectApi
 from sync.sources.debezium.connector import MARKER, connector_name, debezium_slot
 from sync.sources.debezium.consumer import Batch, SetAside, TopicReader
@@ -249,8 +249,7 @@ class DebeziumSource:
             if resume is not None:
                 if system is not None and system != state.system:
                     raise GapError(
-                        "canonical is a different database from the one that the recorded"
-                        " positions belong to",
+                        "canonical is not the database of the recorded positions",
                         hint=(
                             "nothing to do: every type is reloaded by itself; see `recordgate"
                             " status`"
@@ -474,7 +473,7 @@ class DebeziumSource:
             raise StoreUnavailable("the change source is not open", store=KAFKA)
         try:
             async with self._busy:
-                await letters.set_aside(monitor, messages)
+                await dead_letters.set_aside(monitor, messages)
         except psycopg.Error as error:
             raise translate(error) from None
 

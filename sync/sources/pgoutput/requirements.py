@@ -177,7 +177,7 @@ def table_problems(
         unpublished = sorted(identity.columns - published.columns)
         if unpublished:
             problems.append(
-                f"the replica identity of table {shown}{part} holds the columns"
-                f" {', '.join(unpublished)}, which are not published: Postgres refuses its updates"
+                f"the replica identity of table {shown}{part} holds unpublished"
+                f" columns ({', '.join(unpublished)}), so Postgres refuses its updates"
             )
     return problems

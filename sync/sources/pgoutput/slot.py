@@ -207,8 +207,7 @@ def gap(state: SlotState, resume: int | None, system: str | None) -> GapError | 
     if resume is not None:
         if system is not None and system != state.system:
             return GapError(
-                "canonical is a different database from the one that the recorded positions"
-                " belong to",
+                "canonical is not the database of the recorded positions",
                 hint=RELOAD,
             )
         if resume > state.server_lsn:

@@ -24,7 +24,7 @@ KNOWN = 100_000
 """Beyond so many letters every applied batch is checked against the table."""
 
 
-class Letters:
+class DeadLetters:
     """One sink's dead letters. It remembers which keys have one, so that a batch without any costs
     nothing."""
 
