@@ -1,4 +1,4 @@
-"""The books of an embedded store, in SQLite: whose data it is, its generations, the published
+"""The metadata of an embedded store, in SQLite: whose data it is, its generations, the published
 position, and the lock that keeps a second writing process out."""
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iter
 
 
 def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
-    """Make the books where there are none, and check that they are `contract_id`'s. Raises StoreLost."""
+    """Make the metadata where there is none, and check that they are `contract_id`'s. Raises StoreLost."""
     tables = {
         n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     }

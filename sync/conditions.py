@@ -15,7 +15,7 @@ from stores.canonical import conditions as table
 from stores.canonical.conditions import Condition, place, words
 
 if TYPE_CHECKING:
-    from sync.session import Books
+    from sync.session import Bookkeeping
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Conditions:
     lock of `books`. Methods raise psycopg.Error, and FencedError if another worker is in
     charge; both end the session."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Bookkeeping) -> None:
         self._books = books
         self._standing: dict[tuple[str, str, str], Condition] = {}
         self._left: set[tuple[str, str, str]] = set()

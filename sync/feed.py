@@ -13,7 +13,7 @@ from stores.canonical.connect import AsyncConnection
 from stores.contract.model import Contract
 from sync.changes import Change, ChangeOp, Row
 from sync.impact import key_reader
-from sync.session import Books
+from sync.session import Bookkeeping
 
 MOST_KEYS = 2_000
 """Keys of a type in one write; more are one row that says so."""
@@ -69,7 +69,7 @@ class Feed:
             self._many = set(self._types)
             await self._insert(conn, start)
 
-    async def look(self, books: Books) -> None:
+    async def look(self, books: Bookkeeping) -> None:
         """See whether a feed is wanted; remove what is old."""
         now = time.monotonic()
         if now - self._looked < LOOK:
@@ -83,7 +83,7 @@ class Feed:
             async with books.changing() as conn:
                 await conn.execute(_PRUNE, (KEPT_ROWS, KEPT_SECONDS))
 
-    async def turn(self, books: Books, lsn: int) -> None:
+    async def turn(self, books: Bookkeeping, lsn: int) -> None:
         """Begin or end, between two batches of changes: all up to `lsn` are behind."""
         if self._wanted == self.active:
             return
@@ -144,7 +144,7 @@ class Feed:
         }
         return found | {(name, None): "refresh" for name in sorted(self._many)}
 
-    async def write(self, books: Books, lsn: int) -> None:
+    async def write(self, books: Bookkeeping, lsn: int) -> None:
         """Record what was noted, as of `lsn`; committed when this returns."""
         if self._rows or self._many:
             async with books.changing() as conn:

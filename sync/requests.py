@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from stores.canonical.connect import AsyncConnection
 from stores.errors import FencedError, RecordgateError
 from sync.ending import end
-from sync.session import Books
+from sync.session import Bookkeeping
 from sync.writer import SinkWriter
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ async def withdraw(conn: AsyncConnection, request: int, message: str) -> None:
 class Requests:
     """The worker's side."""
 
-    def __init__(self, guard: Books, writers: Mapping[str, SinkWriter]) -> None:
+    def __init__(self, guard: Bookkeeping, writers: Mapping[str, SinkWriter]) -> None:
         self._guard = guard
         self._writers = writers
 

@@ -24,7 +24,7 @@ the application's TRUNCATE would wait for it. Canonical ends the session then; t
 
 
 @dataclass
-class Books:
+class Bookkeeping:
     """A connection for short statements of bookkeeping. `lock` keeps them whole; what changes something goes
     through `changing`."""
 
@@ -51,7 +51,7 @@ class Books:
 @dataclass
 class SinkConnections:
     reading: AsyncConnection
-    books: Books
+    books: Bookkeeping
     lineage: Lineage
 
 
@@ -59,7 +59,7 @@ class SinkConnections:
 class Session:
     """`guard` holds the lock, says that we live, and writes watermarks; `marking` serves the stream of changes."""
 
-    guard: Books
+    guard: Bookkeeping
     marking: AsyncConnection
     sinks: dict[str, SinkConnections]
     lineage: Lineage
@@ -124,10 +124,12 @@ async def open_session(
         await saying
         lease = await begin_term(guard, slot, owner, [c.info.backend_pid for c in opened])
         lineage = await read_lineage(guard, url)
-        books_of_guard = Books(guard, lease)
+        books_of_guard = Bookkeeping(guard, lease)
         conditions = Conditions(books_of_guard)
         await conditions.take_over()
-        connections = {s: SinkConnections(reads[s], Books(books[s], lease), lineage) for s in sinks}
+        connections = {
+            s: SinkConnections(reads[s], Bookkeeping(books[s], lease), lineage) for s in sinks
+        }
         return Session(books_of_guard, marking, connections, lineage, predecessor, conditions)
     except BaseException:
         if saying is not None:

@@ -22,7 +22,7 @@ from stores.errors import NotReadable, RecordgateError
 from stores.protocols import Store
 from sync.metrics import SyncMetrics
 from sync.projection import Projector, connect_for_documents
-from sync.session import Books
+from sync.session import Bookkeeping
 from sync.verify import Differences, Suspects, active_generation, compare, look_again, verify
 from sync.writer import SinkWriter
 
@@ -81,7 +81,7 @@ class Sweep:
         self,
         contract: Contract,
         canonical_url: str,
-        guard: Books,
+        guard: Bookkeeping,
         writers: Mapping[str, SinkWriter],
         metrics: SyncMetrics,
         pace: SweepPace,

@@ -208,9 +208,9 @@ def test_a_worker_that_slept_in_the_middle_of_mending_harms_nothing_of_its_succe
     async def story() -> None:
         old = await opened(server)
         await old.take_charge(1)
-        empty = await old._books()
+        empty = await old._metadata()
         await loaded(old)
-        before = await old._books()
+        before = await old._metadata()
         new = await opened(server)
         await new.take_charge(2)
         await new.create_generation("author", 2)

@@ -17,9 +17,9 @@ from bson.decimal128 import Decimal128
 from pymongo.asynchronous.collection import AsyncCollection
 
 from stores.contract.model import RecordType
-from stores.documents.mongodb.books import MARKER
 from stores.documents.mongodb.documents import document_bytes
 from stores.documents.mongodb.indexes import key_order, path
+from stores.documents.mongodb.metadata import MARKER
 from stores.query import Children, ChildrenQuery
 
 Collection = AsyncCollection[dict[str, Any]]

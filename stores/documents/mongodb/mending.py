@@ -3,7 +3,7 @@ process which died has left, and collections of ours that somebody has dropped.
 
     {_id: 0, incarnation, active, term}
 
-`active` says that readers may still read here, which they learn with every read, without asking the books. `term` is
+`active` says that readers may still read here, which they learn with every read, without asking the metadata. `term` is
 that of the worker that wrote the marker last: one of a smaller term, which may have slept in between, neither changes
 it nor drops the collection.
 """
@@ -22,9 +22,9 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
 from stores.contract.model import Contract
-from stores.documents.mongodb import books as books_of
-from stores.documents.mongodb.books import MARKER, META, Books, Row
+from stores.documents.mongodb import metadata as metadata_of
 from stores.documents.mongodb.errors import KIND, NAMESPACE_EXISTS
+from stores.documents.mongodb.metadata import MARKER, META, Row, StoreMetadata
 from stores.errors import FencedError, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ class Charge:
 
 
 async def make_collection(
-    charge: Charge, stem: str, books: Books
+    charge: Charge, stem: str, metadata: StoreMetadata
 ) -> AsyncCollection[dict[str, Any]]:
     """An empty collection with our marker, of the name `stem`. One that died halfway is made anew; a name that somebody
     else has is left alone, and another one taken."""
-    used = {row.collection for row in books.rows}
+    used = {row.collection for row in metadata.rows}
     for name in (stem, *(f"{stem}.{n}" for n in range(2, 50))):
         if name in used:
             continue
@@ -84,17 +84,17 @@ async def mark(charge: Charge, row: Row, *, active: bool) -> bool:
 
 
 async def mark_all(charge: Charge, rows: Sequence[Row]) -> None:
-    """Make the markers agree with the books. What has lost its collection is struck off."""
+    """Make the markers agree with the metadata. What has lost its collection is struck off."""
     await strike_off(
         charge, [r for r in rows if not await mark(charge, r, active=r.state == "active")]
     )
 
 
-async def mend(charge: Charge, contract: Contract, books: Books) -> None:
+async def mend(charge: Charge, contract: Contract, metadata: StoreMetadata) -> None:
     """Finish what a process that died between two steps has left: markers that do not agree with the pointer,
     collections that are in no row but have our marker."""
-    known = {row.collection for row in books.rows}
-    await mark_all(charge, books.rows)
+    known = {row.collection for row in metadata.rows}
+    await mark_all(charge, metadata.rows)
     for name in await collections_of(charge.db, contract):
         if name in known:
             continue
@@ -106,7 +106,7 @@ async def mend(charge: Charge, contract: Contract, books: Books) -> None:
 async def collections_of(db: AsyncDatabase[dict[str, Any]], contract: Contract) -> list[str]:
     """Return the collections with names as `collection_name` makes them. Not every server applies
     a filter to the list, so it is filtered here."""
-    ours = books_of.name_pattern(contract)
+    ours = metadata_of.name_pattern(contract)
     return [n for n in await db.list_collection_names() if ours.fullmatch(n)]
 
 
@@ -131,14 +131,14 @@ def dropped(rows: Sequence[Row]) -> StoreUnavailable:
 
 
 async def strike_off(charge: Charge, gone: Sequence[Row]) -> None:
-    """Take rows without a collection out of the books. Writes that came after have made a new one of that name: it
+    """Take rows without a collection out of the metadata. Writes that came after have made a new one of that name: it
     goes, where it holds only what has the form of ours, as one that is not there does."""
     if not gone:
         return
     names = {row.collection for row in gone}
     meta = charge.collection(META)
-    await books_of.change(
-        meta, charge.incarnation, lambda books: books_of.without(books, names), charge.term
+    await metadata_of.change(
+        meta, charge.incarnation, lambda metadata: metadata_of.without(metadata, names), charge.term
     )
     log.warning("%s; its contents are reloaded from canonical", dropped(gone).message)
     for name in names:
@@ -154,7 +154,7 @@ def _mine(charge: Charge) -> dict[str, Any]:
     """A marker that we may write."""
     if charge.term is None:
         return {"_id": MARKER}
-    return {"_id": MARKER, "term": books_of.not_after(charge.term)}
+    return {"_id": MARKER, "term": metadata_of.not_after(charge.term)}
 
 
 def _term(charge: Charge) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The open books of an embedded store: whose lock, connections and threads the store reads and writes with.
+"""The open metadata of an embedded store: whose lock, connections and threads the store reads and writes with.
 
 Reads run in a few threads, each with a connection of its own; writes run in one thread. Of the processes of a
 folder one writes, which holds the lock; any number read.
@@ -32,7 +32,7 @@ READERS = 4
 HEALTH_SECONDS = 2.0
 HELPERS = ("-wal", "-shm")
 WRITER_LOCK = ".writer"
-"""What the lock's file is named after the books' file."""
+"""What the lock's file is named after the metadata's file."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -44,7 +44,7 @@ def path_in(url: str, data_dir: Path, default: str) -> Path:
     return Path(path) if path else data_dir / default
 
 
-class LocalBooks:
+class LocalMetadata:
     """The records of the store `kind`, in the file `path`. With `snapshot`, everything that one
     read asks is seen at one moment. With `raw`, readers get text as bytes."""
 
@@ -52,7 +52,7 @@ class LocalBooks:
         self.kind, self.path = kind, path
         self._snapshot, self._raw = snapshot, raw
         self.writer: sqlite3.Connection | None = None
-        """Used in the writing thread only; None where the books are open for reading."""
+        """Used in the writing thread only; None where the metadata is open for reading."""
         self._lock: sqlite3.Connection | None = None
         self._position: sqlite3.Connection | None = None
         self._write_thread: ThreadPoolExecutor | None = None

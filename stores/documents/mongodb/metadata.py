@@ -1,4 +1,4 @@
-"""The books of the MongoDB store: one document that says whose database it is, which generations there
+"""The metadata of the MongoDB store: one document that says whose database it is, which generations there
 are in which collections, and the published position. Every change replaces it in one step, or fails.
 
     recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, term, position: {system, lsn,
@@ -55,7 +55,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class StoreMetadata:
     """The document as it was read."""
 
     contract: str
@@ -105,7 +105,7 @@ def lost() -> StoreLost:
 # The document ------------------------------------------------------------------------------------
 
 
-def read(document: Document) -> Books:
+def read(document: Document) -> StoreMetadata:
     """Raises StoreLost where it is not one of ours, or of another version."""
     try:
         if document["format"] != FORMAT:
@@ -127,7 +127,7 @@ def read(document: Document) -> Books:
             Row(g["type"], int(g["number"]), g["state"], g["shape"], g["collection"])
             for g in document["generations"]
         )
-        return Books(
+        return StoreMetadata(
             document["contract"],
             document["incarnation"],
             int(document["revision"]),
@@ -186,12 +186,12 @@ def name_pattern(contract: Contract) -> re.Pattern[str]:
     return re.compile(rf"{re.escape(prefix(contract))}[A-Za-z0-9_-]+\.g[0-9]+(\.[0-9]+)?")
 
 
-def added(books: Books, row: Row) -> tuple[Row, ...]:
-    return (*books.rows, row)
+def added(metadata: StoreMetadata, row: Row) -> tuple[Row, ...]:
+    return (*metadata.rows, row)
 
 
-def activated(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
-    chosen = books.find(type_name, number)
+def activated(metadata: StoreMetadata, type_name: str, number: int) -> tuple[Row, ...]:
+    chosen = metadata.find(type_name, number)
 
     def state(row: Row) -> str:
         if row is chosen:
@@ -199,37 +199,37 @@ def activated(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
         mine = row.type_name == type_name and row.state == "active"
         return "retired" if mine else row.state
 
-    return tuple(replace(row, state=state(row)) for row in books.rows)
+    return tuple(replace(row, state=state(row)) for row in metadata.rows)
 
 
-def removed(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
+def removed(metadata: StoreMetadata, type_name: str, number: int) -> tuple[Row, ...]:
     """Raises StoreRefused for the active one."""
-    row = books.find(type_name, number)
+    row = metadata.find(type_name, number)
     if row.state == "active":
         raise StoreRefused(
             f"{KIND}: generation {number} of {type_name} is the active one",
             store=KIND,
             hint="activate another generation first",
         )
-    return tuple(r for r in books.rows if r is not row)
+    return tuple(r for r in metadata.rows if r is not row)
 
 
-def without(books: Books, collections: Collection[str]) -> tuple[Row, ...]:
+def without(metadata: StoreMetadata, collections: Collection[str]) -> tuple[Row, ...]:
     """Return the rows without those whose collection is in `collections`, which are gone."""
-    return tuple(r for r in books.rows if r.collection not in collections)
+    return tuple(r for r in metadata.rows if r.collection not in collections)
 
 
 # In the database ---------------------------------------------------------------------------------
 
 
-async def load(meta: AsyncCollection[dict[str, Any]]) -> Books | None:
+async def load(meta: AsyncCollection[dict[str, Any]]) -> StoreMetadata | None:
     """Return the store's records, or None if there is no document."""
     found = await meta.find_one({"_id": ID})
     return None if found is None else read(found)
 
 
-async def make(meta: AsyncCollection[dict[str, Any]], contract: Contract) -> Books:
-    """The books of a database that has none; those of somebody faster where there are some."""
+async def make(meta: AsyncCollection[dict[str, Any]], contract: Contract) -> StoreMetadata:
+    """The metadata of a database that has none; those of somebody faster where there are some."""
     document = _fresh(contract)
     try:
         await meta.insert_one(document)
@@ -258,8 +258,8 @@ def not_after(term: int) -> Document:
 async def _fenced_or_lost(
     meta: AsyncCollection[dict[str, Any]], incarnation: str
 ) -> FencedError | StoreLost:
-    books = await load(meta)
-    if books is None or books.incarnation != incarnation:
+    metadata = await load(meta)
+    if metadata is None or metadata.incarnation != incarnation:
         return lost()
     return FencedError(f"{KIND}: another worker has taken over")
 
@@ -267,23 +267,23 @@ async def _fenced_or_lost(
 async def change(
     meta: AsyncCollection[dict[str, Any]],
     incarnation: str,
-    decide: Callable[[Books], tuple[Row, ...]],
+    decide: Callable[[StoreMetadata], tuple[Row, ...]],
     term: int | None,
-) -> Books:
-    """Replace the rows by what `decide` makes of them, in one step. Raises StoreLost where the books are
+) -> StoreMetadata:
+    """Replace the rows by what `decide` makes of them, in one step. Raises StoreLost where the metadata is
     gone or of another life, FencedError where a worker of a greater term than `term` has been here, and
     what `decide` raises."""
     for _ in range(_TRIES):
-        books = await load(meta)
-        if books is None or books.incarnation != incarnation:
+        metadata = await load(meta)
+        if metadata is None or metadata.incarnation != incarnation:
             raise lost()
-        if term is not None and books.term > term:
+        if term is not None and metadata.term > term:
             raise FencedError(f"{KIND}: another worker has taken over")
-        rows = decide(books)
-        if rows == books.rows:
-            return books
+        rows = decide(metadata)
+        if rows == metadata.rows:
+            return metadata
         found = await meta.find_one_and_update(
-            {"_id": ID, "incarnation": incarnation, "revision": books.revision},
+            {"_id": ID, "incarnation": incarnation, "revision": metadata.revision},
             {"$set": {"generations": _generations(rows)}, "$inc": {"revision": Int64(1)}},
             return_document=ReturnDocument.AFTER,
         )
@@ -298,7 +298,7 @@ async def publish(
     position: Position | None,
     term: int | None,
 ) -> None:
-    """Raises StoreLost where the books that the writes belong to are gone, FencedError as `change`."""
+    """Raises StoreLost where the metadata that the writes belong to is gone, FencedError as `change`."""
     if position is None:
         found = await meta.find_one({"_id": ID, "incarnation": incarnation}, {"_id": 1})
     else:
