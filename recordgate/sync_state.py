@@ -1,4 +1,4 @@
-"""How the sync side stands, as its books in canonical say: for the console of a gateway, which may run
+"""How the sync side stands, as recordgate's tables in canonical say: for the console of a gateway, which may run
 without a worker."""
 
 from __future__ import annotations

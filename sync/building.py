@@ -1,6 +1,6 @@
 """The generations of one sink in motion: which are written to, loads under way, activation, rollback.
 
-`sync.generations.plan` decides; this carries it out in the store and in the books, in an order in which a
+`sync.generations.plan` decides; this carries it out in the store and in recordgate's tables, in an order in which a
 crash between any two steps leaves something that `prepare` understands.
 """
 
@@ -83,7 +83,7 @@ class Building:
         self._store = store
         self._contract = contract
         self._watermark = watermark
-        self._books = connections.books
+        self._bookkeeping = connections.bookkeeping
         self._lineage = connections.lineage
         self._conditions = conditions
         self._occupied: dict[str, float] = {}
@@ -160,7 +160,7 @@ class Building:
             return left_behind(self._lineage, position.timeline)
         if mark.recorded is not None and position.as_of > mark.recorded + RECORDED:
             return "the store is newer than canonical, which was restored from an older backup"
-        cursor = await self._books.conn.execute(
+        cursor = await self._bookkeeping.conn.execute(
             "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
         )
         row = await cursor.fetchone()
@@ -184,7 +184,7 @@ class Building:
                 keys = await self._store.newer(type_name, number, version)
                 found.setdefault(type_name, set()).update(keys)
         count = sum(map(len, found.values()))
-        async with mark.lock, self._books.changing() as conn:
+        async with mark.lock, self._bookkeeping.changing() as conn:
             for type_name, keys_of_type in found.items():
                 await durable_backlog.add(conn, self._name, type_name, list(keys_of_type), 0)
             mark.suspect = None
@@ -199,7 +199,7 @@ class Building:
         """Stop trusting the store's position until every type has been reloaded."""
         log.warning("%s: %s; every type is reloaded", self._name, reason)
         mark = self._watermark
-        async with mark.lock, self._books.changing() as conn:
+        async with mark.lock, self._bookkeeping.changing() as conn:
             mark.required = set(self._contract.types)
             mark.reason = reason
             mark.published = 0
@@ -214,7 +214,7 @@ class Building:
         readers may trust."""
         async with self._watermark.lock:  # whoever notes it has recorded it, too
             missed, self.missed = self.missed, set()
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await generations.forget_building(conn, self._name, missed)
         for type_name in missed:
             self.loads.pop(type_name, None)
@@ -253,16 +253,16 @@ class Building:
 
     async def _prepare_type(self, type_name: str) -> None:
         stored = await self._store.generations(type_name)
-        async with self._books.lock:
-            books = await generations.read(self._books.conn, self._name, type_name)
+        async with self._bookkeeping.lock:
+            entries = await generations.read(self._bookkeeping.conn, self._name, type_name)
         active = next((g for g in stored if g.state == "active"), None)
-        entry = next((e for e in books if active and e.number == active.number), None)
+        entry = next((e for e in entries if active and e.number == active.number), None)
         if active is not None and entry is not None and entry.state != "active":
             # Activated in the store, and then we died.
             await self._note_active(type_name, active.number, active.shape)
         plan = generations.plan(
             stored,
-            books,
+            entries,
             self.shape(type_name),
             required=type_name in self._watermark.required,
             keep=self._contract.types[type_name].generations,
@@ -295,7 +295,7 @@ class Building:
             self.loads.pop(type_name, None)
 
     async def _begin(self, type_name: str, number: int) -> None:
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await generations.begin(conn, self._name, type_name, number, self.shape(type_name))
         await self._store.create_generation(type_name, number)
         # From here on changes go into it; the first page is read later.
@@ -342,7 +342,7 @@ class Building:
         """A page is published; inside a transaction of the caller's."""
         load.note_published(len(documents), version, last)
         await generations.advance(
-            self._books.conn,
+            self._bookkeeping.conn,
             self._name,
             load.type_name,
             load.number,
@@ -369,7 +369,7 @@ class Building:
                 await self._begin_again(load)
             return
         crash_point("before-activate")
-        await self._books.assure()
+        await self._bookkeeping.assure()
         try:
             await self._store.activate(type_name, load.number)
         except StoreLost as error:
@@ -396,9 +396,9 @@ class Building:
         await self._drop(load.type_name, load.number)
 
     async def _note_active(self, type_name: str, number: int, shape: str) -> None:
-        """In the books, and that the type is required no more, in one transaction."""
+        """Record it as active, and that the type is required no more, in one transaction."""
         mark = self._watermark
-        async with mark.lock, self._books.changing() as conn:
+        async with mark.lock, self._bookkeeping.changing() as conn:
             await generations.activate(conn, self._name, type_name, number, shape)
             if type_name in mark.required and type_name not in self.missed:
                 mark.required.discard(type_name)
@@ -420,9 +420,9 @@ class Building:
         self._targets[type_name] = [self.active[type_name], *(g.number for g in kept)]
 
     async def _drop(self, type_name: str, number: int) -> None:
-        await self._books.assure()
+        await self._bookkeeping.assure()
         await self._store.drop_generation(type_name, number)
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await generations.forget(conn, self._name, type_name, number)
 
     # What people ask for ---------------------------------------------------------------------------
@@ -473,9 +473,9 @@ class Building:
         if load is not None:  # under way already
             number = load.number
         elif number is None:
-            async with self._books.lock:
-                books = await generations.read(self._books.conn, self._name, type_name)
-            number = generations.next_number(await self._store.generations(type_name), books)
+            async with self._bookkeeping.lock:
+                entries = await generations.read(self._bookkeeping.conn, self._name, type_name)
+            number = generations.next_number(await self._store.generations(type_name), entries)
         await asked.note(number)
         if load is None and number > self.active.get(type_name, 0):
             await self._begin(type_name, number)
@@ -507,7 +507,7 @@ class Building:
         number = max(before)
         await asked.note(number)
         crash_point("rollback-noted")
-        await self._books.assure()
+        await self._bookkeeping.assure()
         await self._store.activate(type_name, number)
         crash_point("rolled-back")
         await self._note_active(type_name, number, self.shape(type_name))

@@ -25,11 +25,11 @@ SETTLE = 90.0
 
 class Conditions:
     """The conditions of one session, reached as `session.conditions`. Callers must not hold the
-    lock of `books`. Methods raise psycopg.Error, and FencedError if another worker is in
+    lock of `bookkeeping`. Methods raise psycopg.Error, and FencedError if another worker is in
     charge; both end the session."""
 
-    def __init__(self, books: Bookkeeping) -> None:
-        self._books = books
+    def __init__(self, bookkeeping: Bookkeeping) -> None:
+        self._bookkeeping = bookkeeping
         self._standing: dict[tuple[str, str, str], Condition] = {}
         self._left: set[tuple[str, str, str]] = set()
         """The conditions that the previous session raised and this one has not seen yet."""
@@ -42,8 +42,8 @@ class Conditions:
 
     async def take_over(self) -> None:
         """Read what the session before left behind; to be called once, before anything is raised."""
-        async with self._books.lock:
-            found = await table.read(self._books.conn)
+        async with self._bookkeeping.lock:
+            found = await table.read(self._bookkeeping.conn)
         self._standing = {c.identity: c for c in found}
         self._left = set(self._standing)
         self._began = time.monotonic()
@@ -63,7 +63,7 @@ class Conditions:
         self._standing[condition.identity] = condition
         if known is None or known.message != condition.message:
             log.warning("%s", words(condition))
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await table.record(conn, [condition])
 
     async def over(self, *, code: str, sink: str = "", type: str = "") -> None:
@@ -73,7 +73,7 @@ class Conditions:
             return
         self._left.discard(known.identity)
         log.info("%s: over", place(known) or code)
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await table.clear(conn, [known])
 
     async def settle(self) -> None:

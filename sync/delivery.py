@@ -36,7 +36,7 @@ class Delivery:
         self._store = store
         self._projector = projector
         self._dead_letters = dead_letters
-        self._books = connections.books
+        self._bookkeeping = connections.bookkeeping
         self._metrics = metrics
         self._base = connections.lineage.base
 
@@ -56,7 +56,7 @@ class Delivery:
                 ]
                 await self._send(unit.type_name, number, newer, refused)
         if refused:
-            async with self._books.changing():
+            async with self._bookkeeping.changing():
                 await self._dead_letters.set_aside(unit.type_name, unit.version, refused)
             for key in refused:
                 unit.documents.pop(key, None)
@@ -74,7 +74,7 @@ class Delivery:
         for _ in range(RESENDS):
             if not writes:
                 return stale
-            await self._books.assure()
+            await self._bookkeeping.assure()
             crash_point("sending")
             verdicts = await self._store.write(type_name, number, writes)
             again: list[Write] = []

@@ -69,25 +69,25 @@ class Feed:
             self._many = set(self._types)
             await self._insert(conn, start)
 
-    async def look(self, books: Bookkeeping) -> None:
+    async def look(self, bookkeeping: Bookkeeping) -> None:
         """See whether a feed is wanted; remove what is old."""
         now = time.monotonic()
         if now - self._looked < LOOK:
             return
         self._looked = now
-        async with books.lock:
-            row = await (await books.conn.execute(_STATE)).fetchone()
+        async with bookkeeping.lock:
+            row = await (await bookkeeping.conn.execute(_STATE)).fetchone()
         self._wanted = bool(row and row[0])
         if self.active and now - self._pruned > PRUNE:
             self._pruned = now
-            async with books.changing() as conn:
+            async with bookkeeping.changing() as conn:
                 await conn.execute(_PRUNE, (KEPT_ROWS, KEPT_SECONDS))
 
-    async def turn(self, books: Bookkeeping, lsn: int) -> None:
+    async def turn(self, bookkeeping: Bookkeeping, lsn: int) -> None:
         """Begin or end, between two batches of changes: all up to `lsn` are behind."""
         if self._wanted == self.active:
             return
-        async with books.changing() as conn:
+        async with bookkeeping.changing() as conn:
             if self._wanted:
                 await conn.execute(_BEGIN, {"lsn": lsn})
                 await conn.execute(_TELL)
@@ -144,10 +144,10 @@ class Feed:
         }
         return found | {(name, None): "refresh" for name in sorted(self._many)}
 
-    async def write(self, books: Bookkeeping, lsn: int) -> None:
+    async def write(self, bookkeeping: Bookkeeping, lsn: int) -> None:
         """Record what was noted, as of `lsn`; committed when this returns."""
         if self._rows or self._many:
-            async with books.changing() as conn:
+            async with bookkeeping.changing() as conn:
                 await self._insert(conn, lsn)
 
     async def _insert(self, conn: AsyncConnection, lsn: int) -> None:

@@ -1,6 +1,6 @@
 """The worker's gauges, refreshed all its life: also while it stands by, opens its source, or tries again.
 
-They are read from canonical's books, on a connection of their own, and the session's own state is laid over them
+They are read from recordgate's tables in canonical, on a connection of their own, and the session's own state is laid over them
 where there is one. What nobody can tell is NaN: a gauge that stands still keeps every alert silent.
 """
 
@@ -81,10 +81,10 @@ class Gauges:
             with suppress(RecordgateError):
                 retained = await source.lag_bytes()
         metrics.slot_retained_bytes.set(math.nan if retained is None else retained)
-        books = {sink: told for sink, *told in await rows(_SINKS)}
+        recorded = {sink: told for sink, *told in await rows(_SINKS)}
         dead_letters = {(sink, name): count for sink, name, count in await rows(_DEAD_LETTERS)}
         for name in self.sinks:
-            behind, age, waiting = books.get(name, (math.nan, math.nan, 0))
+            behind, age, waiting = recorded.get(name, (math.nan, math.nan, 0))
             writer = writers.get(name)
             if writer is not None:
                 waiting += writer.backlog_size

@@ -1,7 +1,7 @@
 """What a sink's generations of a type are for: which are written to, which one is to be built, which must go.
 
-`plan` decides from what the store holds and what the books (canonical's recordgate.generations) say. The
-store is right about what is there; the books know how far a building generation is.
+`plan` decides from what the store holds and what recordgate.generations in canonical says. The
+store is right about what is there; the table knows how far a building generation is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stores.protocols import Generation
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A generation in the books. `resume_key`: everything up to there is in it, None: nothing yet.
+    """A generation in recordgate.generations. `resume_key`: everything up to there is in it, None: nothing yet.
     `version`: of the last page that was read for it."""
 
     number: int
@@ -43,7 +43,7 @@ class GenerationPlan:
 
 def plan(
     stored: Sequence[Generation],
-    books: Sequence[Entry],
+    entries: Sequence[Entry],
     shape: str,
     *,
     required: bool,
@@ -53,7 +53,7 @@ def plan(
     that goes on was begun after that was found. `keep`: how many generations stay, the active one
     included."""
     found = GenerationPlan()
-    by_number = {entry.number: entry for entry in books}
+    by_number = {entry.number: entry for entry in entries}
     active = next((g for g in stored if g.state == "active"), None)
     building = [g for g in stored if g.state == "building"]
     usable = [
@@ -72,7 +72,7 @@ def plan(
         found.build = goes_on.number
         found.resume = by_number[goes_on.number]
     elif active is None or active.shape != shape or required:
-        found.build = next_number(stored, books)
+        found.build = next_number(stored, entries)
     found.drop = [g.number for g in building if g.number != found.build]
     retired = sorted((g for g in stored if g.state == "retired"), key=lambda g: -g.number)
     warm = [g for g in retired if g.shape == shape and not required][: max(0, keep - 1)]
@@ -83,14 +83,14 @@ def plan(
     return found
 
 
-def next_number(stored: Sequence[Generation], books: Sequence[Entry]) -> int:
-    """A number that the store has never shown. One that is only in the books, as building, was not made:
+def next_number(stored: Sequence[Generation], entries: Sequence[Entry]) -> int:
+    """A number that the store has never shown. One that is only in the table, as building, was not made:
     the worker died in between."""
-    numbers = [g.number for g in stored] + [e.number for e in books if e.state != "building"]
+    numbers = [g.number for g in stored] + [e.number for e in entries if e.state != "building"]
     return max(numbers, default=0) + 1
 
 
-# The books -----------------------------------------------------------------------------------------
+# The table -----------------------------------------------------------------------------------------
 
 _READ = """
 SELECT number, state, shape, resume_key, version, rows, walked FROM recordgate.generations

@@ -17,7 +17,7 @@ FROM recordgate.import_batches WHERE state = 'done' GROUP BY type
 
 
 class ImportRows(Collector):
-    """Rows of finished imports, as canonical's books say: imports are commands of their own and are gone
+    """Rows of finished imports, as recordgate's tables in canonical say: imports are commands of their own and are gone
     before anybody could ask them. `totals`: (type, verdict) → rows."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ PATIENCE = 8
 @dataclass(slots=True)
 class Load:
     """`cursor`: the key after which the next page is read. `kept`, `kept_rows`, `kept_version`: what has
-    been published, and is in the books. `walked`: the last page has been read; `complete`: published."""
+    been published, and is recorded. `walked`: the last page has been read; `complete`: published."""
 
     type_name: str
     number: int

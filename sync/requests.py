@@ -106,7 +106,7 @@ class Requests:
         noted: dict[str, int],
     ) -> None:
         """`noted`: the generations that a worker which died has set out for. A reload that is running is the
-        books' affair; only its end is told here, and where nobody builds it any more it is asked again. A
+        recorded generations' affair; only its end is told here, and where nobody builds it any more it is asked again. A
         rollback is over when it is answered."""
         if state == "asked" or action == "rollback":
             targets: dict[str, int] = {}
@@ -127,7 +127,7 @@ class Requests:
         left = {}
         forgotten = []
         for name, number in noted.items():
-            # Seen before the books are asked: a load ends after it is active in the books.
+            # Seen before the table is asked: a load ends after it is active there.
             writer = self._writers.get(name)
             idle = writer is not None and writer.building.idle(type_name)
             async with self._guard.lock:

@@ -51,7 +51,7 @@ class Bookkeeping:
 @dataclass
 class SinkConnections:
     reading: AsyncConnection
-    books: Bookkeeping
+    bookkeeping: Bookkeeping
     lineage: Lineage
 
 
@@ -82,7 +82,7 @@ class Session:
     async def close(self) -> None:
         connections = [self.guard.conn, self.marking]
         for sink in self.sinks.values():
-            connections += [sink.reading, sink.books.conn]
+            connections += [sink.reading, sink.bookkeeping.conn]
         for conn in connections:
             with suppress(psycopg.Error):
                 await conn.close()
@@ -119,7 +119,7 @@ async def open_session(
         marking = await connect_for_reading(url, "recordgate changes", LETS_GO)
         opened.append(marking)
         reads = {sink: await reading(f"recordgate reads for {sink}") for sink in sinks}
-        books = {sink: await plain(f"recordgate {sink}") for sink in sinks}
+        bookkeeping = {sink: await plain(f"recordgate {sink}") for sink in sinks}
         connected.set()
         await saying
         lease = await begin_term(guard, slot, owner, [c.info.backend_pid for c in opened])
@@ -128,7 +128,7 @@ async def open_session(
         conditions = Conditions(books_of_guard)
         await conditions.take_over()
         connections = {
-            s: SinkConnections(reads[s], Bookkeeping(books[s], lease), lineage) for s in sinks
+            s: SinkConnections(reads[s], Bookkeeping(bookkeeping[s], lease), lineage) for s in sinks
         }
         return Session(books_of_guard, marking, connections, lineage, predecessor, conditions)
     except BaseException:

@@ -46,7 +46,7 @@ class UnitReader:
         """How often keys were moved to the durable backlog."""
         self._backlog, self._building = backlog, building
         self._unreadable, self._aside = unreadable, unreadable.aside
-        self._projector, self._books = projector, connections.books
+        self._projector, self._bookkeeping = projector, connections.bookkeeping
         self._batch_size, self._spilling, self._wake = batch_size, spilling, wake
         self._durable_looked = 0.0
         self._others_turn = False
@@ -86,7 +86,7 @@ class UnitReader:
             return None  # the rows that were taken are still there
         spills = self.spills
         self._durable_looked = time.monotonic()
-        async with self._books.lock:
+        async with self._bookkeeping.lock:
             page = await self.durable.page(self._batch_size, self._aside.types)
         if page is None:
             if begins and spills == self.spills:

@@ -264,7 +264,7 @@ async def _all(reads: Iterable[Coroutine[Any, Any, dict[str, bytes]]]) -> list[d
 async def _generation(
     conn: AsyncConnection, found: Differences, sink: str, store: Store, type_name: str
 ) -> None:
-    """The generation that readers see, and whether the books know it as such; a swap is in both a moment apart."""
+    """The generation that readers see, and whether canonical has recorded it as such; a swap is in both a moment apart."""
     for _ in range(SWAPS):
         found.generation = await active_generation(store, type_name)
         cursor = await conn.execute(_ACTIVE, (sink, type_name))

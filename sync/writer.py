@@ -78,18 +78,18 @@ class SinkWriter:
         """The published position; None while a required load is not finished."""
         self._batch_size = batch_size
         self._memory_keys = memory_keys
-        self._books = connections.books
+        self._bookkeeping = connections.bookkeeping
         self._place = StorePlace(name, store, contract, connections.lineage)
         self._projector = Projector(connections.reading, contract)
         self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
         self.why_aside = self._aside.why
-        self.dead_letters = DeadLetters(connections.books.conn, name)
+        self.dead_letters = DeadLetters(connections.bookkeeping.conn, name)
         self._delivery = Delivery(
             name, store, self._projector, self.dead_letters, connections, metrics
         )
         self.building = Building(name, store, contract, watermark, connections, conditions)
-        self._teller = Teller(name, connections.books.conn, connections.books.lock)
+        self._teller = Teller(name, connections.bookkeeping.conn, connections.bookkeeping.lock)
         self._untold = False
         """Something was written since it was last told; a position that only moves is not: that is WAL
         itself, and would never rest."""
@@ -100,7 +100,7 @@ class SinkWriter:
         self._spilling: list[Batch] = []
         self._reader = UnitReader(
             self._backlog,
-            DurableReader(connections.books.conn, name, contract.types),
+            DurableReader(connections.bookkeeping.conn, name, contract.types),
             self.building,
             self._unreadable,
             self._projector,
@@ -191,7 +191,7 @@ class SinkWriter:
         self._reader.durable_pending = True
         self._reader.spills += 1
         batches = [*self._spilling, *(u.batch for u in under_way if u.batch)]
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await durable_backlog.add_batches(conn, self.name, batches, lsn)
         for unit in under_way:
             unit.spilled = True
@@ -227,13 +227,13 @@ class SinkWriter:
             await asyncio.sleep(self._backoff.next(retry_after))
 
     async def _serve(self) -> None:
-        await self._books.assure()
+        await self._bookkeeping.assure()
         await self._place.mend()
-        await self.store.take_charge(self._books.lease.term)
+        await self.store.take_charge(self._bookkeeping.lease.term)
         self.position = await self.building.prepare()
         self._aside.published(self.position)
         self.opened()
-        async with self._books.lock:
+        async with self._bookkeeping.lock:
             await self.dead_letters.load()
         await self._unreadable.recall()
         self._reader.durable.restart()
@@ -384,7 +384,7 @@ class SinkWriter:
         written = list(self._written)
         reached = self._next_position(written)
         position = reached[1] if reached else None
-        await self._books.assure()
+        await self._bookkeeping.assure()
         if position is not None:
             await self._place.check(self.position)
         crash_point("publishing")
@@ -412,8 +412,8 @@ class SinkWriter:
             self._succeeded()
 
     async def _note(self, published: Sequence[Unit]) -> None:
-        """In the books: what of the durable backlog and of loads is done, which letters are answered."""
-        async with self._books.changing():
+        """Record what of the durable backlog and of loads is done, and which dead letters are answered."""
+        async with self._bookkeeping.changing():
             for unit in published:
                 if unit.page is not None:
                     await self._reader.durable.remove(unit.page)

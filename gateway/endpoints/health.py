@@ -84,7 +84,7 @@ async def live(_: Request) -> JSONResponse:
 
 
 Look: TypeAlias = Callable[[], Awaitable[Standing]]
-"""How everything stands in canonical's books; never raises."""
+"""How everything stands by recordgate's tables in canonical; never raises."""
 
 
 def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONResponse]]:

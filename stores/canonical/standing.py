@@ -1,4 +1,4 @@
-"""How everything stands, as canonical's books and catalogs say: what is recorded as a condition, and what only a look
+"""How everything stands, as recordgate's tables in canonical and Postgres' catalogs say: what is recorded as a condition, and what only a look
 shows (no worker, a slot that is lost, records set aside, a backlog that waits).
 
 `read_standing` is the one look that `status`, `doctor`, readiness, metrics and the console share, so that they cannot

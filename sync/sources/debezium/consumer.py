@@ -106,7 +106,7 @@ class TopicReader:
         self._room = threading.Semaphore(BATCHES)
         self._lock = threading.Lock()
         """Held while records are assembled."""
-        self._books = threading.Lock()
+        self._bookkeeping = threading.Lock()
         """Held briefly while checkpoints are read, because the event loop waits for it."""
         self._checkpoints: deque[tuple[int, dict[Any, int]]] = deque()
         self._to_commit: tuple[int, dict[Any, int]] | None = None
@@ -143,7 +143,7 @@ class TopicReader:
         with self._lock:
             if not self._assembly.begin(lsn):
                 return False
-            with self._books:
+            with self._bookkeeping:
                 self._to_commit = (lsn, dict(self._first))
             self._streaming = True
             return True
@@ -154,7 +154,7 @@ class TopicReader:
 
     def acknowledge(self, lsn: int) -> None:
         """Offsets up to `lsn` may be committed."""
-        with self._books:
+        with self._bookkeeping:
             while self._checkpoints and self._checkpoints[0][0] <= lsn:
                 self._to_commit = self._checkpoints.popleft()
 
@@ -383,7 +383,7 @@ class TopicReader:
         if moved:
             self.position = assembly.position
             assembly.settled({p: self._consumer.position(p) for p in self._consumer.assignment()})
-            with self._books:
+            with self._bookkeeping:
                 if len(self._checkpoints) >= CHECKPOINTS:
                     self._checkpoints = deque(list(self._checkpoints)[1::2])
                 self._checkpoints.append((self.position, dict(assembly.done)))
@@ -449,7 +449,7 @@ class TopicReader:
         now = time.monotonic()
         if not self._stop.is_set() and now - self._committed_at < COMMIT_INTERVAL:
             return
-        with self._books:
+        with self._bookkeeping:
             due, self._to_commit = self._to_commit, None
         if due is None or not due[1]:
             return
