@@ -1,5 +1,5 @@
-"""From the settings to who may ask: keys, tokens, and what is left to those without either. Safe when nothing is
-said: then everybody may ask, but of this machine only."""
+"""From the settings to who may ask: keys, tokens, and what is left to those without either. Safe
+when nothing is said: then everybody may ask, but of this machine only."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def key_file(settings: Settings) -> Path:
 
 
 def authenticator(settings: Settings, contract: Contract) -> Authenticator:
-    """Raises SetupError where the settings contradict themselves, or would open the gateway to everybody
-    without saying so."""
+    """Raises SetupError where the settings contradict themselves, or would open the gateway to
+    everybody without saying so."""
     keys: KeyFile | None = KeyFile(key_file(settings))
     if settings.api_keys_file is None and not keys:
         keys = None

@@ -1,4 +1,5 @@
-"""Opens canonical as the settings name it: the embedded server, or a URL with its password from a file."""
+"""Opens canonical as the settings name it: the embedded server, or a URL with its password from a
+file."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ EMBEDDED = "embedded:"
 
 @dataclass(frozen=True, slots=True)
 class CanonicalAccess:
-    """`url` may carry a password: it is for drivers only, never for a log or an answer. Call `release`,
-    or leave the `with` block, when done: an embedded server runs only while somebody holds it."""
+    """`url` may carry a password: it is for drivers only, never for a log or an answer. Call
+    `release`, or leave the `with` block, when done: an embedded server runs only while somebody
+    holds it."""
 
     url: str
     release: Callable[[], None]
@@ -35,8 +37,8 @@ class CanonicalAccess:
 
 
 def open_canonical(settings: Settings) -> CanonicalAccess:
-    """Canonical, running where it is ours to run. A server of somebody else's is not contacted here.
-    Raises SetupError."""
+    """Canonical, running where it is ours to run. A server of somebody else's is not contacted
+    here. Raises SetupError."""
     named = settings.postgres.get_secret_value().strip()
     if named.startswith(EMBEDDED):
         from recordgate.embedded import EmbeddedPostgres  # needs flock, which not every system has
@@ -66,7 +68,8 @@ def _listening(rest: str) -> dict[str, str]:
 
 
 def _with_password(url: str, settings: Settings) -> str:
-    """`url` with the password of the file, where one is named. PGPASSWORD and ~/.pgpass are libpq's."""
+    """`url` with the password of the file, where one is named. PGPASSWORD and ~/.pgpass are
+    libpq's."""
     file = settings.postgres_password_file
     if file is None:
         return url

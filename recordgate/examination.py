@@ -1,5 +1,5 @@
-"""What `doctor` looks at: canonical, what capture needs of it, the change source, and each store. Changes
-nothing."""
+"""What `doctor` looks at: canonical, what capture needs of it, the change source, and each store.
+Changes nothing."""
 
 from __future__ import annotations
 
@@ -195,8 +195,9 @@ def _slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
 
 
 async def _conditions(settings: Settings, contract: Contract) -> list[Finding]:
-    """What stands in the way, in the words of `status`: a load under way, a worker that was never started, and rows that
-    an import has set aside are told and are no problem. What keeps canonical from being asked is found before."""
+    """What stands in the way, in the words of `status`: a load under way, a worker that was never
+    started, and rows that an import has set aside are told and are no problem. What keeps
+    canonical from being asked is found before."""
     try:
         async with sync_access(settings, contract, ()) as access:
             slot = slot_name(contract, access.conn.info.dbname)

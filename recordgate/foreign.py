@@ -1,4 +1,5 @@
-"""Relationships into other products: which records here name one there that is not, by the other product's export."""
+"""Relationships into other products: which records here name one there that is not, by the other
+product's export."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def export_url(foreign: ForeignRelation) -> str:
 
 
 def dangling(conn: Connection, record_type: RecordType, foreign: ForeignRelation) -> Dangling:
-    """Compare with the other product as it is now. Raises StoreUnavailable where it does not answer."""
+    """Compare with the other product as it is now. Raises StoreUnavailable where it does not
+    answer."""
     with conn.transaction():
         conn.execute("CREATE TEMPORARY TABLE recordgate_keys_there (key text) ON COMMIT DROP")
         with (

@@ -16,7 +16,8 @@ from stores.errors import ConflictError
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """A process that is alive with another contract. `breaks`: what the plan takes from it; empty where it goes on."""
+    """A process that is alive with another contract. `breaks`: what the plan takes from it; empty
+    where it goes on."""
 
     process: Process
     breaks: tuple[str, ...]
@@ -43,8 +44,8 @@ def affected(plan: SchemaPlan, contract: Contract, alive: Sequence[Process]) -> 
 
 
 def order(plan: SchemaPlan, live: Sequence[Affected]) -> str:
-    """How to get from the contract that runs to this one, and break nobody; empty where nobody runs with
-    another."""
+    """How to get from the contract that runs to this one, and break nobody; empty where nobody runs
+    with another."""
     if not live:
         return ""
     if not any(a.breaks for a in live):

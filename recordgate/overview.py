@@ -1,5 +1,5 @@
-"""One process's view of how everything stands: asked of canonical when somebody wants to know, shared by readiness,
-metrics and console, and told in the log where it is nobody's to record."""
+"""One process's view of how everything stands: asked of canonical when somebody wants to know,
+shared by readiness, metrics and console, and told in the log where it is nobody's to record."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ Connected = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 class Overview(Collector):
-    """`connected` gives a connection to canonical for a moment. As a collector it shows what was seen last: who
-    serves metrics calls `look` before."""
+    """`connected` gives a connection to canonical for a moment. As a collector it shows what was
+    seen last: who serves metrics calls `look` before."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class Overview(Collector):
             registry.register(self)
 
     async def look(self) -> Standing:
-        """How everything stands, at most `FRESH` seconds old; never raises. Who asks at the same time shares one look."""
+        """How everything stands, at most `FRESH` seconds old; never raises. Who asks at the same
+        time shares one look."""
         if time.monotonic() - self._at < FRESH:
             return self.last
         if self._looking is None or self._looking.done():

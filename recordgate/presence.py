@@ -1,5 +1,5 @@
-"""This process among those that are alive: it says so in canonical while it runs, with what its contract needs, and
-looks whether the other gateways sign tokens with the same secret."""
+"""This process among those that are alive: it says so in canonical while it runs, with what its
+contract needs, and looks whether the other gateways sign tokens with the same secret."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Presence:
         changes: str = "",
         beat: float = BEAT,
     ) -> None:
-        """`secret`: what a gateway signs tokens with. `changes`: the change source of a worker (source_kind)."""
+        """`secret`: what a gateway signs tokens with. `changes`: the change source of a worker
+        (source_kind)."""
         self._url, self._beat = url, beat
         self._task: asyncio.Task[None] | None = None
         self._told: set[str] = set()

@@ -1,7 +1,8 @@
 """Whether canonical is what the contract says, before anything runs on it.
 
-What a process cannot run without keeps it from starting. What canonical has beyond its contract does not: after an
-`apply` that only added, gateways and workers of the earlier contract go on, and may be started again.
+What a process cannot run without keeps it from starting. What canonical has beyond its contract
+does not: after an `apply` that only added, gateways and workers of the earlier contract go on, and
+may be started again.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ log = logging.getLogger("recordgate")
 
 
 def make_ready(url: str, contract: Contract, *, may_apply: bool) -> tuple[Lineage, bool]:
-    """Which database canonical is, and whether it orders text by bytes. With `may_apply` a database on which
-    recordgate has never been is set up. Raises SetupError where canonical lacks what the contract needs."""
+    """Which database canonical is, and whether it orders text by bytes. With `may_apply` a database
+    on which recordgate has never been is set up. Raises SetupError where canonical lacks what
+    the contract needs."""
     with connect(url) as conn:
         if current(conn) is None and may_apply:
             _set_up(conn, contract)
@@ -64,7 +66,8 @@ def _require_applied(conn: Connection, contract: Contract) -> None:
         )
     plan = make_plan(conn, contract)
     if _follows(conn):
-        # What was undone of the capture, as by a new partition, the worker does again, or says why it cannot.
+        # What was undone of the capture, as by a new partition, the worker does again, or says why
+        # it cannot.
         capture = (Phase.REPLICA_IDENTITY, Phase.PUBLICATION)
         plan = replace(plan, steps=tuple(s for s in plan.steps if s.phase not in capture))
     if not plan.steps:

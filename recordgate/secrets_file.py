@@ -1,5 +1,5 @@
-"""The secrets that sign tokens and mask values: from the files that the settings name; that of tokens is made once
-in data_dir where none is named."""
+"""The secrets that sign tokens and mask values: from the files that the settings name; that of
+tokens is made once in data_dir where none is named."""
 
 from __future__ import annotations
 

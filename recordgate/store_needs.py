@@ -1,5 +1,5 @@
-"""What each store needs so that it holds what the contract says now: nothing, or a load of a type. Told from what is recorded
-in canonical, so the stores need not be reached."""
+"""What each store needs so that it holds what the contract says now: nothing, or a load of a type.
+Told from what is recorded in canonical, so the stores need not be reached."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ WHERE state = 'active' AND sink IN (SELECT sink FROM recordgate.watermarks)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`what`: "reload" (the documents or the index change), "first load" (the type is new) or "drop" (the contract
-    has it no more; it stays in the store, and nobody reads it)."""
+    """`what`: "reload" (the documents or the index change), "first load" (the type is new) or
+    "drop" (the contract has it no more; it stays in the store, and nobody reads it)."""
 
     sink: str
     type: str

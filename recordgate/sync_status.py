@@ -1,4 +1,5 @@
-"""How everything stands, from canonical's books and from each store itself; says so where one is not reached."""
+"""How everything stands, from canonical's books and from each store itself; says so where one is
+not reached."""
 
 from __future__ import annotations
 
@@ -53,9 +54,9 @@ FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
 async def sync_status(
     contract: Contract, access: SyncAccess, changes: str = "pgoutput:"
 ) -> dict[str, Any]:
-    """`canonical`, `worker`, `slot` and `leftSlot`, `conditions`, `processes` that are alive, `sinks`
-    by name, `deadLetters` of imports, `imports`. `changes`: the setting. Raises StoreUnavailable where
-    canonical is not reached."""
+    """`canonical`, `worker`, `slot` and `leftSlot`, `conditions`, `processes` that are alive,
+    `sinks` by name, `deadLetters` of imports, `imports`. `changes`: the setting. Raises
+    StoreUnavailable where canonical is not reached."""
     conn, slot = access.conn, slot_name(contract, access.conn.info.dbname)
     try:
         lsn, now, version = (await _rows(conn, _CANONICAL))[0]

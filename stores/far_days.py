@@ -1,8 +1,8 @@
-"""Days and moments as Postgres has them: also of years that Python's `date` has not (before 1, after 9999), and the
-infinite ones. Pure.
+"""Days and moments as Postgres has them: also of years that Python's `date` has not (before 1,
+after 9999), and the infinite ones. Pure.
 
-Such a value is a text in the form of JSON: `0044-03-15 BC`, `12000-01-01T12:00:00+00:00`, `infinity`; of a time of the
-day only `24:00:00`. Python's own types stand for all others.
+Such a value is a text in the form of JSON: `0044-03-15 BC`, `12000-01-01T12:00:00+00:00`,
+`infinity`; of a time of the day only `24:00:00`. Python's own types stand for all others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Canonical's history: which database it is, which timeline it writes, and where earlier timelines ended.
+"""Canonical's history: which database it is, which timeline it writes, and where earlier timelines
+ended.
 
-A WAL position says when something was committed only together with its timeline: after a failover to a standby that
-lagged, or a restore, positions begin again further back, on a new timeline that shares the history before its fork.
+A WAL position says when something was committed only together with its timeline: after a failover
+to a standby that lagged, or a restore, positions begin again further back, on a new timeline that
+shares the history before its fork.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ left."""
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """`forks`: where the timelines ended that lead to `timeline`. `first`: the timeline of positions that were recorded
-    without one, by versions of recordgate that did not know of timelines."""
+    """`forks`: where the timelines ended that lead to `timeline`. `first`: the timeline of
+    positions that were recorded without one, by versions of recordgate that did not know of
+    timelines."""
 
     system: str
     timeline: int
@@ -51,8 +54,8 @@ class Lineage:
 
     @property
     def base(self) -> int:
-        """What is added to WAL positions for versions: a reading on a later timeline is newer than any on the ones
-        before, however far those had come."""
+        """What is added to WAL positions for versions: a reading on a later timeline is newer than
+        any on the ones before, however far those had come."""
         return self.base_of(self.timeline)
 
     def base_of(self, timeline: int) -> int:
@@ -66,7 +69,8 @@ class Lineage:
 
 
 def parse_history(text: str) -> Forks:
-    """The forks of a timeline's history file, as Postgres writes it: timeline, position and reason in each line."""
+    """The forks of a timeline's history file, as Postgres writes it: timeline, position and reason
+    in each line."""
     found = []
     for line in text.splitlines():
         parts = line.split()

@@ -1,7 +1,8 @@
-"""The open metadata of an embedded store: whose lock, connections and threads the store reads and writes with.
+"""The open metadata of an embedded store: whose lock, connections and threads the store reads and
+writes with.
 
-Reads run in a few threads, each with a connection of its own; writes run in one thread. Of the processes of a
-folder one writes, which holds the lock; any number read.
+Reads run in a few threads, each with a connection of its own; writes run in one thread. Of the
+processes of a folder one writes, which holds the lock; any number read.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from stores.protocols import Health, Position
 from stores.sqlite_errors import translated
 
 READERS = 4
-"""Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter."""
+"""Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter.
+"""
 HEALTH_SECONDS = 2.0
 HELPERS = ("-wal", "-shm")
 WRITER_LOCK = ".writer"
@@ -65,7 +67,8 @@ class LocalMetadata:
         """How often a reader has found other files in the place of those that it read."""
 
     def open(self, contract_id: str, *, write: bool) -> None:
-        """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process writes."""
+        """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process
+        writes."""
         folder = self.path.parent
         try:
             private_files.make_folder(folder)
@@ -170,16 +173,18 @@ class LocalMetadata:
         return found.st_dev, found.st_ino
 
     def _found_helpers(self) -> tuple[int, ...]:
-        """SQLite's -wal and -shm, which stay the same while a connection is open; empty where one is missing."""
+        """SQLite's -wal and -shm, which stay the same while a connection is open; empty where one
+        is missing."""
         try:
             return tuple(os.stat(f"{self.path}{end}").st_ino for end in HELPERS)
         except OSError:
             return ()
 
     def check_place(self) -> None:
-        """Raises StoreLost where somebody has removed or replaced the file that is open: nobody else would ever see
-        what is written into it. Where only a helper is gone, what it held is too, and the rest cannot be opened again
-        while anybody has it open: then the file is removed, so that all who read it see that it is another one."""
+        """Raises StoreLost where somebody has removed or replaced the file that is open: nobody
+        else would ever see what is written into it. Where only a helper is gone, what it held is
+        too, and the rest cannot be opened again while anybody has it open: then the file is
+        removed, so that all who read it see that it is another one."""
         if self._found() == self._place and self._found_helpers() != self._helpers:
             for end in ("", *HELPERS):
                 Path(f"{self.path}{end}").unlink(missing_ok=True)

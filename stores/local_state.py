@@ -47,9 +47,9 @@ row unchanged."""
 def connect(
     path: Path, *, busy_seconds: float = 5.0, read_only: bool = False
 ) -> sqlite3.Connection:
-    """A connection in WAL mode, transactions by hand, every commit flushed to the disk. The file is made where there
-    is none, for its owner only; SQLite gives its helpers (-wal, -shm) the same mode. What is deleted is overwritten.
-    """
+    """A connection in WAL mode, transactions by hand, every commit flushed to the disk. The file is
+    made where there is none, for its owner only; SQLite gives its helpers (-wal, -shm) the same
+    mode. What is deleted is overwritten."""
     _create(path)
     connection = sqlite3.connect(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
@@ -81,7 +81,8 @@ def transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iter
 
 
 def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
-    """Make the metadata where there is none, and check that they are `contract_id`'s. Raises StoreLost."""
+    """Make the metadata where there is none, and check that they are `contract_id`'s. Raises
+    StoreLost."""
     tables = {
         n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     }
@@ -234,7 +235,8 @@ def everything(connection: sqlite3.Connection) -> list[tuple[int, str, int]]:
 
 
 def strike_off(connection: sqlite3.Connection, type_name: str, number: int) -> None:
-    """Forget a generation whose data is gone, also an active one. Inside a transaction of the caller's."""
+    """Forget a generation whose data is gone, also an active one. Inside a transaction of the
+    caller's."""
     connection.execute("DELETE FROM generations WHERE type = ? AND number = ?", (type_name, number))
 
 

@@ -1,8 +1,9 @@
-"""Files that only their owner may read: what recordgate keeps on a disk holds records, and a machine has more
-accounts than ours.
+"""Files that only their owner may read: what recordgate keeps on a disk holds records, and a
+machine has more accounts than ours.
 
-Folders are made 0700 and files 0600, whatever the umask; what an earlier version left open is tightened when its
-owner opens it. What cannot be tightened (another account's file) is logged once and left.
+Folders are made 0700 and files 0600, whatever the umask; what an earlier version left open is
+tightened when its owner opens it. What cannot be tightened (another account's file) is logged once
+and left.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _CREATING = threading.Lock()
 
 
 def make_folder(folder: Path, mode: int = FOLDER) -> None:
-    """Make `folder` and the folders above it that are missing; one that is there keeps its mode. Raises OSError."""
+    """Make `folder` and the folders above it that are missing; one that is there keeps its mode.
+    Raises OSError."""
     if folder.is_dir():
         return
     if not folder.parent.is_dir():
@@ -42,8 +44,8 @@ def make_folder(folder: Path, mode: int = FOLDER) -> None:
 def create(path: Path) -> None:
     """Make an empty file of ours where there is none. Raises OSError.
 
-    One at a time: to close a file ends every lock that this process has on it, and SQLite has locks. So the maker
-    has closed it before any other thread can have opened it.
+    One at a time: to close a file ends every lock that this process has on it, and SQLite has
+    locks. So the maker has closed it before any other thread can have opened it.
     """
     with _CREATING:
         try:
@@ -59,8 +61,8 @@ def opener(path: str, flags: int) -> int:
 
 
 def tighten(path: Path, closed: int = 0o077) -> None:
-    """Take the `closed` bits from the mode of a file or folder of ours; a link is not followed, and what is gone is
-    no matter."""
+    """Take the `closed` bits from the mode of a file or folder of ours; a link is not followed, and
+    what is gone is no matter."""
     try:
         found = path.lstat()
         kind = found.st_mode

@@ -1,9 +1,10 @@
 """What every store must do, whatever its backend; `tests/conformance` holds each to it.
 
 A store keeps, per record type, numbered *generations*; one of them is active and is what readers
-see. Into a generation go *writes*: (key, version, document or delete). Versions are made of WAL positions of
-canonical (see `stores.lineage`), unique and growing per reading; documents are finished JSON that the store returns byte for
-byte, or equal as parsed JSON where it lacks `Capability.EXACT_BYTES`.
+see. Into a generation go *writes*: (key, version, document or delete). Versions are made of WAL
+positions of canonical (see `stores.lineage`), unique and growing per reading; documents are
+finished JSON that the store returns byte for byte, or equal as parsed JSON where it lacks
+`Capability.EXACT_BYTES`.
 """
 
 from __future__ import annotations
@@ -102,11 +103,12 @@ class Position:
     """How far a reader of the store sees: every commit up to `lsn` of the database `system`.
 
     `as_of` (seconds since the epoch, canonical's clock) is a moment at which nothing beyond `lsn`
-    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that `lsn` is of, 0
-    where that was not recorded; `forks` say where canonical left the ones before it.
+    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that
+    `lsn` is of, 0 where that was not recorded; `forks` say where canonical left the ones before it.
 
-    `withheld`: record types that canonical could not be read of for a while, in order of names, each with
-    the `lsn` and `as_of` that hold for it alone; both are 0 for one that is not to be believed at all.
+    `withheld`: record types that canonical could not be read of for a while, in order of names,
+    each with the `lsn` and `as_of` that hold for it alone; both are 0 for one that is not to be
+    believed at all.
     """
 
     system: str
@@ -131,8 +133,9 @@ class Position:
         return not self.system
 
     def covers(self, timeline: int, lsn: int) -> bool:
-        """Whether a reader sees the commit at `lsn` of `timeline`. One of a timeline that was left before the commit
-        came is never seen, and neither is one of a timeline that the store knows nothing of."""
+        """Whether a reader sees the commit at `lsn` of `timeline`. One of a timeline that was left
+        before the commit came is never seen, and neither is one of a timeline that the store
+        knows nothing of."""
         if timeline == self.timeline:
             return lsn <= self.lsn
         end = dict(self.forks).get(timeline)
@@ -231,9 +234,9 @@ class Store(Protocol):
 
     async def publish(self, position: Position | None) -> None:
         """Make all writes so far durable and visible, then record `position` (None: leave it) so
-        that `position()` never says more than a reader can see. Where it raises StoreUnavailable, all
-        writes since the last `publish` that returned are to be sent again (those that were taken
-        after all are answered STALE)."""
+        that `position()` never says more than a reader can see. Where it raises
+        StoreUnavailable, all writes since the last `publish` that returned are to be sent again
+        (those that were taken after all are answered STALE)."""
 
     async def position(self) -> Position | None:
         """Return the last published position, or None. Must be cheap: it is asked for every query."""

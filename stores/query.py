@@ -114,12 +114,12 @@ class Facet:
 class SearchQuery:
     """A full-text query. An empty `text` matches everything (a browse by filter and facet).
 
-    `properties`: the text properties that may be searched, None for all the contract declares. Those that the
-    active generation does not have yet are left out, unless none is left.
+    `properties`: the text properties that may be searched, None for all the contract declares.
+    Those that the active generation does not have yet are left out, unless none is left.
     `highlight`: properties to highlight; hits carry fragments with `<em>` around matches, the rest
     HTML-escaped. `sort` empty: by score, ties by key. `after`: the sort values of the last hit, as
-    `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by whatever they
-    are about: which rows may be seen at all.
+    `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by
+    whatever they are about: which rows may be seen at all.
     """
 
     type: str
@@ -147,8 +147,8 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class FacetBucket:
-    """How many hits have `value`, which is as documents have it in JSON. Hits are those that the query would
-    have without the conditions that are about the facet's property alone."""
+    """How many hits have `value`, which is as documents have it in JSON. Hits are those that the
+    query would have without the conditions that are about the facet's property alone."""
 
     value: Any
     count: int

@@ -15,8 +15,9 @@ from stores.protocols import Store
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`factory` is "module:function"; the function takes (url, data_dir) and opens nothing. `role` is
-    "search" or "documents". `extra` is the optional extra that brings the driver, "" for none."""
+    """`factory` is "module:function"; the function takes (url, data_dir) and opens nothing. `role`
+    is "search" or "documents". `extra` is the optional extra that brings the driver, "" for
+    none."""
 
     role: str
     factory: str

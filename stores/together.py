@@ -1,8 +1,9 @@
 """Reads of many callers that go together.
 
-A read that comes while fewer than IN_FLIGHT are on their way is sent at once, as it is: nothing waits for
-company. Those that come meanwhile go together when one of them is back, so the busier a store, the less each
-read costs. Each begins after its caller asked, and sees all that was there by then.
+A read that comes while fewer than IN_FLIGHT are on their way is sent at once, as it is: nothing
+waits for company. Those that come meanwhile go together when one of them is back, so the busier a
+store, the less each read costs. Each begins after its caller asked, and sees all that was there by
+then.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ MOST = 100
 
 
 class Together(Generic[K, V]):
-    """`one` reads a key; `many` reads several, and gives their values by place, missing ones left out.
-    `common` tells an error of all from one that a single key may be the reason of: then each is read by
-    itself, so that nobody suffers for another's key. Several that take longer than `seconds` raise
-    TimeoutError; a single one is its caller's to limit. Bound to one event loop."""
+    """`one` reads a key; `many` reads several, and gives their values by place, missing ones left
+    out. `common` tells an error of all from one that a single key may be the reason of: then
+    each is read by itself, so that nobody suffers for another's key. Several that take longer
+    than `seconds` raise TimeoutError; a single one is its caller's to limit. Bound to one event
+    loop."""
 
     def __init__(
         self,

@@ -28,7 +28,8 @@ INT_RANGE = {
     "bigint": (-(2**63), 2**63 - 1),
 }
 MAX_EXACT_INTEGER = 2**53 - 1
-"""The largest integer that every reader of JSON keeps exact; callers get a greater one as a string."""
+"""The largest integer that every reader of JSON keeps exact; callers get a greater one as a string.
+"""
 MAX_DECIMAL_TEXT = 1100
 MAX_EXPONENT = 1000
 MAX_JSON_DEPTH = 100
@@ -54,8 +55,8 @@ class _Misfit(Exception):
 
 
 def coerce(prop: Property, value: Any) -> Any:
-    """The Python value of a JSON value; None stays None. A day or moment that Python has not is a text
-    (see far_days). Raises InputError."""
+    """The Python value of a JSON value; None stays None. A day or moment that Python has not is a
+    text (see far_days). Raises InputError."""
     if value is None:
         return None
     try:
@@ -109,8 +110,9 @@ def from_text(prop: Property, text: str) -> Any:
 
 
 def to_text(prop: Property, value: Any) -> str:
-    """The text form of a Python value, as `value::text` prints it under stores' session settings; of a
-    float, one that reads back as the same (Postgres and Python round the last digit otherwise)."""
+    """The text form of a Python value, as `value::text` prints it under stores' session settings;
+    of a float, one that reads back as the same (Postgres and Python round the last digit
+    otherwise)."""
     if prop.array:
         return "{" + ",".join(_element(prop, item) for item in value) + "}"
     return _text(prop, value)

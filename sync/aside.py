@@ -1,7 +1,9 @@
-"""The types that one sink has set aside because canonical cannot read them, and when each is tried again. Pure.
+"""The types that one sink has set aside because canonical cannot read them, and when each is tried
+again. Pure.
 
-While a type is aside its changes wait in the durable backlog, and the sink's position goes on without it: it is
-*withheld* (see `stores.protocols.Position`), until what waited has been published and a load that it needs is done.
+While a type is aside its changes wait in the durable backlog, and the sink's position goes on
+without it: it is *withheld* (see `stores.protocols.Position`), until what waited has been published
+and a load that it needs is done.
 """
 
 from __future__ import annotations
@@ -87,14 +89,15 @@ class Aside:
         self._withheld = {w.type_name: w for w in position.withheld} if position else {}
 
     def trusts(self, required: Collection[str]) -> bool:
-        """Whether a position says enough though the types `required` are not loaded: each is withheld."""
+        """Whether a position says enough though the types `required` are not loaded: each is
+        withheld."""
         return all(name in self._withheld or name in self.types for name in required)
 
     def withheld(
         self, required: Collection[str], published: Position | None
     ) -> tuple[Withheld, ...]:
-        """What the next position withholds, now that nothing waits of other types. `published`: the last
-        position."""
+        """What the next position withholds, now that nothing waits of other types. `published`: the
+        last position."""
         names = self.types | {n for n in required if n in self._withheld}
         found: list[Withheld] = []
         for name in sorted(names):

@@ -1,9 +1,10 @@
-"""One sink's dirty keys in memory: coalescing, first in first out, and how far they let the sink's position go.
+"""One sink's dirty keys in memory: coalescing, first in first out, and how far they let the sink's
+position go.
 
-Pure data. Every mark has a sequence number; a key that is marked again while it waits keeps its first
-one, for one reading serves both. A *boundary* says which position all marks so far belong to; it is
-reached when every key marked before it has been published. `sync.durable_backlog` is where keys go when
-they are too many, or wait too long.
+Pure data. Every mark has a sequence number; a key that is marked again while it waits keeps its
+first one, for one reading serves both. A *boundary* says which position all marks so far belong to;
+it is reached when every key marked before it has been published. `sync.durable_backlog` is where
+keys go when they are too many, or wait too long.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """All changes up to `lsn` have been marked with numbers up to `number`. `as_of`: as in Position."""
+    """All changes up to `lsn` have been marked with numbers up to `number`. `as_of`: as in
+    Position."""
 
     number: int
     lsn: int
@@ -24,8 +26,8 @@ class Boundary:
 
 @dataclass(slots=True)
 class Batch:
-    """Keys of one type that are taken off together. `keys`: key → number of its first mark. `sweep`: every
-    record of the type that the sink holds is meant, `keys` is empty."""
+    """Keys of one type that are taken off together. `keys`: key → number of its first mark.
+    `sweep`: every record of the type that the sink holds is meant, `keys` is empty."""
 
     type_name: str
     keys: dict[str, int]
@@ -41,7 +43,8 @@ class Batch:
 
 @dataclass(slots=True)
 class Backlog:
-    """Dirty keys of one sink. `size` counts them; keys taken off and not yet published do not count."""
+    """Dirty keys of one sink. `size` counts them; keys taken off and not yet published do not
+    count."""
 
     size: int = 0
     _number: int = 0

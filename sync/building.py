@@ -1,7 +1,8 @@
-"""The generations of one sink in motion: which are written to, loads under way, activation, rollback.
+"""The generations of one sink in motion: which are written to, loads under way, activation,
+rollback.
 
-`sync.generations.plan` decides; this carries it out in the store and in recordgate's tables, in an order in which a
-crash between any two steps leaves something that `prepare` understands.
+`sync.generations.plan` decides; this carries it out in the store and in recordgate's tables, in an
+order in which a crash between any two steps leaves something that `prepare` understands.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 
 
 RECORDED = 60.0
-"""Seconds that a store may be newer than the last record of its watermark, which is written every few seconds."""
+"""Seconds that a store may be newer than the last record of its watermark, which is written every
+few seconds."""
 
 LOOK_AGAIN = 5.0
 """Seconds between two looks at a type whose place in the store somebody else's data has."""
@@ -52,8 +54,9 @@ Note = Callable[[int], Awaitable[None]]
 
 @dataclass(slots=True)
 class Asked:
-    """`action`: reload or rollback. `number`: the generation that was noted for it by a worker that died, None
-    for a request that is new. `answer`: the generation that is being built, or is active now."""
+    """`action`: reload or rollback. `number`: the generation that was noted for it by a worker that
+    died, None for a request that is new. `answer`: the generation that is being built, or is
+    active now."""
 
     action: str
     type_name: str
@@ -78,7 +81,8 @@ class Building:
         self.loads: dict[str, Load] = {}
         self.active: dict[str, int] = {}
         self.missed: set[str] = set()
-        """Types that became required while the sink works: nothing that is being built of them is good."""
+        """Types that became required while the sink works: nothing that is being built of them is
+        good."""
         self._name = name
         self._store = store
         self._contract = contract
@@ -87,7 +91,8 @@ class Building:
         self._lineage = connections.lineage
         self._conditions = conditions
         self._occupied: dict[str, float] = {}
-        """Types whose place somebody else's data has → when they are looked at again (monotonic seconds)."""
+        """Types whose place somebody else's data has → when they are looked at again (monotonic
+        seconds)."""
         self._targets: dict[str, list[int]] = {}
         self._prepared = False
 
@@ -108,7 +113,8 @@ class Building:
         return shape(self._contract, type_name)
 
     def idle(self, type_name: str) -> bool:
-        """Whether it is known what the store holds, and no load of the type is under way or asked for."""
+        """Whether it is known what the store holds, and no load of the type is under way or asked
+        for."""
         asked = any(a.type_name == type_name for a in self.asked)
         return self._prepared and type_name not in self.loads and not asked
 
@@ -143,7 +149,8 @@ class Building:
         return position
 
     def _distrust(self, position: Position | None) -> str:
-        """Why the store cannot be what we left behind, though what it says is true; empty where it can."""
+        """Why the store cannot be what we left behind, though what it says is true; empty where it
+        can."""
         if position is None:
             return "the store is empty after its restart"
         if position.lsn < self._watermark.published:
@@ -151,8 +158,8 @@ class Building:
         return ""
 
     async def _untrue(self, position: Position) -> str:
-        """Why the store's position says what is not so: it shows what canonical has never had; empty where it is
-        of canonical's history."""
+        """Why the store's position says what is not so: it shows what canonical has never had;
+        empty where it is of canonical's history."""
         mark = self._watermark
         if position.system != mark.system:
             return "the store's position belongs to another database"
@@ -169,8 +176,8 @@ class Building:
         return ""
 
     async def _mark_suspects(self, version: int) -> None:
-        """Records that were read after the point at which canonical's present timeline began may show what was lost
-        there: they are read again."""
+        """Records that were read after the point at which canonical's present timeline began may
+        show what was lost there: they are read again."""
         mark = self._watermark
         found: dict[str, set[str]] = {}
         for type_name in self._contract.types:
@@ -221,7 +228,8 @@ class Building:
         return await self.prepare()
 
     async def _prepare_or_wait(self, type_name: str) -> None:
-        """A type whose place in the store somebody else's data has waits until it is free, and the others go on."""
+        """A type whose place in the store somebody else's data has waits until it is free, and the
+        others go on."""
         try:
             await self._prepare_type(type_name)
         except StoreLost as error:
@@ -408,7 +416,8 @@ class Building:
         self.active[type_name] = number
 
     async def _retire(self, type_name: str, *, keep_any: bool) -> None:
-        """Drop the generations beyond what the contract keeps; all old ones where they missed changes."""
+        """Drop the generations beyond what the contract keeps; all old ones where they missed
+        changes."""
         keep = self._contract.types[type_name].generations if keep_any else 1
         stored = await self._store.generations(type_name)
         shape = self.shape(type_name)
@@ -428,8 +437,8 @@ class Building:
     # What people ask for ---------------------------------------------------------------------------
 
     async def answer(self) -> None:
-        """Begin what was asked. A failure that another try may mend goes to the loop, and what was asked stays;
-        every other one goes to who asked, for it would come again at every try."""
+        """Begin what was asked. A failure that another try may mend goes to the loop, and what was
+        asked stays; every other one goes to who asked, for it would come again at every try."""
         while self.asked:
             asked = self.asked[0]
             try:
@@ -516,7 +525,7 @@ class Building:
 
 
 def _holds(position: Position | None, required: Collection[str]) -> bool:
-    """Whether a store's position may be believed though the types `required` must be loaded: they are not what it
-    speaks of."""
+    """Whether a store's position may be believed though the types `required` must be loaded: they
+    are not what it speaks of."""
     withheld = {w.type_name for w in position.withheld} if position else set()
     return withheld.issuperset(required)

@@ -58,7 +58,8 @@ class Change(msgspec.Struct, gc=False):
 class Transaction:
     """Changes that were committed together. `lsn` is the end of the commit record: acknowledging it
     means never seeing this transaction again. `xid` is the 32-bit transaction id, None where the
-    source does not know it (then visibility cannot be checked and the sender must be a snapshot)."""
+    source does not know it (then visibility cannot be checked and the sender must be a
+    snapshot)."""
 
     lsn: int
     commit_time: float
@@ -106,16 +107,17 @@ class ChangeSource(Protocol):
 
     async def open(self, resume: int | None, *, system: str | None = None) -> int:
         """Connect and return the position from which events will come. `resume` is the position up
-        to which everything is durable downstream, None on a first start; `system` is the database it
-        belongs to, where known. May be called again on the same object after a failure. Raises GapError
-        where the source cannot continue from `resume`, StoreUnavailable where it is not reached,
-        ConflictError where somebody else reads it, SetupError where canonical is not prepared."""
+        to which everything is durable downstream, None on a first start; `system` is the
+        database it belongs to, where known. May be called again on the same object after a
+        failure. Raises GapError where the source cannot continue from `resume`, StoreUnavailable
+        where it is not reached, ConflictError where somebody else reads it, SetupError where
+        canonical is not prepared."""
         ...
 
     def events(self) -> AsyncIterator[list[Event]]:
-        """Events in small lists, as they arrive; never waits to fill a list. One iterator at a time.
-        Ends by raising: StoreUnavailable when the connection is lost (open again), GapError when
-        changes turn out to be missing."""
+        """Events in small lists, as they arrive; never waits to fill a list. One iterator at a
+        time. Ends by raising: StoreUnavailable when the connection is lost (open again),
+        GapError when changes turn out to be missing."""
         ...
 
     def acknowledge(self, lsn: int) -> None:

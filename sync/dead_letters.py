@@ -1,4 +1,5 @@
-"""Dead letters of sinks: documents that a store, or canonical, would not give or take, with the reason."""
+"""Dead letters of sinks: documents that a store, or canonical, would not give or take, with the
+reason."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Sends documents to a store and sees to every verdict: stale is read once more, retry is sent again, reject becomes
-a dead letter."""
+"""Sends documents to a store and sees to every verdict: stale is read once more, retry is sent
+again, reject becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Delivery:
         for number in targets:
             stale = await self._send(unit.type_name, number, writes, refused)
             if stale and unit.load is None:
-                # Somebody wrote a newer version: perhaps of an older state. Once more; then the newer
-                # reading has won.
+                # Somebody wrote a newer version: perhaps of an older state. Once more; then the
+                # newer reading has won.
                 async with self._projector.lock:
                     again = await self._projector.read(unit.type_name, stale)
                 newer = [

@@ -1,5 +1,6 @@
-"""Ending tasks for certain. What a task awaits can swallow that it was cancelled: a driver on `asyncio.wait_for`, before
-Python 3.12, when the answer comes at the same moment (https://github.com/python/cpython/issues/86296)."""
+"""Ending tasks for certain. What a task awaits can swallow that it was cancelled: a driver on
+`asyncio.wait_for`, before Python 3.12, when the answer comes at the same moment
+(https://github.com/python/cpython/issues/86296)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 AGAIN = 8.0
-"""Seconds after which a task that goes on is cancelled again; longer than any of ours takes to end."""
+"""Seconds after which a task that goes on is cancelled again; longer than any of ours takes to end.
+"""
 
 
 def check_cancelled() -> None:

@@ -1,5 +1,5 @@
-"""What a failure of the worker is called, whether it mends itself while somebody waits, and how much of the work it
-is about: the session, one record type, or one record."""
+"""What a failure of the worker is called, whether it mends itself while somebody waits, and how
+much of the work it is about: the session, one record type, or one record."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import psycopg
 from stores.errors import ContractError, NotReadable, RecordgateError, SetupError
 
 _OF_THE_SESSION = frozenset(("08", "25", "26", "28", "3D", "57"))
-"""Classes of SQLSTATE: connection, state of the transaction, a statement that the session has forgotten, log-in,
-database, the operator who ends it."""
+"""Classes of SQLSTATE: connection, state of the transaction, a statement that the session has
+forgotten, log-in, database, the operator who ends it."""
 _OF_A_VALUE = frozenset(("22", "23", "2F", "38", "39", "44", "54", "P0", "XX"))
 """Data, constraint, routine, check option, program limit, a raised exception, and damaged data."""
 _CANCELED = "57014"
@@ -45,13 +45,15 @@ def ends_the_session(error: psycopg.Error) -> bool:
 
 
 def is_about_a_value(error: psycopg.Error) -> bool:
-    """Whether a value of some record may be the reason: without that record the statement may succeed."""
+    """Whether a value of some record may be the reason: without that record the statement may
+    succeed."""
     return (error.sqlstate or "")[:2] in _OF_A_VALUE
 
 
 def not_readable(type_name: str, error: psycopg.Error) -> NotReadable:
-    """The error of ours for a statement about `type_name` that canonical refuses. Only a statement's own
-    fault is told in the server's words: they name tables and columns; those about values may show them."""
+    """The error of ours for a statement about `type_name` that canonical refuses. Only a
+    statement's own fault is told in the server's words: they name tables and columns; those
+    about values may show them."""
     state = error.sqlstate or ""
     reason = f"{type(error).__name__} ({state})"
     if not is_about_a_value(error) and error.diag.message_primary:

@@ -1,6 +1,8 @@
-"""What keeps a sink or a type from being loaded and current, as the worker's own state says: pure, and at one place.
+"""What keeps a sink or a type from being loaded and current, as the worker's own state says: pure,
+and at one place.
 
-`faults_of` says what stands; `Faults` raises and takes back conditions so that canonical's table says the same.
+`faults_of` says what stands; `Faults` raises and takes back conditions so that canonical's table
+says the same.
 """
 
 from __future__ import annotations

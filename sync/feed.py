@@ -1,7 +1,9 @@
-"""The feed: which records changed, written to canonical for the gateways' subscriptions while one of them wants it.
+"""The feed: which records changed, written to canonical for the gateways' subscriptions while one
+of them wants it.
 
-A change is in the feed before the source is told that it is done, so a crash repeats rows and loses none. Rows say
-only which record changed and when; readers see the record as it is then. See docs/decisions/subscriptions.md.
+A change is in the feed before the source is told that it is done, so a crash repeats rows and loses
+none. Rows say only which record changed and when; readers see the record as it is then. See
+docs/decisions/subscriptions.md.
 """
 
 from __future__ import annotations

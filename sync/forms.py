@@ -1,7 +1,8 @@
 """What does it mean that a table's form is another one than before? Pure: from the two forms.
 
-Changes tell what statements did to rows. What DDL does to them no change tells: a table that was made anew, a partition
-that came with rows or went with them, values that were rewritten, or are read in another way now.
+Changes tell what statements did to rows. What DDL does to them no change tells: a table that was
+made anew, a partition that came with rows or went with them, values that were rewritten, or are
+read in another way now.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from sync.impact import Reach
 def missed(
     before: FollowedTable | None, now: FollowedTable | None, filled: Collection[str] = ()
 ) -> str:
-    """Why records of the table may have changed without a change that tells it, for people; empty where none
-    can have. `filled`: leaves, by OID, that may hold rows. A table that is not there has no records to miss."""
+    """Why records of the table may have changed without a change that tells it, for people; empty
+    where none can have. `filled`: leaves, by OID, that may hold rows. A table that is not there
+    has no records to miss."""
     if now is None:
         return ""
     if before is None:
@@ -81,8 +83,8 @@ def _files(form: FollowedTable) -> dict[str, int]:
 
 
 def blind(before: FollowedTable | None, now: FollowedTable | None) -> str:
-    """Why the rows before some updates and deletes were not told, of a table that must tell them all; empty where
-    they were."""
+    """Why the rows before some updates and deletes were not told, of a table that must tell them
+    all; empty where they were."""
     for oid, leaf in now.leaves.items() if now else ():
         earlier = before.leaves.get(oid, leaf) if before else leaf
         if leaf.identity != "f" or earlier.identity != "f":
@@ -91,7 +93,8 @@ def blind(before: FollowedTable | None, now: FollowedTable | None) -> str:
 
 
 def lacking(record_type: RecordType, form: FollowedTable | None) -> str:
-    """Why records of the type cannot be read as the contract says, for people; empty where they can."""
+    """Why records of the type cannot be read as the contract says, for people; empty where they
+    can."""
     table = f"{record_type.schema}.{record_type.table}"
     if form is None:
         return f"table {table} of type {record_type.name} does not exist"

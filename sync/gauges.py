@@ -1,7 +1,9 @@
-"""The worker's gauges, refreshed all its life: also while it stands by, opens its source, or tries again.
+"""The worker's gauges, refreshed all its life: also while it stands by, opens its source, or tries
+again.
 
-They are read from recordgate's tables in canonical, on a connection of their own, and the session's own state is laid over them
-where there is one. What nobody can tell is NaN: a gauge that stands still keeps every alert silent.
+They are read from recordgate's tables in canonical, on a connection of their own, and the session's
+own state is laid over them where there is one. What nobody can tell is NaN: a gauge that stands
+still keeps every alert silent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a sink's generations of a type are for: which are written to, which one is to be built, which must go.
+"""What a sink's generations of a type are for: which are written to, which one is to be built,
+which must go.
 
 `plan` decides from what the store holds and what recordgate.generations in canonical says. The
 store is right about what is there; the table knows how far a building generation is.
@@ -15,8 +16,8 @@ from stores.protocols import Generation
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A generation in recordgate.generations. `resume_key`: everything up to there is in it, None: nothing yet.
-    `version`: of the last page that was read for it."""
+    """A generation in recordgate.generations. `resume_key`: everything up to there is in it, None:
+    nothing yet. `version`: of the last page that was read for it."""
 
     number: int
     state: str
@@ -30,9 +31,9 @@ class Entry:
 
 @dataclass(slots=True)
 class GenerationPlan:
-    """`write`: into these every change goes (the active one, kept ones of the same shape, the one being
-    built). `build`: the number to build, None where none is needed; `resume` its entry where the
-    building goes on. `drop`: what must go now."""
+    """`write`: into these every change goes (the active one, kept ones of the same shape, the one
+    being built). `build`: the number to build, None where none is needed; `resume` its entry
+    where the building goes on. `drop`: what must go now."""
 
     active: int | None = None
     write: list[int] = field(default_factory=list)
@@ -49,9 +50,9 @@ def plan(
     required: bool,
     keep: int,
 ) -> GenerationPlan:
-    """`required`: what is there has missed changes, or is not ours, and must be loaded anew; a building
-    that goes on was begun after that was found. `keep`: how many generations stay, the active one
-    included."""
+    """`required`: what is there has missed changes, or is not ours, and must be loaded anew; a
+    building that goes on was begun after that was found. `keep`: how many generations stay, the
+    active one included."""
     found = GenerationPlan()
     by_number = {entry.number: entry for entry in entries}
     active = next((g for g in stored if g.state == "active"), None)
@@ -84,8 +85,8 @@ def plan(
 
 
 def next_number(stored: Sequence[Generation], entries: Sequence[Entry]) -> int:
-    """A number that the store has never shown. One that is only in the table, as building, was not made:
-    the worker died in between."""
+    """A number that the store has never shown. One that is only in the table, as building, was not
+    made: the worker died in between."""
     numbers = [g.number for g in stored] + [e.number for e in entries if e.state != "building"]
     return max(numbers, default=0) + 1
 

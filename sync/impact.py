@@ -1,10 +1,11 @@
-"""Which documents does a change touch? Pure: from the contract and the changed row's tracked columns.
+"""Which documents does a change touch? Pure: from the contract and the changed row's tracked
+columns.
 
-A row touches its own document, and every document that embeds it. How to get from an embedded row back to
-the roots is a `Reach`. Where the row itself names the root (a child whose foreign key is the root's key),
-the key is known at once; else the reach is resolved against canonical, for all changes of a batch in one
-statement (`sync.selection`). Both the old and the new values of a row count: a child that moved touches
-the old parent and the new one.
+A row touches its own document, and every document that embeds it. How to get from an embedded row
+back to the roots is a `Reach`. Where the row itself names the root (a child whose foreign key is
+the root's key), the key is known at once; else the reach is resolved against canonical, for all
+changes of a batch in one statement (`sync.selection`). Both the old and the new values of a row
+count: a child that moved touches the old parent and the new one.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The way from a row of `type_name` to the documents of `root` that embed it. It starts with the
-    row's values of `columns`; the last step is at the root."""
+    """The way from a row of `type_name` to the documents of `root` that embed it. It starts with
+    the row's values of `columns`; the last step is at the root."""
 
     type_name: str
     root: str
@@ -43,8 +44,9 @@ class Reach:
 
 @dataclass(slots=True)
 class Touched:
-    """What a batch of changes touched. `keys`: root type → keys (a dict for its order). `reaches`: reach →
-    values that are still to be resolved. `emptied`: root types of which any document may be touched."""
+    """What a batch of changes touched. `keys`: root type → keys (a dict for its order). `reaches`:
+    reach → values that are still to be resolved. `emptied`: root types of which any document may
+    be touched."""
 
     keys: dict[str, dict[str, None]] = field(default_factory=dict)
     reaches: dict[Reach, dict[Values, None]] = field(default_factory=dict)
@@ -73,7 +75,8 @@ class Impact:
             markers.append(_marker(contract, record_type, own))
 
     def touch(self, changes: Iterable[Change], touched: Touched) -> None:
-        """Add what `changes` touch. Changes of tables that the contract does not have touch nothing."""
+        """Add what `changes` touch. Changes of tables that the contract does not have touch
+        nothing."""
         markers = self._markers
         for change in changes:
             for marker in markers.get((change.schema, change.table), ()):

@@ -1,12 +1,15 @@
-"""Who may work on a slot: one worker at a time, taken over from one that died or stalls, and fenced for good.
+"""Who may work on a slot: one worker at a time, taken over from one that died or stalls, and fenced
+for good.
 
-A session advisory lock of canonical is held by the worker's guard connection: whoever dies loses it. A worker that
-only stalls (stopped, swapped out, cut off) keeps it; so everybody can see in pg_stat_activity when the guard last
-said anything, which costs no WAL, and one that waits ends the connections of a guard that was silent for `STALLED`.
+A session advisory lock of canonical is held by the worker's guard connection: whoever dies loses
+it. A worker that only stalls (stopped, swapped out, cut off) keeps it; so everybody can see in
+pg_stat_activity when the guard last said anything, which costs no WAL, and one that waits ends the
+connections of a guard that was silent for `STALLED`.
 
-What makes this safe is not the clock but the *term*: a number in recordgate.workers, greater with every session.
-`hold` reads it under a lock in the same transaction as what is written, so nothing of a session that was replaced is
-ever committed. Stores that several hosts can write to keep the term as well (`Store.take_charge`).
+What makes this safe is not the clock but the *term*: a number in recordgate.workers, greater with
+every session. `hold` reads it under a lock in the same transaction as what is written, so nothing
+of a session that was replaced is ever committed. Stores that several hosts can write to keep the
+term as well (`Store.take_charge`).
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ STALLED = 2.5
 ENDINGS = 4
 """How often a slot's reader is ended that belongs to nobody in charge, RETRY apart."""
 TRUSTED = 1.2
-"""Seconds for which a session that was in charge writes to a store without asking again; well below STALLED."""
+"""Seconds for which a session that was in charge writes to a store without asking again; well below
+STALLED."""
 
 _LOCK = "SELECT pg_try_advisory_lock(%s)"
 _HOLDER = """
@@ -58,14 +62,15 @@ WHERE pid <> pg_backend_pid() AND datname = current_database()
   AND (pid = %(guard)s
     OR pid = ANY(%(backends)s) AND application_name LIKE 'recordgate%%')
 """
-# A reader whose process is stopped and whose socket is full cannot be told that it is ended: its session waits for
-# the socket for ever, unless it is ended once more.
+# A reader whose process is stopped and whose socket is full cannot be told that it is ended: its
+# session waits for the socket for ever, unless it is ended once more.
 _END_READER = """
 SELECT pg_terminate_backend(a.pid) FROM pg_replication_slots AS s JOIN pg_stat_activity AS a ON a.pid = s.active_pid
 WHERE s.slot_name = %s AND s.database = current_database() AND a.application_name LIKE 'recordgate%%'
 """
 _WAIT_FOR_OTHERS = "SELECT FROM recordgate.workers WHERE slot = %s FOR UPDATE"
-# Greater than every term before, also after canonical came back from an older copy: never below its clock.
+# Greater than every term before, also after canonical came back from an older copy: never below its
+# clock.
 _BEGIN = """
 INSERT INTO recordgate.workers AS w (slot, owner, epoch, host, pid, backends, heartbeat_at)
 VALUES (%(slot)s, %(owner)s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, %(host)s, %(pid)s,
@@ -88,8 +93,8 @@ class Lease:
     _seen: float = field(default_factory=lambda: clock())
 
     async def hold(self, conn: AsyncConnection) -> None:
-        """Make the transaction that `conn` is in one that commits only while we are in charge: nobody
-        takes over before it has ended. Raises FencedError."""
+        """Make the transaction that `conn` is in one that commits only while we are in charge:
+        nobody takes over before it has ended. Raises FencedError."""
         await self._ask(conn, _HOLD)
 
     async def see(self, conn: AsyncConnection) -> None:
@@ -114,7 +119,8 @@ class Lease:
 
 
 def clock() -> float:
-    """Seconds that go on while the process is stopped and, where the system can tell, the machine asleep."""
+    """Seconds that go on while the process is stopped and, where the system can tell, the machine
+    asleep."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
@@ -134,8 +140,9 @@ class Predecessor:
         return f"the worker on {self.host}, process {self.pid}"
 
     def end_if_stopped(self, holder: int | None) -> bool:
-        """Kill it where it is stopped and is the `holder` of a lock that we need: a stopped process would
-        hold the files of an embedded store for as long as it likes. One that runs lets go by itself."""
+        """Kill it where it is stopped and is the `holder` of a lock that we need: a stopped process
+        would hold the files of an embedded store for as long as it likes. One that runs lets go
+        by itself."""
         mine = self.host == socket.gethostname() and holder == self.pid != os.getpid()
         if not mine or process_state(self.pid) not in ("T", "t"):
             return False
@@ -179,8 +186,8 @@ async def _named(conn: AsyncConnection, slot: str) -> Predecessor | None:
 async def begin_term(
     conn: AsyncConnection, slot: str, owner: uuid.UUID, backends: list[int]
 ) -> Lease:
-    """A new term, once no transaction of the old one is open. The caller has the lock; `backends` are the
-    server's process ids of the session's connections."""
+    """A new term, once no transaction of the old one is open. The caller has the lock; `backends`
+    are the server's process ids of the session's connections."""
     async with conn.transaction():
         await conn.execute("SET LOCAL lock_timeout = '5s'")
         await conn.execute(_WAIT_FOR_OTHERS.encode(), (slot,))
@@ -202,8 +209,8 @@ async def _try_lock(conn: AsyncConnection, slot: str) -> bool:
 
 
 async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
-    """End the connections of a guard that has said nothing for too long. One whose statement runs is slow
-    at canonical, not silent; one that waits for our next statement has nothing to say."""
+    """End the connections of a guard that has said nothing for too long. One whose statement runs
+    is slow at canonical, not silent; one that waits for our next statement has nothing to say."""
     row = await (await conn.execute(_HOLDER.encode(), lock_halves(slot))).fetchone()
     if row is None or row[1] is None or not row[1].startswith("idle") or row[2] < STALLED:
         return
@@ -222,8 +229,8 @@ async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
 
 
 async def _end_reader(conn: AsyncConnection, slot: str) -> None:
-    """End the reader of a worker that is not in charge any more. The caller has the lock. What is not gone then,
-    or is no worker's, is for who opens the slot to report."""
+    """End the reader of a worker that is not in charge any more. The caller has the lock. What is
+    not gone then, or is no worker's, is for who opens the slot to report."""
     for _ in range(ENDINGS):
         try:
             cursor = await conn.execute(_END_READER.encode(), (slot,))

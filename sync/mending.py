@@ -1,7 +1,8 @@
 """Makes changes of the contract's tables capturable again: replica identities, the publication.
 
-These are steps that `recordgate apply` has carried out before, for the same tables; only what others undid since is
-done again. Nothing is done to a table whose rows or columns would change by it.
+These are steps that `recordgate apply` has carried out before, for the same tables; only what
+others undid since is done again. Nothing is done to a table whose rows or columns would change by
+it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ and retries."""
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What could not be done. `table`: schema.table, empty where it is about none. `passing`: another session's lock
-    stood in the way."""
+    """What could not be done. `table`: schema.table, empty where it is about none. `passing`:
+    another session's lock stood in the way."""
 
     table: str
     message: str
@@ -40,7 +41,8 @@ class Problem:
 
 
 def mend(url: str, contract: Contract) -> list[Problem]:
-    """Do what is missing; what could not be done. Raises StoreUnavailable where canonical is not reached."""
+    """Do what is missing; what could not be done. Raises StoreUnavailable where canonical is not
+    reached."""
     with connect(url, application_name="recordgate mends") as conn:
         try:
             conn.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'".encode())
@@ -91,8 +93,8 @@ def _carry_out(conn: Connection, step: Step, unpublished: Iterable[catalog.Name]
 
 
 def _wait_for_writers(conn: Connection, unpublished: Iterable[catalog.Name]) -> None:
-    """What an open transaction has written to a table before it is published may never be told, and is not seen by
-    a load either: it has to end first."""
+    """What an open transaction has written to a table before it is published may never be told, and
+    is not seen by a load either: it has to end first."""
     names = [sql.Identifier(*name) for name in sorted(unpublished)]
     if names:
         tables = sql.SQL(", ").join(names)

@@ -17,8 +17,8 @@ FROM recordgate.import_batches WHERE state = 'done' GROUP BY type
 
 
 class ImportRows(Collector):
-    """Rows of finished imports, as recordgate's tables in canonical say: imports are commands of their own and are gone
-    before anybody could ask them. `totals`: (type, verdict) → rows."""
+    """Rows of finished imports, as recordgate's tables in canonical say: imports are commands of
+    their own and are gone before anybody could ask them. `totals`: (type, verdict) → rows."""
 
     def __init__(self) -> None:
         self.totals: dict[tuple[str, str], int] = {}

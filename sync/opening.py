@@ -1,7 +1,8 @@
-"""What goes on beside the opening of a change source, which takes as long as others' transactions are open.
+"""What goes on beside the opening of a change source, which takes as long as others' transactions
+are open.
 
-A replication slot is made only when every transaction that was open before has ended. Meanwhile the worker says that it
-lives, so that nobody takes over from it, and tells whom it waits for.
+A replication slot is made only when every transaction that was open before has ended. Meanwhile the
+worker says that it lives, so that nobody takes over from it, and tells whom it waits for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ AGAIN = 30.0
 """Seconds between two looks at whom it waits for."""
 HINT = "end that transaction: pg_terminate_backend(PID), or ROLLBACK PREPARED; the worker then goes on by itself"
 
-# The state of other roles' sessions shows to members of pg_read_all_stats only; then there is no xact_start.
+# The state of other roles' sessions shows to members of pg_read_all_stats only; then there is no
+# xact_start.
 _BLOCKERS = """
 SELECT DISTINCT p.pid, nullif(b.application_name, ''), b.usename::text, b.xact_start,
   extract(epoch FROM clock_timestamp() - b.xact_start)::float8

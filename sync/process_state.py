@@ -1,4 +1,5 @@
-"""What the system says of a process: whether it runs, is stopped, or has ended and was not waited for."""
+"""What the system says of a process: whether it runs, is stopped, or has ended and was not waited
+for."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""Reads records of canonical as they are now: finished documents with a version, one statement a batch.
+"""Reads records of canonical as they are now: finished documents with a version, one statement a
+batch.
 
-The version is the WAL position of an empty message that is written before the statement's snapshot is
-taken. A plain pg_current_wal_insert_lsn() would not do: two readings with different content can see the
-same one. One `Projector` reads one thing after the other, so of two readings of one projector the one
-with the greater version has the later snapshot. A sink takes readings of its own projector only.
+The version is the WAL position of an empty message that is written before the statement's snapshot
+is taken. A plain pg_current_wal_insert_lsn() would not do: two readings with different content can
+see the same one. One `Projector` reads one thing after the other, so of two readings of one
+projector the one with the greater version has the later snapshot. A sink takes readings of its own
+projector only.
 """
 
 from __future__ import annotations
@@ -42,20 +44,21 @@ OPTIONS = (
     r"-c default_transaction_isolation=read\ committed -c enable_seqscan=off -c jit=off"
     " -c row_security=off"
 )
-"""READ COMMITTED: each statement has its own snapshot. Without sequential scans: tables that were just
-filled have no statistics yet, and a key's index is right whatever they will say. Row security off: where a policy
-would hide rows, which then looked deleted, a statement fails instead."""
+"""READ COMMITTED: each statement has its own snapshot. Without sequential scans: tables that were
+just filled have no statistics yet, and a key's index is right whatever they will say. Row
+security off: where a policy would hide rows, which then looked deleted, a statement fails
+instead."""
 LOCK_TIMEOUT = 0.7
-"""Seconds that a reading waits for a table that another session has locked, while it holds up that session's locks on
-others: less than `deadlock_timeout` (1 s), so that of a truncate or a change of tables and a reading, the reading gives
-way. Then it is tried again."""
+"""Seconds that a reading waits for a table that another session has locked, while it holds up that
+session's locks on others: less than `deadlock_timeout` (1 s), so that of a truncate or a change
+of tables and a reading, the reading gives way. Then it is tried again."""
 LOCK_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`documents`: key → document, None where canonical has no such record. `unreadable`: key → why canonical
-    cannot print the record (a value too large for JSON, say)."""
+    """`documents`: key → document, None where canonical has no such record. `unreadable`: key → why
+    canonical cannot print the record (a value too large for JSON, say)."""
 
     version: int
     documents: dict[str, bytes | None]
@@ -64,8 +67,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a walk through a type in the order of its primary key. `last`: the key to go on after;
-    None at the end."""
+    """A part of a walk through a type in the order of its primary key. `last`: the key to go on
+    after; None at the end."""
 
     version: int
     documents: dict[str, bytes | None]
@@ -83,7 +86,8 @@ class Digest:
 
 
 async def connect_for_reading(url: str, name: str, more: str = "") -> AsyncConnection:
-    """A connection whose statements read by index; `more` options. Raises StoreUnavailable, SetupError."""
+    """A connection whose statements read by index; `more` options. Raises StoreUnavailable,
+    SetupError."""
     return await connect_async(url, application_name=name, options=f"{OPTIONS} {more}")
 
 
@@ -93,8 +97,9 @@ async def connect_for_documents(url: str, name: str) -> AsyncConnection:
 
 
 class Projector:
-    """Reads over one connection, from `connect_for_documents`, which it does not own. Every reading of a type
-    raises NotReadable where canonical refuses the statement itself, and psycopg.Error where the session is lost."""
+    """Reads over one connection, from `connect_for_documents`, which it does not own. Every reading
+    of a type raises NotReadable where canonical refuses the statement itself, and psycopg.Error
+    where the session is lost."""
 
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
         self.lock = asyncio.Lock()
@@ -104,9 +109,9 @@ class Projector:
         self._statements: dict[tuple[str, str], bytes] = {}
 
     async def read(self, type_name: str, keys: Sequence[str]) -> Reading:
-        """The records of `keys`, distinct text forms, as they are now. A key of which an equal value
-        prints differently leads to both: the form asked is gone, the row's own form is there. A record
-        that cannot be printed is found by halving, so that it stops no other."""
+        """The records of `keys`, distinct text forms, as they are now. A key of which an equal
+        value prints differently leads to both: the form asked is gone, the row's own form is
+        there. A record that cannot be printed is found by halving, so that it stops no other."""
         try:
             return await self._read(type_name, keys)
         except psycopg.Error as error:
@@ -248,8 +253,8 @@ class Projector:
         return parse_lsn(_text(lsn.get_value(0, 0))), result
 
     async def _giving_way(self, type_name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """`work`, again for as long as somebody else has locked a table of it. Raises NotReadable, and
-        psycopg.Error for a value or a lost session."""
+        """`work`, again for as long as somebody else has locked a table of it. Raises NotReadable,
+        and psycopg.Error for a value or a lost session."""
         while True:
             try:
                 return await work()

@@ -1,8 +1,10 @@
-"""Ranges of a type's keys, in bytewise order of their text, and the checksum that says that two sides hold the same.
+"""Ranges of a type's keys, in bytewise order of their text, and the checksum that says that two
+sides hold the same.
 
-The checksum is taken of what is really there: canonical computes it of the documents that it projects now, we compute
-it of the documents that a store gives back. A checksum that a store had kept beside a document would say what was
-written, not what is held. So only checksums of canonical's documents travel, and documents where they differ.
+The checksum is taken of what is really there: canonical computes it of the documents that it
+projects now, we compute it of the documents that a store gives back. A checksum that a store had
+kept beside a document would say what was written, not what is held. So only checksums of
+canonical's documents travel, and documents where they differ.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _md5 = partial(md5, usedforsecurity=False)
 
 
 def same(canonical: Digest | None, held: Mapping[str, bytes]) -> bool:
-    """Whether `held`, in order of keys, is what the digest was taken of (`document_sql.digest_of_keys`)."""
+    """Whether `held`, in order of keys, is what the digest was taken of
+    (`document_sql.digest_of_keys`)."""
     return (
         canonical is not None and len(held) == canonical.count and _digest(held) == canonical.digest
     )

@@ -1,4 +1,5 @@
-"""A generation being built: the walk through canonical in pages, and the check before it becomes the active one.
+"""A generation being built: the walk through canonical in pages, and the check before it becomes
+the active one.
 
 Changes flow into it from its first moment, so a page needs no lock and no common snapshot: whatever
 changes after a page was read comes as a change, with a greater version.
@@ -22,8 +23,9 @@ PATIENCE = 8
 
 @dataclass(slots=True)
 class Load:
-    """`cursor`: the key after which the next page is read. `kept`, `kept_rows`, `kept_version`: what has
-    been published, and is recorded. `walked`: the last page has been read; `complete`: published."""
+    """`cursor`: the key after which the next page is read. `kept`, `kept_rows`, `kept_version`:
+    what has been published, and is recorded. `walked`: the last page has been read; `complete`:
+    published."""
 
     type_name: str
     number: int
@@ -68,8 +70,9 @@ async def problem(store: Store, projector: Projector, load: Load, slack: int) ->
     """Why the generation does not hold what canonical holds; empty where it does. `slack`: how many
     records may be missing or too many, because their changes are on the way.
 
-    A record that is written to all the time differs at every look, and is no reason to wait for ever: what
-    differs at one look counts at the next one if canonical says of it what it said then."""
+    A record that is written to all the time differs at every look, and is no reason to wait for
+    ever: what differs at one look counts at the next one if canonical says of it what it said then.
+    """
     earlier, load.counted = load.counted, await projector.count(load.type_name)
     held = await store.count(load.type_name, load.number)
     after = await projector.count(load.type_name)

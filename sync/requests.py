@@ -1,7 +1,9 @@
-"""What commands ask of the running worker, through canonical's table recordgate.sync_requests: reload, rollback.
+"""What commands ask of the running worker, through canonical's table recordgate.sync_requests:
+reload, rollback.
 
-The table works wherever the worker runs, and outlives it. Which generation a request is about is noted before
-anything is done about it, so that a worker which takes over finishes it and does not do it a second time.
+The table works wherever the worker runs, and outlives it. Which generation a request is about is
+noted before anything is done about it, so that a worker which takes over finishes it and does not
+do it a second time.
 """
 
 from __future__ import annotations
@@ -105,9 +107,9 @@ class Requests:
         state: str,
         noted: dict[str, int],
     ) -> None:
-        """`noted`: the generations that a worker which died has set out for. A reload that is running is the
-        recorded generations' affair; only its end is told here, and where nobody builds it any more it is asked again. A
-        rollback is over when it is answered."""
+        """`noted`: the generations that a worker which died has set out for. A reload that is
+        running is the recorded generations' affair; only its end is told here, and where nobody
+        builds it any more it is asked again. A rollback is over when it is answered."""
         if state == "asked" or action == "rollback":
             targets: dict[str, int] = {}
             try:

@@ -1,4 +1,5 @@
-"""The connections to canonical of one session of the worker, all of them opened once it is in charge."""
+"""The connections to canonical of one session of the worker, all of them opened once it is in
+charge."""
 
 from __future__ import annotations
 
@@ -19,14 +20,15 @@ from sync.projection import connect_for_documents, connect_for_reading
 from sync.timelines import read_lineage
 
 LETS_GO = "-c idle_in_transaction_session_timeout=15s"
-"""A process that is stopped in the middle of a transaction, as by SIGSTOP, would hold its locks for as long as it likes:
-the application's TRUNCATE would wait for it. Canonical ends the session then; the worker begins another."""
+"""A process that is stopped in the middle of a transaction, as by SIGSTOP, would hold its locks for
+as long as it likes: the application's TRUNCATE would wait for it. Canonical ends the session
+then; the worker begins another."""
 
 
 @dataclass
 class Bookkeeping:
-    """A connection for short statements of bookkeeping. `lock` keeps them whole; what changes something goes
-    through `changing`."""
+    """A connection for short statements of bookkeeping. `lock` keeps them whole; what changes
+    something goes through `changing`."""
 
     conn: AsyncConnection
     lease: Lease
@@ -34,8 +36,8 @@ class Bookkeeping:
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
-        """The connection in a transaction that is committed only while this session is in charge. Raises
-        FencedError."""
+        """The connection in a transaction that is committed only while this session is in charge.
+        Raises FencedError."""
         async with self.lock, self.conn.transaction():
             await self.lease.hold(self.conn)
             yield self.conn
@@ -57,7 +59,8 @@ class SinkConnections:
 
 @dataclass
 class Session:
-    """`guard` holds the lock, says that we live, and writes watermarks; `marking` serves the stream of changes."""
+    """`guard` holds the lock, says that we live, and writes watermarks; `marking` serves the stream
+    of changes."""
 
     guard: Bookkeeping
     marking: AsyncConnection
@@ -71,8 +74,8 @@ class Session:
         return self.guard.lease.term
 
     async def stay(self, enough: asyncio.Event | None = None) -> None:
-        """Say that we live until somebody else is in charge, or `enough` is set: a statement that is cancelled
-        can cost the connection. Raises FencedError."""
+        """Say that we live until somebody else is in charge, or `enough` is set: a statement that
+        is cancelled can cost the connection. Raises FencedError."""
         enough = enough or asyncio.Event()
         while not enough.is_set():
             async with self.guard.lock:
@@ -89,7 +92,8 @@ class Session:
 
 
 async def _say(guard: AsyncConnection, enough: asyncio.Event) -> None:
-    """Say that we live while the other connections are made, which takes long where the network is slow."""
+    """Say that we live while the other connections are made, which takes long where the network is
+    slow."""
     with suppress(psycopg.Error):  # who uses the guard next hears it
         while not await happens(enough, SAY):
             await guard.execute("SELECT 1")

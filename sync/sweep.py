@@ -1,9 +1,11 @@
-"""The slow sweep: while the worker runs, every store is compared with canonical, a few hundred records a second.
+"""The slow sweep: while the worker runs, every store is compared with canonical, a few hundred
+records a second.
 
-It walks through a store in its own order, so it keeps no snapshot of canonical open and sorts nothing; canonical is
-asked for the records of a page by their keys. That finds what is extra or different. A record that is missing shows
-in the counts; then, and whenever something was found, `verify` compares the type as a whole and names each key.
-Where it is goes into recordgate.sweeps, so that a sweep of days survives the worker.
+It walks through a store in its own order, so it keeps no snapshot of canonical open and sorts
+nothing; canonical is asked for the records of a page by their keys. That finds what is extra or
+different. A record that is missing shows in the counts; then, and whenever something was found,
+`verify` compares the type as a whole and names each key. Where it is goes into recordgate.sweeps,
+so that a sweep of days survives the worker.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 
 PAGE = 200
 PATIENCE = 15.0
-"""Seconds for which a sink's position may stand still before the sweep of it is put off: it is not wrong, but late."""
+"""Seconds for which a sink's position may stand still before the sweep of it is put off: it is not
+wrong, but late."""
 COUNTS = 5
 """Looks at the counts, a moment apart, before they count as different."""
 SETTLE = 1.0
@@ -56,8 +59,8 @@ UPDATE recordgate.sweeps SET resume_key = NULL, differences = %(differences)s, r
 
 @dataclass(frozen=True, slots=True)
 class SweepPace:
-    """`rate`: records a second, of each sink; 0: no sweep. `interval`: seconds between two beginnings of a round of
-    the same type."""
+    """`rate`: records a second, of each sink; 0: no sweep. `interval`: seconds between two
+    beginnings of a round of the same type."""
 
     rate: int = 500
     interval: float = 3600.0

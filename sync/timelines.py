@@ -43,7 +43,8 @@ def left_behind(lineage: Lineage, timeline: int) -> str:
 
 
 async def _forks(conn: AsyncConnection, url: str, timeline: int) -> Forks:
-    """Empty where canonical does not let us read them: then nothing of an earlier timeline is believed."""
+    """Empty where canonical does not let us read them: then nothing of an earlier timeline is
+    believed."""
     text = await asyncio.to_thread(_history, url, timeline)
     if text is None:
         try:

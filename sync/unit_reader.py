@@ -1,4 +1,5 @@
-"""Reads the units of a sink from canonical: keys in memory, pages of the durable backlog, pages of a load."""
+"""Reads the units of a sink from canonical: keys in memory, pages of the durable backlog, pages of
+a load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a round of the sink loop is about: a batch of dirty keys, rows of the durable backlog, or a page of a load."""
+"""What a round of the sink loop is about: a batch of dirty keys, rows of the durable backlog, or a
+page of a load."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Compares stores with canonical, range by range, while both change.
 
-Canonical's keys come in bytewise order of their text, as `Store.scan` gives them, so a store is read by one walk.
-Of each range canonical says a checksum; only where a store's differs are its documents read and compared. What
-differs at first sight is only a suspect: it counts when the store's position has passed the first reading, and
-canonical still says the same.
+Canonical's keys come in bytewise order of their text, as `Store.scan` gives them, so a store is
+read by one walk. Of each range canonical says a checksum; only where a store's differs are its
+documents read and compared. What differs at first sight is only a suspect: it counts when the
+store's position has passed the first reading, and canonical still says the same.
 """
 
 from __future__ import annotations
@@ -130,8 +130,9 @@ async def verify(
     progress: Progress | None = None,
 ) -> Report:
     """Compare `types` (default: all) in `stores`, which are open. `patience`: seconds for which a
-    sink's position may stand still before its lag counts as difference. A store that stops answering is asked
-    again for STORE_SECONDS. Raises StoreUnavailable where canonical or a store is not reached."""
+    sink's position may stand still before its lag counts as difference. A store that stops
+    answering is asked again for STORE_SECONDS. Raises StoreUnavailable where canonical or a
+    store is not reached."""
     report = Report()
     patient = {n: cast(Store, PatientStore(s, STORE_SECONDS)) for n, s in stores.items()}
     async with _connections(canonical_url) as (walking, reading):
@@ -165,7 +166,8 @@ async def _settled(
     patience: float,
     progress: Progress | None,
 ) -> dict[str, Differences]:
-    """What `_type` finds, begun again where a load put another generation in the place of the one that was read."""
+    """What `_type` finds, begun again where a load put another generation in the place of the one
+    that was read."""
     for attempt in range(SWAPS):
         before = [await active_generation(store, type_name) for store in stores.values()]
         try:
@@ -232,8 +234,8 @@ async def _type(
 async def _ranges(
     contract: Contract, walking: AsyncConnection, projector: Projector, type_name: str
 ) -> AsyncGenerator[tuple[list[str], asyncio.Task[Digest | None]], None]:
-    """Keys of a range, and canonical's checksum of it, which canonical computes while the range before is
-    compared."""
+    """Keys of a range, and canonical's checksum of it, which canonical computes while the range
+    before is compared."""
 
     async def digest(keys: list[str]) -> Digest | None:
         async with projector.lock:
@@ -264,7 +266,8 @@ async def _all(reads: Iterable[Coroutine[Any, Any, dict[str, bytes]]]) -> list[d
 async def _generation(
     conn: AsyncConnection, found: Differences, sink: str, store: Store, type_name: str
 ) -> None:
-    """The generation that readers see, and whether canonical has recorded it as such; a swap is in both a moment apart."""
+    """The generation that readers see, and whether canonical has recorded it as such; a swap is in
+    both a moment apart."""
     for _ in range(SWAPS):
         found.generation = await active_generation(store, type_name)
         cursor = await conn.execute(_ACTIVE, (sink, type_name))
@@ -282,7 +285,8 @@ def compare(
     keys: Sequence[str],
     held: Mapping[str, bytes],
 ) -> None:
-    """What `held` has other than the reading, of `keys` and its own: suspects, as far as there is room."""
+    """What `held` has other than the reading, of `keys` and its own: suspects, as far as there is
+    room."""
     found.documents += len(keys) or len(held)
     for key in dict.fromkeys([*keys, *held]):
         document = reading.documents.get(key)
@@ -314,7 +318,8 @@ async def look_again(
         for start in range(0, len(ordered), RANGE):
             keys = ordered[start : start + RANGE]
             held = await look_up(store, type_name, active, keys)
-            # Canonical after the store: if it still says what it said first, the store had its chance.
+            # Canonical after the store: if it still says what it said first, the store had its
+            # chance.
             reading = await projector.read(type_name, keys)
             for key in keys:
                 document = reading.documents.get(key)
@@ -331,7 +336,8 @@ async def look_again(
 
 
 async def passed(store: Store, lsn: int, patience: float) -> bool:
-    """Wait until the store's position is at `lsn`; False where it has not moved for `patience` seconds."""
+    """Wait until the store's position is at `lsn`; False where it has not moved for `patience`
+    seconds."""
     seen, since = -1, time.monotonic()
     while True:
         position = await store.position()

@@ -1,8 +1,10 @@
-"""The worker: follows canonical's changes into every sink, one session after another, until it is stopped.
+"""The worker: follows canonical's changes into every sink, one session after another, until it is
+stopped.
 
-A session begins with the lock on the slot and ends with the loss of canonical. It has a task that reads
-the source and marks dirty keys, one loop a sink, and one that records watermarks and acknowledges. A
-sink's failure never ends a session; canonical's always does, and the next one goes on from the records.
+A session begins with the lock on the slot and ends with the loss of canonical. It has a task that
+reads the source and marks dirty keys, one loop a sink, and one that records watermarks and
+acknowledges. A sink's failure never ends a session; canonical's always does, and the next one goes
+on from the records.
 """
 
 from __future__ import annotations
@@ -63,8 +65,8 @@ CHANGES_AHEAD = 10_000
 
 
 class Worker:
-    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store; the worker
-    opens them once it is in charge, and closes them when another is, and at its end."""
+    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store;
+    the worker opens them once it is in charge, and closes them when another is, and at its end."""
 
     def __init__(
         self,
@@ -265,8 +267,8 @@ class Worker:
     async def _open_source(
         self, session: Session, source: ChangeSource, watch: TableWatch
     ) -> dict[str, Watermark]:
-        """Open the source where the records say, and the watermark of each sink. A gap, or a first start,
-        makes every type of the sinks concerned a required load."""
+        """Open the source where the records say, and the watermark of each sink. A gap, or a first
+        start, makes every type of the sinks concerned a required load."""
         await watch.begin()
         known = await watermarks.read(session.guard.conn)
         lineage = session.lineage
@@ -327,8 +329,8 @@ class Worker:
         self, source: ChangeSource, marks: Mapping[str, Watermark]
     ) -> tuple[int, str, float]:
         """Open the source where the sink that is least far needs it: the position, why changes are
-        missing where some are, and the position that a sink must have for them not to be its own. A sink
-        that comes back after long may be the only one with a gap."""
+        missing where some are, and the position that a sink must have for them not to be its
+        own. A sink that comes back after long may be the only one with a gap."""
         system = next((m.system for m in marks.values()), None)
         gap = self._gap.message if self._gap else ""
         places: list[tuple[int | None, float]] = [
@@ -378,8 +380,8 @@ class Worker:
             await asyncio.sleep(LOOK)
 
     async def _open_store(self, name: str) -> None:
-        """A store that is being opened when the session ends is opened all the same, in its thread, and must be
-        known to be: it is to be closed."""
+        """A store that is being opened when the session ends is opened all the same, in its thread,
+        and must be known to be: it is to be closed."""
         opening = asyncio.ensure_future(self._sinks[name].open(self._contract, write=True))
         try:
             await asyncio.wait({opening})

@@ -1,8 +1,9 @@
-"""The sink loop: reads what is dirty from canonical, writes it to one store, publishes, and says how far it is.
+"""The sink loop: reads what is dirty from canonical, writes it to one store, publishes, and says
+how far it is.
 
-One `SinkWriter` per sink and session of the worker; each goes its own pace. While one batch is written
-the next is read. What was taken off the backlog and not published goes back on any failure, so nothing
-here has to be undone: redoing is harmless, because every write carries its version.
+One `SinkWriter` per sink and session of the worker; each goes its own pace. While one batch is
+written the next is read. What was taken off the backlog and not published goes back on any failure,
+so nothing here has to be undone: redoing is harmless, because every write carries its version.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class SinkWriter:
         self.building = Building(name, store, contract, watermark, connections, conditions)
         self._teller = Teller(name, connections.bookkeeping.conn, connections.bookkeeping.lock)
         self._untold = False
-        """Something was written since it was last told; a position that only moves is not: that is WAL
-        itself, and would never rest."""
+        """Something was written since it was last told; a position that only moves is not: that is
+        WAL itself, and would never rest."""
         self._backlog = Backlog()
         self._wake = asyncio.Event()
         self._written: list[Unit] = []
@@ -159,7 +160,8 @@ class SinkWriter:
         return self._failing_since is not None
 
     def failed_for(self, now: float) -> float:
-        """Seconds for which it has failed at the moment `now` of the monotonic clock; 0 where it works."""
+        """Seconds for which it has failed at the moment `now` of the monotonic clock; 0 where it
+        works."""
         return 0.0 if self._failing_since is None else now - self._failing_since
 
     def too_full(self) -> bool:
@@ -167,9 +169,9 @@ class SinkWriter:
 
     async def relieve(self, lsn: int) -> None:
         """Move the dirty keys in memory to the durable backlog where they are too many, or wait too
-        long; of those under way, which a store that hangs may never give back, a copy. `lsn`: up to
-        where changes have been marked. One at a time: what a second call moved would be forgotten by the end
-        of the first, and be acknowledged before it is committed."""
+        long; of those under way, which a store that hangs may never give back, a copy. `lsn`: up
+        to where changes have been marked. One at a time: what a second call moved would be
+        forgotten by the end of the first, and be acknowledged before it is committed."""
         async with self._relief:
             await self._relieve(lsn)
 
@@ -412,7 +414,8 @@ class SinkWriter:
             self._succeeded()
 
     async def _note(self, published: Sequence[Unit]) -> None:
-        """Record what of the durable backlog and of loads is done, and which dead letters are answered."""
+        """Record what of the durable backlog and of loads is done, and which dead letters are
+        answered."""
         async with self._bookkeeping.changing():
             for unit in published:
                 if unit.page is not None:
@@ -509,7 +512,8 @@ class SinkWriter:
         }
 
     def opened(self) -> None:
-        """The store answers, and its generations are known. Only a publish shows that it can be written."""
+        """The store answers, and its generations are known. Only a publish shows that it can be
+        written."""
         if not self.failing:
             self.problem = ""
         self.ready.set()

@@ -1,4 +1,5 @@
-"""The commands `schema print` and `schema check`: the GraphQL schema of the contract and its extensions."""
+"""The commands `schema print` and `schema check`: the GraphQL schema of the contract and its
+extensions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How commands speak: results to stdout (text or `--json`), progress and logs to stderr, exit codes."""
+"""How commands speak: results to stdout (text or `--json`), progress and logs to stderr, exit
+codes."""
 
 from __future__ import annotations
 

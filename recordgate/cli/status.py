@@ -1,4 +1,5 @@
-"""The command `status`: sinks, generations, positions, lag, backlog, dead letters, slot, last imports."""
+"""The command `status`: sinks, generations, positions, lag, backlog, dead letters, slot, last
+imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The command `verify`: every store against canonical, record by record; `--repair` mends what differs."""
+"""The command `verify`: every store against canonical, record by record; `--repair` mends what
+differs."""
 
 from __future__ import annotations
 
@@ -150,7 +151,8 @@ async def _mark(access: SyncAccess, report: Report) -> int:
 async def _drained(
     access: SyncAccess, sinks: tuple[str, ...], contract: Contract, assure: Assure
 ) -> None:
-    """Wait until the worker has taken what was marked. Raises TimeoutExceeded, and what `assure` raises."""
+    """Wait until the worker has taken what was marked. Raises TimeoutExceeded, and what `assure`
+    raises."""
     deadline = time.monotonic() + REPAIR_PATIENCE
     for sink in sinks:
         while left := await durable_backlog.count(access.conn, sink, contract.types):

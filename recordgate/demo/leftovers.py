@@ -1,4 +1,5 @@
-"""What a demo has made in servers that others use too: removed by the name that its settings file gives it."""
+"""What a demo has made in servers that others use too: removed by the name that its settings file
+gives it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The demo's stack of real servers: those that `make servers` started, as settings of a demo's folder, and
-how one of them is killed and started again."""
+"""The demo's stack of real servers: those that `make servers` started, as settings of a demo's
+folder, and how one of them is killed and started again."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class _Entry:
 
 
 def settings_of(stack: Stack) -> dict[str, str]:
-    """The settings that differ from the embedded default. Raises SetupError where a server is missing."""
+    """The settings that differ from the embedded default. Raises SetupError where a server is
+    missing."""
     if stack is Stack.EMBEDDED:
         return {}
     urls = {name: _entry(name).url for name in SERVERS[stack]}

@@ -1,5 +1,5 @@
-"""`recordgate demo --check`: the tour. Real processes, real data; each step says what it saw, and a step
-that sees anything else than it must ends the tour with exit code 1."""
+"""`recordgate demo --check`: the tour. Real processes, real data; each step says what it saw, and a
+step that sees anything else than it must ends the tour with exit code 1."""
 
 from __future__ import annotations
 
@@ -271,7 +271,8 @@ class Tour:
         return f"generation {before} → {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
 
     def kill_worker(self) -> str:
-        """The worker is stopped while the changes are made, so that it cannot be done before it is killed."""
+        """The worker is stopped while the changes are made, so that it cannot be done before it is
+        killed."""
         many = self.stage.folder / "data" / "cities-many-changed.csv"
         write_changed(self.stage.data.cities, many, left_out=0, changed=self.many)
         self.worker.send_signal(signal.SIGSTOP)
@@ -412,8 +413,8 @@ def _counts(answered: Mapping[str, int]) -> str:
 
 
 def write_changed(source: Path, target: Path, *, left_out: int, changed: int) -> None:
-    """`source` without its first `left_out` cities, and the `changed` next ones with one inhabitant more;
-    Paris stays as it is."""
+    """`source` without its first `left_out` cities, and the `changed` next ones with one inhabitant
+    more; Paris stays as it is."""
     with (
         source.open(newline="", encoding="utf-8") as file,
         target.open("w", newline="", encoding="utf-8") as out,

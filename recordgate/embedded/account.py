@@ -1,4 +1,5 @@
-"""Which account the server runs as: our own, or an unprivileged one where we are root, whom Postgres refuses."""
+"""Which account the server runs as: our own, or an unprivileged one where we are root, whom
+Postgres refuses."""
 
 from __future__ import annotations
 

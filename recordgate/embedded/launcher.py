@@ -53,8 +53,9 @@ class EmbeddedPostgres:
         self._url = ""
 
     def start(self) -> str:
-        """Make sure that the server runs and accepts connections; its URL, with the password. Raises
-        SetupError. Safe to call from several processes at once, and again after any crash."""
+        """Make sure that the server runs and accepts connections; its URL, with the password.
+        Raises SetupError. Safe to call from several processes at once, and again after any
+        crash."""
         if self._users is not None:
             return self._url
         self.layout.make()

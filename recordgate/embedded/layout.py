@@ -60,8 +60,9 @@ class Layout:
         return self.home / "data"
 
     def make(self) -> None:
-        """Make the folder and those above it. Root leaves them traversable, for the account that the server runs as;
-        what is secret in it has modes of its own. Folders that are there keep their modes."""
+        """Make the folder and those above it. Root leaves them traversable, for the account that
+        the server runs as; what is secret in it has modes of its own. Folders that are there
+        keep their modes."""
         try:
             make_folder(self.home, home_mode())
         except OSError as error:

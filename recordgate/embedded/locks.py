@@ -1,8 +1,8 @@
 """The lock files of an embedded server (flock: the kernel drops a lock when its holder dies).
 
-users.lock       shared by each process that uses the server; exclusive by a supervisor that stops it
-start.lock       exclusive by a process that makes, starts or adopts a server
-supervisor.lock  exclusive by the supervisor as long as it lives
+users.lock shared by each process that uses the server; exclusive by a supervisor that stops it
+start.lock exclusive by a process that makes, starts or adopts a server supervisor.lock exclusive by
+the supervisor as long as it lives
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The process that owns an embedded server: `python -m recordgate.embedded.supervisor HOME REPORT_FD`.
+"""The process that owns an embedded server: `python -m recordgate.embedded.supervisor HOME
+REPORT_FD`.
 
 It starts the server (or adopts a live one whose supervisor was killed), starts it again when it
 crashes, and stops it when nobody uses it any more. It learns of that by the exclusive lock on

@@ -1,4 +1,5 @@
-"""Carries a plan out: in one transaction, one process at a time, and only while it is still the plan."""
+"""Carries a plan out: in one transaction, one process at a time, and only while it is still the
+plan."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from stores.contract.model import Contract
 from stores.errors import ConflictError, ConstraintError, InputError, SetupError
 
 LOCK_TIMEOUT = "10s"
-"""How long a step waits for a table in use. A waiting ALTER TABLE makes everybody behind it wait too."""
+"""How long a step waits for a table in use. A waiting ALTER TABLE makes everybody behind it wait
+too."""
 
 LOCK = 0x7265_636F_7264_0002
 """Key of the advisory lock under which one process changes canonical."""
@@ -28,12 +30,14 @@ LOCK = 0x7265_636F_7264_0002
 def apply_plan(
     conn: Connection, contract: Contract, plan: SchemaPlan, *, allow_destructive: bool = False
 ) -> SchemaPlan:
-    """Carry out `plan`, made by `make_plan` before; `conn` is in no transaction. All or nothing, also in a
-    crash. Two at once: the second finds that there is nothing left of its plan.
+    """Carry out `plan`, made by `make_plan` before; `conn` is in no transaction. All or nothing,
+    also in a crash. Two at once: the second finds that there is nothing left of its plan.
 
-    Raises InputError (code DESTRUCTIVE_REFUSED) for destructive steps that are not allowed, SetupError for
-    steps that cannot be carried out as things are, ConflictError where somebody else has changed the
-    tables since the plan was made or uses them now, ConstraintError where rows break a new rule."""
+    Raises InputError (code DESTRUCTIVE_REFUSED) for destructive steps that are not allowed,
+    SetupError for steps that cannot be carried out as things are, ConflictError where somebody else
+    has changed the tables since the plan was made or uses them now, ConstraintError where rows
+    break a new rule.
+    """
     refuse(plan, allow_destructive=allow_destructive)
     try:
         with transaction_for_ddl(conn) as bound:

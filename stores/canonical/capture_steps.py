@@ -1,4 +1,5 @@
-"""Steps that make changes capturable: replica identities, and the publication of exactly the contract's tables."""
+"""Steps that make changes capturable: replica identities, and the publication of exactly the
+contract's tables."""
 
 from __future__ import annotations
 
@@ -59,9 +60,10 @@ def capture_steps(
     *,
     followed: bool = False,
 ) -> Iterator[Step]:
-    """`tables` are those that exist before the plan is carried out; `names`: what is to be published, by default
-    the contract's tables. `followed`: they are published already, and an identity by which Postgres fails what the
-    application writes gives way, whatever is told less by it."""
+    """`tables` are those that exist before the plan is carried out; `names`: what is to be
+    published, by default the contract's tables. `followed`: they are published already, and an
+    identity by which Postgres fails what the application writes gives way, whatever is told less
+    by it."""
     full = full_identity_types(contract)
     wants_full = {(t.schema, t.table) for t in contract.types.values() if t.name in full}
     for record_type in contract.types.values():

@@ -1,4 +1,5 @@
-"""What Postgres' catalog says of the contract's tables: columns, key, replica identity, publication."""
+"""What Postgres' catalog says of the contract's tables: columns, key, replica identity,
+publication."""
 
 from __future__ import annotations
 
@@ -72,8 +73,8 @@ class Table:
 class Publication:
     all_tables: bool
     options_as_wanted: bool
-    """Publishes insert, update, delete and truncate, by way of the partition root, with stored generated
-    columns where the server can."""
+    """Publishes insert, update, delete and truncate, by way of the partition root, with stored
+    generated columns where the server can."""
     tables: frozenset[Name]
     filtered: bool
     """Some table is published with a row filter or a column list."""

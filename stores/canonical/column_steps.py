@@ -1,4 +1,5 @@
-"""Steps about columns: added, dropped, another type, required or not any more, patterns that Postgres reads."""
+"""Steps about columns: added, dropped, another type, required or not any more, patterns that
+Postgres reads."""
 
 from __future__ import annotations
 
@@ -111,7 +112,8 @@ def _any_row(
 
 
 def pattern_steps(conn: Connection, contract: Contract) -> Iterator[Step]:
-    """A blocked step for each pattern that Postgres cannot read: a check would fail at the first row."""
+    """A blocked step for each pattern that Postgres cannot read: a check would fail at the first
+    row."""
     patterns = [
         (record_type, prop)
         for record_type in contract.types.values()

@@ -1,7 +1,8 @@
 """Rows and documents that were set aside: list, show, replay, discard.
 
-A row of an import is tried again by the way it came, as an import of its own; a document that a sink
-refused goes back to that sink's backlog; a change that a source could not read is only kept to be seen.
+A row of an import is tried again by the way it came, as an import of its own; a document that a
+sink refused goes back to that sink's backlog; a change that a source could not read is only kept to
+be seen.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ class Selection:
 
 @dataclass(slots=True)
 class Replayed:
-    """`cured` rows were taken, `queued` keys are tried again by the worker; `still_bad` were set aside
-    once more; `impossible`: id → why it cannot be replayed."""
+    """`cured` rows were taken, `queued` keys are tried again by the worker; `still_bad` were set
+    aside once more; `impossible`: id → why it cannot be replayed."""
 
     cured: list[int] = field(default_factory=list)
     queued: list[int] = field(default_factory=list)
@@ -209,7 +210,8 @@ def _import_again(
     dead_letters: Sequence[DeadLetter],
     done: Replayed,
 ) -> None:
-    """Letters with the same columns, as one import: of CSV, whose cells are the texts that a letter keeps."""
+    """Letters with the same columns, as one import: of CSV, whose cells are the texts that a letter
+    keeps."""
     # A row without any value is skipped by CSV, and its key is still missing.
     done.still_bad += sorted(d.id for d in dead_letters if not _has_value(d))
     dead_letters = [d for d in dead_letters if _has_value(d)]

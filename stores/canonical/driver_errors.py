@@ -178,7 +178,8 @@ def _told(
     found: RecordType | None,
     columns: tuple[str, ...],
 ) -> Told:
-    """What the message says something of. A constraint whose columns are not known can be about any."""
+    """What the message says something of. A constraint whose columns are not known can be about
+    any."""
     if contract is None or found is None:
         return Told(known=False)
     about = columns or tuple(found.by_column)
@@ -195,7 +196,8 @@ def _told(
         target = contract.types[relation.target]
         keys = (target.by_column.get(c) for c in relation.target_columns)
         ends += [(target.name, p.name) for p in keys if p]
-    # Which side was written is in the detail, in the server's language: both, where we cannot read it.
+    # Which side was written is in the detail, in the server's language: both, where we cannot read
+    # it.
     detail = error.diag.message_detail or ""
     referring = () if _NOT_THERE in detail else (found.name,)
     referred = () if _STILL_THERE in detail else tuple(r.target for r in followed)
@@ -221,8 +223,8 @@ def _columns(error: psycopg.Error, found: RecordType | None) -> tuple[str, ...]:
     named = constraint_columns(found).get(diag.constraint_name or "")
     if named:
         return named
-    # Attached tables have names of their own: the detail begins with the columns, "Key (a, b)=(…". Where other
-    # records refer to the record, they are those of its key.
+    # Attached tables have names of their own: the detail begins with the columns, "Key (a, b)=(…".
+    # Where other records refer to the record, they are those of its key.
     detail = diag.message_detail or ""
     match = None if _STILL_THERE in detail else re.match(r"Key \(([^=]*)\)=", detail)
     listed = [c.strip().strip('"') for c in match.group(1).split(",")] if match else []

@@ -13,8 +13,8 @@ from stores.together import Together
 
 @dataclass(frozen=True, slots=True)
 class JointStatement:
-    """`one` takes a text for each of its parameters, and gives one JSON value or no row; `many` takes a list of
-    texts for each, and gives rows of (place in the lists from 1, value or null)."""
+    """`one` takes a text for each of its parameters, and gives one JSON value or no row; `many`
+    takes a list of texts for each, and gives rows of (place in the lists from 1, value or null)."""
 
     one: str
     many: str

@@ -1,8 +1,8 @@
-"""What a running process needs of canonical, by the contract that it has loaded; and what of that a plan takes from it.
-Pure.
+"""What a running process needs of canonical, by the contract that it has loaded; and what of that a
+plan takes from it. Pure.
 
-Each process leaves its needs beside its heartbeat (`recordgate.processes`), so that `plan` and `apply`, which know the new
-contract only, can tell whom a step breaks.
+Each process leaves its needs beside its heartbeat (`recordgate.processes`), so that `plan` and
+`apply`, which know the new contract only, can tell whom a step breaks.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stores.canonical.type_changes import rewrites_table
 from stores.contract.model import Contract
 
 Needs = Mapping[str, Any]
-"""JSON: `{"tables": [{"schema", "table", "columns": {column: type}, "key": [column], "full"}]}`. `full`: the old rows
-of changes are needed whole."""
+"""JSON: `{"tables": [{"schema", "table", "columns": {column: type}, "key": [column], "full"}]}`.
+`full`: the old rows of changes are needed whole."""
 
 FOLLOWED = ("up", "sync")
 """Roles of the processes that follow canonical's changes."""
@@ -45,8 +45,8 @@ def needs_of(contract: Contract) -> dict[str, Any]:
 
 
 def taken_away(plan: SchemaPlan, contract: Contract, live: Needs, role: str) -> list[str]:
-    """What `plan`, which makes canonical what `contract` says, takes from a process of `role` with the needs `live`;
-    empty where the process goes on as before."""
+    """What `plan`, which makes canonical what `contract` says, takes from a process of `role` with
+    the needs `live`; empty where the process goes on as before."""
     after = {(t["schema"], t["table"]): t for t in needs_of(contract)["tables"]}
     found: list[str] = []
     for table in live.get("tables", ()):

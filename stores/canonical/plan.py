@@ -1,7 +1,8 @@
 """The difference between a contract and canonical, as steps; nothing is changed here.
 
-Tables, columns, unique, checks and indexes are compared by Alembic's autogenerate API; column types by the
-text that Postgres prints; keys, foreign keys, replica identity and publication by ourselves. A rename cannot be told from a drop and an add, so it is never guessed.
+Tables, columns, unique, checks and indexes are compared by Alembic's autogenerate API; column types
+by the text that Postgres prints; keys, foreign keys, replica identity and publication by ourselves.
+A rename cannot be told from a drop and an add, so it is never guessed.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ SCAN = "scans the table while writes are blocked"
 
 
 def make_plan(conn: Connection, contract: Contract) -> SchemaPlan:
-    """The steps that make canonical what `contract` says; none where it is so already. `conn` is in no
-    transaction. Raises ContractError, StoreUnavailable, SetupError."""
+    """The steps that make canonical what `contract` says; none where it is so already. `conn` is in
+    no transaction. Raises ContractError, StoreUnavailable, SetupError."""
     try:
         with transaction_for_ddl(conn) as bound:
             return plan_on(bound, conn, contract)
@@ -69,8 +70,8 @@ def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Schem
 
 
 def _refuse_another_contract(conn: Connection, contract: Contract) -> None:
-    """Positions, backlogs and generations are kept in the schema `recordgate` by sink, so two contracts in a
-    database would take each other's. Each has a publication of its name."""
+    """Positions, backlogs and generations are kept in the schema `recordgate` by sink, so two
+    contracts in a database would take each other's. Each has a publication of its name."""
     others = catalog.other_publications(conn, PREFIX, publication_name(contract))
     if others:
         raise SetupError(

@@ -1,8 +1,9 @@
-"""Connections for statements that give JSON: kept prepared, handed out last in first out, and driven
-through libpq itself, since a pool's and a cursor's own work costs more than such a statement does.
+"""Connections for statements that give JSON: kept prepared, handed out last in first out, and
+driven through libpq itself, since a pool's and a cursor's own work costs more than such a
+statement does.
 
-A connection's socket stays watched by the event loop, so that one that the server ended is dropped at
-once, and a query waits for one wake-up only.
+A connection's socket stays watched by the event loop, so that one that the server ended is dropped
+at once, and a query waits for one wake-up only.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from psycopg_pool import PoolClosed, PoolTimeout
 from stores.recent import Recent
 
 KEPT_STATEMENTS = 200
-"""Prepared statements a connection; the one that was not used for longest is given up for a new one."""
+"""Prepared statements a connection; the one that was not used for longest is given up for a new
+one."""
 CANCEL_SECONDS = 2.0
 
 Parameter = str | list[str]

@@ -1,8 +1,9 @@
-"""How everything stands, as recordgate's tables in canonical and Postgres' catalogs say: what is recorded as a condition, and what only a look
-shows (no worker, a slot that is lost, records set aside, a backlog that waits).
+"""How everything stands, as recordgate's tables in canonical and Postgres' catalogs say: what is
+recorded as a condition, and what only a look shows (no worker, a slot that is lost, records set
+aside, a backlog that waits).
 
-`read_standing` is the one look that `status`, `doctor`, readiness, metrics and the console share, so that they cannot
-tell different things. `observed` is its pure part.
+`read_standing` is the one look that `status`, `doctor`, readiness, metrics and the console share,
+so that they cannot tell different things. `observed` is its pure part.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ CANONICAL_AWAY = Condition(
 )
 """What nobody can look up: each place says it by itself."""
 ALIVE = 30.0
-"""Seconds after its last sign of life for which a worker that is between two sessions counts as alive."""
+"""Seconds after its last sign of life for which a worker that is between two sessions counts as
+alive."""
 PATIENT = 60.0
 """Seconds for which dirty keys may wait before it is told."""
 
@@ -60,7 +62,8 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class LoadView:
-    """A generation that is being built: `rows` so far, of about `total` where canonical's statistics know."""
+    """A generation that is being built: `rows` so far, of about `total` where canonical's
+    statistics know."""
 
     generation: int
     rows: int
@@ -124,8 +127,8 @@ async def read_standing(
     halves: tuple[int, int],
     tables: Mapping[str, tuple[str, str]],
 ) -> Standing:
-    """`halves`: the worker's advisory lock as pg_locks shows it. `tables`: type → (schema, table). Raises
-    psycopg.Error."""
+    """`halves`: the worker's advisory lock as pg_locks shows it. `tables`: type → (schema, table).
+    Raises psycopg.Error."""
 
     async def rows(query: str, *given: object) -> list[Any]:
         return await (await conn.execute(query.encode(), given or None)).fetchall()
@@ -169,7 +172,8 @@ def observed(
     dead_letters: Sequence[tuple[str, str, int]],
     backlog: Sequence[tuple[str, int, float]],
 ) -> list[Condition]:
-    """The conditions that a look shows. `letters`: (sink, type, count); `backlog`: (sink, keys, age of the oldest)."""
+    """The conditions that a look shows. `letters`: (sink, type, count); `backlog`: (sink, keys, age
+    of the oldest)."""
     found = []
     if not worker.running and not worker.retrying:
         last = "no worker has run yet"

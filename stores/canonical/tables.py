@@ -1,4 +1,5 @@
-"""The contract's tables as SQLAlchemy metadata: columns, keys, foreign keys, unique, checks, indexes."""
+"""The contract's tables as SQLAlchemy metadata: columns, keys, foreign keys, unique, checks,
+indexes."""
 
 from __future__ import annotations
 

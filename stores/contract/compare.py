@@ -1,4 +1,5 @@
-"""What changed between two contracts: breaking for somebody who uses the old one, or harmless. Pure."""
+"""What changed between two contracts: breaking for somebody who uses the old one, or harmless.
+Pure."""
 
 from __future__ import annotations
 

@@ -98,8 +98,8 @@ def _follow(
 
 
 def _look_at_key(at: Node, draft: Draft, relation: Relation, target: Draft) -> None:
-    """Say where the relation's key is hidden from some: what is embedded over it would tell it, so that the
-    documents serve these callers nothing of it, and its changes make no event for them."""
+    """Say where the relation's key is hidden from some: what is embedded over it would tell it, so
+    that the documents serve these callers nothing of it, and its changes make no event for them."""
     ends = [(draft, c) for c in relation.columns] + [(target, c) for c in relation.target_columns]
     hidden = [f"{d.name}.{p.name}" for d, c in ends if (p := d.by_column(c)).restricted]
     if hidden:

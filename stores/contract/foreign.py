@@ -1,5 +1,5 @@
-"""Relationships into other products: `to: https://geo.example/contract#city.geonameid`. They are no foreign keys; a
-federated gateway follows them."""
+"""Relationships into other products: `to: https://geo.example/contract#city.geonameid`. They are no
+foreign keys; a federated gateway follows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The linter: files → findings, and the contract where there is one. Reads, never writes or connects."""
+"""The linter: files → findings, and the contract where there is one. Reads, never writes or
+connects."""
 
 from __future__ import annotations
 

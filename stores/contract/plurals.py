@@ -1,8 +1,9 @@
-"""English plurals and singulars of nouns in lower case: a few rules, and a table of what they miss. Pure.
+"""English plurals and singulars of nouns in lower case: a few rules, and a table of what they miss.
+Pure.
 
-The rules were fitted to the 9,242 nouns that WordNet's tagged texts use, where the package `inflect` was the measure;
-its import and first answer take seconds of processor time. Where they are wrong for a type, its contract says
-`singular` and `plural`.
+The rules were fitted to the 9,242 nouns that WordNet's tagged texts use, where the package
+`inflect` was the measure; its import and first answer take seconds of processor time. Where they
+are wrong for a type, its contract says `singular` and `plural`.
 """
 
 from __future__ import annotations

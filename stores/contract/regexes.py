@@ -1,9 +1,9 @@
 """Which regular expressions Python and Postgres take, and take to mean the same. Pure.
 
-A pattern is checked where it is written (Python) and where it is kept (Postgres), so only the common part
-of the two languages is let through:
-https://www.postgresql.org/docs/current/functions-matching.html#POSIX-SYNTAX-DETAILS
-One difference stays: at a line break `.` matches in Postgres only, and `$` before a last one in Python only.
+A pattern is checked where it is written (Python) and where it is kept (Postgres), so only the
+common part of the two languages is let through:
+https://www.postgresql.org/docs/current/functions-matching.html#POSIX-SYNTAX-DETAILS One difference
+stays: at a line break `.` matches in Postgres only, and `$` before a last one in Python only.
 """
 
 from __future__ import annotations

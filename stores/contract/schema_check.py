@@ -1,4 +1,5 @@
-"""The JSON schema and the model of the package open-data-contract-standard, as findings with places."""
+"""The JSON schema and the model of the package open-data-contract-standard, as findings with
+places."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ def _schema() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _validator() -> Any:
-    """The validator of the standard, with a faster `unevaluatedProperties`: jsonschema's own takes 70 % of
-    the time and names known keys beside a wrong one."""
+    """The validator of the standard, with a faster `unevaluatedProperties`: jsonschema's own takes
+    70 % of the time and names known keys beside a wrong one."""
     from jsonschema import Draft201909Validator, ValidationError, validators
 
     known: dict[int, set[str]] = {}

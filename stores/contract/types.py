@@ -24,7 +24,8 @@ _FORMATS: dict[str, tuple[str, int | None, int | None]] = {
     "u64": ("numeric(20,0)", 0, 2**64 - 1),
     "u128": ("numeric(39,0)", 0, 2**128 - 1),
 }
-"""ODCS's integer formats: the column's type, and the bounds that the type does not keep by itself."""
+"""ODCS's integer formats: the column's type, and the bounds that the type does not keep by itself.
+"""
 
 _ALIASES = {
     "int": "integer", "int2": "smallint", "int4": "integer", "int8": "bigint",

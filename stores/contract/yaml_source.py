@@ -1,7 +1,8 @@
 """YAML text → plain data in which every node knows its line and column, and scalars their spelling.
 
-YAML 1.2 core schema: `no`, `on` and dates stay text; a number under a key of `TEXT_KEYS` does too, so
-that `version: 1.10` stays "1.10". Duplicate keys, tags, merge keys and expanding aliases are refused.
+YAML 1.2 core schema: `no`, `on` and dates stay text; a number under a key of `TEXT_KEYS` does too,
+so that `version: 1.10` stays "1.10". Duplicate keys, tags, merge keys and expanding aliases are
+refused.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class YamlSource:
 
 @dataclass(slots=True)
 class _Node:
-    """A composed node: `kind` is scalar, map or seq; `size` counts the nodes in it, aliases expanded."""
+    """A composed node: `kind` is scalar, map or seq; `size` counts the nodes in it, aliases
+    expanded."""
 
     kind: str
     place: TextPosition

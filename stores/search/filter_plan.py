@@ -1,8 +1,8 @@
-"""What of a filter a search index can apply with canonical's meaning: a pure plan that each search store makes
-its own query of, or the reason why the filter cannot be kept.
+"""What of a filter a search index can apply with canonical's meaning: a pure plan that each search
+store makes its own query of, or the reason why the filter cannot be kept.
 
-A comparison does not hold where the value is missing, and `Not` holds where its part does not: as in canonical,
-SQL's third truth value does not leak out.
+A comparison does not hold where the value is missing, and `Not` holds where its part does not: as
+in canonical, SQL's third truth value does not leak out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stores.search.fields import Field, Level
 from stores.search.twins import TWIN_BYTES, Kind, operand
 
 MAX_BOUND = 200
-"""Characters of a text bound: no twin that short is cut, so the order is exact, and an automaton of it is
-small."""
+"""Characters of a text bound: no twin that short is cut, so the order is exact, and an automaton of
+it is small."""
 MAX_PART = 100
 """Characters of a part of a text."""
 MAX_VALUES = 10_000
@@ -176,8 +176,9 @@ def _operand(field: Field, value: Any) -> Any:
 
 
 def fitted(node: Node, value: Callable[[Field], Field], known: Callable[[str], None]) -> Node:
-    """The plan for an index that may keep its fields in another way than the contract says now: each field
-    becomes what `value` gives for it; `known` is told each path that is asked to be null. Raises what they do."""
+    """The plan for an index that may keep its fields in another way than the contract says now:
+    each field becomes what `value` gives for it; `known` is told each path that is asked to be
+    null. Raises what they do."""
     match node:
         case OneOf() | Range() | Pattern():
             return replace(node, field=value(node.field))

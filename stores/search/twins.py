@@ -23,7 +23,8 @@ EXACT_DIGITS = 15
 
 
 class BadValue(Exception):
-    """A property of the document is not of the contract's type; the message names it, not its value."""
+    """A property of the document is not of the contract's type; the message names it, not its
+    value."""
 
 
 class Kind(StrEnum):
@@ -51,7 +52,8 @@ _KINDS = {
 
 
 NOT_A_NUMBER = sys.float_info.max
-"""The twin of a decimal's NaN, which Postgres has beyond all numbers; no decimal of EXACT_DIGITS comes near it."""
+"""The twin of a decimal's NaN, which Postgres has beyond all numbers; no decimal of EXACT_DIGITS
+comes near it."""
 
 
 def decimal_scale(prop: Property) -> int | None:
@@ -191,8 +193,8 @@ def twin_converter(prop: Property) -> Callable[[Any], Any]:
 
 
 def operand(prop: Property, value: Any) -> Any:
-    """The twin of a filter's operand (a Python value, see stores.query). Raises ValueError where the
-    twin cannot tell it from a neighbour."""
+    """The twin of a filter's operand (a Python value, see stores.query). Raises ValueError where
+    the twin cannot tell it from a neighbour."""
     if prop.scalar is Scalar.DECIMAL:
         number = Decimal(str(value))
         if number.is_nan():

@@ -1,5 +1,5 @@
-"""The replication slot that the other change source has left in canonical: nobody reads it, and canonical keeps its log
-for it until the disk is full."""
+"""The replication slot that the other change source has left in canonical: nobody reads it, and
+canonical keeps its log for it until the disk is full."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ SOURCES: dict[str, Callable[[str, Contract, str], ChangeSource]] = {
 
 
 def open_source(url: str, contract: Contract, canonical_url: str) -> ChangeSource:
-    """The change source that `url` names, not opened yet. Raises SetupError; never shows the URL, which
-    may hold a password."""
+    """The change source that `url` names, not opened yet. Raises SetupError; never shows the URL,
+    which may hold a password."""
     scheme = urlsplit(url).scheme
     make = SOURCES.get(scheme)
     if make is None:

@@ -11,7 +11,8 @@ from stores.canonical.importing.arrow import Array
 from stores.canonical.importing.codes import Reject
 
 FILE_SHIFT = 40
-"""A row's number is its file's index (from 0) in the bits above, its line (from 1) in those below."""
+"""A row's number is its file's index (from 0) in the bits above, its line (from 1) in those below.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Chunk:
 
     size: int
     parse: Callable[[Sequence[int], frozenset[int]], Block]
-    """Takes the indexes of the file's columns that are wanted, and which of them hold JSON, to be kept as it is."""
+    """Takes the indexes of the file's columns that are wanted, and which of them hold JSON, to be
+    kept as it is."""
 
 
 class BlockReader(Protocol):

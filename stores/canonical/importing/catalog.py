@@ -39,9 +39,10 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class TargetTable:
     """`types`: column → format_type's name. `defaulted`: columns that may be left out of an INSERT.
-    `computed`: those that may not be in one. `not_null`: columns without NULL. `checks`: those that the contract does
-    not make. `unique`: column sets of unique constraints beside the key. `references`: foreign keys of this
-    table; `referenced`: those of any table that keep a record of this one from being deleted."""
+    `computed`: those that may not be in one. `not_null`: columns without NULL. `checks`: those
+    that the contract does not make. `unique`: column sets of unique constraints beside the key.
+    `references`: foreign keys of this table; `referenced`: those of any table that keep a record
+    of this one from being deleted."""
 
     schema: str
     name: str

@@ -1,4 +1,5 @@
-"""The codes of rows that an import sets aside; docs/reference/import-codes.md explains each to users."""
+"""The codes of rows that an import sets aside; docs/reference/import-codes.md explains each to
+users."""
 
 from __future__ import annotations
 

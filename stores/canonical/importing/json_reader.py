@@ -1,5 +1,6 @@
 """Newline-delimited JSON and JSON arrays of objects. Numbers keep their digits; objects and arrays
-become JSON text, and so does every value of a JSON property: `"123"` is a text there, and no number.
+become JSON text, and so does every value of a JSON property: `"123"` is a text there, and no
+number.
 
 The file's columns are the fields of its first part (1 MiB); a field that comes up only later is a
 reason against its row, since the columns that an import writes are decided before it begins.

@@ -1,8 +1,9 @@
 """Splits a stream of bytes into pieces that end where a row ends, so that each is parsed by itself.
 
-A newline inside a quoted CSV value ends no row. Counting quotes tells in nearly every case whether a
-newline is inside one (an even number before it: outside); where the last newline of a piece seems to
-be inside, a scan by the grammar of RFC 4180 decides, in which a quote opens a value only at its start.
+A newline inside a quoted CSV value ends no row. Counting quotes tells in nearly every case whether
+a newline is inside one (an even number before it: outside); where the last newline of a piece seems
+to be inside, a scan by the grammar of RFC 4180 decides, in which a quote opens a value only at its
+start.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class Piece:
 def pieces(
     stream: RawStream, *, quoted: bool, delimiter: bytes = b",", begun: bytes = b""
 ) -> Iterator[Piece]:
-    """The stream in pieces of whole rows; `begun` was read from it already. The last row may lack its
-    newline. Raises InputError where a quoted value never ends, LimitError for a row longer than
-    MAX_ROW."""
+    """The stream in pieces of whole rows; `begun` was read from it already. The last row may lack
+    its newline. Raises InputError where a quoted value never ends, LimitError for a row longer
+    than MAX_ROW."""
     data = begun or stream.read(PIECE)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{stream.name} is UTF-16", hint="convert it to UTF-8")

@@ -1,9 +1,11 @@
-"""The texts that a file's cell may have for a value of a type: one strict form each, and never a word that Postgres
-would look up (`now`, `today`, `allballs`), a number in another notation (`0x1F`, `1_000`, `J2451187`) or a part that
-it would drop without a word (the time in a date's cell, the zone in that of a time stamp without one).
+"""The texts that a file's cell may have for a value of a type: one strict form each, and never a
+word that Postgres would look up (`now`, `today`, `allballs`), a number in another notation
+(`0x1F`, `1_000`, `J2451187`) or a part that it would drop without a word (the time in a date's
+cell, the zone in that of a time stamp without one).
 
-They are what stores.values takes from JSON and from URLs, and beside it what files are full of and what loses nothing:
-blanks around the value, a midnight behind a date, NaN and the infinities, which Postgres itself prints. Pure.
+They are what stores.values takes from JSON and from URLs, and beside it what files are full of and
+what loses nothing: blanks around the value, a midnight behind a date, NaN and the infinities, which
+Postgres itself prints. Pure.
 """
 
 from __future__ import annotations
@@ -70,8 +72,8 @@ _MODIFIER = re.compile(r"\(\d[\d,-]*\)")
 
 
 def without_modifier(kind: str) -> str:
-    """The type without its length or precision; a cast goes through that one, and 1e-40000 is a numeric(6,2) but no
-    numeric. `character` alone would be one of the length 1, and `bit` too."""
+    """The type without its length or precision; a cast goes through that one, and 1e-40000 is a
+    numeric(6,2) but no numeric. `character` alone would be one of the length 1, and `bit` too."""
     if '"' in kind:
         return kind
     bare = _MODIFIER.sub("", kind)
@@ -89,7 +91,8 @@ def form_of(prop: Property, kind: str) -> TextForm | None:
 
 
 def has_form(text: sql.Composable, form: TextForm, *, array: bool) -> sql.Composable:
-    """The condition that a text has the form, NULL for NULL; of an array's literal, that each element has."""
+    """The condition that a text has the form, NULL for NULL; of an array's literal, that each
+    element has."""
     pattern = sql.Literal(rf"^\s*{form.pattern}\s*$")
     if not array:
         return sql.SQL("{} ~ {}").format(text, pattern)

@@ -1,10 +1,10 @@
 """`children` in MongoDB: related records of many parents.
 
-One round trip: an aggregate with a `$lookup` for each parent, each served by the index of the foreign key
-followed by the key, so it stops at its limit. It starts at the collection's marker: no row at all
-means that readers may no longer read there. A server that plans no queries (it cannot even explain
-one) would pass over the collection for each parent; it is asked for one pass for all of them, which
-gives the keys, and then for the documents.
+One round trip: an aggregate with a `$lookup` for each parent, each served by the index of the
+foreign key followed by the key, so it stops at its limit. It starts at the collection's marker: no
+row at all means that readers may no longer read there. A server that plans no queries (it cannot
+even explain one) would pass over the collection for each parent; it is asked for one pass for all
+of them, which gives the keys, and then for the documents.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ async def read_children(
     *,
     uses_indexes: bool,
 ) -> dict[Values, Children]:
-    """The answer to `query`. `bound`: each of its values → the same as it stands in documents. Raises
-    Moved."""
+    """The answer to `query`. `bound`: each of its values → the same as it stands in documents.
+    Raises Moved."""
     # Nothing equals a missing value.
     pages = {_hashable(b): _Page(b) for b in bound.values() if None not in b}
     if pages and uses_indexes:

@@ -43,7 +43,8 @@ _CONTEXT = create_decimal128_context()
 
 @dataclass(frozen=True, slots=True)
 class BsonForm:
-    """What of a type's documents is not kept as JSON has it. `kept`: properties that an index needs."""
+    """What of a type's documents is not kept as JSON has it. `kept`: properties that an index
+    needs."""
 
     decimals: tuple[str, ...]
     embedded: tuple[tuple[str, BsonForm], ...]

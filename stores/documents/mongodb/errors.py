@@ -1,4 +1,5 @@
-"""MongoDB's errors in our terms, by code: servers that speak its protocol word their texts differently.
+"""MongoDB's errors in our terms, by code: servers that speak its protocol word their texts
+differently.
 
 Codes: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 """
@@ -28,8 +29,8 @@ TRANSIENT = frozenset(
         11602, 13388, 13435, 13436, 14031,
     )
 )  # fmt: skip
-"""The server, its primary or its disk is not able to now: elections, shutdowns, locks, limits of time and
-memory, conflicts of writes, interrupted operations, disk full."""
+"""The server, its primary or its disk is not able to now: elections, shutdowns, locks, limits of
+time and memory, conflicts of writes, interrupted operations, disk full."""
 ACCESS = frozenset((13, 18, 31, 33, 8000))
 """The account or its password, or what the account may do."""
 _MISSING = frozenset((59, 115, 40324, 72, 9))
@@ -37,8 +38,8 @@ _MISSING = frozenset((59, 115, 40324, 72, 9))
 
 
 def item_verdict(error: Mapping[str, Any]) -> Verdict:
-    """The verdict on one entry of `writeErrors`. A guarded upsert that finds a version at least as new
-    tries to insert the key a second time: a duplicate key is a stale write."""
+    """The verdict on one entry of `writeErrors`. A guarded upsert that finds a version at least as
+    new tries to insert the key a second time: a duplicate key is a stale write."""
     code = error.get("code")
     if code == DUPLICATE_KEY:
         return STALE
@@ -53,8 +54,8 @@ def refuses_all(error: Mapping[str, Any]) -> bool:
 
 
 def translate(error: errors.PyMongoError, where: str) -> StoreError | SetupError:
-    """One of our errors for the driver's. Carries neither texts of the server nor parts of the URL but
-    `where`."""
+    """One of our errors for the driver's. Carries neither texts of the server nor parts of the URL
+    but `where`."""
     if isinstance(error, errors.OperationFailure):
         return _failure(error.code, where)
     if isinstance(error, errors.ConnectionFailure):

@@ -1,4 +1,5 @@
-"""The indexes of a generation's collection, made before it is loaded, and the order that they serve. Pure."""
+"""The indexes of a generation's collection, made before it is loaded, and the order that they
+serve. Pure."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ def key_order(record_type: RecordType) -> list[tuple[str, int]]:
 
 
 def index_models(record_type: RecordType) -> list[IndexModel]:
-    """Tombstones by age, in an index that has nothing else; each foreign key followed by the key, so
-    that one parent's children stand in it in order."""
+    """Tombstones by age, in an index that has nothing else; each foreign key followed by the key,
+    so that one parent's children stand in it in order."""
     models = [
         IndexModel(
             [("at", ASCENDING)], name=TOMBSTONES, sparse=True, expireAfterSeconds=TOMBSTONE_SECONDS

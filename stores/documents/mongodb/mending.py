@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A database, in one of its lives, and the term in which it is written to; None before there is one."""
+    """A database, in one of its lives, and the term in which it is written to; None before there is
+    one."""
 
     db: AsyncDatabase[dict[str, Any]]
     incarnation: str
@@ -45,8 +46,8 @@ class Charge:
 async def make_collection(
     charge: Charge, stem: str, metadata: StoreMetadata
 ) -> AsyncCollection[dict[str, Any]]:
-    """An empty collection with our marker, of the name `stem`. One that died halfway is made anew; a name that somebody
-    else has is left alone, and another one taken."""
+    """An empty collection with our marker, of the name `stem`. One that died halfway is made anew;
+    a name that somebody else has is left alone, and another one taken."""
     used = {row.collection for row in metadata.rows}
     for name in (stem, *(f"{stem}.{n}" for n in range(2, 50))):
         if name in used:
@@ -72,8 +73,8 @@ async def is_ours(charge: Charge, collection: str) -> bool:
 
 
 async def mark(charge: Charge, row: Row, *, active: bool) -> bool:
-    """Say in the collection whether readers may read there. False where it has no marker any more. Raises FencedError
-    where a worker of a greater term has written it."""
+    """Say in the collection whether readers may read there. False where it has no marker any more.
+    Raises FencedError where a worker of a greater term has written it."""
     collection = charge.collection(row.collection)
     said = {"$set": {"active": active, **_term(charge)}}
     if await collection.find_one_and_update(_mine(charge), said, {"_id": 1}) is not None:
@@ -91,8 +92,8 @@ async def mark_all(charge: Charge, rows: Sequence[Row]) -> None:
 
 
 async def mend(charge: Charge, contract: Contract, metadata: StoreMetadata) -> None:
-    """Finish what a process that died between two steps has left: markers that do not agree with the pointer,
-    collections that are in no row but have our marker."""
+    """Finish what a process that died between two steps has left: markers that do not agree with
+    the pointer, collections that are in no row but have our marker."""
     known = {row.collection for row in metadata.rows}
     await mark_all(charge, metadata.rows)
     for name in await collections_of(charge.db, contract):
@@ -131,8 +132,9 @@ def dropped(rows: Sequence[Row]) -> StoreUnavailable:
 
 
 async def strike_off(charge: Charge, gone: Sequence[Row]) -> None:
-    """Take rows without a collection out of the metadata. Writes that came after have made a new one of that name: it
-    goes, where it holds only what has the form of ours, as one that is not there does."""
+    """Take rows without a collection out of the metadata. Writes that came after have made a new
+    one of that name: it goes, where it holds only what has the form of ours, as one that is not
+    there does."""
     if not gone:
         return
     names = {row.collection for row in gone}

@@ -34,7 +34,8 @@ ID = "recordgate"
 FORMAT = 1
 """Format version of the documents that the store writes. Another version raises StoreLost."""
 MARKER = 0
-"""The `_id` of the marker in each generation's collection (see mongodb_mending); keys of records are text."""
+"""The `_id` of the marker in each generation's collection (see mongodb_mending); keys of records
+are text."""
 _TRIES = 20
 
 Document: TypeAlias = Mapping[str, Any]
@@ -239,8 +240,8 @@ async def make(meta: AsyncCollection[dict[str, Any]], contract: Contract) -> Sto
 
 
 async def take_charge(meta: AsyncCollection[dict[str, Any]], incarnation: str, term: int) -> None:
-    """Remember `term`. A change of the rows that was begun before fails, for its revision is old. Raises
-    FencedError where a greater term is there, StoreLost as `change`."""
+    """Remember `term`. A change of the rows that was begun before fails, for its revision is old.
+    Raises FencedError where a greater term is there, StoreLost as `change`."""
     found = await meta.find_one_and_update(
         {"_id": ID, "incarnation": incarnation, "term": not_after(term)},
         {"$set": {"term": Int64(term)}, "$inc": {"revision": Int64(1)}},
@@ -270,9 +271,9 @@ async def change(
     decide: Callable[[StoreMetadata], tuple[Row, ...]],
     term: int | None,
 ) -> StoreMetadata:
-    """Replace the rows by what `decide` makes of them, in one step. Raises StoreLost where the metadata is
-    gone or of another life, FencedError where a worker of a greater term than `term` has been here, and
-    what `decide` raises."""
+    """Replace the rows by what `decide` makes of them, in one step. Raises StoreLost where the
+    metadata is gone or of another life, FencedError where a worker of a greater term than `term`
+    has been here, and what `decide` raises."""
     for _ in range(_TRIES):
         metadata = await load(meta)
         if metadata is None or metadata.incarnation != incarnation:
@@ -298,7 +299,8 @@ async def publish(
     position: Position | None,
     term: int | None,
 ) -> None:
-    """Raises StoreLost where the metadata that the writes belong to is gone, FencedError as `change`."""
+    """Raises StoreLost where the metadata that the writes belong to is gone, FencedError as
+    `change`."""
     if position is None:
         found = await meta.find_one({"_id": ID, "incarnation": incarnation}, {"_id": 1})
     else:

@@ -1,11 +1,11 @@
 """The MongoDB document store: a collection for each generation, in a database of its own.
 
-`metadata` has what is in `recordgate.meta`, `mongodb_mending` the collections' markers, `mongodb_documents` the
-form of a document. Every write is
-a replacement on the condition that the version held is older, safe on a majority's journals before
-it counts. Readers read where the pointer they know says; the collection's marker, read with the documents,
-tells them when the pointer has moved. A database that comes back without its metadata is StoreLost once, and
-then an empty store.
+`metadata` has what is in `recordgate.meta`, `mongodb_mending` the collections' markers,
+`mongodb_documents` the form of a document. Every write is a replacement on the condition that the
+version held is older, safe on a majority's journals before it counts. Readers read where the
+pointer they know says; the collection's marker, read with the documents, tells them when the
+pointer has moved. A database that comes back without its metadata is StoreLost once, and then an
+empty store.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class MongodbStore:
         self._active: dict[str, Row] = {}
         self._uses_indexes = True
         self._unsure = False
-        """What another process has left was not looked at yet, or a swap was begun and its end was not seen."""
+        """What another process has left was not looked at yet, or a swap was begun and its end was
+        not seen."""
         self._written: set[str] = set()
         """Collections, since the last publish."""
         self._checked = 0.0
@@ -218,7 +219,8 @@ class MongodbStore:
             return Health(False, version, error.message, error.hint)
         except TimeoutError:
             return Health(False, version, f"{KIND}: no answer in two seconds")
-        # A reader has nothing to lose: what the worker has made anew, and loaded, is what there is to read.
+        # A reader has nothing to lose: what the worker has made anew, and loaded, is what there is
+        # to read.
         mine = self._contract.id if self._contract and not self._write_allowed else None
         if metadata is not None and metadata.contract == mine:
             self._incarnation = metadata.incarnation
@@ -253,8 +255,8 @@ class MongodbStore:
             return await work()
 
     async def _write(self, work: Callable[[], Awaitable[T]], *, mends: bool = False) -> T:
-        """`work` of the writing process, after what is to be mended, unless that is what it does. A database without
-        our metadata is claimed anew, and told once."""
+        """`work` of the writing process, after what is to be mended, unless that is what it does. A
+        database without our metadata is claimed anew, and told once."""
         if self._client is None:
             raise StoreUnavailable(f"{KIND}: not open", store=KIND)
         if not self._write_allowed:
@@ -348,8 +350,9 @@ class MongodbStore:
         async def work() -> None:
             metadata = await self._metadata()
             chosen = metadata.find(type_name, number)
-            # A reader takes the new collection when the pointer has moved, and leaves the old one when
-            # its marker says so: for the moment in between both may be read, never a mix of them.
+            # A reader takes the new collection when the pointer has moved, and leaves the old one
+            # when its marker says so: for the moment in between both may be read, never a mix of
+            # them.
             if not await mending.mark(self._charge, chosen, active=True):
                 await mending.strike_off(self._charge, [chosen])
                 raise mending.dropped([chosen])
@@ -394,8 +397,8 @@ class MongodbStore:
             row = (await self._metadata()).find(type_name, generation)
             collection = self._collection(row.collection)
             self._written.add(row.collection)
-            # Encoded off the event loop in one go: more hand-overs between threads cost more than they
-            # win, and the server's answer takes longer than they do.
+            # Encoded off the event loop in one go: more hand-overs between threads cost more than
+            # they win, and the server's answer takes longer than they do.
             taken = await asyncio.to_thread(_operations, form, writes)
             return await self._send(collection, *taken)
 
@@ -408,8 +411,9 @@ class MongodbStore:
         places: Sequence[int],
         operations: Sequence[ReplaceOne[dict[str, Any]]],
     ) -> list[Verdict]:
-        """`verdicts` with those of `operations`, whose places are `places`. Raises where a failure is not
-        about single writes. The driver splits what is more or larger than the server takes at once."""
+        """`verdicts` with those of `operations`, whose places are `places`. Raises where a failure
+        is not about single writes. The driver splits what is more or larger than the server
+        takes at once."""
         if not operations:
             return verdicts
         try:
@@ -429,8 +433,8 @@ class MongodbStore:
         return verdicts
 
     async def publish(self, position: Position | None) -> None:
-        """Every write was safe when `write` returned; what is left is that it went into collections of ours, and the
-        position, in this life of the database or not at all."""
+        """Every write was safe when `write` returned; what is left is that it went into collections
+        of ours, and the position, in this life of the database or not at all."""
 
         async def work() -> None:
             await self._check_collections()

@@ -1,11 +1,11 @@
 """The embedded document store: one SQLite file in WAL mode, `documents.sqlite` in data_dir.
 
-Writes of the one writing process run in one thread, in a transaction that `publish` commits together
-with the position; readers of any process have their own connections, see the last commit, and neither
-block the writer nor wait for it. A commit is flushed to the disk (synchronous=FULL): what is published
-survives a killed process and a power cut, as far as the disk keeps what it acknowledged. Tombstones
-stay as long as their generation. The pages of a dropped generation are used again by the next one; the
-file does not shrink.
+Writes of the one writing process run in one thread, in a transaction that `publish` commits
+together with the position; readers of any process have their own connections, see the last commit,
+and neither block the writer nor wait for it. A commit is flushed to the disk (synchronous=FULL):
+what is published survives a killed process and a power cut, as far as the disk keeps what it
+acknowledged. Tombstones stay as long as their generation. The pages of a dropped generation are
+used again by the next one; the file does not shrink.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ from stores.write_checks import check_key, parse_document, reject
 
 KIND = "sqlite"
 COMMIT_BYTES = 16_000_000
-"""Written bytes after which `write` commits by itself, so that a long load keeps the WAL file small."""
+"""Written bytes after which `write` commits by itself, so that a long load keeps the WAL file
+small."""
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,8 @@
 """The tables of the SQLite document store: one per generation, and every statement made of names.
 
 A table holds the newest version of each key; a NULL document is a tombstone. The foreign keys that
-`children` asks for are indexed inside the JSON, followed by the key's properties in canonical's order.
+`children` asks for are indexed inside the JSON, followed by the key's properties in canonical's
+order.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Bulk writes: bodies made of bytes once, bounded in size, and the answer read item by item.
 
-Every write carries canonical's version as an external one, so the index takes it only where it is greater than
-the one held. A delete is a write, too: of a tombstone, a document that says only when the record went. It
-holds the version longer than the index remembers deletes of its own (`index.gc_deletes`, a minute).
+Every write carries canonical's version as an external one, so the index takes it only where it is
+greater than the one held. A delete is a write, too: of a tombstone, a document that says only when
+the record went. It holds the version longer than the index remembers deletes of its own
+(`index.gc_deletes`, a minute).
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ def bodies(items: Sequence[Item]) -> Iterator[list[Item]]:
 
 
 async def send(http: Http, target: str, items: list[Item], seconds: float) -> list[Verdict]:
-    """The verdicts on `items`, written into the alias `target`, in halves where the server calls the whole
-    too large. Raises StoreUnavailable where all of it has to wait, or the index is gone."""
+    """The verdicts on `items`, written into the alias `target`, in halves where the server calls
+    the whole too large. Raises StoreUnavailable where all of it has to wait, or the index is
+    gone."""
     answer = await http.send(
         "POST",
         path(target, "_bulk"),
@@ -118,7 +120,8 @@ async def send(http: Http, target: str, items: list[Item], seconds: float) -> li
 
 
 def _all_too_large(found: dict[str, Any]) -> bool:
-    """Items of one shard are refused together; of other shards some may have been taken: they are stale then."""
+    """Items of one shard are refused together; of other shards some may have been taken: they are
+    stale then."""
     return bool(found.get("errors")) and any(
         larger_than_the_server(answer.get("error"))
         for item in found["items"]
@@ -127,7 +130,8 @@ def _all_too_large(found: dict[str, Any]) -> bool:
 
 
 def verdict(item: dict[str, Any], target: str) -> Verdict:
-    """The verdict that an item's answer stands for. Raises where it is about the index and not the item."""
+    """The verdict that an item's answer stands for. Raises where it is about the index and not the
+    item."""
     status = int(item.get("status", 500))
     if status < 300:
         return APPLIED

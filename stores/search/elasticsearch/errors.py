@@ -1,5 +1,5 @@
-"""Elasticsearch's answers in our terms. Its reasons quote values of documents, so only the kind of an error and
-the name of a field are ever shown."""
+"""Elasticsearch's answers in our terms. Its reasons quote values of documents, so only the kind of
+an error and the name of a field are ever shown."""
 
 from __future__ import annotations
 
@@ -108,8 +108,9 @@ _PRESSURE = re.compile(r"operation_bytes=(\d+), max_\w+=(\d+)")
 
 
 def larger_than_the_server(error: Any) -> bool:
-    """Whether a rejection (429) is because the operation alone is larger than what the server ever has in
-    work (`indexing_pressure.memory.limit`, a tenth of its heap): then waiting does not help."""
+    """Whether a rejection (429) is because the operation alone is larger than what the server ever
+    has in work (`indexing_pressure.memory.limit`, a tenth of its heap): then waiting does not
+    help."""
     reason = str(error.get("reason") or "") if isinstance(error, dict) else ""
     found = _PRESSURE.search(reason)
     return found is not None and int(found[1]) > int(found[2])

@@ -18,7 +18,8 @@ from stores.search.twins import Kind
 
 KEY, DOCUMENT, TOMBSTONE, NULLS = "k", "d", "t", "n"
 PRESENCE = "recordgate_presence"
-"""A similarity that counts only how rare a word is: for lists of texts, whose length says nothing."""
+"""A similarity that counts only how rare a word is: for lists of texts, whose length says nothing.
+"""
 
 _TYPES = {Kind.TEXT: "keyword", Kind.INT: "long", Kind.FLOAT: "double", Kind.BOOL: "boolean"}
 

@@ -53,8 +53,8 @@ LIVE: dict[str, Any] = {"bool": {"must_not": {"exists": {"field": TOMBSTONE}}}}
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The index of a generation, as the cluster has it. One that somebody has closed can neither be read nor written:
-    it is retired, and of no shape that is wanted."""
+    """The index of a generation, as the cluster has it. One that somebody has closed can neither be
+    read nor written: it is retired, and of no shape that is wanted."""
 
     name: str
     number: int
@@ -192,8 +192,8 @@ class Generations:
         )
 
     async def take_charge(self, term: int) -> None:
-        """The term is the version of the documents in the books: the server refuses a smaller one. Raises
-        as `set_position`."""
+        """The term is the version of the documents in the books: the server refuses a smaller one.
+        Raises as `set_position`."""
         self._term = term
         await self.claim(write=True)
         await self._put("term", {})

@@ -1,5 +1,5 @@
-"""Requests to the cluster by Elasticsearch's own client: one way in, bytes where bytes matter, and every failure
-translated once."""
+"""Requests to the cluster by Elasticsearch's own client: one way in, bytes where bytes matter, and
+every failure translated once."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class Http:
         serializer = _Orjson()
         try:
             if address.node.startswith("https:"):
-                # The client's own context checks no name of a host that is an IP address, and trusts the
-                # system's authorities beside the one that is named.
+                # The client's own context checks no name of a host that is an IP address, and
+                # trusts the system's authorities beside the one that is named.
                 options["ssl_context"] = ssl.create_default_context(cafile=address.ca or None)
             self._client = AsyncElasticsearch(
                 [address.node],

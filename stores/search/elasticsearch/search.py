@@ -1,7 +1,8 @@
 """One search of one generation: page, order, facets, highlights, corrections, in one request.
 
-Order by properties is exact and a cursor of it holds while the index changes: it is a place among values, with
-the key for ties. Scores change with the index, so a cursor by score is exact only while nothing is published.
+Order by properties is exact and a cursor of it holds while the index changes: it is a place among
+values, with the key for ties. Scores change with the index, so a cursor by score is exact only
+while nothing is published.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class SortProperty:
         return None if record is None else twin_converter(self.field.prop)(record)
 
     def after(self, value: Any) -> Any:
-        """The value as `search_after` takes it: a missing number is the least or the greatest there is."""
+        """The value as `search_after` takes it: a missing number is the least or the greatest there
+        is."""
         if value is not None:
             return value
         greatest = self.nulls_first == self.descending
@@ -100,8 +102,8 @@ class Search:
     """Checked when it is made; `body` is the request, `result` reads the answer."""
 
     def __init__(self, level: Level, query: SearchQuery, held: Held) -> None:
-        """`level`: the contract's fields; `held`: what the generation has of them. Raises InputError, LimitError,
-        StoreRefused, NotLoaded."""
+        """`level`: the contract's fields; `held`: what the generation has of them. Raises
+        InputError, LimitError, StoreRefused, NotLoaded."""
         if not 0 <= query.first <= MAX_FIRST:
             raise LimitError(f"first is at most {MAX_FIRST} in a search")
         self._level = level

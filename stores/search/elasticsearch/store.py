@@ -1,8 +1,9 @@
-"""The Elasticsearch search store: an index per type and generation behind an alias (elasticsearch_generations),
-writes by bulk under external versions (elasticsearch_bulk), reads of the active generation.
+"""The Elasticsearch search store: an index per type and generation behind an alias
+(elasticsearch_generations), writes by bulk under external versions (elasticsearch_bulk), reads
+of the active generation.
 
-What was acknowledged is on the server's disk (translog); `publish` makes it visible by a refresh of the indexes
-that were written to, then records the position.
+What was acknowledged is on the server's disk (translog); `publish` makes it visible by a refresh of
+the indexes that were written to, then records the position.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class ElasticsearchStore:
         self._active: dict[str, Index] = {}
         self._held: dict[str, tuple[Index, Held]] = {}
         self._left: dict[str, str] = {}
-        """Type → the index that is its active generation, as this process has left it or found it."""
+        """Type → the index that is its active generation, as this process has left it or found it.
+        """
         self._checked = 0.0
         self._indexed_words: Recent[tuple[str, str], bool] = Recent(KNOWN_WORDS)
         self._purge = elasticsearch_tombstones.Purge(address.tombstone_seconds)
@@ -248,8 +250,8 @@ class ElasticsearchStore:
         await self._purge.some(http, [i.name for i, _ in self._targets.values()])
 
     def _forget(self, names: Collection[str]) -> None:
-        """What was known of indexes that fail. It is told once: who is told asks for the generations, which shows what
-        is there still, and loads the rest."""
+        """What was known of indexes that fail. It is told once: who is told asks for the
+        generations, which shows what is there still, and loads the rest."""
         self._left = {t: name for t, name in self._left.items() if name not in names}
         self._targets.clear()
 
@@ -261,7 +263,8 @@ class ElasticsearchStore:
             allow=(400, 404),
         )
         if answer.status in (400, 404):
-            # What was not published is sent again, to those that are there, which makes them dirty again.
+            # What was not published is sent again, to those that are there, which makes them dirty
+            # again.
             self._forget(dirty)
             self._dirty.clear()
             raise generation_gone(", ".join(dirty))
@@ -276,8 +279,9 @@ class ElasticsearchStore:
     # Reading -----------------------------------------------------------------------------------
 
     async def _read_active(self, type_name: str, work: Callable[[Http, Index], Awaitable[T]]) -> T:
-        """`work` with the active generation. Whether it still was is asked while the work is done: a
-        search goes to the index itself, whose mapping we know, and not to what an alias may become."""
+        """`work` with the active generation. Whether it still was is asked while the work is done:
+        a search goes to the index itself, whose mapping we know, and not to what an alias may
+        become."""
         http, generations = self._open()
         self._level(type_name)
         for _ in range(_SWAPS):
@@ -300,7 +304,8 @@ class ElasticsearchStore:
     async def _search(
         self, http: Http, index: Index, body: dict[str, Any], preference: str = "recordgate"
     ) -> dict[str, Any]:
-        """Requests of one `preference` go to one copy of a shard: scores of two copies differ a little."""
+        """Requests of one `preference` go to one copy of a shard: scores of two copies differ a
+        little."""
         answer = await http.send(
             "POST",
             path(index.name, "_search"),
@@ -447,8 +452,8 @@ async def _settled(work: Awaitable[T]) -> T | _Gone | RecordgateError:
 
 
 async def _indexed_words(http: Http, index: Index, field: Field, words: list[str]) -> set[str]:
-    """The words of which the field's analyzer leaves something. Offsets count UTF-16 units, with one
-    between two texts."""
+    """The words of which the field's analyzer leaves something. Offsets count UTF-16 units, with
+    one between two texts."""
     answer = await http.send(
         "POST",
         path(index.name, "_analyze"),

@@ -1,9 +1,10 @@
-"""Query text as an Elasticsearch query: which records match, how they rank, and what of them is marked.
+"""Query text as an Elasticsearch query: which records match, how they rank, and what of them is
+marked.
 
-A word matches where it stands, or within the edits that `edit_distance.allowed` forgives (Elasticsearch's
-AUTO:3,8 is the same). A match as typed outranks a forgiven one, and a value that is the whole query text
-outranks one that holds it. Of one or two words all must match, of more three quarters; the stop words of a
-searched property's language need not.
+A word matches where it stands, or within the edits that `edit_distance.allowed` forgives
+(Elasticsearch's AUTO:3,8 is the same). A match as typed outranks a forgiven one, and a value that
+is the whole query text outranks one that holds it. Of one or two words all must match, of more
+three quarters; the stop words of a searched property's language need not.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ StopWords = Mapping[str, Collection[str]]
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """`query` None: the text has no word that could match anything. `words`: the part of it that marks."""
+    """`query` None: the text has no word that could match anything. `words`: the part of it that
+    marks."""
 
     query: Query | None
     words: Query | None
@@ -154,8 +156,9 @@ def corrected(
     known: Collection[str],
     near: Mapping[str, Sequence[tuple[str, int]]],
 ) -> list[str]:
-    """The query text with each word that no record has (it is not in `known`) replaced by the most common
-    word near it, out of `near`: word → (candidate, records). Empty where there is nothing to replace."""
+    """The query text with each word that no record has (it is not in `known`) replaced by the most
+    common word near it, out of `near`: word → (candidate, records). Empty where there is nothing
+    to replace."""
     text = composed(text)
     found = text
     for phrase in reversed([p for q in phrases if not q.synonyms for p in q.as_typed()]):

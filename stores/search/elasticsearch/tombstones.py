@@ -1,7 +1,7 @@
 """Tombstones are removed after some days, a page at a time, without holding anybody up.
 
-A tombstone is deleted under its own version (`external_gte`), so a record that was written again in the
-meantime stays.
+A tombstone is deleted under its own version (`external_gte`), so a record that was written again in
+the meantime stays.
 """
 
 from __future__ import annotations

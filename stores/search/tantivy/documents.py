@@ -1,4 +1,5 @@
-"""From a JSON document to a Tantivy document, by the plan that fields and held make of the contract."""
+"""From a JSON document to a Tantivy document, by the plan that fields and held make of the
+contract."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ Convert = Callable[[Any], Any]
 
 
 class DocumentBuilder:
-    """Builds documents of one record type for an index that holds `level` (see held); made once for it."""
+    """Builds documents of one record type for an index that holds `level` (see held); made once for
+    it."""
 
     def __init__(self, level: Level, schema: tantivy.Schema) -> None:
         self._schema = schema

@@ -1,5 +1,5 @@
-"""Tantivy's errors in our terms. The binding raises ValueError or OSError with a text for everything,
-and a PanicException, which is no Exception, where the library itself gave up."""
+"""Tantivy's errors in our terms. The binding raises ValueError or OSError with a text for
+everything, and a PanicException, which is no Exception, where the library itself gave up."""
 
 from __future__ import annotations
 

@@ -170,8 +170,8 @@ class Writing:
 class Reading:
     """The reading side of a generation, in any process; used by many threads.
 
-    Commits of the writer are seen by looking at `meta.json`, which every commit replaces: a stat, and
-    a reload of the index only where the file is another one.
+    Commits of the writer are seen by looking at `meta.json`, which every commit replaces: a stat,
+    and a reload of the index only where the file is another one.
     """
 
     def __init__(self, number: int, folder: Path, where: str) -> None:

@@ -1,9 +1,10 @@
 """One search of one generation: page, order, facets, highlights.
 
 Order by properties is exact and a cursor of it holds while the index changes: it is a place among
-values. Tantivy orders by one field only, so a page is put together from groups of equal values, each
-ordered by the next property and at last by key. Order by score is cut from the best SCORE_WINDOW hits;
-scores change with the index, so a cursor of it is exact only while nothing is published in between.
+values. Tantivy orders by one field only, so a page is put together from groups of equal values,
+each ordered by the next property and at last by key. Order by score is cut from the best
+SCORE_WINDOW hits; scores change with the index, so a cursor of it is exact only while nothing is
+published in between.
 """
 
 from __future__ import annotations

@@ -212,7 +212,8 @@ class TantivyStore:
         )
 
     def _check_folders(self, state: sqlite3.Connection) -> None:
-        """Raises StoreLost where the files are other ones, StoreUnavailable where a generation's are gone."""
+        """Raises StoreLost where the files are other ones, StoreUnavailable where a generation's
+        are gone."""
         self._state_file.check_place()
         if time.monotonic() - self._checked <= CHECK_SECONDS:
             return
@@ -290,8 +291,8 @@ class TantivyStore:
         return reading
 
     def _active(self, state: sqlite3.Connection, type_name: str) -> Reading:
-        """The active generation. Between the look into the metadata and the opening of the index it may
-        have been retired and dropped: then the metadata is looked into once more."""
+        """The active generation. Between the look into the metadata and the opening of the index it
+        may have been retired and dropped: then the metadata is looked into once more."""
         for attempt in (1, 2):
             found = self._state_file.active(state, type_name)
             try:

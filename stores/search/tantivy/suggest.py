@@ -37,7 +37,8 @@ def suggest(
         return []
     counted: list[tuple[int, str, Field]] = []
     for field in fields:
-        # Twice as many as asked: a term may be held by deleted records alone until its segment merges.
+        # Twice as many as asked: a term may be held by deleted records alone until its segment
+        # merges.
         for term, count in searcher.terms_with_prefix(field.whole, prefix, limit=first * 2):
             counted.append((-int(count), term, field))
     counted.sort(key=lambda c: c[:2])

@@ -1,9 +1,9 @@
 """Query text as a Tantivy query: which records match, how they rank, and what of them is marked.
 
-A word matches where it stands, or within the edits that `edit_distance.allowed` forgives. A match as
-typed outranks a forgiven one, and a value that is the whole query text outranks one that holds it. Of
-one or two words all must match, of more three quarters; the stop words of a searched property's language
-need not.
+A word matches where it stands, or within the edits that `edit_distance.allowed` forgives. A match
+as typed outranks a forgiven one, and a value that is the whole query text outranks one that holds
+it. Of one or two words all must match, of more three quarters; the stop words of a searched
+property's language need not.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class _Scale:
         return queries
 
     def _exact(self, field: Field, tokens: list[str]) -> Query:
-        """One, and BM25. In a list of texts the length says nothing (a city of a hundred names is not
-        a hundredth as much called so), so there only the word's rarity counts."""
+        """One, and BM25. In a list of texts the length says nothing (a city of a hundred names is
+        not a hundredth as much called so), so there only the word's rarity counts."""
         if len(tokens) == 1:
             found = Query.term_query(self._schema, field.text, tokens[0])
         else:

@@ -1,9 +1,10 @@
 """Puts the records of several topics together to transactions, in the order of their commits. Pure.
 
-Each partition is in the order of the log, but between partitions there is no order: the END of a transaction
-may be read before its changes. An END says how many changes of each table there were, and where the commit
-record ends, so a transaction is handed out when all of them have come and all before it are out. Repeated
-records (Connect was killed) are counted once, by their place in the transaction.
+Each partition is in the order of the log, but between partitions there is no order: the END of a
+transaction may be read before its changes. An END says how many changes of each table there were,
+and where the commit record ends, so a transaction is handed out when all of them have come and all
+before it are out. Repeated records (Connect was killed) are counted once, by their place in the
+transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ REMEMBERED = 20_000
 @dataclass(slots=True)
 class _Open:
     """A transaction whose END has not been met. `furthest`: partition → the last place counted;
-    `behind`: partition → the offset behind its last record. `split`: parts of it have been handed out."""
+    `behind`: partition → the offset behind its last record. `split`: parts of it have been
+    handed out."""
 
     changes: list[Change] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
@@ -47,8 +49,8 @@ class Assembly:
     """Takes records by `change` and `end`, gives events by `take`."""
 
     def __init__(self, tables: Collection[str], position: int, *, part: int = PART) -> None:
-        """`tables`: "schema.table" of those whose changes are fed; `position`: where the events begin,
-        transactions up to there are left out."""
+        """`tables`: "schema.table" of those whose changes are fed; `position`: where the events
+        begin, transactions up to there are left out."""
         self.position = position
         """Everything that was committed up to there has been handed out."""
         self.done: dict[Partition, int] = {}
@@ -81,7 +83,8 @@ class Assembly:
     def changes(
         self, partition: Partition, made: Iterable[tuple[int, int, int, Change, int]]
     ) -> None:
-        """Take changes of a partition, in its order: (transaction, place, offset, change, milliseconds)."""
+        """Take changes of a partition, in its order: (transaction, place, offset, change,
+        milliseconds)."""
         current = -1
         found: _Open | None = None
         last = 0
@@ -113,8 +116,8 @@ class Assembly:
             found.furthest[partition] = last
 
     def begin(self, lsn: int) -> bool:
-        """Leave out what has been assembled of transactions up to `lsn`. False, with nothing done, where
-        `forget` has let go what came behind it."""
+        """Leave out what has been assembled of transactions up to `lsn`. False, with nothing done,
+        where `forget` has let go what came behind it."""
         if lsn < self._whole_from or any(found.forgotten for found in self._open.values()):
             return False
         self._start = self.position = max(self.position, lsn)
@@ -238,16 +241,16 @@ class Assembly:
             found.changes, found.places, found.moves = [], [], {}
 
     def _hand_out_parts(self) -> None:
-        """Memory is bounded by handing out what has come, in the order in which it came: a record's changes
-        are all in one partition, so their order is kept."""
+        """Memory is bounded by handing out what has come, in the order in which it came: a record's
+        changes are all in one partition, so their order is kept."""
         for xid, found in self._open.items():
             if found.changes:
                 self._emit(xid, found, 0)
                 found.split = True
 
     def _let_loose(self, change: Change, xid: int | None, ts_ms: int, snapshot: bool) -> None:
-        """A change whose transaction is not told (a snapshot, a connector without transaction metadata), or
-        that comes again."""
+        """A change whose transaction is not told (a snapshot, a connector without transaction
+        metadata), or that comes again."""
         short = None if xid is None or snapshot else _short(xid)
         if self._loose and (short != self._loose_xid or len(self._loose) >= self._part):
             self._flush_loose()
@@ -266,8 +269,8 @@ def _short(xid: int) -> int:
 
 
 def _in_order(found: _Open) -> list[Change]:
-    """The changes as they were made. A changed key comes as two: the old one's delete, the new one's
-    create; together they are an update that knows both."""
+    """The changes as they were made. A changed key comes as two: the old one's delete, the new
+    one's create; together they are an update that knows both."""
     changes, places = found.changes, found.places
     if len(found.furthest) > 1:
         order = sorted(range(len(places)), key=places.__getitem__)

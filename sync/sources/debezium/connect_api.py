@@ -20,13 +20,14 @@ from stores.errors import SetupError, StoreUnavailable
 STORE = "kafka connect"
 TIMEOUT = 10.0
 PATIENCE = 30.0
-"""Seconds that an answer 409 (Connect is rebalancing) is waited out, and that a change of state may take."""
+"""Seconds that an answer 409 (Connect is rebalancing) is waited out, and that a change of state may
+take."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectorStatus:
-    """`state`: as Connect says it, RUNNING, FAILED…, or MISSING; FAILED too where its task is. `trace`: the
-    first line of the failure."""
+    """`state`: as Connect says it, RUNNING, FAILED…, or MISSING; FAILED too where its task is.
+    `trace`: the first line of the failure."""
 
     state: str
     trace: str = ""

@@ -1,7 +1,7 @@
 """The configuration of Debezium's Postgres connector for a contract.
 
-Its settings are those of Debezium's documentation, "Debezium connector for PostgreSQL". Why each is as it
-is: docs/decisions/change-source-debezium.md.
+Its settings are those of Debezium's documentation, "Debezium connector for PostgreSQL". Why each is
+as it is: docs/decisions/change-source-debezium.md.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def connector_config(
     partitions: int = 1,
     replication: int = -1,
 ) -> dict[str, str]:
-    """The configuration as Connect takes it. It holds the password of canonical. `replication`: -1 is the
-    brokers' default. Raises SetupError where canonical has no address that Connect can use."""
+    """The configuration as Connect takes it. It holds the password of canonical. `replication`: -1
+    is the brokers' default. Raises SetupError where canonical has no address that Connect can
+    use."""
     at = _address(canonical_url)
     tables = published_tables(contract)
     columns = sorted(

@@ -1,7 +1,8 @@
-"""Reads the topics with kafka-python in a thread of its own: decodes, assembles, hands batches to the loop.
+"""Reads the topics with kafka-python in a thread of its own: decodes, assembles, hands batches to
+the loop.
 
-Every partition is assigned by hand; the group holds the offsets only. The thread waits when the loop does not
-keep up, and goes on committing meanwhile.
+Every partition is assigned by hand; the group holds the offsets only. The thread waits when the
+loop does not keep up, and goes on committing meanwhile.
 """
 
 from __future__ import annotations
@@ -42,18 +43,18 @@ BATCHES = 4
 POLL_MS = 100
 FETCH_BYTES = 8 << 20
 FETCH_WAIT_MS = 20
-"""How long a broker holds a question that it has no records for. The client asks a broker one thing at a
-time: while it waits for a quiet topic, the busy ones wait as well."""
+"""How long a broker holds a question that it has no records for. The client asks a broker one thing
+at a time: while it waits for a quiet topic, the busy ones wait as well."""
 COMMIT_INTERVAL = 0.5
 CHECKPOINTS = 1000
 CHECK = 1.0
 """Seconds between two looks whether a topic was made again."""
 DISCOVER_WAITING, DISCOVER = 0.1, 1.0
-"""Seconds between two looks for topics that are not there yet, while changes of theirs are missing, and
-otherwise."""
+"""Seconds between two looks for topics that are not there yet, while changes of theirs are missing,
+and otherwise."""
 DISCOVER_PARTITIONS = 5.0
-"""Seconds between two looks for partitions that a topic has been given; until then the transactions that have changes
-there wait."""
+"""Seconds between two looks for partitions that a topic has been given; until then the transactions
+that have changes there wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ class TopicReader:
         deliver: Callable[[Batch], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """`readers`: topic → its table's; `transactions`: the topic of transaction metadata; `now`: where
-        canonical's log ends."""
+        """`readers`: topic → its table's; `transactions`: the topic of transaction metadata; `now`:
+        where canonical's log ends."""
         self._location = location
         self._readers = dict(readers)
         self._transactions = transactions
@@ -242,7 +243,8 @@ class TopicReader:
         return sorted(there)
 
     def _id_of(self, topic: str) -> str:
-        """The topic's id, which tells one made again from the one before; empty where the broker has none."""
+        """The topic's id, which tells one made again from the one before; empty where the broker
+        has none."""
         return str(self._consumer._client.cluster.topic_id(topic) or "")
 
     def _check_ids(self) -> None:
@@ -266,7 +268,8 @@ class TopicReader:
         ]
 
     def _go_on(self, partitions: list[Any]) -> dict[Any, int]:
-        """Seek each partition to where the group is; what `go_on` says. Raises GapError where records are missing."""
+        """Seek each partition to where the group is; what `go_on` says. Raises GapError where
+        records are missing."""
         consumer = self._consumer
         places = go_on(
             self._location.group,
@@ -317,8 +320,8 @@ class TopicReader:
     def _feed_changes(
         self, reader: TableReader, partition: Any, records: list[Any], poison: list[SetAside]
     ) -> None:
-        """The usual message, a new row without schema and headers, goes the short way: this loop is what the
-        rate depends on."""
+        """The usual message, a new row without schema and headers, goes the short way: this loop is
+        what the rate depends on."""
         assembly = self._assembly
         decode, row, wrapped = reader.decode, reader.row, reader.wrapped
         schema, table = reader.form.schema, reader.form.table

@@ -1,8 +1,8 @@
 """Decodes Debezium's messages, as the JSON converter writes them with or without a schema. Pure.
 
-A reader is made for each table: it decodes into structs that have the tracked columns only, so the rest of a
-message is skipped and never becomes an object. Formats: Debezium's documentation, "Data change events" and
-"Transaction metadata" of the Postgres connector.
+A reader is made for each table: it decodes into structs that have the tracked columns only, so the
+rest of a message is skipped and never becomes an object. Formats: Debezium's documentation, "Data
+change events" and "Transaction metadata" of the Postgres connector.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Poison(ValueError):
 
 
 class AnotherDatabase(Poison):
-    """The message is a change of another database's table of the same name. Nothing else of its topic can be
-    believed then, nor the transactions that are told beside it."""
+    """The message is a change of another database's table of the same name. Nothing else of its
+    topic can be believed then, nor the transactions that are told beside it."""
 
     def __init__(self, database: str) -> None:
         super().__init__(f"changes of the database {database[:63]!r}")
@@ -145,7 +145,8 @@ class TableReader:
     """Reads the messages of one table's topic."""
 
     def __init__(self, form: TableForm, modes: Modes, databases: frozenset[str]) -> None:
-        """`databases`: the names of the one database whose changes are taken (see `names_of_database`)."""
+        """`databases`: the names of the one database whose changes are taken (see
+        `names_of_database`)."""
         self.form = form
         self._databases = databases
         self.wrapped = False
@@ -282,9 +283,9 @@ def row_function(
     modes: Modes,
     forms: Mapping[str, Text] | None = None,
 ) -> Callable[[Any], dict[str, str | None]]:
-    """A generated function from a row's struct to the texts of its columns; what was not sent is left out.
-    Nothing of the table gets into its source but the `repr` of column names. `forms` are used instead of
-    what the type asks for."""
+    """A generated function from a row's struct to the texts of its columns; what was not sent is
+    left out. Nothing of the table gets into its source but the `repr` of column names. `forms`
+    are used instead of what the type asks for."""
     forms = forms or {}
     scope: dict[str, Any] = {"UNSET": UNSET, "UNAVAILABLE": UNAVAILABLE}
     lines = ["def row(r):", " d = {}"]

@@ -26,7 +26,8 @@ from sync.sources.debezium.texts import Modes
 from sync.sources.pgoutput.transactions import TrackedTable
 
 OLDEST_KAFKA = (2, 8)
-"""Older brokers have no ids of topics: one that was made again could be taken for the one before."""
+"""Older brokers have no ids of topics: one that was made again could be taken for the one before.
+"""
 OLDEST_DEBEZIUM = 2
 """Older ones name a transaction otherwise."""
 HOWTO = "see docs/howto/debezium.md"
@@ -44,8 +45,8 @@ class Inspected:
 
 
 def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Inspected]:
-    """Everything behind the setting `changes`. Never raises for what it finds; SetupError for a URL that
-    says nothing usable."""
+    """Everything behind the setting `changes`. Never raises for what it finds; SetupError for a URL
+    that says nothing usable."""
     location = KafkaLocation.parse(changes)
     seen = _kafka(location, contract, canonical_url)
     if not location.connect:

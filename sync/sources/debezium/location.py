@@ -34,8 +34,9 @@ PARAMETERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class KafkaLocation:
-    """`bootstrap`: host:port of each broker. `connector`, `slot`: empty for the names that we give them.
-    `modes`: how values are written; None: asked of Connect, else as in our own configuration."""
+    """`bootstrap`: host:port of each broker. `connector`, `slot`: empty for the names that we give
+    them. `modes`: how values are written; None: asked of Connect, else as in our own
+    configuration."""
 
     bootstrap: tuple[str, ...]
     topic_prefix: str

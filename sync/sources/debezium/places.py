@@ -1,9 +1,10 @@
 """Where reading goes on in each partition, and whether records are missing before that place. Pure.
 
-An offset says nothing of a topic that was deleted and made again: the brokers forget its offsets and count from 0. So with
-each offset we store which topic it belongs to, by the id that it has for its life, and which topics we have seen at all: a
-topic whose offsets are missing has been made again only where it was seen under another id. A partition that was never committed
-(its topic was made a moment before the reader ended, or has got it since) is read from its beginning.
+An offset says nothing of a topic that was deleted and made again: the brokers forget its offsets
+and count from 0. So with each offset we store which topic it belongs to, by the id that it has for
+its life, and which topics we have seen at all: a topic whose offsets are missing has been made
+again only where it was seen under another id. A partition that was never committed (its topic was
+made a moment before the reader ended, or has got it since) is read from its beginning.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ P = TypeVar("P", bound=Partition)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What is stored with a committed offset: the id of the topic that it belongs to, which database, and marks of
-    all topics that were seen."""
+    """What is stored with a committed offset: the id of the topic that it belongs to, which
+    database, and marks of all topics that were seen."""
 
     topic: str
     system: str
@@ -94,9 +95,9 @@ def go_on(
     ids: Mapping[str, str],
     missing: Collection[str],
 ) -> dict[P, int]:
-    """Partition → the offset to read from, for all in `committed`. `ids`: the topics that are there → their id, empty
-    where the brokers have none; `missing`: our topics that are not there. Raises GapError where records are
-    missing."""
+    """Partition → the offset to read from, for all in `committed`. `ids`: the topics that are there
+    → their id, empty where the brokers have none; `missing`: our topics that are not there.
+    Raises GapError where records are missing."""
     if not any(committed.values()):
         raise GapError(
             f"the consumer group {group} has no offsets: they have expired, the group has"
@@ -141,8 +142,9 @@ def _check_place(
 
 
 def _was_another(seen_ids: Collection[str] | None, topic_id: str) -> bool:
-    """Whether a topic without any offset is not the one that was seen under its name. Without ids, of the brokers or of
-    an earlier version's marks, nobody can tell, and a reload is the safe answer."""
+    """Whether a topic without any offset is not the one that was seen under its name. Without ids,
+    of the brokers or of an earlier version's marks, nobody can tell, and a reload is the safe
+    answer."""
     if seen_ids is None:
         return False
     return not topic_id or _digest(topic_id) not in seen_ids

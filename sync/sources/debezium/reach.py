@@ -1,4 +1,5 @@
-"""Tells a broker that is away from one that is there and does not let us in: to the client both are a timeout."""
+"""Tells a broker that is away from one that is there and does not let us in: to the client both are
+a timeout."""
 
 from __future__ import annotations
 

@@ -46,9 +46,9 @@ def apply_connector(changes: str, contract: Contract, canonical_url: str) -> Out
 
 
 def register(connect_url: str, config: Mapping[str, str], name: str) -> Outcome:
-    """Make Connect run the connector as configured, and wait until it runs. Calling it again changes
-    nothing. Raises SetupError where Connect refuses it or the connector fails, StoreUnavailable where
-    Connect is not reached or the connector does not start in time."""
+    """Make Connect run the connector as configured, and wait until it runs. Calling it again
+    changes nothing. Raises SetupError where Connect refuses it or the connector fails,
+    StoreUnavailable where Connect is not reached or the connector does not start in time."""
     api = ConnectApi(connect_url, name)
     there = api.config()
     outcome = Outcome.UNCHANGED
@@ -93,8 +93,8 @@ def wait_running(api: ConnectApi, patience: float = PATIENCE) -> None:
 
 
 def on_the_network(canonical_url: str) -> str:
-    """The URL of canonical for Connect. Where ours names a socket, the server is asked whether it listens on
-    this machine too."""
+    """The URL of canonical for Connect. Where ours names a socket, the server is asked whether it
+    listens on this machine too."""
     try:
         given = conninfo_to_dict(canonical_url)
     except psycopg.ProgrammingError:

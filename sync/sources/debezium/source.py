@@ -1,7 +1,8 @@
 """The ChangeSource on Debezium's topics: opening it, its events, and how old they are.
 
-Positions are canonical's, never Kafka's. What the connector has not sent yet is found out by markers: small
-messages of our own in canonical's log, which come back as transactions of the transaction topic.
+Positions are canonical's, never Kafka's. What the connector has not sent yet is found out by
+markers: small messages of our own in canonical's log, which come back as transactions of the
+transaction topic.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ SILENCE = 30.0
 INACTIVE = 5.0
 """Seconds the connector may be away from its slot before Connect is asked why."""
 CERTAIN = 3.0
-"""Seconds after which what the slot has confirmed counts as being in Kafka: the connector confirms what
-one broker has acknowledged, while another's acknowledgement may be outstanding."""
+"""Seconds after which what the slot has confirmed counts as being in Kafka: the connector confirms
+what one broker has acknowledged, while another's acknowledgement may be outstanding."""
 
 MARK = (
     "SELECT pg_current_xact_id()::text, pg_logical_emit_message(true, %s, 'marker') - '0/0'::pg_lsn"
@@ -87,8 +88,8 @@ class DebeziumSource:
         publication: str = "",
         on_poison: OnPoison | None = None,
     ) -> None:
-        """`on_poison` is given the messages that are no changes of ours before the events behind them are
-        yielded; default: they become dead letters."""
+        """`on_poison` is given the messages that are no changes of ours before the events behind
+        them are yielded; default: they become dead letters."""
         self.system = ""
         self._location = KafkaLocation.parse(url)
         self._url = canonical_url
@@ -205,8 +206,8 @@ class DebeziumSource:
         return None if row is None else int(row[0])
 
     async def reset(self) -> None:
-        """Forget the place that cannot be gone on from. Where Connect is known, the connector is made to
-        forget its own, and its slot is made anew: it would fail again else."""
+        """Forget the place that cannot be gone on from. Where Connect is known, the connector is
+        made to forget its own, and its slot is made anew: it would fail again else."""
         await self.close()
         if self._location.connect:
             await asyncio.to_thread(self._start_anew)
@@ -304,7 +305,8 @@ class DebeziumSource:
         if status.state == "FAILED":
             problem = connector_failed(self._connector, status.trace)
             if not isinstance(problem, GapError):
-                # Connect leaves it at that, though a restart of canonical may have been the whole reason.
+                # Connect leaves it at that, though a restart of canonical may have been the whole
+                # reason.
                 api.restart()
             raise problem
         if self._location.modes is not None:
@@ -369,8 +371,8 @@ class DebeziumSource:
             self._wake.set()
 
     async def _sample(self) -> None:
-        """Samples of canonical's clock. Where the log has gone on, a marker is sent behind the sample: once
-        it is back, everything before it has come."""
+        """Samples of canonical's clock. Where the log has gone on, a marker is sent behind the
+        sample: once it is back, everything before it has come."""
         sent_at, marked = 0.0, 0
         confirmed: deque[tuple[float, int]] = deque()
         inactive_since: float | None = None

@@ -1,8 +1,9 @@
-"""Turns a value of a Debezium message into the text that Postgres' `::text` gives in our pinned sessions.
+"""Turns a value of a Debezium message into the text that Postgres' `::text` gives in our pinned
+sessions.
 
-Debezium writes a type in one of several ways, chosen by the connector's modes; its documentation calls
-them "Data type mappings" of the Postgres connector. What a mode has lost cannot be brought back: such a
-combination is refused by `unsupported`.
+Debezium writes a type in one of several ways, chosen by the connector's modes; its documentation
+calls them "Data type mappings" of the Postgres connector. What a mode has lost cannot be brought
+back: such a combination is refused by `unsupported`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Modes:
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """`oid`: of the type, or of the one that a domain is made of. `modifier`: its typmod, -1 for none."""
+    """`oid`: of the type, or of the one that a domain is made of. `modifier`: its typmod, -1 for
+    none."""
 
     oid: int
     modifier: int = -1
@@ -67,8 +69,8 @@ UNAVAILABLE = frozenset(
 """Stands for a TOASTed value that did not change, and that the connector was not told."""
 
 MIN_DAY, MAX_DAY = -2440588, 2145031948
-"""Postgres' dates in days since 1970, 4713 BC to 5874897 AD: the connector tells infinity by a number
-beyond them."""
+"""Postgres' dates in days since 1970, 4713 BC to 5874897 AD: the connector tells infinity by a
+number beyond them."""
 INFINITE = 1 << 62
 """Time stamps beyond it, in any unit, stand for infinity."""
 

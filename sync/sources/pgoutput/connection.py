@@ -1,7 +1,7 @@
 """A replication connection: START_REPLICATION, then COPY in both directions on libpq, without naps.
 
-`receive` takes what has arrived, `readable` waits for more, `send` never blocks. Nothing is read while
-nobody calls `receive`: libpq, the socket and then the server wait.
+`receive` takes what has arrived, `readable` waits for more, `send` never blocks. Nothing is read
+while nobody calls `receive`: libpq, the socket and then the server wait.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ class ReplicationConnection:
             asyncio.get_running_loop().remove_writer(self._fd)
 
     def _notice(self, result: pq.abc.PGresult) -> None:
-        # Postgres 18 goes on with a warning where the publication was missing when the changes were made.
+        # Postgres 18 goes on with a warning where the publication was missing when the changes were
+        # made.
         if result.error_field(pq.DiagnosticField.SQLSTATE) == b"55000":
             self._gap = GapError(
                 "canonical skipped changes: the publication was missing for a time",

@@ -1,8 +1,9 @@
-"""The bytes of the streaming replication protocol and of pgoutput's control messages; rows are `decoder`'s.
+"""The bytes of the streaming replication protocol and of pgoutput's control messages; rows are
+`decoder`'s.
 
 Formats: PostgreSQL documentation, "Streaming Replication Protocol" and "Logical Replication Message
-Formats", protocol version 1. Positions (LSN) are integers, times seconds since the epoch.
-All functions raise MalformedMessage for bytes that are no such message.
+Formats", protocol version 1. Positions (LSN) are integers, times seconds since the epoch. All
+functions raise MalformedMessage for bytes that are no such message.
 """
 
 from __future__ import annotations

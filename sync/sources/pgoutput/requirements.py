@@ -1,7 +1,7 @@
 """Whether canonical is prepared for us: WAL level, privileges, publication, replica identities.
 
-A table without a usable replica identity is refused before anything is published to it: Postgres would
-fail the *application's* updates and deletes of it.
+A table without a usable replica identity is refused before anything is published to it: Postgres
+would fail the *application's* updates and deletes of it.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ SELECT b.oid, b.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the log tells of an updated or deleted row of `relation`, a table or one of its partitions.
-    A FULL identity has generated columns too from Postgres 18 on."""
+    """What the log tells of an updated or deleted row of `relation`, a table or one of its
+    partitions. A FULL identity has generated columns too from Postgres 18 on."""
 
     relation: str
     columns: frozenset[str]

@@ -1,4 +1,5 @@
-"""The replication slot: making it, dropping it, its state, and whether it can go on from a position.
+"""The replication slot: making it, dropping it, its state, and whether it can go on from a
+position.
 
 The functions are synchronous and take an ordinary connection in autocommit mode.
 """
@@ -30,9 +31,10 @@ RELOAD = "nothing to do: every type is reloaded by itself; see `recordgate statu
 class SlotState:
     """A slot as its server sees it. Positions are 0 where there is none yet.
 
-    `system` is the server's system identifier with the OID of the *connection's* database, `database`
-    the name of the slot's. `wal_status` is one of reserved, extended, unreserved, lost. `retained_bytes`
-    is the WAL that is kept because of the slot, `server_lsn` where the server's WAL ends.
+    `system` is the server's system identifier with the OID of the *connection's* database,
+    `database` the name of the slot's. `wal_status` is one of reserved, extended, unreserved, lost.
+    `retained_bytes` is the WAL that is kept because of the slot, `server_lsn` where the server's
+    WAL ends.
     """
 
     name: str
@@ -105,9 +107,9 @@ def slot_state(conn: psycopg.Connection[Any], slot: str) -> SlotState:
 
 
 def ensure_slot(conn: psycopg.Connection[Any], slot: str) -> tuple[int, bool]:
-    """Make `slot` where it is missing: the position from which it has every change, and whether it is
-    new. The publication must be there before. Raises GapError where a slot of this name cannot be used,
-    StoreUnavailable where a transaction that is open for long holds it up."""
+    """Make `slot` where it is missing: the position from which it has every change, and whether it
+    is new. The publication must be there before. Raises GapError where a slot of this name
+    cannot be used, StoreUnavailable where a transaction that is open for long holds it up."""
     state = slot_state(conn, slot)
     if state.exists:
         problem = foreign_slot(state)

@@ -1,8 +1,9 @@
-"""The ChangeSource of a replication slot: opening it, its events, acknowledging, and how old they are.
+"""The ChangeSource of a replication slot: opening it, its events, acknowledging, and how old they
+are.
 
-Three things run beside the reader of `events`, also while that is busy: a task that tells the server what
-is acknowledged before `wal_sender_timeout` ends the stream, one that samples canonical's clock, and the
-socket's buffers.
+Three things run beside the reader of `events`, also while that is busy: a task that tells the
+server what is acknowledged before `wal_sender_timeout` ends the stream, one that samples
+canonical's clock, and the socket's buffers.
 """
 
 from __future__ import annotations
@@ -206,8 +207,8 @@ class PgOutputSource:
         return None if row is None else row[0]
 
     async def reset(self) -> None:
-        """Drop the slot, whatever its state: one that still works would tell the same gap again where
-        it was found in the stream. A slot that is not ours stays."""
+        """Drop the slot, whatever its state: one that still works would tell the same gap again
+        where it was found in the stream. A slot that is not ours stays."""
         await self.close()
         await asyncio.to_thread(self._drop_slot)
 
@@ -221,7 +222,8 @@ class PgOutputSource:
         """Tell the server the last acknowledgement and let go of the slot. Safe at any time."""
         preparing, self._preparing = self._preparing, None
         if preparing is not None:
-            # Nobody waits for the slot any more; its making may still wait for others' transactions.
+            # Nobody waits for the slot any more; its making may still wait for others'
+            # transactions.
             with suppress(psycopg.Error):
                 await asyncio.to_thread(preparing.cancel_safe, timeout=2.0)
         tasks, self._tasks = self._tasks, []

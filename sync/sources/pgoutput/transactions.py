@@ -1,7 +1,8 @@
 """Puts the messages of a stream together to transactions: no input or output, one call a message.
 
-Protocol version 1: a transaction's rows come between its BEGIN and COMMIT after it has committed, and
-transactions in the order of their commits. A transaction of more than PART changes is handed out in parts.
+Protocol version 1: a transaction's rows come between its BEGIN and COMMIT after it has committed,
+and transactions in the order of their commits. A transaction of more than PART changes is handed
+out in parts.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Assembler:
         known: Mapping[int, tuple[str, str]] | None = None,
         part: int = PART,
     ) -> None:
-        """`position`: where the stream begins; `base_types`: OID of a domain → that of its base type; `known`:
-        OID → name of tables that may go by another name for a while."""
+        """`position`: where the stream begins; `base_types`: OID of a domain → that of its base
+        type; `known`: OID → name of tables that may go by another name for a while."""
         self.position = position
         """The position up to which everything committed has been delivered."""
         self.reply_requested = False
