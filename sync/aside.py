@@ -59,7 +59,7 @@ class Aside:
         return Condition(CODE, error.message, error.hint, self._sink, error.type_name)
 
     def remember(self, type_name: str) -> None:
-        """A type that a worker before has set aside; it is tried at once."""
+        """Remember a type that an earlier worker had set aside; it is tried at once."""
         self._types.setdefault(type_name, _Type())
 
     def back(self, type_name: str) -> None:
@@ -85,19 +85,19 @@ class Aside:
     # The position ----------------------------------------------------------------------------------
 
     def published(self, position: Position | None) -> None:
-        """What the store's own position withholds now."""
+        """Take over what the store's own position withholds now."""
         self._withheld = {w.type_name: w for w in position.withheld} if position else {}
 
     def trusts(self, required: Collection[str]) -> bool:
-        """Whether a position says enough though the types `required` are not loaded: each is
-        withheld."""
+        """Return whether a position suffices although the types `required` are not loaded, because
+        it withholds each of them."""
         return all(name in self._withheld or name in self.types for name in required)
 
     def withheld(
         self, required: Collection[str], published: Position | None
     ) -> tuple[Withheld, ...]:
-        """What the next position withholds, now that nothing waits of other types. `published`: the
-        last position."""
+        """Return what the next position withholds once nothing waits of other types. `published`
+        is the last position."""
         names = self.types | {n for n in required if n in self._withheld}
         found: list[Withheld] = []
         for name in sorted(names):

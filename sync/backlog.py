@@ -71,7 +71,7 @@ class Backlog:
         self._sweeps.setdefault(type_name, self._number)
 
     def boundary(self, lsn: int, as_of: float) -> None:
-        """All changes up to `lsn` are marked."""
+        """Note that all changes up to `lsn` are marked."""
         boundary = Boundary(self._number, lsn, as_of)
         if self._boundaries and self._boundaries[-1].number == self._number:
             self._boundaries[-1] = boundary
@@ -148,7 +148,7 @@ class Backlog:
         return not self.size and not self._sweeps
 
     def idle(self, without: Collection[str]) -> bool:
-        """Whether nothing waits of the types that are not in `without`."""
+        """Return whether nothing waits of the types that are not in `without`."""
         if self.empty:
             return True
         pools = (self._again, self._waiting)
@@ -156,7 +156,7 @@ class Backlog:
         return waiting <= set(without)
 
     def pending(self, type_name: str) -> int:
-        """How many keys of the type wait."""
+        """Return how many keys of the type wait."""
         return sum(len(pool.get(type_name, ())) for pool in (self._again, self._waiting))
 
     def reached(self, held: Iterable[int] = ()) -> Boundary | None:
@@ -175,7 +175,8 @@ class Backlog:
         return found
 
     def passed(self, boundary: Boundary) -> None:
-        """What `reached` gave has been made durable: earlier boundaries are not needed any more."""
+        """Drop the boundaries before `boundary`, which `reached` returned and which is durable
+        now."""
         while self._boundaries and self._boundaries[0].number <= boundary.number:
             last = self._boundaries.popleft()
             if self._passed is None or last.lsn > self._passed.lsn:

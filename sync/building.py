@@ -105,7 +105,7 @@ class Building:
         return answer
 
     def targets(self, type_name: str) -> list[int]:
-        """The generations that changes are written to."""
+        """Return the generations to which changes are written."""
         return self._targets.get(type_name, [])
 
     def shape(self, type_name: str) -> str:
@@ -149,8 +149,8 @@ class Building:
         return position
 
     def _distrust(self, position: Position | None) -> str:
-        """Why the store cannot be what we left behind, though what it says is true; empty where it
-        can."""
+        """Return why the store cannot be what was left behind although its position is true, or an
+        empty text."""
         if position is None:
             return "the store is empty after its restart"
         if position.lsn < self._watermark.published:
@@ -158,8 +158,8 @@ class Building:
         return ""
 
     async def _untrue(self, position: Position) -> str:
-        """Why the store's position says what is not so: it shows what canonical has never had;
-        empty where it is of canonical's history."""
+        """Return why the store's position shows what canonical never had, or an empty text if it
+        belongs to canonical's history."""
         mark = self._watermark
         if position.system != mark.system:
             return "the store's position belongs to another database"
@@ -228,8 +228,8 @@ class Building:
         return await self.prepare()
 
     async def _prepare_or_wait(self, type_name: str) -> None:
-        """A type whose place in the store somebody else's data has waits until it is free, and the
-        others go on."""
+        """Prepare a type. If somebody else's data has its place in the store, it waits until the
+        place is free, and the others go on."""
         try:
             await self._prepare_type(type_name)
         except StoreLost as error:
@@ -252,7 +252,7 @@ class Building:
 
     @property
     def looks_again(self) -> bool:
-        """Whether it is time to look at a type whose place was taken."""
+        """Return whether it is time to look at a type whose place was taken."""
         return any(at <= time.monotonic() for at in self._occupied.values())
 
     async def look_again(self) -> None:
@@ -347,7 +347,7 @@ class Building:
     async def note_published(
         self, load: Load, documents: Mapping[str, object], version: int, last: str | None
     ) -> None:
-        """A page is published; inside a transaction of the caller's."""
+        """Record that a page is published, inside the caller's transaction."""
         load.note_published(len(documents), version, last)
         await generations.advance(
             self._bookkeeping.conn,
@@ -398,7 +398,8 @@ class Building:
         )  # fmt: skip
 
     async def _begin_again(self, load: Load) -> None:
-        """The next one first: who dies in between must find one that is being built."""
+        """Begin the next building before dropping this one, so that a worker that dies in between
+        finds one."""
         await self._begin(load.type_name, load.number + 1)
         self._targets[load.type_name].remove(load.number)
         await self._drop(load.type_name, load.number)
@@ -525,7 +526,7 @@ class Building:
 
 
 def _holds(position: Position | None, required: Collection[str]) -> bool:
-    """Whether a store's position may be believed though the types `required` must be loaded: they
-    are not what it speaks of."""
+    """Return whether a store's position may be believed although the types `required` must be
+    loaded, because it says nothing of them."""
     withheld = {w.type_name for w in position.withheld} if position else set()
     return withheld.issuperset(required)

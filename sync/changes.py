@@ -121,8 +121,8 @@ class ChangeSource(Protocol):
         ...
 
     def acknowledge(self, lsn: int) -> None:
-        """All up to `lsn` is durable downstream. Returns at once; the source tells its server from
-        its own task, also while the consumer is busy."""
+        """Note that everything up to `lsn` is durable downstream. Return at once; the source tells
+        its server from a task of its own, even while the consumer is busy."""
 
     async def lag_bytes(self) -> int | None:
         """Return the bytes of WAL that the source retains for us, or None if it has no such

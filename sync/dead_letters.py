@@ -42,11 +42,11 @@ class DeadLetters:
 
     @property
     def any(self) -> bool:
-        """Whether there may be one."""
+        """Whether there may be a dead letter."""
         return bool(self._known) or self._overflow
 
     def count(self, type_name: str) -> int:
-        """How many of the type are known."""
+        """Return how many dead letters of the type are known."""
         return sum(1 for name, _ in self._known if name == type_name)
 
     async def set_aside(

@@ -123,7 +123,7 @@ class DurableReader:
 
 
 async def count(conn: AsyncConnection, sink: str, types: Collection[str] | None = None) -> int:
-    """The sink's rows, in all or of `types`."""
+    """Return the number of the sink's rows, in all or of `types`."""
     given = {"sink": sink, "types": None if types is None else list(types)}
     row = await (await conn.execute(_COUNT, given)).fetchone()
     return int(row[0]) if row else 0

@@ -22,7 +22,7 @@ def check_cancelled() -> None:
 
 
 async def happens(event: asyncio.Event, seconds: float) -> bool:
-    """Whether `event` is set, after waiting for it for `seconds` at the most."""
+    """Wait for `event` for up to `seconds`, and return whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             return await event.wait()

@@ -34,26 +34,26 @@ def unexpected(error: Exception) -> RecordgateError:
 
 
 def waiting_mends(error: RecordgateError) -> bool:
-    """Whether the next try may succeed though nobody does anything."""
+    """Return whether the next try may succeed without anybody's help."""
     return not isinstance(error, SetupError | ContractError) and error.code != RecordgateError.code
 
 
 def ends_the_session(error: psycopg.Error) -> bool:
-    """Whether the connection is lost, or of no use any more: nothing can be read over it."""
+    """Return whether the connection is lost or of no further use."""
     state = error.sqlstate
     return state is None or (state[:2] in _OF_THE_SESSION and state != _CANCELED)
 
 
 def is_about_a_value(error: psycopg.Error) -> bool:
-    """Whether a value of some record may be the reason: without that record the statement may
-    succeed."""
+    """Return whether a value of some record may be the reason, so that the statement may succeed
+    without that record."""
     return (error.sqlstate or "")[:2] in _OF_A_VALUE
 
 
 def not_readable(type_name: str, error: psycopg.Error) -> NotReadable:
-    """The error of ours for a statement about `type_name` that canonical refuses. Only a
-    statement's own fault is told in the server's words: they name tables and columns; those
-    about values may show them."""
+    """Return the error for a statement about `type_name` that canonical refuses. Only faults of
+    the statement itself are told in the server's words, which name tables and columns; its
+    words about values may show them."""
     state = error.sqlstate or ""
     reason = f"{type(error).__name__} ({state})"
     if not is_about_a_value(error) and error.diag.message_primary:

@@ -25,7 +25,7 @@ LOADING_HINT = "nothing has to be done; `recordgate status` shows the progress"
 
 
 def faults_of(writer: SinkWriter, now: float) -> list[Condition]:
-    """What stands in the way of one sink at the moment `now` of the monotonic clock."""
+    """Return what blocks one sink at the monotonic time `now`."""
     sink, found = writer.name, []
     if writer.error is not None and writer.failed_for(now) >= MOMENT:
         found.append(Condition(SINK_FAILING, writer.error.message, writer.error.hint, sink))
@@ -77,5 +77,5 @@ class Faults:
 
 
 def retrying(error: RecordgateError) -> Condition:
-    """Why a session of the worker has ended, or never began."""
+    """Return the condition of a session of the worker that ended or never began."""
     return Condition(RETRYING, f"{error.message}; retrying", error.hint)

@@ -101,7 +101,7 @@ class Feed:
     # What changed ----------------------------------------------------------------------------------
 
     def note(self, changes: Iterable[Change]) -> None:
-        """What happened to the records themselves, in the order of the changes."""
+        """Note what happened to the records themselves, in the order of the changes."""
         for change in changes:
             known = self._keys.get((change.schema, change.table))
             if known is None or change.op is ChangeOp.TRUNCATE:

@@ -17,9 +17,9 @@ from sync.impact import Reach
 def missed(
     before: FollowedTable | None, now: FollowedTable | None, filled: Collection[str] = ()
 ) -> str:
-    """Why records of the table may have changed without a change that tells it, for people; empty
-    where none can have. `filled`: leaves, by OID, that may hold rows. A table that is not there
-    has no records to miss."""
+    """Return why records of the table may have changed without a change that tells it, for people;
+    empty if none can have. `filled` are leaves (OIDs) that may hold rows. A table that does not
+    exist has no records to miss."""
     if now is None:
         return ""
     if before is None:
@@ -83,8 +83,8 @@ def _files(form: FollowedTable) -> dict[str, int]:
 
 
 def blind(before: FollowedTable | None, now: FollowedTable | None) -> str:
-    """Why the rows before some updates and deletes were not told, of a table that must tell them
-    all; empty where they were."""
+    """Return why the old rows of some updates and deletes were not sent although the table must
+    send them all, or an empty text."""
     for oid, leaf in now.leaves.items() if now else ():
         earlier = before.leaves.get(oid, leaf) if before else leaf
         if leaf.identity != "f" or earlier.identity != "f":
@@ -93,8 +93,8 @@ def blind(before: FollowedTable | None, now: FollowedTable | None) -> str:
 
 
 def lacking(record_type: RecordType, form: FollowedTable | None) -> str:
-    """Why records of the type cannot be read as the contract says, for people; empty where they
-    can."""
+    """Return why records of the type cannot be read as the contract declares, for people, or an
+    empty text."""
     table = f"{record_type.schema}.{record_type.table}"
     if form is None:
         return f"table {table} of type {record_type.name} does not exist"
@@ -107,7 +107,7 @@ def lacking(record_type: RecordType, form: FollowedTable | None) -> str:
 
 
 def touched(reaches: Iterable[Reach], type_name: str) -> list[str]:
-    """The types whose documents hold records of a type, itself first."""
+    """Return the types whose documents hold records of a type, itself first."""
     return [
         type_name,
         *dict.fromkeys(r.root for r in reaches if r.type_name == type_name != r.root),

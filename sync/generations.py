@@ -85,8 +85,8 @@ def plan(
 
 
 def next_number(stored: Sequence[Generation], entries: Sequence[Entry]) -> int:
-    """A number that the store has never shown. One that is only in the table, as building, was not
-    made: the worker died in between."""
+    """Return a number that the store has never shown. A number that is only recorded as building
+    was not created: the worker died in between."""
     numbers = [g.number for g in stored] + [e.number for e in entries if e.state != "building"]
     return max(numbers, default=0) + 1
 
@@ -128,7 +128,7 @@ async def read(conn: AsyncConnection, sink: str, type_name: str) -> list[Entry]:
 
 
 async def begin(conn: AsyncConnection, sink: str, type_name: str, number: int, shape: str) -> None:
-    """A new building; recorded before the store is told, so that no number is used twice."""
+    """Record a new building before the store is told, so that no number is used twice."""
     await conn.execute(_BEGIN, (sink, type_name, number, shape))
 
 
@@ -143,7 +143,7 @@ async def advance(
     rows: int,
     walked: bool,
 ) -> None:
-    """How far a building is; after that much has been published."""
+    """Record how far a building is, after that much was published."""
     await conn.execute(_ADVANCE, (resume_key, version, rows, walked, sink, type_name, number))
 
 
@@ -158,7 +158,7 @@ async def activate(
 
 
 async def forget_building(conn: AsyncConnection, sink: str, types: Iterable[str]) -> None:
-    """What is being built of `types` has missed changes."""
+    """Delete the records of what is being built of `types`, because it has missed changes."""
     await conn.execute(_FORGET_BUILDING, (sink, list(types)))
 
 

@@ -84,7 +84,7 @@ class Impact:
 
 
 def reaches(contract: Contract) -> list[Reach]:
-    """Every way from an embedded record back to its roots, each once."""
+    """Return every way from an embedded record back to its roots, each once."""
     found: dict[Reach, None] = {}
 
     def walk(

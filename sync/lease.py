@@ -110,7 +110,7 @@ class Lease:
 
     @property
     def fresh(self) -> bool:
-        """Whether canonical has said a moment ago that we are in charge."""
+        """Whether canonical has confirmed within the last moments that this worker is in charge."""
         return clock() - self._seen < TRUSTED
 
     async def heartbeat(self, conn: AsyncConnection) -> None:
@@ -186,8 +186,8 @@ async def _named(conn: AsyncConnection, slot: str) -> Predecessor | None:
 async def begin_term(
     conn: AsyncConnection, slot: str, owner: uuid.UUID, backends: list[int]
 ) -> Lease:
-    """A new term, once no transaction of the old one is open. The caller has the lock; `backends`
-    are the server's process ids of the session's connections."""
+    """Begin a new term once no transaction of the old one is open. The caller holds the lock;
+    `backends` are the server's process ids of the session's connections."""
     async with conn.transaction():
         await conn.execute("SET LOCAL lock_timeout = '5s'")
         await conn.execute(_WAIT_FOR_OTHERS.encode(), (slot,))
@@ -242,18 +242,18 @@ async def _end_reader(conn: AsyncConnection, slot: str) -> None:
 
 
 async def worker_runs(conn: AsyncConnection, slot: str) -> bool:
-    """Whether a worker holds the lock now."""
+    """Return whether a worker holds the lock now."""
     return await (await conn.execute(_HOLDER.encode(), lock_halves(slot))).fetchone() is not None
 
 
 def lock_key(slot: str) -> int:
-    """The advisory lock of the worker that reads `slot`."""
+    """Return the key of the advisory lock of the worker that reads `slot`."""
     return int.from_bytes(
         sha256(f"recordgate worker {slot}".encode()).digest()[:8], "big", signed=True
     )
 
 
 def lock_halves(slot: str) -> tuple[int, int]:
-    """The advisory lock's key as pg_locks shows it."""
+    """Return the advisory lock's key as pg_locks shows it."""
     key = lock_key(slot) & 0xFFFFFFFFFFFFFFFF
     return key >> 32, key & 0xFFFFFFFF

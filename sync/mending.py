@@ -93,8 +93,8 @@ def _carry_out(conn: Connection, step: Step, unpublished: Iterable[catalog.Name]
 
 
 def _wait_for_writers(conn: Connection, unpublished: Iterable[catalog.Name]) -> None:
-    """What an open transaction has written to a table before it is published may never be told, and
-    is not seen by a load either: it has to end first."""
+    """Wait for open transactions that wrote to a table before it is published: their changes may
+    never be sent, and no load sees them either."""
     names = [sql.Identifier(*name) for name in sorted(unpublished)]
     if names:
         tables = sql.SQL(", ").join(names)

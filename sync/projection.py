@@ -86,13 +86,13 @@ class Digest:
 
 
 async def connect_for_reading(url: str, name: str, more: str = "") -> AsyncConnection:
-    """A connection whose statements read by index; `more` options. Raises StoreUnavailable,
-    SetupError."""
+    """Open a connection whose statements read by index, with `more` options. Raise
+    StoreUnavailable and SetupError."""
     return await connect_async(url, application_name=name, options=f"{OPTIONS} {more}")
 
 
 async def connect_for_documents(url: str, name: str) -> AsyncConnection:
-    """The same for a Projector, whose readings give way."""
+    """Open a connection for a Projector, whose readings give way to other sessions."""
     return await connect_for_reading(url, name, f"-c lock_timeout={int(LOCK_TIMEOUT * 1000)}")
 
 
@@ -109,9 +109,9 @@ class Projector:
         self._statements: dict[tuple[str, str], bytes] = {}
 
     async def read(self, type_name: str, keys: Sequence[str]) -> Reading:
-        """The records of `keys`, distinct text forms, as they are now. A key of which an equal
-        value prints differently leads to both: the form asked is gone, the row's own form is
-        there. A record that cannot be printed is found by halving, so that it stops no other."""
+        """Return the records of `keys` (distinct text forms) as they are now. A key whose equal
+        value prints differently leads to both: the requested form is gone, the row's own form
+        exists. A record that cannot be printed is found by halving, so that it stops no other."""
         try:
             return await self._read(type_name, keys)
         except psycopg.Error as error:
@@ -150,7 +150,8 @@ class Projector:
         return Reading(version, documents)
 
     def _parameters(self, type_name: str, keys: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-        """The keys that can be of the type at all, and what a statement that asks for them takes."""
+        """Return the keys that can belong to the type at all, and the parameters of a statement
+        for them."""
         width = len(self._contract.types[type_name].key)
         if width == 1 and "\0" not in "".join(keys):
             return list(keys), {"keys": list(keys), "part0": list(keys)}
@@ -202,7 +203,8 @@ class Projector:
     async def _page_by_keys(
         self, type_name: str, which: str, parameters: dict[str, Any], limit: int
     ) -> Page:
-        """A page with a record that cannot be printed: its keys first, then what is there of them."""
+        """Return a page with a record that cannot be printed: its keys are read first, then the
+        records."""
         statement = keys_of_page(self._contract.types[type_name], first=which == "first")
         with reading_all(type_name):
             cursor = await self._giving_way(
@@ -215,13 +217,13 @@ class Projector:
         return Page(reading.version, reading.documents, last, reading.unreadable)
 
     async def version(self) -> int:
-        """A version greater than those of all readings so far, and a position of now."""
+        """Return the present position: a version greater than those of all readings so far."""
         row = await (await self._conn.execute(EMIT, prepare=True)).fetchone()
         assert row is not None
         return parse_lsn(row[0])
 
     async def count(self, type_name: str) -> int:
-        """How many records canonical has now."""
+        """Return how many records canonical has now."""
         record_type = self._contract.types[type_name]
         statement = sql.SQL("SELECT count(*) FROM {}").format(
             sql.Identifier(record_type.schema, record_type.table)

@@ -25,7 +25,7 @@ _md5 = partial(md5, usedforsecurity=False)
 
 
 def same(canonical: Digest | None, held: Mapping[str, bytes]) -> bool:
-    """Whether `held`, in order of keys, is what the digest was taken of
+    """Return whether `held`, in key order, is what the digest was computed of
     (`document_sql.digest_of_keys`)."""
     return (
         canonical is not None and len(held) == canonical.count and _digest(held) == canonical.digest
@@ -41,7 +41,8 @@ def _digest(held: Mapping[str, bytes]) -> str:
 
 
 def can_be_digested(store: Store) -> bool:
-    """A store that prints documents its own way can only be compared document by document."""
+    """Return whether the store returns documents byte for byte; others are compared document by
+    document."""
     return Capability.EXACT_BYTES in store.capabilities
 
 
@@ -57,7 +58,7 @@ class StoreWalk:
         self._ended = False
 
     async def up_to(self, last: str) -> dict[str, bytes]:
-        """The next records with keys up to `last`."""
+        """Return the next records with keys up to `last`."""
         found: dict[str, bytes] = {}
         while self._keys or await self._fill():
             stop = bisect_right(self._keys, last)
@@ -68,7 +69,7 @@ class StoreWalk:
         return found
 
     async def page(self) -> dict[str, bytes]:
-        """The next records, at most RANGE; empty at the end."""
+        """Return the next records, at most RANGE, or none at the end."""
         if not self._keys:
             await self._fill()
         found = dict(zip(self._keys, self._documents, strict=True))

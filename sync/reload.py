@@ -67,11 +67,12 @@ class Load:
 
 
 async def problem(store: Store, projector: Projector, load: Load, slack: int) -> str:
-    """Why the generation does not hold what canonical holds; empty where it does. `slack`: how many
-    records may be missing or too many, because their changes are on the way.
+    """Return why the generation does not hold what canonical holds, or an empty text. `slack` is
+    the number of records that may be missing or surplus because their changes are on the way.
 
-    A record that is written to all the time differs at every look, and is no reason to wait for
-    ever: what differs at one look counts at the next one if canonical says of it what it said then.
+    A record that is written all the time differs at every comparison and is no reason to wait for
+    ever: a difference counts again only if canonical has the same document as at the previous
+    comparison.
     """
     earlier, load.counted = load.counted, await projector.count(load.type_name)
     held = await store.count(load.type_name, load.number)

@@ -36,8 +36,8 @@ class Bookkeeping:
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
-        """The connection in a transaction that is committed only while this session is in charge.
-        Raises FencedError."""
+        """Yield the connection in a transaction that is committed only while this session is in
+        charge. Raise FencedError."""
         async with self.lock, self.conn.transaction():
             await self.lease.hold(self.conn)
             yield self.conn

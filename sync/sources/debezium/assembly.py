@@ -149,7 +149,7 @@ class Assembly:
         self._advance()
 
     def take(self) -> list[Event]:
-        """The events since the last call."""
+        """Return the events since the last call."""
         self._advance()
         self._flush_loose()
         events, self._events = self._events, []
@@ -170,7 +170,7 @@ class Assembly:
 
     @property
     def waiting(self) -> bool:
-        """The END of a transaction is there, and not all of its changes are."""
+        """Whether the END of a transaction has come, but not all of its changes."""
         return bool(self._ends)
 
     def passed(self, lsn: int, upto: Mapping[Partition, int]) -> None:
@@ -249,8 +249,8 @@ class Assembly:
                 found.split = True
 
     def _let_loose(self, change: Change, xid: int | None, ts_ms: int, snapshot: bool) -> None:
-        """A change whose transaction is not told (a snapshot, a connector without transaction
-        metadata), or that comes again."""
+        """Deliver a change without transaction metadata (of a snapshot, or of a connector without
+        them), or one that comes again."""
         short = None if xid is None or snapshot else _short(xid)
         if self._loose and (short != self._loose_xid or len(self._loose) >= self._part):
             self._flush_loose()
@@ -269,8 +269,8 @@ def _short(xid: int) -> int:
 
 
 def _in_order(found: _Open) -> list[Change]:
-    """The changes as they were made. A changed key comes as two: the old one's delete, the new
-    one's create; together they are an update that knows both."""
+    """Return the changes in the order in which they were made. A changed key comes as a delete of
+    the old and a create of the new one; together they become one update that knows both."""
     changes, places = found.changes, found.places
     if len(found.furthest) > 1:
         order = sorted(range(len(places)), key=places.__getitem__)

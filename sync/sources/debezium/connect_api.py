@@ -143,7 +143,7 @@ class ConnectApi:
 
 
 def failure(trace: str) -> str:
-    """What a stack trace says: its last cause, without the classes and the places."""
+    """Return the last cause in a stack trace, without classes and places."""
     lines = trace.splitlines()
     causes = [line for line in lines if line.startswith("Caused by: ")] or lines[:1]
     if not causes:
@@ -155,7 +155,7 @@ def failure(trace: str) -> str:
 
 
 def _read(data: bytes) -> Any:
-    """An object or a list; an empty object for anything else."""
+    """Return an object or a list; anything else becomes an empty object."""
     try:
         found = json.loads(data) if data else {}
     except ValueError:

@@ -27,7 +27,7 @@ SECRETS = frozenset(("database.password",))
 
 
 def debezium_slot(contract: Contract, database: str) -> str:
-    """The slot of the connector; never that of the pgoutput source."""
+    """Return the name of the connector's slot, which differs from that of the pgoutput source."""
     return kafka_slot_name(contract, database)
 
 
@@ -44,9 +44,9 @@ def connector_config(
     partitions: int = 1,
     replication: int = -1,
 ) -> dict[str, str]:
-    """The configuration as Connect takes it. It holds the password of canonical. `replication`: -1
-    is the brokers' default. Raises SetupError where canonical has no address that Connect can
-    use."""
+    """Return the configuration for Kafka Connect. It contains canonical's password. `replication`:
+    -1 is the brokers' default. Raise SetupError if canonical has no address that Kafka Connect
+    can use."""
     at = _address(canonical_url)
     tables = published_tables(contract)
     columns = sorted(
@@ -99,7 +99,7 @@ def connector_config(
 
 
 def shown(config: Mapping[str, str]) -> dict[str, str]:
-    """The configuration for others to deploy: what is secret is left for them to fill in."""
+    """Return the configuration for others to deploy, without secrets, which they fill in."""
     return {
         name: "${file:/run/secrets/recordgate.properties:password}" if name in SECRETS else value
         for name, value in config.items()
@@ -107,7 +107,7 @@ def shown(config: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pattern(name: str) -> str:
-    """A regular expression of Java that matches `name`, inside of a list with commas."""
+    """Return a Java regular expression that matches `name` inside a list with commas."""
     return re.escape(name).replace(",", "\\,")
 
 

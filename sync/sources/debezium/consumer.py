@@ -150,7 +150,7 @@ class TopicReader:
             return True
 
     def taken(self) -> None:
-        """The loop has taken a batch."""
+        """Note that the event loop has taken a batch."""
         self._room.release()
 
     def acknowledge(self, lsn: int) -> None:
@@ -160,7 +160,7 @@ class TopicReader:
                 self._to_commit = self._checkpoints.popleft()
 
     def everything_is_there(self, lsn: int) -> None:
-        """Every record of what was committed up to `lsn` is in Kafka by now."""
+        """Note that every record committed up to `lsn` is in Kafka."""
         if self._barrier is None:
             self._barrier = (lsn, None)
 
@@ -243,8 +243,8 @@ class TopicReader:
         return sorted(there)
 
     def _id_of(self, topic: str) -> str:
-        """The topic's id, which tells one made again from the one before; empty where the broker
-        has none."""
+        """Return the topic's id, which differs after the topic was created again; empty if the
+        broker has none."""
         return str(self._consumer._client.cluster.topic_id(topic) or "")
 
     def _check_ids(self) -> None:
@@ -320,8 +320,8 @@ class TopicReader:
     def _feed_changes(
         self, reader: TableReader, partition: Any, records: list[Any], poison: list[SetAside]
     ) -> None:
-        """The usual message, a new row without schema and headers, goes the short way: this loop is
-        what the rate depends on."""
+        """Feed changes to the assembly. The usual message, a new row without schema and headers,
+        takes a short path, because the rate depends on this loop."""
         assembly = self._assembly
         decode, row, wrapped = reader.decode, reader.row, reader.wrapped
         schema, table = reader.form.schema, reader.form.table

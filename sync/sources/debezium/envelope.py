@@ -332,7 +332,7 @@ _DECIMAL = "org.apache.kafka.connect.data.Decimal"
 def schema_texts(
     schema: Any, columns: Iterable[str], types: Mapping[str, ColumnType], modes: Modes
 ) -> dict[str, Text]:
-    """The text functions of the columns whose type a message's own schema tells more exactly."""
+    """Return the text functions of columns whose type a message's own schema tells more exactly."""
     try:
         fields = {f["field"]: f for f in schema["fields"]}
         row = fields.get("after") or fields["before"]
@@ -367,7 +367,7 @@ def _header(headers: Headers, name: str) -> bytes | None:
 
 
 def _poison(value: bytes, error: Exception, databases: frozenset[str]) -> Poison:
-    """Why a message is no change of the table of ours."""
+    """Return why a message is not a change of our table."""
     try:
         found = _decode_any(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -388,7 +388,7 @@ def _poison(value: bytes, error: Exception, databases: frozenset[str]) -> Poison
 
 
 def payload_text(value: bytes, limit: int = 2000) -> str:
-    """A message that is set aside, for people: its beginning as text, or in base64."""
+    """Return the beginning of a message that is set aside, as text or in base64, for people."""
     try:
         return value[:limit].decode("utf-8", errors="strict")
     except UnicodeDecodeError:

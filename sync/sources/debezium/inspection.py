@@ -114,7 +114,7 @@ def _topics(
     contract: Contract,
     canonical_url: str,
 ) -> Inspected:
-    """Each table's topic, and whether what was last written to it is a change of that table."""
+    """Check each table's topic, and that its last record is a change of that table."""
     readers = _readers(location, contract, canonical_url)
     transactions = f"{location.topic_prefix}.transaction"
     wrong = []

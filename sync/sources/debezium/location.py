@@ -104,7 +104,7 @@ class KafkaLocation:
         )
 
     def client_options(self) -> dict[str, Any]:
-        """What every client of kafka-python is made with."""
+        """The options of every client of kafka-python."""
         options: dict[str, Any] = {
             "bootstrap_servers": list(self.bootstrap),
             "client_id": "recordgate",

@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 def configured(changes: str, contract: Contract, canonical_url: str) -> dict[str, str]:
-    """The connector's configuration for the setting `changes`."""
+    """Return the connector's configuration for the setting `changes`."""
     return connector_config(contract, on_the_network(canonical_url), KafkaLocation.parse(changes))
 
 
@@ -93,8 +93,8 @@ def wait_running(api: ConnectApi, patience: float = PATIENCE) -> None:
 
 
 def on_the_network(canonical_url: str) -> str:
-    """The URL of canonical for Connect. Where ours names a socket, the server is asked whether it
-    listens on this machine too."""
+    """Return canonical's URL for Kafka Connect. If ours names a socket, the server is asked
+    whether it also listens on this machine."""
     try:
         given = conninfo_to_dict(canonical_url)
     except psycopg.ProgrammingError:

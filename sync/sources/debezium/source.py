@@ -290,7 +290,8 @@ class DebeziumSource:
         }
 
     def _ask_connect(self, modes: Modes) -> Modes:
-        """How the connector writes values. Connect need not be there: what is in Kafka can be read."""
+        """Return how the connector writes values. Kafka Connect need not be reachable: what is in
+        Kafka can be read."""
         api = ConnectApi(self._location.connect, self._connector)
         try:
             config = api.config()
@@ -492,7 +493,7 @@ class DebeziumSource:
 
 
 def topic(prefix: str, schema: str, table: str) -> str:
-    """The topic of a table; characters that a topic may not have become `_` (Debezium's
+    """Return the topic of a table; characters that a topic may not have become `_` (Debezium's
     SchemaNameAdjuster for topics)."""
     name = f"{prefix}.{schema}.{table}"
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
@@ -515,7 +516,8 @@ def refuse(forms: dict[tuple[str, str], TableForm], modes: Modes) -> None:
 
 
 def connector_failed(connector: str, trace: str) -> Exception:
-    """A failed connector that has lost its place is a gap; any other can be mended and goes on."""
+    """Return the error for a failed connector: a gap if it has lost its position, else one that
+    can be corrected."""
     said = trace.lower()
     if "no longer available" in said or ("slot" in said and ("exist" in said or "lost" in said)):
         return GapError(

@@ -76,7 +76,7 @@ INFINITE = 1 << 62
 
 
 def unsupported(kind: ColumnType, modes: Modes) -> str:
-    """Why values of the type cannot be told exactly; empty where they can."""
+    """Return why values of the type cannot be told exactly, or an empty text."""
     if kind.category == "A":
         return "an array"
     if kind.oid in (BIT, VARBIT):
