@@ -191,8 +191,8 @@ def make_app(
 
 
 _OF_STATUS = {
-    404: HttpProblem("NOT_FOUND", "there is nothing at this path"),
-    405: HttpProblem("METHOD_NOT_ALLOWED", "this path does not take the method"),
+    404: HttpProblem("NOT_FOUND", "no endpoint has this path"),
+    405: HttpProblem("METHOD_NOT_ALLOWED", "this endpoint does not support the method"),
 }
 
 

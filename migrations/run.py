@@ -65,7 +65,7 @@ def _upgrade(conn: Connection) -> bool:
             return False
         if before is not None and before not in known:
             raise SetupError(
-                f"the database has been migrated by a newer recordgate (revision {before})",
+                f"the database was migrated by a newer recordgate (revision {before})",
                 hint="use that version of recordgate, or a newer one",
             )
         conn.execute("CREATE SCHEMA IF NOT EXISTS recordgate")

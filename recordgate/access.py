@@ -1,5 +1,5 @@
-"""From the settings to who may ask: keys, tokens, and what is left to those without either. Safe when nothing is
-said: then everybody may ask, but of this machine only."""
+"""From the settings to who may ask: keys, tokens, and what is left to those without either. Safe
+when nothing is said: then everybody may ask, but of this machine only."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger("recordgate")
 
 
 def key_file(settings: Settings) -> Path:
-    """Where API keys are kept."""
+    """Return the path of the file with API keys."""
     return settings.api_keys_file or settings.data_dir / "api_keys.json"
 
 
 def authenticator(settings: Settings, contract: Contract) -> Authenticator:
-    """Raises SetupError where the settings contradict themselves, or would open the gateway to everybody
-    without saying so."""
+    """Raises SetupError where the settings contradict themselves, or would open the gateway to
+    everybody without saying so."""
     keys: KeyFile | None = KeyFile(key_file(settings))
     if settings.api_keys_file is None and not keys:
         keys = None
@@ -38,14 +38,18 @@ def authenticator(settings: Settings, contract: Contract) -> Authenticator:
     if settings.anonymous == "auto":
         if not known and not local:
             raise SetupError(
-                f"host {settings.host} can be reached from elsewhere, and nothing says who may ask",
-                hint="make an API key (`recordgate keys create`) or set jwks; or set anonymous to read or write",
+                f"host {settings.host} is reachable from other machines, but no authentication"
+                " is configured",
+                hint=(
+                    "make an API key (`recordgate keys create`) or set jwks; or set anonymous to"
+                    " read or write"
+                ),
             )
         anonymous = Anonymous.NO if known else Anonymous.WRITE
     else:
         anonymous = Anonymous(settings.anonymous)
     if anonymous is Anonymous.WRITE and not local:
-        log.warning("everybody who reaches %s may read and write", settings.host)
+        log.warning("every caller that can connect to %s may read and write", settings.host)
     _require_known(settings, contract)
     rules = Rules(
         anonymous,
@@ -99,13 +103,13 @@ def _tokens(settings: Settings) -> TokenVerifier | None:
         return None
     if not settings.jwt_issuer or not settings.jwt_audience:
         raise SetupError(
-            "setting jwks: jwt_issuer and jwt_audience must be set, too",
-            hint="a token of another issuer, or made for another service, must not open this one",
+            "setting jwks: jwt_issuer and jwt_audience must be set as well",
+            hint="without them, a token made for another service would be accepted",
         )
     for algorithm in settings.jwt_algorithms:
         if algorithm not in ALGORITHMS:
             raise SetupError(
-                f"setting jwt_algorithms: {algorithm!r} is not taken",
+                f"setting jwt_algorithms: {algorithm!r} is not supported",
                 hint="of " + ", ".join(ALGORITHMS),
             )
     source = KeySource(reader(settings.jwks), settings.jwt_algorithms)

@@ -1,4 +1,5 @@
-"""Opens canonical as the settings name it: the embedded server, or a URL with its password from a file."""
+"""Opens canonical as the settings name it: the embedded server, or a URL with its password from a
+file."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ EMBEDDED = "embedded:"
 
 @dataclass(frozen=True, slots=True)
 class CanonicalAccess:
-    """`url` may carry a password: it is for drivers only, never for a log or an answer. Call `release`,
-    or leave the `with` block, when done: an embedded server runs only while somebody holds it."""
+    """`url` may carry a password: it is for drivers only, never for a log or an answer. Call
+    `release`, or leave the `with` block, when done: an embedded server runs only while somebody
+    holds it."""
 
     url: str
     release: Callable[[], None]
@@ -35,8 +37,8 @@ class CanonicalAccess:
 
 
 def open_canonical(settings: Settings) -> CanonicalAccess:
-    """Canonical, running where it is ours to run. A server of somebody else's is not contacted here.
-    Raises SetupError."""
+    """Canonical, running where it is ours to run. A server of somebody else's is not contacted
+    here. Raises SetupError."""
     named = settings.postgres.get_secret_value().strip()
     if named.startswith(EMBEDDED):
         from recordgate.embedded import EmbeddedPostgres  # needs flock, which not every system has
@@ -59,21 +61,22 @@ def _listening(rest: str) -> dict[str, str]:
     port = named.get("port", [""])[0]
     if not rest.startswith("?") or set(named) != {"port"} or not port.isdecimal():
         raise SetupError(
-            "the setting `postgres` has something after `embedded:` that is not known",
+            "the setting `postgres` has an unknown option after `embedded:`",
             hint="write `embedded:`, or `embedded:?port=5432` to listen on 127.0.0.1 as well",
         )
     return {"listen_addresses": "127.0.0.1", "port": port}
 
 
 def _with_password(url: str, settings: Settings) -> str:
-    """`url` with the password of the file, where one is named. PGPASSWORD and ~/.pgpass are libpq's."""
+    """`url` with the password of the file, where one is named. PGPASSWORD and ~/.pgpass are
+    libpq's."""
     file = settings.postgres_password_file
     if file is None:
         return url
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SetupError(f"postgres_password_file {file} cannot be read: {reason}") from None
     if not lines or not lines[0]:
         raise SetupError(f"postgres_password_file {file} is empty")

@@ -1,5 +1,5 @@
-"""What `doctor` looks at: canonical, what capture needs of it, the change source, and each store. Changes
-nothing."""
+"""What `doctor` looks at: canonical, what capture needs of it, the change source, and each store.
+Changes nothing."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ from sync.sources.pgoutput.slot import slot_state
 from sync.sources.registry import open_source
 from sync.verify import active_generation
 
-AWAY = "bring Postgres back, or mend the setting `postgres`; what runs goes on by itself then"
+AWAY = (
+    "start Postgres, or correct the setting `postgres`; running processes then continue by"
+    " themselves"
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `hint` says how to mend it, where it is not `ok`."""
+    """A finding of the examination. `hint` says how to correct it if it is not `ok`."""
 
     name: str
     ok: bool
@@ -120,30 +123,32 @@ def _decoding(conn: Connection, _: Contract) -> Finding:
         return Finding(
             "logical decoding",
             False,
-            "the account may not replicate",
+            "the account lacks the attribute REPLICATION",
             "ALTER ROLE … REPLICATION for the account of the setting `postgres`",
         )
-    return Finding("logical decoding", True, "wal_level is logical, the account may replicate")
+    return Finding("logical decoding", True, "wal_level is logical, the account has REPLICATION")
 
 
 def _own_tables(conn: Connection, _: Contract) -> Finding:
     found = current(conn)
     if found == HEAD:
         return Finding("recordgate's tables", True, f"version {found}")
-    saw = "not there" if found is None else f"version {found}, this program has {HEAD}"
+    saw = "not there" if found is None else f"revision {found}, but this program needs {HEAD}"
     return Finding("recordgate's tables", False, saw, "run `recordgate apply`")
 
 
 def _tables(conn: Connection, contract: Contract) -> Finding:
     plan = make_plan(conn, contract)
     if not plan.steps:
-        return Finding("tables", True, f"{len(contract.types)} as the contract says")
+        return Finding("tables", True, f"{len(contract.types)} match the contract")
     before = applied(conn, contract)
     missing = needed(plan.steps, rules=not before.earlier)
     if not missing:
         last = f", by contract {before.last}, which was applied last" if before.earlier else ""
         return Finding(
-            "tables", True, f"{len(contract.types)} as the contract says, and more{last}"
+            "tables",
+            True,
+            f"{len(contract.types)} match the contract; there is more than it declares{last}",
         )
     problem = lacking(plan, before)
     assert problem is not None
@@ -151,7 +156,8 @@ def _tables(conn: Connection, contract: Contract) -> Finding:
     return Finding(
         "tables",
         False,
-        f"{len(missing)} differences from the contract, first: {', '.join(filter(None, (first.text, first.blocked)))}",
+        f"{len(missing)} differences from the contract, first:"
+        f" {', '.join(filter(None, (first.text, first.blocked)))}",
         problem.hint,
     )
 
@@ -161,7 +167,7 @@ def _publication(conn: Connection, contract: Contract) -> Finding:
     found = conn.execute("SELECT 1 FROM pg_publication WHERE pubname = %s", (name,)).fetchone()
     if found:
         return Finding("publication", True, name)
-    return Finding("publication", False, f"{name} is not there", "run `recordgate apply`")
+    return Finding("publication", False, f"{name} does not exist", "run `recordgate apply`")
 
 
 def _slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
@@ -174,23 +180,24 @@ def _slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
         name, maker = given or debezium_slot(contract, conn.info.dbname), "connector"
     state = slot_state(conn, name)
     if not state.exists:
-        return Finding("slot", True, f"{state.name} is not there yet; the {maker} makes it")
+        return Finding("slot", True, f"{state.name} does not exist yet; the {maker} creates it")
     if state.wal_status == "lost":
         return Finding(
             "slot",
             False,
             f"{state.name} has lost changes: {state.invalidation_reason or 'its WAL is gone'}",
-            "start the worker: it makes a new one and loads every store anew",
+            "start the worker: it creates a new slot and reloads every store",
         )
-    reader = f"read by process {state.active_pid}" if state.active else "read by nobody"
+    reader = f"read by process {state.active_pid}" if state.active else "not read by any process"
     return Finding(
         "slot", True, f"{state.name}, {reader}, keeps {state.retained_bytes:,} bytes of WAL"
     )
 
 
 async def _conditions(settings: Settings, contract: Contract) -> list[Finding]:
-    """What stands in the way, in the words of `status`: a load under way, a worker that was never started, and rows that
-    an import has set aside are told and are no problem. What keeps canonical from being asked is found before."""
+    """What stands in the way, in the words of `status`: a load under way, a worker that was never
+    started, and rows that an import has set aside are told and are no problem. What keeps
+    canonical from being asked is found before."""
     try:
         async with sync_access(settings, contract, ()) as access:
             slot = slot_name(contract, access.conn.info.dbname)
@@ -215,16 +222,19 @@ def _left_slot(conn: Connection, contract: Contract, *, changes: str) -> Finding
 
 
 def _processes(conn: Connection, contract: Contract) -> Finding:
-    """Those that are alive, and whether they agree."""
+    """Check the processes that are alive, and whether they agree."""
     found = [p for p in alive(conn) if not is_gone(p)]
     saw = ", ".join(p.name for p in found) or "none"
     if any(other_secret(p, q) for p in found for q in found):
         return Finding(
-            "processes", False, f"{saw}; gateways refuse each other's tokens", OTHER_SECRET
+            "processes", False, f"{saw}; gateways reject each other's tokens", OTHER_SECRET
         )
     other = [p for p in found if p.contract_digest != contract_digest(contract)]
     if other:
-        saw += f"; with another contract: {', '.join(f'{p.name} ({p.contract_version})' for p in other)}"
+        saw += (
+            "; with another contract:"
+            f" {', '.join(f'{p.name} ({p.contract_version})' for p in other)}"
+        )
     return Finding("processes", True, saw)
 
 

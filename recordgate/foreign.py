@@ -1,4 +1,5 @@
-"""Relationships into other products: which records here name one there that is not, by the other product's export."""
+"""Relationships into other products: which records here name one there that is not, by the other
+product's export."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Dangling:
-    """Of one relationship: how many records name another product's, and how many of them name one that is not there,
-    with some of those keys."""
+    """Result for one relationship: how many records name another product's, how many of those do
+    not exist, and some of their keys."""
 
     type: str
     relation: str
@@ -39,13 +40,14 @@ def foreign_relations(contract: Contract) -> list[tuple[RecordType, ForeignRelat
 
 
 def export_url(foreign: ForeignRelation) -> str:
-    """Where the other product exports the keys: beside its contract."""
+    """Return the URL at which the other product exports its keys: beside its contract."""
     query = urlencode({"format": "ndjson", "fields": foreign.property})
     return urljoin(foreign.contract, f"export/{quote(foreign.type)}?{query}")
 
 
 def dangling(conn: Connection, record_type: RecordType, foreign: ForeignRelation) -> Dangling:
-    """Compare with the other product as it is now. Raises StoreUnavailable where it does not answer."""
+    """Compare with the other product as it is now. Raises StoreUnavailable where it does not
+    answer."""
     with conn.transaction():
         conn.execute("CREATE TEMPORARY TABLE recordgate_keys_there (key text) ON COMMIT DROP")
         with (
@@ -91,14 +93,14 @@ def _lines(url: str) -> Iterator[Iterator[bytes]]:
                 raise _not_answered(url, "it redirects to another host")
             yield iter(lambda: answer.readline(MAX_LINE), b"")
     except urllib.error.HTTPError as error:
-        raise _not_answered(url, f"it answers {error.code}") from None
+        raise _not_answered(url, f"it answers with status {error.code}") from None
     except (OSError, ValueError) as error:
         raise _not_answered(url, str(getattr(error, "reason", error))[:200]) from None
 
 
 def _not_answered(url: str, why: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"the other product at {url} does not give its keys: {why}",
+        f"the keys of the other product at {url} cannot be read: {why}",
         store="foreign",
-        hint="its export must be open to this machine; see docs/howto/federation.md",
+        hint="allow this machine to read its export; see docs/howto/federation.md",
     )

@@ -1,5 +1,6 @@
-"""uvicorn's HTTP protocol with bounds on the head of a request, which nobody has to be known to send: its bytes, its
-fields, and the time until it is whole. What comes after a head is bounded by the application."""
+"""uvicorn's HTTP protocol with bounds on the head of a request, which nobody has to be known to
+send: its bytes, its fields, and the time until it is whole. What comes after a head is bounded
+by the application."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ LINGER = 0.5
 
 @dataclass(frozen=True, slots=True)
 class HeadLimits:
-    """`most`: bytes of a head, its first line included. `seconds`: until it is whole, from the connection on, or from
-    the first byte that follows another request."""
+    """`most`: bytes of a head, its first line included. `seconds`: until it is whole, from the
+    connection on, or from the first byte that follows another request."""
 
     most: int = 65_536
     seconds: float = 10.0
@@ -42,7 +43,8 @@ class _Bounded(HttpToolsProtocol):
     """Bytes of the head that came in earlier pieces."""
     _piece = 0
     _without_body = 0
-    """Bytes after the head since the last that were of a body: what frames it, and what trails it."""
+    """Bytes after the head since the last that were of a body: what frames it, and what trails it.
+    """
     _has_body = False
     _another = False
     """Whether a request ended in the piece at hand."""
@@ -85,7 +87,8 @@ class _Bounded(HttpToolsProtocol):
     # What the parser calls -------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        # A piece that another request ends in is not counted: how much of it is of this head is not known.
+        # A piece that another request ends in is not counted: how much of it is of this head is not
+        # known.
         self._in_head, self._without_body = True, 0
         self._before = -self._piece if self._another else 0
         super().on_message_begin()
@@ -110,16 +113,19 @@ class _Bounded(HttpToolsProtocol):
             self.headers = []
 
     def _ambiguous(self) -> HttpProblem | None:
-        """Why a proxy before us could read the head otherwise than we do: the parser passes over these (RFC 9112, 3.2
-        and 6.1)."""
+        """Return why a proxy before us could read the head differently, which the parser does not
+        check (RFC 9112, 3.2 and 6.1), or None."""
         names = [name for name, _ in self.headers]
         hosts = names.count(b"host")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            return HttpProblem("BAD_USER_INPUT", "a request names its host once")
+            return HttpProblem("BAD_USER_INPUT", "a request must have exactly one Host header")
         if b"transfer-encoding" in names:
             coding = b",".join(v for n, v in self.headers if n == b"transfer-encoding")
             if coding.strip().lower() != b"chunked":
-                return HttpProblem("BAD_USER_INPUT", "a body is sent plainly or in chunks")
+                return HttpProblem(
+                    "BAD_USER_INPUT",
+                    "a request must have either Content-Length or Transfer-Encoding",
+                )
         return None
 
     def on_body(self, body: bytes) -> None:
@@ -151,7 +157,8 @@ class _Bounded(HttpToolsProtocol):
         if self._in_head and self.headers is not None:
             self._refuse(
                 HttpProblem(
-                    "REQUEST_TIMEOUT", f"the head did not come within {self.limits.seconds:g} s"
+                    "REQUEST_TIMEOUT",
+                    f"the request's head was not received within {self.limits.seconds:g} s",
                 )
             )
         else:
@@ -161,8 +168,9 @@ class _Bounded(HttpToolsProtocol):
         self._refuse(self._refusal or HttpProblem("BAD_USER_INPUT", "this is not valid HTTP"))
 
     def _refuse(self, problem: HttpProblem) -> None:
-        """Answer, unless an answer to an earlier request is on its way, and close. What still comes is thrown away for
-        a moment: closed at once, the connection would be reset, and the answer with it."""
+        """Answer, unless an answer to an earlier request is on its way, and close. What still comes
+        is thrown away for a moment: closed at once, the connection would be reset, and the
+        answer with it."""
         self._head_came()
         self._refused = True
         if self.cycle is None or self.cycle.response_complete:

@@ -1,5 +1,5 @@
-"""Serves an ASGI application with uvicorn: the socket is bound first, the URL is printed when requests are
-answered, and a signal drains what is running before it ends."""
+"""Serves an ASGI application with uvicorn: the socket is bound first, the URL is printed when
+requests are answered, and a signal drains what is running before it ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise SetupError(f"cannot listen on {host} port {port}: {error.strerror}") from None
     except OverflowError:
         sock.close()
-        raise SetupError(f"{port} is no port") from None
+        raise SetupError(f"{port} is not a port number") from None
     return sock
 
 
@@ -71,8 +71,9 @@ async def serve(
     drain_delay: float = 0.0,
     head: HeadLimits | None = None,
 ) -> None:
-    """Serve until `stop` is set, then drain: `drain_delay` seconds in which it only says that it is not
-    ready, and DRAIN for what runs. `head`: the limits of a request's head. `announce` is called with the URL once it answers."""
+    """Serve until `stop` is set, then drain: `drain_delay` seconds in which it only says that it is
+    not ready, and DRAIN for what runs. `head`: the limits of a request's head. `announce` is
+    called with the URL once it answers."""
     config = uvicorn.Config(
         app,
         http=bounded(head or HeadLimits()),

@@ -8,7 +8,7 @@ from typing import Any
 
 from stores.canonical.live_needs import taken_away
 from stores.canonical.processes import Process
-from stores.canonical.steps import Need, Plan
+from stores.canonical.steps import Need, SchemaPlan
 from stores.contract.model import Contract
 from stores.contract.shape import contract_digest
 from stores.errors import ConflictError
@@ -16,7 +16,8 @@ from stores.errors import ConflictError
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """A process that is alive with another contract. `breaks`: what the plan takes from it; empty where it goes on."""
+    """A process that is alive with another contract. `breaks`: what the plan takes from it; empty
+    where it goes on."""
 
     process: Process
     breaks: tuple[str, ...]
@@ -31,8 +32,8 @@ class Affected:
         }
 
 
-def affected(plan: Plan, contract: Contract, alive: Sequence[Process]) -> list[Affected]:
-    """Those with another contract; the ones that break first."""
+def affected(plan: SchemaPlan, contract: Contract, alive: Sequence[Process]) -> list[Affected]:
+    """Return the processes with another contract, those that would break first."""
     digest = contract_digest(contract)
     found = [
         Affected(p, tuple(taken_away(plan, contract, p.detail.get("needs", {}), p.role)))
@@ -42,9 +43,9 @@ def affected(plan: Plan, contract: Contract, alive: Sequence[Process]) -> list[A
     return sorted(found, key=lambda a: not a.breaks)
 
 
-def order(plan: Plan, live: Sequence[Affected]) -> str:
-    """How to get from the contract that runs to this one, and break nobody; empty where nobody runs with
-    another."""
+def order(plan: SchemaPlan, live: Sequence[Affected]) -> str:
+    """How to get from the contract that runs to this one, and break nobody; empty where nobody runs
+    with another."""
     if not live:
         return ""
     if not any(a.breaks for a in live):
@@ -55,28 +56,30 @@ def order(plan: Plan, live: Sequence[Affected]) -> str:
             " all of; then `recordgate apply`"
         )
     return (
-        "no order is safe, for this contract both adds and takes away. Either apply one first that only adds, restart"
-        " the worker and the gateways with it, and do the same with this one; or end them, run `recordgate apply`,"
-        " and start them with this contract"
+        "no order is safe, because this contract both adds and removes. Either first apply a"
+        " contract that only adds, restart the worker and the gateways with it, and do the same"
+        " with this one; or end them, run `recordgate apply`, and start them with this contract"
     )
 
 
-def refuse_to_break(plan: Plan, live: Sequence[Affected]) -> None:
+def refuse_to_break(plan: SchemaPlan, live: Sequence[Affected]) -> None:
     """Raise ConflictError (code LIVE_PROCESSES) where `plan` would break a process that is alive."""
     broken = [a for a in live if a.breaks]
     if not broken:
         return
     said = "; ".join(f"{a.process.name}: {', '.join(a.breaks)}" for a in broken)
     raise ConflictError(
-        f"processes that are alive would break: {said}",
-        hint=f"{order(plan, live)}. A process that was killed counts as alive for half a minute. Pass --break-live to"
-        " carry it out all the same",
+        f"running processes would break: {said}",
+        hint=(
+            f"{order(plan, live)}. A killed process counts as running for half a minute. Pass"
+            " --break-live to carry it out all the same"
+        ),
         code="LIVE_PROCESSES",
     )
 
 
-def lines(plan: Plan, live: Sequence[Affected]) -> list[str]:
-    """For people, below the plan."""
+def lines(plan: SchemaPlan, live: Sequence[Affected]) -> list[str]:
+    """Return the lines that people see below the plan."""
     if not live:
         return []
     found = []

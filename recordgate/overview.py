@@ -1,5 +1,5 @@
-"""One process's view of how everything stands: asked of canonical when somebody wants to know, shared by readiness,
-metrics and console, and told in the log where it is nobody's to record."""
+"""One process's view of how everything stands: asked of canonical when somebody wants to know,
+shared by readiness, metrics and console, and told in the log where it is nobody's to record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sync.lease import lock_halves
 log = logging.getLogger(__name__)
 
 FRESH = 2.0
-"""Seconds for which one look answers everybody."""
+"""Seconds for which a result is shared by all readers."""
 SECONDS = 2.0
 """Seconds in which canonical has to answer."""
 
@@ -34,8 +34,8 @@ Connected = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
 class Overview(Collector):
-    """`connected` gives a connection to canonical for a moment. As a collector it shows what was seen last: who
-    serves metrics calls `look` before."""
+    """`connected` gives a connection to canonical for a moment. As a collector it shows what was
+    seen last: who serves metrics calls `look` before."""
 
     def __init__(
         self,
@@ -54,7 +54,8 @@ class Overview(Collector):
             registry.register(self)
 
     async def look(self) -> Standing:
-        """How everything stands, at most `FRESH` seconds old; never raises. Who asks at the same time shares one look."""
+        """How everything stands, at most `FRESH` seconds old; never raises. Who asks at the same
+        time shares one look."""
         if time.monotonic() - self._at < FRESH:
             return self.last
         if self._looking is None or self._looking.done():
@@ -89,7 +90,7 @@ class Overview(Collector):
     def collect(self) -> Iterator[Metric]:
         conditions = GaugeMetricFamily(
             "recordgate_condition",
-            "1: this keeps a sink or a type from being loaded, current or asked.",
+            "1: the condition keeps a sink or a type from being loaded, current or queried.",
             labels=["sink", "type", "code"],
         )
         for c in self.last.conditions:
@@ -97,7 +98,8 @@ class Overview(Collector):
         yield conditions
         worker = GaugeMetricFamily(
             "recordgate_worker_up",
-            "1: a worker follows canonical's changes; 0: none does; NaN: canonical cannot be asked.",
+            "1: a worker follows canonical's changes; 0: none does; NaN: canonical is not"
+            " reachable.",
         )
         up = float(self.last.worker.running) if self.last.known else math.nan
         worker.add_metric([], up)

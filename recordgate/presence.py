@@ -1,5 +1,5 @@
-"""This process among those that are alive: it says so in canonical while it runs, with what its contract needs, and
-looks whether the other gateways sign tokens with the same secret."""
+"""This process among those that are alive: it says so in canonical while it runs, with what its
+contract needs, and looks whether the other gateways sign tokens with the same secret."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from sync.process_state import process_state
 
 log = logging.getLogger("recordgate")
 
-OTHER_SECRET = "gateways that answer for one another need one secret: setting token_secret_file"
+OTHER_SECRET = "give all gateways the same secret: setting token_secret_file"
 
 
 class Presence:
-    """Made, entered, and left with the process. Canonical may be away: then nobody is told, and all goes on."""
+    """Records this process in canonical from its start to its end. If canonical is away, nothing
+    is recorded and the process goes on."""
 
     def __init__(
         self,
@@ -42,7 +43,8 @@ class Presence:
         changes: str = "",
         beat: float = BEAT,
     ) -> None:
-        """`secret`: what a gateway signs tokens with. `changes`: the change source of a worker (source_kind)."""
+        """`secret`: what a gateway signs tokens with. `changes`: the change source of a worker
+        (source_kind)."""
         self._url, self._beat = url, beat
         self._task: asyncio.Task[None] | None = None
         self._told: set[str] = set()
@@ -87,7 +89,7 @@ class Presence:
                 await say_alive(conn, self.process)
                 others = await read_alive(conn)
         except (psycopg.Error, RecordgateError, TimeoutError) as error:
-            log.debug("canonical was not told that this process is alive: %s", error)
+            log.debug("this process could not record its heartbeat in canonical: %s", error)
             return
         for other in others:
             text = (

@@ -136,7 +136,8 @@ class Runtime:
             if kept is None:
                 raise
             log.warning(
-                "canonical is not reached, and is tried again: %s; until then the stores answer what they can",
+                "canonical is not reachable, retrying: %s; until then the stores answer what"
+                " they can",
                 error,
             )
             self._exits.push_async_callback(_ended, asyncio.ensure_future(self._look_again()))
@@ -151,8 +152,8 @@ class Runtime:
         return seen
 
     async def _look_again(self) -> None:
-        """Until canonical is reached and is what the contract says; the first is told by the gateway's connection for
-        news, too, which every later change of its lineage comes by."""
+        """Retry until canonical is reachable and matches the contract. The gateway's listening
+        connection is told as well; it reports every later change of lineage."""
         told = ""
         while True:
             await asyncio.sleep(RETRY)
@@ -176,7 +177,7 @@ class Runtime:
         try:
             await store.open(self.contract, write=False)
         except StoreUnavailable as error:
-            log.warning("the %s store is not reached, and is tried again: %s", sink, error)
+            log.warning("the %s store is not reachable, retrying: %s", sink, error)
             task = asyncio.ensure_future(self._reopen(store))
             self._exits.push_async_callback(_ended, task)
         self._exits.push_async_callback(store.close)
@@ -191,7 +192,8 @@ class Runtime:
                 return
 
     def _register_connector(self, changes: str) -> None:
-        """As `recordgate apply` does. Kafka Connect may be down: the stores are served meanwhile."""
+        """Register the connector as `recordgate apply` does. If Kafka Connect is down, the stores
+        are served meanwhile."""
         from sync.sources.debezium import apply_connector
 
         try:
@@ -349,7 +351,7 @@ class Runtime:
 
     def _signalled(self, number: int) -> None:
         if self._stop.is_set():
-            log.warning("a second signal: ending at once")
+            log.warning("second signal received: exiting immediately")
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
             return

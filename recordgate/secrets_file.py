@@ -1,5 +1,5 @@
-"""The secrets that sign tokens and mask values: from the files that the settings name; that of tokens is made once
-in data_dir where none is named."""
+"""The secrets that sign tokens and mask values: from the files that the settings name; that of
+tokens is made once in data_dir where none is named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ SHORTEST = 16
 
 
 def token_secret(settings: Settings) -> bytes:
-    """At least SHORTEST bytes. Two processes that start at once get the same. Raises SetupError."""
+    """Return a secret of at least SHORTEST bytes. Two processes that start together get the same
+    one. Raise SetupError."""
     path = settings.token_secret_file
     if path is None:
         path = settings.data_dir / "token.secret"
@@ -25,7 +26,7 @@ def token_secret(settings: Settings) -> bytes:
 
 
 def mask_secret(settings: Settings) -> bytes:
-    """Of the mask `hash`; empty where the tokens' secret serves. Raises SetupError."""
+    """Return the secret of the mask `hash`, empty if the tokens' secret serves. Raise SetupError."""
     path = settings.mask_secret_file
     return b"" if path is None else _secret("mask_secret_file", path)
 
@@ -37,7 +38,7 @@ def _secret(name: str, path: Path) -> bytes:
         raise SetupError(f"{name} {path} cannot be read: {error.strerror}") from None
     if len(secret) < SHORTEST:
         raise SetupError(
-            f"{name} {path} holds less than {SHORTEST} bytes",
+            f"{name} {path} holds fewer than {SHORTEST} bytes",
             hint="fill it with random text, the same for every gateway",
         )
     return secret
@@ -61,4 +62,4 @@ def _make(path: Path) -> None:
         finally:
             draft.unlink()
     except OSError as error:
-        raise SetupError(f"{path} cannot be made: {error.strerror}") from None
+        raise SetupError(f"{path} cannot be created: {error.strerror}") from None

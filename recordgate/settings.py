@@ -19,7 +19,7 @@ from pydantic_settings import (
 from stores.errors import SetupError
 
 DEFAULT_FILES = (Path("recordgate.toml"), Path(".recordgate/recordgate.toml"))
-"""Where settings are looked for; the second is what `recordgate demo` leaves behind."""
+"""Files in which settings are looked for; `recordgate demo` writes the second."""
 
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -31,192 +31,262 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RECORDGATE_", extra="forbid", frozen=True)
 
-    contract: Path | None = Field(None, description="A contract file, or a folder of contracts.")
+    contract: Path | None = Field(None, description="Contract file, or folder of contracts.")
     postgres: SecretStr = Field(
         SecretStr("embedded:"),
-        description="Where canonical is: `embedded:` (`embedded:?port=5432` listens on 127.0.0.1, too) or `postgresql://user@host/db`.",
+        description=(
+            "Canonical's database: `embedded:` (`embedded:?port=5432` also listens on 127.0.0.1)"
+            " or `postgresql://user@host/db`."
+        ),
     )
     postgres_password_file: Path | None = Field(
-        None, description="A file whose first line is the password of `postgres`."
+        None, description="File whose first line is the password of the account in `postgres`."
     )
     search: SecretStr = Field(
         SecretStr("tantivy:"),
-        description="The search store: `tantivy:`, `elasticsearch://host:9200`.",
+        description="Search store: `tantivy:` or `elasticsearch://host:9200`.",
     )
     documents: SecretStr = Field(
         SecretStr("sqlite:"),
-        description="The document store: `sqlite:`, `mongodb://host:27017/db`.",
+        description="Document store: `sqlite:` or `mongodb://host:27017/db`.",
     )
     changes: SecretStr = Field(
         SecretStr("pgoutput:"),
-        description="Where changes come from: `pgoutput:`, `kafka://host:9092/?topic_prefix=P&group=G&connect=http://host:8083` (docs/howto/debezium.md has every parameter).",
+        description=(
+            "Change source: `pgoutput:` or"
+            " `kafka://host:9092/?topic_prefix=P&group=G&connect=http://host:8083`"
+            " (docs/howto/debezium.md has every parameter)."
+        ),
     )
     data_dir: Path = Field(
-        Path(".recordgate"), description="Folder of the embedded stores and of secrets made by us."
+        Path(".recordgate"),
+        description="Folder of the embedded stores and of the secrets that recordgate generates.",
     )
     host: str = Field("127.0.0.1", description="Address on which the gateway listens.")
-    port: int = Field(8080, ge=0, le=65535, description="Port of the gateway; 0 picks a free one.")
+    port: int = Field(
+        8080, ge=0, le=65535, description="Port on which the gateway listens; 0: any free port."
+    )
     worker_port: int | None = Field(
         None,
         ge=0,
         le=65535,
-        description="Port on which `sync` answers `/health/live`, `/health/ready` and `/metrics`; unset: none.",
+        description=(
+            "Port on which `sync` answers `/health/live`, `/health/ready` and `/metrics`; unset:"
+            " none."
+        ),
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="What is logged to stderr, and more."
+        "info", description="Minimum level logged to stderr."
     )
     access_log: str = Field(
         "",
-        description="File for one line of JSON a request, `-` for stderr; none where empty.",
+        description=(
+            "File to which one line of JSON is written per request; `-`: stderr; empty: no access"
+            " log."
+        ),
     )
     batch_size: int = Field(
         1000,
         ge=1,
         le=20_000,
-        description="Most records that are read and written to a store at once.",
+        description="Maximum number of records read and written to a store in one batch.",
     )
     backlog_memory_keys: int = Field(
         200_000,
         ge=1000,
-        description="Dirty keys a sink holds in memory before they go to its durable backlog.",
+        description=(
+            "Maximum number of dirty keys that a sink keeps in memory before they go to its"
+            " durable backlog."
+        ),
     )
     sweep_rate: int = Field(
         500,
         ge=0,
-        description="Records a second of each store that the worker compares with canonical all the time; 0: none.",
+        description=(
+            "Records per second of each store that the worker's sweep compares with canonical; 0:"
+            " no sweep."
+        ),
     )
     sweep_interval: float = Field(
         3600.0,
         ge=1.0,
-        description="Least seconds between two beginnings of that comparison of a type in a store.",
+        description="Minimum seconds between two starts of the sweep of one type in one store.",
     )
     statement_timeout: float = Field(
-        15.0, gt=0, description="Seconds a query of the gateway may take in a store."
+        15.0, gt=0, description="Maximum seconds that a query of the gateway may take in a store."
     )
     document_timeout: float = Field(
-        2.0, gt=0, description="Seconds a read of the document store may take."
+        2.0, gt=0, description="Maximum seconds that a read of the document store may take."
     )
     search_timeout: float = Field(
-        10.0, gt=0, description="Seconds a read of the search store may take."
+        10.0, gt=0, description="Maximum seconds that a read of the search store may take."
     )
     fallback_reads: int = Field(
         5,
         ge=1,
-        description="Reads that canonical does at once in the place of a document store that fails, is stale or slow.",
+        description=(
+            "Maximum number of concurrent reads of canonical in place of a document store that"
+            " fails, is stale or is slow."
+        ),
     )
     export_room: int = Field(
         2 * 1024**3,
         ge=0,
-        description="Bytes below data_dir for exports, so that a cut one can be gone on with; a larger one is sent without.",
+        description=(
+            "Maximum bytes below data_dir for kept exports, from which an interrupted download"
+            " resumes; a larger export cannot be resumed."
+        ),
     )
     export_age: float = Field(
-        3600.0, ge=0, description="Seconds for which a whole export is kept after it was last read."
+        3600.0, ge=0, description="Seconds that a complete export is kept after it was last read."
     )
     drain_delay: float = Field(
         0.0,
         ge=0,
         le=60,
-        description="Seconds after a signal in which the gateway still answers, but is not ready: for a load balancer to see.",
+        description=(
+            "Seconds after a termination signal during which the gateway still answers but"
+            " reports not ready, so that a load balancer stops sending requests."
+        ),
     )
-    max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body, in bytes.")
+    max_body_bytes: int = Field(
+        1_000_000, ge=1000, description="Maximum size of a request body, in bytes."
+    )
     max_head_bytes: int = Field(
         65_536,
         ge=1000,
-        description="Largest head of a request, in bytes: its first line and its header fields, of which it may have 100.",
+        description=(
+            "Maximum size of a request's head (request line and at most 100 header fields), in"
+            " bytes."
+        ),
     )
     head_timeout: float = Field(
         10.0,
         gt=0,
-        description="Seconds in which a request's head must come; a connection that asks nothing is closed after them.",
+        description=(
+            "Maximum seconds to wait for a request's head; an idle connection is closed after them."
+        ),
     )
-    max_depth: int = Field(15, ge=1, description="Deepest nesting of a GraphQL query.")
-    max_aliases: int = Field(
-        100, ge=1, description="Most fields a GraphQL query may name by alias."
+    max_depth: int = Field(15, ge=1, description="Maximum nesting depth of a GraphQL query.")
+    max_aliases: int = Field(100, ge=1, description="Maximum number of aliases in a GraphQL query.")
+    max_tokens: int = Field(
+        8_000, ge=100, description="Maximum number of tokens in a GraphQL document."
     )
-    max_tokens: int = Field(8_000, ge=100, description="Most tokens in a GraphQL document.")
     max_cost: int = Field(
         250_000,
         ge=1,
-        description="Most that a GraphQL query may cost: about the records that its answer may hold.",
+        description=(
+            "Maximum cost of a GraphQL query: about the number of records that its answer may hold."
+        ),
     )
     pool_size: int = Field(
         10,
         ge=1,
-        description="Connections of the gateway to canonical for reads, and as many for all else.",
+        description=(
+            "Number of the gateway's connections to canonical for reads; as many again serve"
+            " everything else."
+        ),
     )
     token_secret_file: Path | None = Field(
         None,
-        description="File with the secret that signs freshness tokens; made in data_dir when unset.",
+        description="File with the secret that signs freshness tokens; unset: generated in data_dir.",
     )
 
     anonymous: Literal["auto", "no", "read", "write"] = Field(
         "auto",
-        description="What a caller without credentials may do. `auto`: everything while neither keys nor `jwks` are there and `host` is of this machine alone, else nothing.",
+        description=(
+            "Access of callers without credentials. `auto`: full access while there are neither"
+            " API keys nor `jwks` and `host` is reachable from this machine only, else no access."
+        ),
     )
     anonymous_roles: Names = Field(
-        (), description="Roles of the contract that a caller without credentials has."
+        (), description="Contract roles of a caller without credentials."
     )
     api_keys_file: Path | None = Field(
         None,
-        description="File with the hashes of API keys, which `recordgate keys` writes; `api_keys.json` in data_dir when unset.",
+        description=(
+            "File with the hashes of API keys, written by `recordgate keys`; unset:"
+            " `api_keys.json` in data_dir."
+        ),
     )
     jwks: str | None = Field(
         None,
-        description="File or https URL of the JWK set whose keys verify tokens (JWT); unset: no tokens are taken.",
+        description=(
+            "File or https URL of the JWK set that verifies tokens (JWT); unset: tokens are"
+            " refused."
+        ),
     )
-    jwt_issuer: str | None = Field(None, description="The `iss` that a token must have.")
-    jwt_audience: str | None = Field(None, description="The `aud` that a token must have.")
+    jwt_issuer: str | None = Field(None, description="Required `iss` claim of a token.")
+    jwt_audience: str | None = Field(None, description="Required `aud` claim of a token.")
     jwt_algorithms: Names = Field(
         ("RS256", "ES256"),
-        description="Signatures that are taken, of RS, PS, ES with 256, 384, 512, and EdDSA.",
+        description="Accepted signature algorithms: RS, PS or ES with 256, 384 or 512, and EdDSA.",
     )
     jwt_roles_claim: str = Field(
         "roles",
-        description="The claim with a token's roles, or a path such as `realm_access.roles`.",
+        description="Claim that holds a token's roles, or a path to it such as `realm_access.roles`.",
     )
     jwt_leeway: float = Field(
-        10.0, ge=0, le=120, description="Seconds that clocks may differ for `exp` and `nbf`."
+        10.0, ge=0, le=120, description="Tolerated clock difference in seconds for `exp` and `nbf`."
     )
     trusted_documents: Path | None = Field(
         None,
-        description="Documents that a request may name by `documentId` or hash: a folder of `.graphql` files, or a JSON manifest.",
+        description=(
+            "Trusted documents, which a request names by `documentId` or hash: a folder of"
+            " `.graphql` files, or a JSON manifest."
+        ),
     )
-    trusted_only: bool = Field(False, description="Answer no other than trusted documents.")
+    trusted_only: bool = Field(False, description="Whether only trusted documents are answered.")
     max_batch: int = Field(
-        0, ge=0, le=100, description="GraphQL requests that one POST may hold; 0: no batches."
+        0,
+        ge=0,
+        le=100,
+        description="Maximum number of GraphQL requests in one POST; 0: batches are refused.",
     )
     cors_origins: Names = Field(
-        (), description="Other sites whose pages may ask, as `https://app.example`; `*`: all."
+        (),
+        description="Origins whose pages may send requests (CORS), as `https://app.example`; `*`: all.",
     )
     rate_limit: float = Field(
-        0.0, ge=0, description="Requests a second that one caller may send; 0: any number."
+        0.0, ge=0, description="Maximum requests per second of one caller; 0: unlimited."
     )
     rate_burst: int = Field(
         100,
         ge=1,
-        description="Requests that a caller may send at once after a rest, under `rate_limit`.",
+        description="Maximum burst of requests that `rate_limit` allows a caller.",
     )
     concurrent_requests: int = Field(
-        100, ge=1, description="Requests of one caller that run at once."
+        100, ge=1, description="Maximum number of concurrent requests of one caller."
     )
     mask_secret_file: Path | None = Field(
         None,
-        description="File with the secret of the mask `hash` (HMAC-SHA256); when unset it comes from the tokens' secret.",
+        description=(
+            "File with the secret of the mask `hash` (HMAC-SHA256); unset: derived from the"
+            " secret of the freshness tokens."
+        ),
     )
     concurrent_streams: int = Field(
-        2000, ge=1, description="Subscriptions by SSE, and WebSockets, that one caller has open."
+        2000,
+        ge=1,
+        description=(
+            "Maximum number of SSE subscriptions, and of WebSockets, that one caller may have open."
+        ),
     )
     introspection_roles: Names = Field(
         ("*",),
-        description="Roles that may read the schema and plans; `*`: all who may ask.",
+        description="Roles that may read the schema and plans; `*`: every caller with access.",
     )
     operator_roles: Names = Field(
-        ("*",), description="Roles that may read `/metrics` and the console; `*`: all who may ask."
+        ("*",),
+        description="Roles that may read `/metrics` and the console; `*`: every caller with access.",
     )
 
     extensions: Names = Field(
         (),
-        description="Python modules whose Strawberry types are added to the schema (docs/howto/extend.md).",
+        description=(
+            "Python modules whose Strawberry types are added to the schema; see"
+            " docs/howto/extend.md."
+        ),
     )
 
     @field_validator(

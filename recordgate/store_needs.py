@@ -1,5 +1,5 @@
-"""What each store needs so that it holds what the contract says now: nothing, or a load of a type. Told from the books
-in canonical, so the stores need not be reached."""
+"""What each store needs so that it holds what the contract says now: nothing, or a load of a type.
+Told from what is recorded in canonical, so the stores need not be reached."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ WHERE state = 'active' AND sink IN (SELECT sink FROM recordgate.watermarks)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`what`: "reload" (the documents or the index change), "first load" (the type is new) or "drop" (the contract
-    has it no more; it stays in the store, and nobody reads it)."""
+    """`what`: "reload" (the documents or the index change), "first load" (the type is new) or
+    "drop" (the contract has it no more; it stays in the store, and nobody reads it)."""
 
     sink: str
     type: str
@@ -32,19 +32,18 @@ class Need:
     def text(self) -> str:
         match self.what:
             case "reload":
-                return (
-                    f"{self.sink}: {self.type} is loaded anew, the old generation serves until then"
-                )
+                return f"{self.sink}: {self.type} is reloaded; the old generation serves until then"
             case "first load":
-                return f"{self.sink}: {self.type} is loaded"
+                return f"{self.sink}: {self.type} is loaded for the first time"
         return (
-            f"{self.sink}: {self.type} is in the contract no more; what the store holds of it stays"
+            f"{self.sink}: {self.type} is no longer in the contract; the store keeps what it holds"
+            " of it"
         )
 
 
 def store_needs(conn: Connection, contract: Contract) -> list[Need]:
-    """By sink and type; empty where nothing is needed, or no worker has run yet. The worker does it by itself as
-    soon as it starts with the contract."""
+    """Return the needed loads by sink and type; none if no worker has run yet. The worker does
+    them by itself when it starts with the contract."""
     row = conn.execute("SELECT to_regclass('recordgate.generations')").fetchone()
     if row is None or row[0] is None:
         return []

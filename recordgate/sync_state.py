@@ -1,5 +1,5 @@
-"""How the sync side stands, as its books in canonical say: for the console of a gateway, which may run
-without a worker."""
+"""How the sync side stands, as recordgate's tables in canonical say: for the console of a gateway,
+which may run without a worker."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ SELECT (pg_current_wal_insert_lsn() - s.restart_lsn)::bigint
 
 
 async def sync_state(pool: AsyncConnectionPool[Any], slot: str) -> dict[str, Any]:
-    """`sinks` by name, and `slotBytes` (None: no slot); with `problem` where canonical does not say."""
+    """`sinks` by name, and `slotBytes` (None: no slot); with `problem` where canonical does not
+    say."""
     try:
         async with asyncio.timeout(SECONDS), pool.connection(SECONDS) as conn:
             sinks = await (await conn.execute(SINKS.encode())).fetchall()
             held = await (await conn.execute(SLOT.encode(), (slot,))).fetchone()
     except (TimeoutError, PoolTimeout, psycopg.Error):
-        return {"problem": "canonical is not reached"}
+        return {"problem": "canonical is not reachable"}
     return {
         "sinks": {
             name: {
                 "lagSeconds": round(max(0.0, seconds), 3),
                 "lagBytes": lag,
                 "backlog": backlog,
-                "deadLetters": letters,
+                "deadLetters": dead_letters,
             }
-            for name, seconds, lag, backlog, letters in sinks
+            for name, seconds, lag, backlog, dead_letters in sinks
         },
         "slotBytes": held[0] if held else None,
     }

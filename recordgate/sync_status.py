@@ -1,4 +1,5 @@
-"""How everything stands, from canonical's books and from each store itself; says so where one is not reached."""
+"""How everything stands, from canonical's books and from each store itself; says so where one is
+not reached."""
 
 from __future__ import annotations
 
@@ -11,20 +12,20 @@ from recordgate.presence import is_gone, other_secret
 from recordgate.sync_access import SINKS, SyncAccess
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.driver_errors import translate
-from stores.canonical.processes import read_alive
+from stores.canonical.processes import Process, read_alive
 from stores.canonical.publication import slot_name
-from stores.canonical.standing import SlotView, as_json, read_standing
+from stores.canonical.standing import SlotView, Standing, WorkerView, as_json, read_standing
 from stores.contract.model import Contract
 from stores.contract.shape import contract_digest
 from stores.errors import RecordgateError
 from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync.lease import lock_halves
-from sync.sources.left import left_slot_async
+from sync.sources.left import LeftSlot, left_slot_async
 from sync.verify import active_generation
 
 SECONDS = 5.0
-"""A store that does not answer in this time is reported as not reached."""
+"""Seconds after which a store that does not answer is reported as not reached."""
 
 _CANONICAL = """
 SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_timestamp())::float8,
@@ -32,13 +33,18 @@ SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_
 """
 _WATERMARKS = "SELECT sink, detail FROM recordgate.watermarks"
 _BACKLOG = "SELECT sink, count(*) FROM recordgate.backlog GROUP BY sink"
-_LETTERS = """
+_DEAD_LETTERS = """
 SELECT coalesce(sink, ''), count(*) FROM recordgate.dead_letters GROUP BY coalesce(sink, '')
 """
 _SWEEPS = """
 SELECT sink, type, differences, records, examples, ended_at, compared, resume_key IS NOT NULL
 FROM recordgate.sweeps
 """
+IMPORT = (
+    "id", "type", "mode", "state", "rows", "inserted", "updated", "unchanged", "deleted", "rejected",
+    "startedAt", "finishedAt",
+)  # fmt: skip
+"""Names of an import's values, in the order of _IMPORTS."""
 _IMPORTS = """
 SELECT id, type, mode, state, rows, inserted, updated, unchanged, deleted, rejected, started_at, finished_at
 FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
@@ -48,9 +54,9 @@ FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
 async def sync_status(
     contract: Contract, access: SyncAccess, changes: str = "pgoutput:"
 ) -> dict[str, Any]:
-    """`canonical`, `worker`, `slot` and `leftSlot`, `conditions`, `processes` that are alive, `sinks`
-    by name, `deadLetters` of imports, `imports`. `changes`: the setting. Raises StoreUnavailable where
-    canonical is not reached."""
+    """`canonical`, `worker`, `slot` and `leftSlot`, `conditions`, `processes` that are alive,
+    `sinks` by name, `deadLetters` of imports, `imports`. `changes`: the setting. Raises
+    StoreUnavailable where canonical is not reached."""
     conn, slot = access.conn, slot_name(contract, access.conn.info.dbname)
     try:
         lsn, now, version = (await _rows(conn, _CANONICAL))[0]
@@ -58,115 +64,123 @@ async def sync_status(
         standing = await read_standing(conn, slot, lock_halves(slot), tables)
         details = dict(await _rows(conn, _WATERMARKS))
         backlog = dict(await _rows(conn, _BACKLOG))
-        letters = dict(await _rows(conn, _LETTERS))
+        dead_letters = dict(await _rows(conn, _DEAD_LETTERS))
         imports = await _rows(conn, _IMPORTS)
         sweeps = await _rows(conn, _SWEEPS)
         processes = await read_alive(conn)
         left = await left_slot_async(conn, contract, changes)
     except psycopg.Error as error:
         raise translate(error) from None
-    digest = contract_digest(contract)
     sinks = {}
     for name in SINKS:
-        sink: dict[str, Any] = {
-            "reached": name in access.stores,
-            "problem": str(access.problems[name]) if name in access.problems else "",
-            "position": None,
-            "positionBytes": None,
-            "lagBytes": None,
-            "lagSeconds": None,
-            "ready": False,
-            "required": sorted((details.get(name) or {}).get("required", ())),
-            "backlog": backlog.get(name, 0),
-            "deadLetters": letters.get(name, 0),
-            "loads": {
-                t: {"generation": load.generation, "records": load.rows, "of": load.total}
-                for (s, t), load in standing.loads.items()
-                if s == name
-            },
-            "types": {},
-            "sweeps": {
-                type_name: {
-                    "differences": differences,
-                    "records": records,
-                    "examples": examples,
-                    "endedAt": ended,
-                    "underWay": compared if under_way else None,
-                }
-                for s, type_name, differences, records, examples, ended, compared, under_way in sweeps
-                if s == name
-            },
-        }
+        sink = _recorded(name, standing, name in details, details.get(name) or {}, sweeps)
+        sink["backlog"], sink["deadLetters"] = backlog.get(name, 0), dead_letters.get(name, 0)
+        if name in access.problems:
+            sink["problem"] = str(access.problems[name])
         if name in access.stores:
+            sink["reached"] = True
             try:
                 async with asyncio.timeout(SECONDS):
                     await _ask(contract, access.stores[name], sink, lsn, now)
             except (RecordgateError, TimeoutError) as error:
                 sink["reached"] = False
                 sink["problem"] = str(error) or "no answer in time"
-        sink["ready"] = bool(
-            sink["reached"] and name in details and not sink["required"] and not sink["loads"]
-        )
+        sink["ready"] = sink["ready"] and sink["reached"]
         sinks[name] = sink
-    worker, view = standing.worker, standing.slot or SlotView(slot)
+    digest = contract_digest(contract)
     return {
         "canonical": {"version": version, "lsn": format_lsn(lsn), "lsnBytes": lsn},
-        "worker": {
-            "running": worker.running,
-            "retrying": worker.retrying,
-            "host": worker.host,
-            "pid": worker.pid,
-            "heartbeatSeconds": None if worker.heartbeat is None else round(worker.heartbeat, 1),
-        },
-        "slot": {
-            "name": slot,
-            "exists": view.exists,
-            "active": view.active,
-            "retainedBytes": view.retained,
-            "confirmed": view.confirmed,
-            "walStatus": view.wal_status,
-        },
+        "worker": _worker(standing.worker),
+        "slot": _slot(slot, standing.slot or SlotView(slot)),
         "conditions": [as_json(c) for c in standing.conditions],
-        "leftSlot": None
-        if left is None
-        else {
-            "name": left.name,
-            "source": left.source,
-            "active": left.active,
-            "retainedBytes": left.retained_bytes,
-            "hint": left.hint,
-        },
-        "processes": [
-            {
-                "role": p.role,
-                "host": p.host,
-                "pid": p.pid,
-                "version": p.version,
-                "contractVersion": p.contract_version,
-                "sameContract": p.contract_digest == digest,
-                "otherSecret": any(other_secret(p, q) for q in processes),
-                "startedAt": p.started,
-                "heartbeatSeconds": round(p.silent, 1),
-            }
-            for p in processes
-            if not is_gone(p)
-        ],
+        "leftSlot": None if left is None else _left(left),
+        "processes": [_process(p, processes, digest) for p in processes if not is_gone(p)],
         "sinks": sinks,
-        "deadLetters": letters.get("", 0),
-        "imports": [
-            dict(
-                zip(
-                    (
-                        "id", "type", "mode", "state", "rows", "inserted", "updated", "unchanged",
-                        "deleted", "rejected", "startedAt", "finishedAt",
-                    ),
-                    row,
-                    strict=True,
-                )
-            )
-            for row in imports
-        ],
-    }  # fmt: skip
+        "deadLetters": dead_letters.get("", 0),
+        "imports": [dict(zip(IMPORT, row, strict=True)) for row in imports],
+    }
+
+
+def _recorded(
+    name: str, standing: Standing, known: bool, detail: dict[str, Any], sweeps: list[Any]
+) -> dict[str, Any]:
+    """Return what canonical's records say of a sink; the store itself is asked afterwards."""
+    required = sorted(detail.get("required", ()))
+    loads = {
+        t: {"generation": load.generation, "records": load.rows, "of": load.total}
+        for (s, t), load in standing.loads.items()
+        if s == name
+    }
+    return {
+        "reached": False,
+        "problem": "",
+        "position": None,
+        "positionBytes": None,
+        "lagBytes": None,
+        "lagSeconds": None,
+        "ready": known and not required and not loads,
+        "required": required,
+        "backlog": 0,
+        "deadLetters": 0,
+        "loads": loads,
+        "types": {},
+        "sweeps": {
+            type_name: {
+                "differences": differences,
+                "records": records,
+                "examples": examples,
+                "endedAt": ended,
+                "underWay": compared if under_way else None,
+            }
+            for s, type_name, differences, records, examples, ended, compared, under_way in sweeps
+            if s == name
+        },
+    }
+
+
+def _worker(worker: WorkerView) -> dict[str, Any]:
+    return {
+        "running": worker.running,
+        "retrying": worker.retrying,
+        "host": worker.host,
+        "pid": worker.pid,
+        "heartbeatSeconds": None if worker.heartbeat is None else round(worker.heartbeat, 1),
+    }
+
+
+def _slot(name: str, view: SlotView) -> dict[str, Any]:
+    return {
+        "name": name,
+        "exists": view.exists,
+        "active": view.active,
+        "retainedBytes": view.retained,
+        "confirmed": view.confirmed,
+        "walStatus": view.wal_status,
+    }
+
+
+def _left(left: LeftSlot) -> dict[str, Any]:
+    return {
+        "name": left.name,
+        "source": left.source,
+        "active": left.active,
+        "retainedBytes": left.retained_bytes,
+        "hint": left.hint,
+    }
+
+
+def _process(process: Process, alive: list[Process], digest: str) -> dict[str, Any]:
+    return {
+        "role": process.role,
+        "host": process.host,
+        "pid": process.pid,
+        "version": process.version,
+        "contractVersion": process.contract_version,
+        "sameContract": process.contract_digest == digest,
+        "otherSecret": any(other_secret(process, other) for other in alive),
+        "startedAt": process.started,
+        "heartbeatSeconds": round(process.silent, 1),
+    }
 
 
 async def _ask(

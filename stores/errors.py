@@ -95,7 +95,7 @@ class ConstraintError(RecordgateError):
 
 
 class ConflictError(RecordgateError):
-    """Somebody else changed or holds what this call needs; `holder` is its process id, where it is one of
+    """Another party changed or holds what this call needs. `holder` is its process id, if it is on
     this machine and known."""
 
     code = "CONFLICT"
@@ -108,7 +108,7 @@ class ConflictError(RecordgateError):
 
 
 class FencedError(ConflictError):
-    """Another worker has taken over: what this one still has in hand must not be written any more."""
+    """Another worker has taken over: this one must not write any more."""
 
 
 class ForbiddenError(RecordgateError):
@@ -134,7 +134,8 @@ class StoreError(RecordgateError):
 
 
 class StoreUnavailable(StoreError):
-    """Not reached, overloaded or timed out: worth another try, after `retry_after` seconds if given."""
+    """The store is not reachable, overloaded or timed out. A retry may succeed, after
+    `retry_after` seconds if given."""
 
     code = "STORE_UNAVAILABLE"
 
@@ -181,7 +182,7 @@ class NotReadable(StoreError):
 
 
 class StaleError(RecordgateError):
-    """No store that can answer is as fresh as asked; `behind_ms` says by how much, where known."""
+    """No store that can answer is as fresh as requested. `behind_ms` says by how much, if known."""
 
     code = "STALE"
 

@@ -1,8 +1,8 @@
-"""Days and moments as Postgres has them: also of years that Python's `date` has not (before 1, after 9999), and the
-infinite ones. Pure.
+"""Days and moments as Postgres has them: also of years that Python's `date` has not (before 1,
+after 9999), and the infinite ones. Pure.
 
-Such a value is a text in the form of JSON: `0044-03-15 BC`, `12000-01-01T12:00:00+00:00`, `infinity`; of a time of the
-day only `24:00:00`. Python's own types stand for all others.
+Such a value is a text in the form of JSON: `0044-03-15 BC`, `12000-01-01T12:00:00+00:00`,
+`infinity`; of a time of the day only `24:00:00`. Python's own types stand for all others.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def is_infinite(text: str) -> bool:
 
 
 def far_date(text: str) -> str | None:
-    """The form of a day that Python has not; None where the text is none, or no day that Postgres has."""
+    """Return the normal form of a day outside Python's range, or None if the text is not a day of
+    Postgres."""
     if text in _INFINITE:
         return text
     found = _parsed(text)
@@ -100,8 +101,8 @@ def far_date(text: str) -> str | None:
 
 
 def far_moment(text: str, *, zoned: bool) -> str | None:
-    """The form of a moment that Python has not, in UTC where it has a zone; None where the text is none, has or lacks a
-    zone against `zoned`, or is no moment that Postgres has."""
+    """Return the normal form of a moment outside Python's range, in UTC if it has a zone. Return
+    None if the text is not a moment of Postgres, or has or lacks a zone against `zoned`."""
     if text in _INFINITE:
         return text
     found = _parsed(text)
@@ -117,7 +118,8 @@ def far_moment(text: str, *, zoned: bool) -> str | None:
 
 
 def _parsed(text: str) -> tuple[int, int | None, int | None] | None:
-    """(days, microseconds of the day, the zone's microseconds), None for what the text has not."""
+    """Return days, microseconds of the day and the zone's microseconds, each None if the text
+    lacks it."""
     match = _FORM.fullmatch(text)
     if match is None:
         return None

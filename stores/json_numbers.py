@@ -1,7 +1,9 @@
-"""JSON whose numbers may be larger than a double: jsonb holds `1e400`, and one such number must not cost a page.
+"""JSON whose numbers may be larger than a double: jsonb holds `1e400`, and one such number must not
+cost a page.
 
-`loads` is orjson's; only where that gives up on a number, the text is read again, slowly, and a number out of range
-is kept as the digits that it is (an `orjson.Fragment`, which orjson writes back as it stands).
+`loads` is orjson's; only where that gives up on a number, the text is read again, slowly, and a
+number out of range is kept as the digits that it is (an `orjson.Fragment`, which orjson writes back
+as it stands).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def loads(raw: bytes | str) -> Any:
 
 
 def _number(text: str) -> Any:
-    """As orjson reads it, where it can."""
+    """Read a number as orjson does, where orjson can."""
     return orjson.loads(text) if math.isfinite(float(text)) else orjson.Fragment(text)
 
 

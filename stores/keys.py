@@ -20,7 +20,7 @@ def encode_key(values: Sequence[str]) -> str:
 
 
 def decode_key(key: str, parts: int) -> tuple[str, ...] | None:
-    """The values of a key of `parts` columns, or None where the text is no such key."""
+    """Return the values of a key of `parts` columns, or None if the text is not such a key."""
     if parts == 1:
         return (key,)
     values: list[str] = []

@@ -1,7 +1,9 @@
-"""Canonical's history: which database it is, which timeline it writes, and where earlier timelines ended.
+"""Canonical's history: which database it is, which timeline it writes, and where earlier timelines
+ended.
 
-A WAL position says when something was committed only together with its timeline: after a failover to a standby that
-lagged, or a restore, positions begin again further back, on a new timeline that shares the history before its fork.
+A WAL position says when something was committed only together with its timeline: after a failover
+to a standby that lagged, or a restore, positions begin again further back, on a new timeline that
+shares the history before its fork.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ KEPT_FORKS = 16
 """The latest ones. What is of an older timeline is never believed."""
 
 STEP = 1 << 48
-"""By how much versions are greater with each timeline: more than the WAL of any history that was left."""
+"""How much greater versions become with each timeline: more than the WAL of any history that was
+left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """`forks`: where the timelines ended that lead to `timeline`. `first`: the timeline of positions that were recorded
-    without one, by versions of recordgate that did not know of timelines."""
+    """`forks`: where the timelines ended that lead to `timeline`. `first`: the timeline of
+    positions that were recorded without one, by versions of recordgate that did not know of
+    timelines."""
 
     system: str
     timeline: int
@@ -33,7 +37,8 @@ class Lineage:
     first: int = 0
 
     def end_of(self, timeline: int) -> int | None:
-        """Where this history left `timeline`; None where it is the present one, or not of this history."""
+        """Return where this history left `timeline`, or None if it is the present one or not part
+        of this history."""
         return dict(self.forks).get(timeline)
 
     def holds(self, timeline: int, lsn: int, forks: Forks = ()) -> bool:
@@ -49,22 +54,23 @@ class Lineage:
 
     @property
     def base(self) -> int:
-        """What is added to WAL positions for versions: a reading on a later timeline is newer than any on the ones
-        before, however far those had come."""
+        """What is added to WAL positions for versions: a reading on a later timeline is newer than
+        any on the ones before, however far those had come."""
         return self.base_of(self.timeline)
 
     def base_of(self, timeline: int) -> int:
         return max(0, (timeline or self.first) - self.first) * STEP if self.first else 0
 
     def last_version(self, timeline: int) -> int | None:
-        """The greatest version that a reading of `timeline` can have which saw nothing but this history; None where
-        every reading did, or it cannot be said."""
+        """Return the greatest version that a reading of `timeline` can have that saw nothing but
+        this history. Return None if every reading did, or if it cannot be told."""
         end = self.end_of(timeline or self.first)
         return None if end is None else self.base_of(timeline) + end
 
 
 def parse_history(text: str) -> Forks:
-    """The forks of a timeline's history file, as Postgres writes it: timeline, position and reason in each line."""
+    """The forks of a timeline's history file, as Postgres writes it: timeline, position and reason
+    in each line."""
     found = []
     for line in text.splitlines():
         parts = line.split()

@@ -1,4 +1,4 @@
-"""The books of an embedded store, in SQLite: whose data it is, its generations, the published
+"""The metadata of an embedded store, in SQLite: whose data it is, its generations, the published
 position, and the lock that keeps a second writing process out."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stores.protocols import Generation, Position, Withheld
 from stores.sqlite_errors import primary_code
 
 FORMAT = "2"
-"""Of the files that the embedded stores write; another one is StoreLost."""
+"""Format version of the files that the embedded stores write. Another version raises StoreLost."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -40,15 +40,16 @@ CREATE TABLE IF NOT EXISTS lineage (
   one INTEGER PRIMARY KEY CHECK (one = 1), lsn INTEGER NOT NULL, timeline INTEGER NOT NULL,
   forks TEXT NOT NULL)
 """
-"""Of the position with the same `lsn`: a version that knows of no timelines leaves the row as it is."""
+"""The lineage of the position with the same `lsn`. A version that knows no timelines leaves the
+row unchanged."""
 
 
 def connect(
     path: Path, *, busy_seconds: float = 5.0, read_only: bool = False
 ) -> sqlite3.Connection:
-    """A connection in WAL mode, transactions by hand, every commit flushed to the disk. The file is made where there
-    is none, for its owner only; SQLite gives its helpers (-wal, -shm) the same mode. What is deleted is overwritten.
-    """
+    """A connection in WAL mode, transactions by hand, every commit flushed to the disk. The file is
+    made where there is none, for its owner only; SQLite gives its helpers (-wal, -shm) the same
+    mode. What is deleted is overwritten."""
     _create(path)
     connection = sqlite3.connect(
         path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
@@ -80,15 +81,16 @@ def transaction(connection: sqlite3.Connection, mode: str = "IMMEDIATE") -> Iter
 
 
 def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
-    """Make the books where there are none, and check that they are `contract_id`'s. Raises StoreLost."""
+    """Make the metadata where there is none, and check that they are `contract_id`'s. Raises
+    StoreLost."""
     tables = {
         n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
     }
     if tables and "meta" not in tables:
         raise StoreLost(
-            f"{store}: the folder holds a database that is not ours",
+            f"{store}: the folder holds a database that recordgate did not write",
             store=store,
-            hint="point data_dir at a folder of its own",
+            hint="set data_dir to a folder of its own",
         )
     if "position" not in tables:
         with transaction(connection):
@@ -114,7 +116,7 @@ def claim(connection: sqlite3.Connection, contract_id: str, store: str) -> None:
         raise StoreLost(
             f"{store}: the files were written by another version",
             store=store,
-            hint="remove them; the next start loads them anew from canonical",
+            hint="remove them; the next start reloads them from canonical",
         )
 
 
@@ -132,7 +134,7 @@ def hold_writer_lock(path: Path, store: str) -> sqlite3.Connection:
         holder = _holder(path)
         raise ConflictError(
             f"{store}: another process writes to {path.parent}",
-            hint="only one worker at a time may have a data_dir; this one waits"
+            hint="only one worker at a time may use a data_dir; this one waits"
             + (f" for process {holder}" if holder else ""),
             holder=holder,
         ) from None
@@ -140,8 +142,9 @@ def hold_writer_lock(path: Path, store: str) -> sqlite3.Connection:
 
 
 def _holder(path: Path) -> int | None:
-    """The process that has a lock on the file, as Linux lists it; None where the system does not say. The file
-    itself must not be opened for this: closing it would end the locks of our own process."""
+    """Return the process that has a lock on the file, as Linux lists it, or None if the system
+    does not say. The file itself must not be opened for this: closing it would release our own
+    process' locks."""
     try:
         inode = path.stat().st_ino
         listed = Path("/proc/locks").read_text("ascii", "replace")
@@ -181,7 +184,7 @@ def state(connection: sqlite3.Connection, type_name: str, number: int) -> str | 
 
 
 def active(connection: sqlite3.Connection, type_name: str) -> tuple[int, int] | None:
-    """(row id, number) of the active generation."""
+    """Return row id and number of the active generation, or None."""
     row = connection.execute(
         "SELECT id, number FROM generations WHERE type = ? AND state = 'active'", (type_name,)
     ).fetchone()
@@ -190,7 +193,8 @@ def active(connection: sqlite3.Connection, type_name: str) -> tuple[int, int] | 
 
 def add(connection: sqlite3.Connection, type_name: str, number: int, shape: str) -> int:
     cursor = connection.execute(
-        "INSERT INTO generations (type, number, state, shape, created) VALUES (?, ?, 'building', ?, ?)",
+        "INSERT INTO generations (type, number, state, shape, created) VALUES (?, ?,"
+        " 'building', ?, ?)",
         (type_name, number, shape, time.time()),
     )
     return int(cursor.lastrowid or 0)
@@ -207,8 +211,8 @@ def activate(connection: sqlite3.Connection, type_name: str, number: int, store:
 
 
 def remove(connection: sqlite3.Connection, type_name: str, number: int, store: str) -> int | None:
-    """Strike a generation off; its row id, None where there is none. Raises StoreRefused for the
-    active one. Inside a transaction of the caller's."""
+    """Delete a generation's row and return its row id, or None if there is none. Raise
+    StoreRefused for the active generation. The caller opens the transaction."""
     row = connection.execute(
         "SELECT id, state FROM generations WHERE type = ? AND number = ?", (type_name, number)
     ).fetchone()
@@ -231,7 +235,8 @@ def everything(connection: sqlite3.Connection) -> list[tuple[int, str, int]]:
 
 
 def strike_off(connection: sqlite3.Connection, type_name: str, number: int) -> None:
-    """Forget a generation whose data is gone, also an active one. Inside a transaction of the caller's."""
+    """Forget a generation whose data is gone, also an active one. Inside a transaction of the
+    caller's."""
     connection.execute("DELETE FROM generations WHERE type = ? AND number = ?", (type_name, number))
 
 

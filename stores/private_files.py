@@ -1,8 +1,9 @@
-"""Files that only their owner may read: what recordgate keeps on a disk holds records, and a machine has more
-accounts than ours.
+"""Files that only their owner may read: what recordgate keeps on a disk holds records, and a
+machine has more accounts than ours.
 
-Folders are made 0700 and files 0600, whatever the umask; what an earlier version left open is tightened when its
-owner opens it. What cannot be tightened (another account's file) is logged once and left.
+Folders are made 0700 and files 0600, whatever the umask; what an earlier version left open is
+tightened when its owner opens it. What cannot be tightened (another account's file) is logged once
+and left.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ log = logging.getLogger(__name__)
 
 FOLDER, FILE = 0o700, 0o600
 UMASK = 0o077
-"""Of the processes that write for long: Tantivy makes its files itself, and only the umask binds it."""
+"""Umask of long-lived writing processes: Tantivy creates its files itself, and only the umask
+limits their mode."""
 
 _CREATING = threading.Lock()
 
 
 def make_folder(folder: Path, mode: int = FOLDER) -> None:
-    """Make `folder` and the folders above it that are missing; one that is there keeps its mode. Raises OSError."""
+    """Make `folder` and the folders above it that are missing; one that is there keeps its mode.
+    Raises OSError."""
     if folder.is_dir():
         return
     if not folder.parent.is_dir():
@@ -41,8 +44,8 @@ def make_folder(folder: Path, mode: int = FOLDER) -> None:
 def create(path: Path) -> None:
     """Make an empty file of ours where there is none. Raises OSError.
 
-    One at a time: to close a file ends every lock that this process has on it, and SQLite has locks. So the maker
-    has closed it before any other thread can have opened it.
+    One at a time: to close a file ends every lock that this process has on it, and SQLite has
+    locks. So the maker has closed it before any other thread can have opened it.
     """
     with _CREATING:
         try:
@@ -52,13 +55,14 @@ def create(path: Path) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """For `open(…, opener=opener)`: a file that is made is 0600, one that is there keeps its mode."""
+    """Open a file for `open(…, opener=opener)`. A new file gets mode 0600, an existing one keeps
+    its mode."""
     return os.open(path, flags, FILE)
 
 
 def tighten(path: Path, closed: int = 0o077) -> None:
-    """Take the `closed` bits from the mode of a file or folder of ours; a link is not followed, and what is gone is
-    no matter."""
+    """Take the `closed` bits from the mode of a file or folder of ours; a link is not followed, and
+    what is gone is no matter."""
     try:
         found = path.lstat()
         kind = found.st_mode
@@ -67,7 +71,11 @@ def tighten(path: Path, closed: int = 0o077) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("%s is open to other accounts and cannot be closed: %s", path, error.strerror)
+        log.warning(
+            "%s is readable by other accounts, and its permissions cannot be changed: %s",
+            path,
+            error.strerror,
+        )
 
 
 def tighten_tree(top: Path) -> None:

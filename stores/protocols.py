@@ -1,9 +1,10 @@
 """What every store must do, whatever its backend; `tests/conformance` holds each to it.
 
 A store keeps, per record type, numbered *generations*; one of them is active and is what readers
-see. Into a generation go *writes*: (key, version, document or delete). Versions are made of WAL positions of
-canonical (see `stores.lineage`), unique and growing per reading; documents are finished JSON that the store returns byte for
-byte, or equal as parsed JSON where it lacks `Capability.EXACT_BYTES`.
+see. Into a generation go *writes*: (key, version, document or delete). Versions are made of WAL
+positions of canonical (see `stores.lineage`), unique and growing per reading; documents are
+finished JSON that the store returns byte for byte, or equal as parsed JSON where it lacks
+`Capability.EXACT_BYTES`.
 """
 
 from __future__ import annotations
@@ -38,9 +39,23 @@ class Capability(StrEnum):
     FUZZY = "fuzzy"
     SEARCH_SORT = "search_sort"
     SHARED = "shared"
-    """Other processes on other hosts can read it; without: only processes on this machine."""
+    """Processes on other hosts can read the store. Without it, only processes on this machine can.
+    """
     TOMBSTONES_FOREVER = "tombstones_forever"
     """A delete's version is remembered as long as the generation lives, not for a time only."""
+
+
+SEARCH = frozenset(
+    {
+        Capability.EXACT_BYTES,
+        Capability.HIGHLIGHTS,
+        Capability.FACETS,
+        Capability.SUGGEST,
+        Capability.FUZZY,
+        Capability.SEARCH_SORT,
+    }
+)
+"""The capabilities of every search store so far."""
 
 
 class Outcome(StrEnum):
@@ -50,7 +65,7 @@ class Outcome(StrEnum):
     STALE = "stale"
     """The store holds a version at least as new. The writer reads once more and tries again."""
     RETRY = "retry"
-    """Not taken now (overloaded, timed out): the same write may be sent again."""
+    """The write was not accepted now (overloaded, timed out) and may be sent again."""
     REJECT = "reject"
     """Will never be taken as it is; `reason` says why. Becomes a dead letter."""
 
@@ -88,11 +103,12 @@ class Position:
     """How far a reader of the store sees: every commit up to `lsn` of the database `system`.
 
     `as_of` (seconds since the epoch, canonical's clock) is a moment at which nothing beyond `lsn`
-    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that `lsn` is of, 0
-    where that was not recorded; `forks` say where canonical left the ones before it.
+    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that
+    `lsn` is of, 0 where that was not recorded; `forks` say where canonical left the ones before it.
 
-    `withheld`: record types that canonical could not be read of for a while, in order of names, each with
-    the `lsn` and `as_of` that hold for it alone; both are 0 for one that is not to be believed at all.
+    `withheld`: record types that canonical could not be read of for a while, in order of names,
+    each with the `lsn` and `as_of` that hold for it alone; both are 0 for one that is not to be
+    believed at all.
     """
 
     system: str
@@ -117,8 +133,9 @@ class Position:
         return not self.system
 
     def covers(self, timeline: int, lsn: int) -> bool:
-        """Whether a reader sees the commit at `lsn` of `timeline`. One of a timeline that was left before the commit
-        came is never seen, and neither is one of a timeline that the store knows nothing of."""
+        """Whether a reader sees the commit at `lsn` of `timeline`. One of a timeline that was left
+        before the commit came is never seen, and neither is one of a timeline that the store
+        knows nothing of."""
         if timeline == self.timeline:
             return lsn <= self.lsn
         end = dict(self.forks).get(timeline)
@@ -141,7 +158,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One record as a store holds it, for verify."""
+    """A record as a store holds it, for verify."""
 
     key: str
     version: int
@@ -179,14 +196,14 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
     async def health(self) -> Health:
-        """Never raises; answers within two seconds."""
+        """Return the store's health within two seconds. Never raises."""
         ...
 
     async def take_charge(self, term: int) -> None:
-        """From now on this process writes in `term`, which is greater than that of any worker before it. A
-        backend that several hosts can write to remembers the greatest one, and whoever has a smaller one gets
-        FencedError here, from `publish` with a position and from changes of generations. Where only
-        one process can have it open to write there is nothing to do."""
+        """Write from now on in `term`, which is greater than that of any earlier worker. A backend
+        that several hosts can write to remembers the greatest term; a worker with a smaller one
+        gets FencedError here, from `publish` with a position and from changes of generations. A
+        store that only one process can open for writing does nothing."""
         ...
 
     # Generations ------------------------------------------------------------------------------
@@ -217,12 +234,12 @@ class Store(Protocol):
 
     async def publish(self, position: Position | None) -> None:
         """Make all writes so far durable and visible, then record `position` (None: leave it) so
-        that `position()` never says more than a reader can see. Where it raises StoreUnavailable, all
-        writes since the last `publish` that returned are to be sent again (those that were taken
-        after all are answered STALE)."""
+        that `position()` never says more than a reader can see. Where it raises
+        StoreUnavailable, all writes since the last `publish` that returned are to be sent again
+        (those that were taken after all are answered STALE)."""
 
     async def position(self) -> Position | None:
-        """The last published position; None where there is none. Cheap: asked for every query."""
+        """Return the last published position, or None. Must be cheap: it is asked for every query."""
         ...
 
     # Verify -----------------------------------------------------------------------------------
@@ -230,8 +247,8 @@ class Store(Protocol):
     async def scan(
         self, type_name: str, generation: int, after: str | None, limit: int
     ) -> list[Stored]:
-        """Up to `limit` records with a key greater than `after`, in bytewise order of keys;
-        deleted ones are left out. Fewer than `limit` means the end."""
+        """Return up to `limit` records with a key greater than `after`, in bytewise key order,
+        without deleted ones. Fewer than `limit` means the end."""
         ...
 
     async def count(self, type_name: str, generation: int) -> int: ...
@@ -250,7 +267,7 @@ class DocumentStore(Store, Protocol):
         ...
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
-        """For each of `query.values` its records. Needs `Capability.CHILDREN`."""
+        """Return the records for each of `query.values`. Needs `Capability.CHILDREN`."""
         ...
 
 

@@ -72,8 +72,8 @@ def all_of(parts: Iterable[Filter]) -> Filter:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One step of an order. Missing values come last when ascending, first when descending
-    (Postgres's own rule), unless `nulls_first` says otherwise. `path` holds to-one relation names."""
+    """A step of an order. Missing values come last in ascending and first in descending order, as
+    in Postgres, unless `nulls_first` is set. `path` holds to-one relation names."""
 
     property: str
     descending: bool = False
@@ -98,7 +98,7 @@ class ChildrenQuery:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """For one parent: documents (JSON bytes) in key order, and the whole count where it was asked."""
+    """One parent's documents (JSON bytes) in key order, and their total count if it was requested."""
 
     documents: list[bytes]
     total: int | None = None
@@ -114,12 +114,12 @@ class Facet:
 class SearchQuery:
     """A full-text query. An empty `text` matches everything (a browse by filter and facet).
 
-    `properties`: the text properties that may be searched, None for all the contract declares. Those that the
-    active generation does not have yet are left out, unless none is left.
+    `properties`: the text properties that may be searched, None for all the contract declares.
+    Those that the active generation does not have yet are left out, unless none is left.
     `highlight`: properties to highlight; hits carry fragments with `<em>` around matches, the rest
     HTML-escaped. `sort` empty: by score, ties by key. `after`: the sort values of the last hit, as
-    `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by whatever they
-    are about: which rows may be seen at all.
+    `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by
+    whatever they are about: which rows may be seen at all.
     """
 
     type: str
@@ -147,8 +147,8 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class FacetBucket:
-    """How many hits have `value`, which is as documents have it in JSON. Hits are those that the query would
-    have without the conditions that are about the facet's property alone."""
+    """How many hits have `value`, which is as documents have it in JSON. Hits are those that the
+    query would have without the conditions that are about the facet's property alone."""
 
     value: Any
     count: int

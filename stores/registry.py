@@ -15,8 +15,9 @@ from stores.protocols import Store
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`factory` is "module:function"; the function takes (url, data_dir) and opens nothing. `role` is
-    "search" or "documents". `extra` is the optional extra that brings the driver, "" for none."""
+    """`factory` is "module:function"; the function takes (url, data_dir) and opens nothing. `role`
+    is "search" or "documents". `extra` is the optional extra that brings the driver, "" for
+    none."""
 
     role: str
     factory: str
@@ -49,7 +50,7 @@ def open_store(url: str, data_dir: Path, *, role: str | None = None) -> Store:
     if row is None or (role is not None and row.role != role):
         what = f"no {role or ''} store".replace("  ", " ")
         raise SetupError(
-            f"{what} is known by the scheme {scheme!r}",
+            f"{what} has the scheme {scheme!r}",
             hint="use one of " + ", ".join(f"{s}:" for s in usable),
         )
     module_name, _, function = row.factory.partition(":")

@@ -27,19 +27,19 @@ def primary_code(error: sqlite3.Error) -> int:
 
 
 def translate(error: sqlite3.Error, store: str, where: str) -> StoreError:
-    """One of our errors for `error`; `where` names the file. Carries no SQL and no values."""
+    """Return one of our errors for `error`, without SQL and values. `where` names the file."""
     code = primary_code(error)
     if code in _LOST:
         return StoreLost(
             f"{store}: {where} is damaged",
             store=store,
-            hint="remove the file; the next start loads it anew from canonical",
+            hint="remove the file; the next start reloads it from canonical",
         )
     if code in _DISK:
         return StoreUnavailable(
             f"{store}: {where} cannot be written or read: the disk is full or failing",
             store=store,
-            hint="free space on the disk of data_dir; writing goes on by itself",
+            hint="free space on the disk of data_dir; writing then continues by itself",
         )
     if code in _ACCESS:
         return StoreUnavailable(
@@ -52,7 +52,7 @@ def translate(error: sqlite3.Error, store: str, where: str) -> StoreError:
             f"{store}: {where} is locked by another process", store=store, retry_after=0.5
         )
     if code in _TOO_LARGE:
-        return StoreRefused(f"{store}: a value is larger than the store takes", store=store)
+        return StoreRefused(f"{store}: a value is larger than the store accepts", store=store)
     return StoreUnavailable(f"{store}: {where} failed (SQLite code {code})", store=store)
 
 

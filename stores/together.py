@@ -1,8 +1,9 @@
 """Reads of many callers that go together.
 
-A read that comes while fewer than IN_FLIGHT are on their way is sent at once, as it is: nothing waits for
-company. Those that come meanwhile go together when one of them is back, so the busier a store, the less each
-read costs. Each begins after its caller asked, and sees all that was there by then.
+A read that comes while fewer than IN_FLIGHT are on their way is sent at once, as it is: nothing
+waits for company. Those that come meanwhile go together when one of them is back, so the busier a
+store, the less each read costs. Each begins after its caller asked, and sees all that was there by
+then.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 IN_FLIGHT = 2
-"""One connection reads keys faster than one event loop can ask for them; the other hides its way."""
+"""Maximum reads under way: one connection answers faster than one event loop can ask, so a second
+one suffices to hide the round trip."""
 MOST = 100
 """Reads that go together at the most."""
 
 
 class Together(Generic[K, V]):
-    """`one` reads a key; `many` reads several, and gives their values by place, missing ones left out.
-    `common` tells an error of all from one that a single key may be the reason of: then each is read by
-    itself, so that nobody suffers for another's key. Several that take longer than `seconds` raise
-    TimeoutError; a single one is its caller's to limit. Bound to one event loop."""
+    """`one` reads a key; `many` reads several, and gives their values by place, missing ones left
+    out. `common` tells an error of all from one that a single key may be the reason of: then
+    each is read by itself, so that nobody suffers for another's key. Several that take longer
+    than `seconds` raise TimeoutError; a single one is its caller's to limit. Bound to one event
+    loop."""
 
     def __init__(
         self,
@@ -44,7 +47,8 @@ class Together(Generic[K, V]):
         return not self._running
 
     async def read(self, key: K) -> V | None:
-        """Raises what `one` and `many` raise. A caller that is cancelled leaves the others alone."""
+        """Read `key` together with other callers. Raise what `one` and `many` raise. Cancelling
+        one caller does not affect the others."""
         if self._running < IN_FLIGHT:
             self._running += 1
             try:
@@ -56,7 +60,7 @@ class Together(Generic[K, V]):
         return await future
 
     def _next(self) -> None:
-        """One is back: those that wait go."""
+        """Start the waiting reads after one has returned."""
         self._running -= 1
         members: list[tuple[K, asyncio.Future[V | None]]] = []
         while self._waiting and len(members) < MOST:

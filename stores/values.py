@@ -28,7 +28,8 @@ INT_RANGE = {
     "bigint": (-(2**63), 2**63 - 1),
 }
 MAX_EXACT_INTEGER = 2**53 - 1
-"""The largest integer that every reader of JSON keeps exact; callers get a greater one as a string."""
+"""The largest integer that every reader of JSON keeps exact; callers get a greater one as a string.
+"""
 MAX_DECIMAL_TEXT = 1100
 MAX_EXPONENT = 1000
 MAX_JSON_DEPTH = 100
@@ -44,7 +45,7 @@ _DATETIME = re.compile(
 _INTEGER = re.compile(r"[+-]?\d{1,40}\Z", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?\Z", re.ASCII)
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-"""Of decimals; they are shown so."""
+"""Names of a decimal's values that are not finite."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -54,8 +55,8 @@ class _Misfit(Exception):
 
 
 def coerce(prop: Property, value: Any) -> Any:
-    """The Python value of a JSON value; None stays None. A day or moment that Python has not is a text
-    (see far_days). Raises InputError."""
+    """The Python value of a JSON value; None stays None. A day or moment that Python has not is a
+    text (see far_days). Raises InputError."""
     if value is None:
         return None
     try:
@@ -109,8 +110,9 @@ def from_text(prop: Property, text: str) -> Any:
 
 
 def to_text(prop: Property, value: Any) -> str:
-    """The text form of a Python value, as `value::text` prints it under stores' session settings; of a
-    float, one that reads back as the same (Postgres and Python round the last digit otherwise)."""
+    """The text form of a Python value, as `value::text` prints it under stores' session settings;
+    of a float, one that reads back as the same (Postgres and Python round the last digit
+    otherwise)."""
     if prop.array:
         return "{" + ",".join(_element(prop, item) for item in value) + "}"
     return _text(prop, value)
@@ -158,7 +160,7 @@ def _float_text(value: float) -> str:
 
 
 def _element(prop: Property, value: Any) -> str:
-    """One element of an array literal, quoted where Postgres quotes it."""
+    """Return an element of an array literal, quoted where Postgres quotes it."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -179,7 +181,7 @@ def _clean(text: str) -> str:
     if "\x00" in text:
         raise _Misfit("has a NUL character")
     if _SURROGATE.search(text):
-        raise _Misfit("has half of a surrogate pair")
+        raise _Misfit("has an unpaired surrogate")
     return text
 
 
@@ -254,7 +256,7 @@ def _date(_: Property, value: Any) -> date | str:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise _Misfit("is no day of the calendar") from None
+        raise _Misfit("is not a day of the calendar") from None
 
 
 def _moment(value: Any) -> datetime:
@@ -265,7 +267,7 @@ def _moment(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except ValueError:
-        raise _Misfit("is no day or time of the calendar") from None
+        raise _Misfit("is not a day or time of the calendar") from None
 
 
 def _timestamp(_: Property, value: Any) -> datetime | str:
@@ -275,7 +277,7 @@ def _timestamp(_: Property, value: Any) -> datetime | str:
         return far
     found = _moment(value)
     if found.tzinfo is None:
-        raise _Misfit("must say its time zone, as in 2024-05-01T12:00:00Z")
+        raise _Misfit("must have a time zone, as in 2024-05-01T12:00:00Z")
     try:
         return found.astimezone(UTC)
     except OverflowError:  # in UTC, it is a day before the year 1 or after 9999
@@ -313,7 +315,7 @@ def _time(_: Property, value: Any) -> time | str:
     try:
         return time.fromisoformat(value)
     except ValueError:
-        raise _Misfit("is no time of the day") from None
+        raise _Misfit("is not a time of the day") from None
 
 
 def _uuid(_: Property, value: Any) -> UUID:
@@ -353,7 +355,7 @@ def _json(_: Property, value: Any) -> Any:
         elif isinstance(item, list | tuple):
             pending.extend((inner, depth + 1) for inner in item)
         elif isinstance(item, float) and not math.isfinite(item):
-            raise _Misfit("has a number that JSON does not know")
+            raise _Misfit("has a number that JSON does not allow")
         elif isinstance(item, int) and not isinstance(item, bool) and abs(item) >= MAX_JSON_INT:
             raise _Misfit("has a number that is out of range")
         elif item is not None and not isinstance(item, bool | int | float):

@@ -20,8 +20,8 @@ def reject(reason: str) -> Verdict:
 
 
 def check_key(write: Write) -> Verdict | None:
-    """A verdict where the key or the version cannot be taken by any store. Deleting such a key is done:
-    no store can hold it."""
+    """Return a verdict if no store can take the key or the version, else None. Deleting such a key
+    counts as applied, because no store can hold it."""
     if not 0 < write.version <= MAX_VERSION:
         return reject("the version is not a positive number of 63 bits")
     reason = _why_no_key(write.key)
@@ -41,7 +41,7 @@ def _why_no_key(key: str) -> str:
 
 
 def parse_document(document: bytes) -> tuple[dict[str, Any] | None, Verdict | None]:
-    """The parsed document, or the verdict on one that is too large or no JSON object."""
+    """Return the parsed document, or the verdict on one that is too large or not a JSON object."""
     if len(document) > MAX_DOCUMENT_BYTES:
         return None, reject(
             f"the document has {len(document)} bytes, more than {MAX_DOCUMENT_BYTES}"

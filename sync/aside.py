@@ -1,7 +1,9 @@
-"""The types that one sink has set aside because canonical cannot read them, and when each is tried again. Pure.
+"""The types that one sink has set aside because canonical cannot read them, and when each is tried
+again. Pure.
 
-While a type is aside its changes wait in the durable backlog, and the sink's position goes on without it: it is
-*withheld* (see `stores.protocols.Position`), until what waited has been published and a load that it needs is done.
+While a type is aside its changes wait in the durable backlog, and the sink's position goes on
+without it: it is *withheld* (see `stores.protocols.Position`), until what waited has been published
+and a load that it needs is done.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from sync.pace import Backoff
 CODE = "type-not-readable"
 SOON = 1.0
 LATEST = 30.0
-"""Most seconds between two tries."""
+"""Maximum seconds between two tries."""
 PROVEN = 120.0
 """Seconds for which a type must have been readable for its next failure to be tried again soon."""
 
@@ -34,7 +36,7 @@ class _Type:
 
 
 class Aside:
-    """One sink's. `clock`: seconds that never go back."""
+    """The types that one sink has set aside. `clock` returns monotonic seconds."""
 
     def __init__(self, sink: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._sink, self._clock = sink, clock
@@ -43,7 +45,7 @@ class Aside:
 
     @property
     def types(self) -> frozenset[str]:
-        """Those that are aside now."""
+        """The types that are aside now."""
         return frozenset(n for n, t in self._types.items() if t.back_since is None)
 
     def add(self, error: NotReadable) -> Condition:
@@ -57,21 +59,21 @@ class Aside:
         return Condition(CODE, error.message, error.hint, self._sink, error.type_name)
 
     def remember(self, type_name: str) -> None:
-        """A type that a worker before has set aside; it is tried at once."""
+        """Remember a type that an earlier worker had set aside; it is tried at once."""
         self._types.setdefault(type_name, _Type())
 
     def back(self, type_name: str) -> None:
-        """It can be read again."""
+        """Record that the type can be read again."""
         held = self._types[type_name]
         held.back_since, held.reason = self._clock(), ""
 
     def due(self) -> str | None:
-        """A type that is to be tried now."""
+        """Return a type that is due for a try, or None."""
         now = self._clock()
         return next((n for n in self.types if self._types[n].next_try <= now), None)
 
     def why(self, types: Collection[str]) -> NotReadable | None:
-        """Why one of `types` is aside; None where none is, or none has been tried yet."""
+        """Return why one of `types` is aside, or None if none is or none was tried yet."""
         reasons = self.reasons()
         found = next((t for t in types if reasons.get(t)), None)
         return None if found is None else NotReadable(found, reasons[found], hint=HINT)
@@ -83,18 +85,19 @@ class Aside:
     # The position ----------------------------------------------------------------------------------
 
     def published(self, position: Position | None) -> None:
-        """What the store's own position withholds now."""
+        """Take over what the store's own position withholds now."""
         self._withheld = {w.type_name: w for w in position.withheld} if position else {}
 
     def trusts(self, required: Collection[str]) -> bool:
-        """Whether a position says enough though the types `required` are not loaded: each is withheld."""
+        """Return whether a position suffices although the types `required` are not loaded, because
+        it withholds each of them."""
         return all(name in self._withheld or name in self.types for name in required)
 
     def withheld(
         self, required: Collection[str], published: Position | None
     ) -> tuple[Withheld, ...]:
-        """What the next position withholds, now that nothing waits of other types. `published`: the last
-        position."""
+        """Return what the next position withholds once nothing waits of other types. `published`
+        is the last position."""
         names = self.types | {n for n in required if n in self._withheld}
         found: list[Withheld] = []
         for name in sorted(names):

@@ -1,9 +1,10 @@
-"""One sink's dirty keys in memory: coalescing, first in first out, and how far they let the sink's position go.
+"""One sink's dirty keys in memory: coalescing, first in first out, and how far they let the sink's
+position go.
 
-Pure data. Every mark has a sequence number; a key that is marked again while it waits keeps its first
-one, for one reading serves both. A *boundary* says which position all marks so far belong to; it is
-reached when every key marked before it has been published. `sync.durable_backlog` is where keys go when
-they are too many, or wait too long.
+Pure data. Every mark has a sequence number; a key that is marked again while it waits keeps its
+first one, for one reading serves both. A *boundary* says which position all marks so far belong to;
+it is reached when every key marked before it has been published. `sync.durable_backlog` is where
+keys go when they are too many, or wait too long.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Boundary:
-    """All changes up to `lsn` have been marked with numbers up to `number`. `as_of`: as in Position."""
+    """All changes up to `lsn` have been marked with numbers up to `number`. `as_of`: as in
+    Position."""
 
     number: int
     lsn: int
@@ -24,8 +26,8 @@ class Boundary:
 
 @dataclass(slots=True)
 class Batch:
-    """Keys of one type that are taken off together. `keys`: key → number of its first mark. `sweep`: every
-    record of the type that the sink holds is meant, `keys` is empty."""
+    """Keys of one type that are taken off together. `keys`: key → number of its first mark.
+    `sweep`: every record of the type that the sink holds is meant, `keys` is empty."""
 
     type_name: str
     keys: dict[str, int]
@@ -41,7 +43,8 @@ class Batch:
 
 @dataclass(slots=True)
 class Backlog:
-    """Dirty keys of one sink. `size` counts them; keys taken off and not yet published do not count."""
+    """Dirty keys of one sink. `size` counts them; keys taken off and not yet published do not
+    count."""
 
     size: int = 0
     _number: int = 0
@@ -68,7 +71,7 @@ class Backlog:
         self._sweeps.setdefault(type_name, self._number)
 
     def boundary(self, lsn: int, as_of: float) -> None:
-        """All changes up to `lsn` are marked."""
+        """Note that all changes up to `lsn` are marked."""
         boundary = Boundary(self._number, lsn, as_of)
         if self._boundaries and self._boundaries[-1].number == self._number:
             self._boundaries[-1] = boundary
@@ -76,8 +79,9 @@ class Backlog:
             self._boundaries.append(boundary)
 
     def take(self, limit: int, without: Collection[str] = ()) -> Batch | None:
-        """Up to `limit` keys of the type whose oldest mark is oldest, of those that are not in `without`; None
-        where nothing waits. A sweep comes alone. The caller gives back what it could not publish."""
+        """Return up to `limit` keys of the type with the oldest mark, without the types in
+        `without`, or None if nothing waits. A sweep comes in a batch of its own. The caller
+        returns what it could not publish."""
         for type_name, number in self._sweeps.items():
             if type_name not in without:
                 del self._sweeps[type_name]
@@ -144,7 +148,7 @@ class Backlog:
         return not self.size and not self._sweeps
 
     def idle(self, without: Collection[str]) -> bool:
-        """Whether nothing waits of the types that are not in `without`."""
+        """Return whether nothing waits of the types that are not in `without`."""
         if self.empty:
             return True
         pools = (self._again, self._waiting)
@@ -152,12 +156,12 @@ class Backlog:
         return waiting <= set(without)
 
     def pending(self, type_name: str) -> int:
-        """How many keys of the type wait."""
+        """Return how many keys of the type wait."""
         return sum(len(pool.get(type_name, ())) for pool in (self._again, self._waiting))
 
     def reached(self, held: Iterable[int] = ()) -> Boundary | None:
-        """The last boundary before everything that waits and before the numbers `held` by batches that
-        are taken off and not published; None before the first one."""
+        """Return the last boundary before everything that waits and before the numbers `held` by
+        batches that were taken and are not published. Return None before the first boundary."""
         lowest = [n for n in held if n]
         lowest += self._sweeps.values()
         lowest += [min(keys.values()) for keys in self._again.values() if keys]
@@ -171,7 +175,8 @@ class Backlog:
         return found
 
     def passed(self, boundary: Boundary) -> None:
-        """What `reached` gave has been made durable: earlier boundaries are not needed any more."""
+        """Drop the boundaries before `boundary`, which `reached` returned and which is durable
+        now."""
         while self._boundaries and self._boundaries[0].number <= boundary.number:
             last = self._boundaries.popleft()
             if self._passed is None or last.lsn > self._passed.lsn:

@@ -1,7 +1,8 @@
-"""The generations of one sink in motion: which are written to, loads under way, activation, rollback.
+"""The generations of one sink in motion: which are written to, loads under way, activation,
+rollback.
 
-`sync.generations.plan` decides; this carries it out in the store and in the books, in an order in which a
-crash between any two steps leaves something that `prepare` understands.
+`sync.generations.plan` decides; this carries it out in the store and in recordgate's tables, in an
+order in which a crash between any two steps leaves something that `prepare` understands.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 
 
 RECORDED = 60.0
-"""Seconds that a store may be newer than the last record of its watermark, which is written every few seconds."""
+"""Seconds that a store may be newer than the last record of its watermark, which is written every
+few seconds."""
 
 LOOK_AGAIN = 5.0
 """Seconds between two looks at a type whose place in the store somebody else's data has."""
@@ -52,8 +54,9 @@ Note = Callable[[int], Awaitable[None]]
 
 @dataclass(slots=True)
 class Asked:
-    """`action`: reload or rollback. `number`: the generation that was noted for it by a worker that died, None
-    for a request that is new. `answer`: the generation that is being built, or is active now."""
+    """`action`: reload or rollback. `number`: the generation that was noted for it by a worker that
+    died, None for a request that is new. `answer`: the generation that is being built, or is
+    active now."""
 
     action: str
     type_name: str
@@ -63,7 +66,7 @@ class Asked:
 
 
 class Building:
-    """One sink's. All methods run inside the sink's loop, but `ask`."""
+    """The loads of one sink. All methods but `ask` run inside the sink's loop."""
 
     def __init__(
         self,
@@ -78,16 +81,18 @@ class Building:
         self.loads: dict[str, Load] = {}
         self.active: dict[str, int] = {}
         self.missed: set[str] = set()
-        """Types that became required while the sink works: nothing that is being built of them is good."""
+        """Types that became required while the sink works: nothing that is being built of them is
+        good."""
         self._name = name
         self._store = store
         self._contract = contract
         self._watermark = watermark
-        self._books = connections.books
+        self._bookkeeping = connections.bookkeeping
         self._lineage = connections.lineage
         self._conditions = conditions
         self._occupied: dict[str, float] = {}
-        """Types whose place somebody else's data has → when they are looked at again (monotonic seconds)."""
+        """Types whose place somebody else's data has → when they are looked at again (monotonic
+        seconds)."""
         self._targets: dict[str, list[int]] = {}
         self._prepared = False
 
@@ -100,7 +105,7 @@ class Building:
         return answer
 
     def targets(self, type_name: str) -> list[int]:
-        """The generations that changes are written to."""
+        """Return the generations to which changes are written."""
         return self._targets.get(type_name, [])
 
     def shape(self, type_name: str) -> str:
@@ -108,14 +113,16 @@ class Building:
         return shape(self._contract, type_name)
 
     def idle(self, type_name: str) -> bool:
-        """Whether it is known what the store holds, and no load of the type is under way or asked for."""
+        """Whether it is known what the store holds, and no load of the type is under way or asked
+        for."""
         asked = any(a.type_name == type_name for a in self.asked)
         return self._prepared and type_name not in self.loads and not asked
 
     # Beginning -------------------------------------------------------------------------------------
 
     async def prepare(self) -> Position | None:
-        """Find out what the store holds and what has to be built. The position that readers may trust."""
+        """Find out what the store holds and what must be built. Return the position that readers
+        may trust."""
         self._prepared = False
         position = await self._store.position()
         if position is not None and position.withdrawn:
@@ -142,24 +149,25 @@ class Building:
         return position
 
     def _distrust(self, position: Position | None) -> str:
-        """Why the store cannot be what we left behind, though what it says is true; empty where it can."""
+        """Return why the store cannot be what was left behind although its position is true, or an
+        empty text."""
         if position is None:
-            return "the store came up empty"
+            return "the store is empty after its restart"
         if position.lsn < self._watermark.published:
-            return "the store has gone back behind what was published"
+            return "the store has lost data that was already published"
         return ""
 
     async def _untrue(self, position: Position) -> str:
-        """Why the store's position says what is not so: it shows what canonical has never had; empty where it is
-        of canonical's history."""
+        """Return why the store's position shows what canonical never had, or an empty text if it
+        belongs to canonical's history."""
         mark = self._watermark
         if position.system != mark.system:
-            return "the store's position is of another database"
+            return "the store's position belongs to another database"
         if not self._lineage.holds(position.timeline, position.lsn, position.forks):
             return left_behind(self._lineage, position.timeline)
         if mark.recorded is not None and position.as_of > mark.recorded + RECORDED:
-            return "the store is newer than canonical's records, which were put back from an older copy"
-        cursor = await self._books.conn.execute(
+            return "the store is newer than canonical, which was restored from an older backup"
+        cursor = await self._bookkeeping.conn.execute(
             "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
         )
         row = await cursor.fetchone()
@@ -168,8 +176,8 @@ class Building:
         return ""
 
     async def _mark_suspects(self, version: int) -> None:
-        """Records that were read after the point at which canonical's present timeline began may show what was lost
-        there: they are read again."""
+        """Records that were read after the point at which canonical's present timeline began may
+        show what was lost there: they are read again."""
         mark = self._watermark
         found: dict[str, set[str]] = {}
         for type_name in self._contract.types:
@@ -183,22 +191,22 @@ class Building:
                 keys = await self._store.newer(type_name, number, version)
                 found.setdefault(type_name, set()).update(keys)
         count = sum(map(len, found.values()))
-        async with mark.lock, self._books.changing() as conn:
+        async with mark.lock, self._bookkeeping.changing() as conn:
             for type_name, keys_of_type in found.items():
                 await durable_backlog.add(conn, self._name, type_name, list(keys_of_type), 0)
             mark.suspect = None
             await watermarks.write(conn, self._name, mark)
         log.info(
-            "%s: %d records may show what canonical has lost; they are read again",
+            "%s: %d records may show data that canonical has lost; they are read again",
             self._name,
             count,
         )
 
     async def require_all(self, reason: str) -> None:
-        """From now on nothing that the store says counts, until every type has been loaded anew."""
-        log.warning("%s: %s; every type is loaded anew", self._name, reason)
+        """Stop trusting the store's position until every type has been reloaded."""
+        log.warning("%s: %s; every type is reloaded", self._name, reason)
         mark = self._watermark
-        async with mark.lock, self._books.changing() as conn:
+        async with mark.lock, self._bookkeeping.changing() as conn:
             mark.required = set(self._contract.types)
             mark.reason = reason
             mark.published = 0
@@ -209,17 +217,19 @@ class Building:
             await watermarks.write(conn, self._name, mark)
 
     async def start_over(self) -> Position | None:
-        """Build anew what became required; the position that readers may trust. Nothing may be under way."""
+        """Start the loads that became required, while none is under way. Return the position that
+        readers may trust."""
         async with self._watermark.lock:  # whoever notes it has recorded it, too
             missed, self.missed = self.missed, set()
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await generations.forget_building(conn, self._name, missed)
         for type_name in missed:
             self.loads.pop(type_name, None)
         return await self.prepare()
 
     async def _prepare_or_wait(self, type_name: str) -> None:
-        """A type whose place in the store somebody else's data has waits until it is free, and the others go on."""
+        """Prepare a type. If somebody else's data has its place in the store, it waits until the
+        place is free, and the others go on."""
         try:
             await self._prepare_type(type_name)
         except StoreLost as error:
@@ -242,7 +252,7 @@ class Building:
 
     @property
     def looks_again(self) -> bool:
-        """Whether it is time to look at a type whose place was taken."""
+        """Return whether it is time to look at a type whose place was taken."""
         return any(at <= time.monotonic() for at in self._occupied.values())
 
     async def look_again(self) -> None:
@@ -251,16 +261,16 @@ class Building:
 
     async def _prepare_type(self, type_name: str) -> None:
         stored = await self._store.generations(type_name)
-        async with self._books.lock:
-            books = await generations.read(self._books.conn, self._name, type_name)
+        async with self._bookkeeping.lock:
+            entries = await generations.read(self._bookkeeping.conn, self._name, type_name)
         active = next((g for g in stored if g.state == "active"), None)
-        entry = next((e for e in books if active and e.number == active.number), None)
+        entry = next((e for e in entries if active and e.number == active.number), None)
         if active is not None and entry is not None and entry.state != "active":
             # Activated in the store, and then we died.
             await self._note_active(type_name, active.number, active.shape)
         plan = generations.plan(
             stored,
-            books,
+            entries,
             self.shape(type_name),
             required=type_name in self._watermark.required,
             keep=self._contract.types[type_name].generations,
@@ -293,7 +303,7 @@ class Building:
             self.loads.pop(type_name, None)
 
     async def _begin(self, type_name: str, number: int) -> None:
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await generations.begin(conn, self._name, type_name, number, self.shape(type_name))
         await self._store.create_generation(type_name, number)
         # From here on changes go into it; the first page is read later.
@@ -308,12 +318,12 @@ class Building:
         return any(not load.walked for load in self.loads.values())
 
     def next_walk(self, without: Collection[str] = ()) -> Load | None:
-        """The load that reads its next page, of the types that are not in `without`."""
+        """Return the load that reads its next page, without the types in `without`."""
         walking = (load for load in self.loads.values() if not load.walked)
         return next((load for load in walking if load.type_name not in without), None)
 
     def ready_to_finish(self, applied_lsn: int, without: Collection[str] = ()) -> Load | None:
-        """A load that is whole and has been caught up by the changes, of the types that are not in
+        """Return a load that is complete and caught up with the changes, without the types in
         `without`."""
         now = time.monotonic()
         for load in self.loads.values():
@@ -337,10 +347,10 @@ class Building:
     async def note_published(
         self, load: Load, documents: Mapping[str, object], version: int, last: str | None
     ) -> None:
-        """A page is published; inside a transaction of the caller's."""
+        """Record that a page is published, inside the caller's transaction."""
         load.note_published(len(documents), version, last)
         await generations.advance(
-            self._books.conn,
+            self._bookkeeping.conn,
             self._name,
             load.type_name,
             load.number,
@@ -360,14 +370,14 @@ class Building:
             load.attempts += 1
             load.not_before = time.monotonic() + 1.0
             log.warning(
-                "%s: generation %d of %s is not right yet: %s",
+                "%s: generation %d of %s did not pass its check yet: %s",
                 self._name, load.number, type_name, wrong,
             )  # fmt: skip
             if load.attempts >= PATIENCE:
                 await self._begin_again(load)
             return
         crash_point("before-activate")
-        await self._books.assure()
+        await self._bookkeeping.assure()
         try:
             await self._store.activate(type_name, load.number)
         except StoreLost as error:
@@ -388,15 +398,16 @@ class Building:
         )  # fmt: skip
 
     async def _begin_again(self, load: Load) -> None:
-        """The next one first: who dies in between must find one that is being built."""
+        """Begin the next building before dropping this one, so that a worker that dies in between
+        finds one."""
         await self._begin(load.type_name, load.number + 1)
         self._targets[load.type_name].remove(load.number)
         await self._drop(load.type_name, load.number)
 
     async def _note_active(self, type_name: str, number: int, shape: str) -> None:
-        """In the books, and that the type is required no more, in one transaction."""
+        """Record it as active, and that the type is required no more, in one transaction."""
         mark = self._watermark
-        async with mark.lock, self._books.changing() as conn:
+        async with mark.lock, self._bookkeeping.changing() as conn:
             await generations.activate(conn, self._name, type_name, number, shape)
             if type_name in mark.required and type_name not in self.missed:
                 mark.required.discard(type_name)
@@ -406,7 +417,8 @@ class Building:
         self.active[type_name] = number
 
     async def _retire(self, type_name: str, *, keep_any: bool) -> None:
-        """Drop the generations beyond what the contract keeps; all old ones where they missed changes."""
+        """Drop the generations beyond what the contract keeps; all old ones where they missed
+        changes."""
         keep = self._contract.types[type_name].generations if keep_any else 1
         stored = await self._store.generations(type_name)
         shape = self.shape(type_name)
@@ -418,16 +430,16 @@ class Building:
         self._targets[type_name] = [self.active[type_name], *(g.number for g in kept)]
 
     async def _drop(self, type_name: str, number: int) -> None:
-        await self._books.assure()
+        await self._bookkeeping.assure()
         await self._store.drop_generation(type_name, number)
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await generations.forget(conn, self._name, type_name, number)
 
     # What people ask for ---------------------------------------------------------------------------
 
     async def answer(self) -> None:
-        """Begin what was asked. A failure that another try may mend goes to the loop, and what was asked stays;
-        every other one goes to who asked, for it would come again at every try."""
+        """Begin what was asked. A failure that another try may mend goes to the loop, and what was
+        asked stays; every other one goes to who asked, for it would come again at every try."""
         while self.asked:
             asked = self.asked[0]
             try:
@@ -458,8 +470,8 @@ class Building:
     async def _do(self, asked: Asked) -> int:
         if asked.type_name not in self._contract.types:
             raise InputError(
-                f"{self._name}: the worker runs with a contract that has no type {asked.type_name!r}",
-                hint="restart it, so that it reads the contract anew",
+                f"{self._name}: the worker's contract has no type {asked.type_name!r}",
+                hint="restart the worker so that it reads the contract again",
             )
         if asked.action == "reload":
             return await self._reload(asked)
@@ -471,16 +483,17 @@ class Building:
         if load is not None:  # under way already
             number = load.number
         elif number is None:
-            async with self._books.lock:
-                books = await generations.read(self._books.conn, self._name, type_name)
-            number = generations.next_number(await self._store.generations(type_name), books)
+            async with self._bookkeeping.lock:
+                entries = await generations.read(self._bookkeeping.conn, self._name, type_name)
+            number = generations.next_number(await self._store.generations(type_name), entries)
         await asked.note(number)
         if load is None and number > self.active.get(type_name, 0):
             await self._begin(type_name, number)
         return number
 
     async def _rollback(self, asked: Asked) -> int:
-        """To the number noted, where a worker died on the way: never back by two."""
+        """Roll back to the generation recorded with the request, so that a worker that died on the
+        way never causes a second rollback. Return its number."""
         type_name, number = asked.type_name, asked.number
         active = self.active.get(type_name)
         if number is not None and number == active:
@@ -488,21 +501,23 @@ class Building:
         if type_name in self.loads:
             raise ConflictError(
                 f"{self._name}: a generation of {type_name} is being built",
-                hint="wait for it, `recordgate status` shows it",
+                hint="wait until it is done; `recordgate status` shows it",
             )
         before = [n for n in self.targets(type_name) if active is not None and n < active]
         if number is not None:
             before = [n for n in before if n == number]
         if not before:
             raise InputError(
-                f"{self._name}: there is no generation of {type_name} to go back to",
-                hint="the contract's `generations` says how many are kept; one of another shape, or from"
-                " before a gap, is not",
+                f"{self._name}: there is no earlier generation of {type_name} to roll back to",
+                hint=(
+                    "the contract's `generations` sets how many are kept; a generation of"
+                    " another shape, or from before a gap, is not kept"
+                ),
             )
         number = max(before)
         await asked.note(number)
         crash_point("rollback-noted")
-        await self._books.assure()
+        await self._bookkeeping.assure()
         await self._store.activate(type_name, number)
         crash_point("rolled-back")
         await self._note_active(type_name, number, self.shape(type_name))
@@ -511,7 +526,7 @@ class Building:
 
 
 def _holds(position: Position | None, required: Collection[str]) -> bool:
-    """Whether a store's position may be believed though the types `required` must be loaded: they are not what it
-    speaks of."""
+    """Return whether a store's position may be believed although the types `required` must be
+    loaded, because it says nothing of them."""
     withheld = {w.type_name for w in position.withheld} if position else set()
     return withheld.issuperset(required)

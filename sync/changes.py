@@ -27,7 +27,7 @@ class ChangeOp(StrEnum):
     UNTOLD_OLD = "untold old"
     """The source does not know what an updated or deleted row referred to before."""
     RESHAPED = "reshaped"
-    """No row changed, but the table is not described as it was: worth a look at canonical."""
+    """No row changed, but the table's description did, so canonical should be looked at."""
 
 
 Row: TypeAlias = Mapping[str, str | None]
@@ -38,12 +38,14 @@ NOTHING: Row = MappingProxyType({})
 
 
 class Change(msgspec.Struct, gc=False):
-    """One row's change. `new` is empty for delete and truncate. `old` holds what the source knows of
-    the row before: the key where it changed or the row was deleted, all tracked columns under
-    REPLICA IDENTITY FULL; empty otherwise. Both are empty where `op` is about the whole table.
+    """A change of one row. `new` is empty for delete and truncate. `old` holds what the source
+    knows of the row before: the key if it changed or the row was deleted, all tracked columns
+    under REPLICA IDENTITY FULL, otherwise nothing. Both are empty if `op` concerns the whole
+    table.
 
-    A struct without garbage collection: there are millions, none is part of a cycle, and the
-    collector's passes over them cost as much as decoding does."""
+    The struct is not tracked by the garbage collector: there are millions of them, none is part of
+    a cycle, and the collector's passes would cost as much as decoding does.
+    """
 
     schema: str
     table: str
@@ -56,7 +58,8 @@ class Change(msgspec.Struct, gc=False):
 class Transaction:
     """Changes that were committed together. `lsn` is the end of the commit record: acknowledging it
     means never seeing this transaction again. `xid` is the 32-bit transaction id, None where the
-    source does not know it (then visibility cannot be checked and the sender must be a snapshot)."""
+    source does not know it (then visibility cannot be checked and the sender must be a
+    snapshot)."""
 
     lsn: int
     commit_time: float
@@ -66,9 +69,9 @@ class Transaction:
 
 @dataclass(slots=True)
 class Progress:
-    """No transaction is open or undelivered up to `lsn`, and nothing beyond it had been committed at
-    `at` (seconds since the epoch, canonical's clock). Both only grow. Yielded between transactions and
-    while idle, so that positions move when nothing relevant changes."""
+    """No transaction up to `lsn` is open or undelivered, and nothing beyond it had been committed
+    at `at` (seconds since the epoch by canonical's clock). Both only grow. A source yields it
+    between transactions and while idle, so that positions move when nothing relevant changes."""
 
     lsn: int
     at: float
@@ -78,53 +81,57 @@ Event: TypeAlias = Transaction | Progress
 
 
 class ChangeSource(Protocol):
-    """Where changes come from.
+    """A source of changes.
 
-    Promised: every committed change after the position of `open` is yielded at least once, in order
-    of commit for any one record. Not promised: exactly once (after a reconnect the tail since the
-    last acknowledged position comes again), nor an order between records of different transactions
-    where the source is partitioned. A transaction larger than memory allows is yielded in several
-    `Transaction`s of one xid, the last of which carries the commit's `lsn` (the others carry 0).
+    It yields every committed change after the position of `open` at least once, for any one record
+    in commit order. It does not promise exactly-once delivery (after a reconnect, the changes since
+    the last acknowledged position come again), nor an order between records of different
+    transactions if the source is partitioned. A transaction larger than memory allows is yielded as
+    several `Transaction`s of one xid; the last one carries the commit's `lsn`, the others carry 0.
     """
 
     kind: str
     tells_untold: bool
     """Whether a change whose row before is not told comes with one of ChangeOp.UNTOLD_OLD."""
     system: str
-    """After `open`: which database the positions belong to, as in `stores.protocols.Position`."""
+    """The database to which the positions belong, as in `stores.protocols.Position`. Set by
+    `open`."""
 
     def expect(
         self, known: Mapping[int, tuple[str, str]], lacking: Collection[tuple[str, str]]
     ) -> None:
-        """Before `open`, and whenever it changes. `known`: OID → (schema, table) of tables that may go by another
-        name for a while; `lacking`: tables that are not as the contract says, which is no reason not to open."""
+        """Tell the source what to expect, before `open` and whenever it changes. `known` maps OIDs
+        to (schema, table) for tables that may have another name for a while; `lacking` are
+        tables that do not match the contract, which does not keep the source from opening."""
         ...
 
     async def open(self, resume: int | None, *, system: str | None = None) -> int:
         """Connect and return the position from which events will come. `resume` is the position up
-        to which everything is durable downstream, None on a first start; `system` is the database it
-        belongs to, where known. May be called again on the same object after a failure. Raises GapError
-        where the source cannot continue from `resume`, StoreUnavailable where it is not reached,
-        ConflictError where somebody else reads it, SetupError where canonical is not prepared."""
+        to which everything is durable downstream, None on a first start; `system` is the
+        database it belongs to, where known. May be called again on the same object after a
+        failure. Raises GapError where the source cannot continue from `resume`, StoreUnavailable
+        where it is not reached, ConflictError where somebody else reads it, SetupError where
+        canonical is not prepared."""
         ...
 
     def events(self) -> AsyncIterator[list[Event]]:
-        """Events in small lists, as they arrive; never waits to fill a list. One iterator at a time.
-        Ends by raising: StoreUnavailable when the connection is lost (open again), GapError when
-        changes turn out to be missing."""
+        """Events in small lists, as they arrive; never waits to fill a list. One iterator at a
+        time. Ends by raising: StoreUnavailable when the connection is lost (open again),
+        GapError when changes turn out to be missing."""
         ...
 
     def acknowledge(self, lsn: int) -> None:
-        """All up to `lsn` is durable downstream. Returns at once; the source tells its server from
-        its own task, also while the consumer is busy."""
+        """Note that everything up to `lsn` is durable downstream. Return at once; the source tells
+        its server from a task of its own, even while the consumer is busy."""
 
     async def lag_bytes(self) -> int | None:
-        """Bytes of WAL that the source retains for us; None where it has no such notion."""
+        """Return the bytes of WAL that the source retains for us, or None if it has no such
+        notion."""
         ...
 
     async def reset(self) -> None:
-        """After a GapError: give up the place that cannot be gone on from, so that `open(None)` starts
-        with what is committed from now on."""
+        """Give up the position after a GapError, so that `open(None)` starts with what is
+        committed from now on."""
         ...
 
     async def close(self) -> None: ...

@@ -15,7 +15,7 @@ from stores.canonical import conditions as table
 from stores.canonical.conditions import Condition, place, words
 
 if TYPE_CHECKING:
-    from sync.session import Books
+    from sync.session import Bookkeeping
 
 log = logging.getLogger(__name__)
 
@@ -24,14 +24,15 @@ SETTLE = 90.0
 
 
 class Conditions:
-    """One session's; reached as `session.conditions`. Callers must not hold the lock of `books`, and get what canonical
-    raises (psycopg.Error), and FencedError where another worker is in charge: the session is over then."""
+    """The conditions of one session, reached as `session.conditions`. Callers must not hold the
+    lock of `bookkeeping`. Methods raise psycopg.Error, and FencedError if another worker is in
+    charge; both end the session."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, bookkeeping: Bookkeeping) -> None:
+        self._bookkeeping = bookkeeping
         self._standing: dict[tuple[str, str, str], Condition] = {}
         self._left: set[tuple[str, str, str]] = set()
-        """Of those, what the session before raised and this one has not seen yet."""
+        """The conditions that the previous session raised and this one has not seen yet."""
         self._began = time.monotonic()
 
     @property
@@ -41,8 +42,8 @@ class Conditions:
 
     async def take_over(self) -> None:
         """Read what the session before left behind; to be called once, before anything is raised."""
-        async with self._books.lock:
-            found = await table.read(self._books.conn)
+        async with self._bookkeeping.lock:
+            found = await table.read(self._bookkeeping.conn)
         self._standing = {c.identity: c for c in found}
         self._left = set(self._standing)
         self._began = time.monotonic()
@@ -62,7 +63,7 @@ class Conditions:
         self._standing[condition.identity] = condition
         if known is None or known.message != condition.message:
             log.warning("%s", words(condition))
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await table.record(conn, [condition])
 
     async def over(self, *, code: str, sink: str = "", type: str = "") -> None:
@@ -72,7 +73,7 @@ class Conditions:
             return
         self._left.discard(known.identity)
         log.info("%s: over", place(known) or code)
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await table.clear(conn, [known])
 
     async def settle(self) -> None:

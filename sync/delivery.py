@@ -1,5 +1,5 @@
-"""Sends documents to a store and sees to every verdict: stale is read once more, retry is sent again, reject becomes
-a dead letter."""
+"""Sends documents to a store and sees to every verdict: stale is read once more, retry is sent
+again, reject becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stores.errors import StoreUnavailable
 from stores.protocols import Outcome, Store, Write
 from sync.crash_points import crash_point
-from sync.letters import Letters
+from sync.dead_letters import DeadLetters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff
 from sync.projection import Projector
@@ -21,22 +21,22 @@ RESENDS = 5
 
 
 class Delivery:
-    """One sink's."""
+    """Delivery of writes to one sink."""
 
     def __init__(
         self,
         name: str,
         store: Store,
         projector: Projector,
-        letters: Letters,
+        dead_letters: DeadLetters,
         connections: SinkConnections,
         metrics: SyncMetrics,
     ) -> None:
         self._name = name
         self._store = store
         self._projector = projector
-        self._letters = letters
-        self._books = connections.books
+        self._dead_letters = dead_letters
+        self._bookkeeping = connections.bookkeeping
         self._metrics = metrics
         self._base = connections.lineage.base
 
@@ -47,8 +47,8 @@ class Delivery:
         for number in targets:
             stale = await self._send(unit.type_name, number, writes, refused)
             if stale and unit.load is None:
-                # Somebody wrote a newer version: perhaps of an older state. Once more; then the newer
-                # reading has won.
+                # Somebody wrote a newer version: perhaps of an older state. Once more; then the
+                # newer reading has won.
                 async with self._projector.lock:
                     again = await self._projector.read(unit.type_name, stale)
                 newer = [
@@ -56,8 +56,8 @@ class Delivery:
                 ]
                 await self._send(unit.type_name, number, newer, refused)
         if refused:
-            async with self._books.changing():
-                await self._letters.set_aside(unit.type_name, unit.version, refused)
+            async with self._bookkeeping.changing():
+                await self._dead_letters.set_aside(unit.type_name, unit.version, refused)
             for key in refused:
                 unit.documents.pop(key, None)
 
@@ -74,7 +74,7 @@ class Delivery:
         for _ in range(RESENDS):
             if not writes:
                 return stale
-            await self._books.assure()
+            await self._bookkeeping.assure()
             crash_point("sending")
             verdicts = await self._store.write(type_name, number, writes)
             again: list[Write] = []
@@ -97,7 +97,7 @@ class Delivery:
                 await asyncio.sleep(backoff.next())
         if writes:
             raise StoreUnavailable(
-                f"{self._name} asks to try {len(writes)} records of {type_name} later",
+                f"{self._name} asks to retry {len(writes)} records of {type_name} later",
                 store=self._store.kind,
             )
         return stale

@@ -1,9 +1,10 @@
-"""One sink's dirty keys in canonical, table recordgate.backlog: what outlives the worker and holds no WAL.
+"""One sink's dirty keys in canonical, table recordgate.backlog: what outlives the worker and holds
+no WAL.
 
-A row is removed only if it is still the version (xmin) that was taken: a key that was marked again in
-the meantime stays. The type `~all` is a sweep: its key is the type of which every record is meant.
-Rows of types that the worker's contract does not have stay, and hold up nothing: the worker whose contract
-has the type takes them.
+A row is removed only if it is still the version (xmin) that was taken: a key that was marked again
+in the meantime stays. The type `~all` is a sweep: its key is the type of which every record is
+meant. Rows of types that the worker's contract does not have stay, and hold up nothing: the worker
+whose contract has the type takes them.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ async def add_batches(conn: AsyncConnection, sink: str, batches: Iterable[Batch]
 
 
 class DurableReader:
-    """Walks through a sink's rows of `types` page by page, and again from the start until none are left."""
+    """Walks through a sink's rows of `types` page by page, and again from the start until none are
+    left."""
 
     def __init__(self, conn: AsyncConnection, sink: str, types: Collection[str]) -> None:
         self._conn = conn
@@ -86,7 +88,8 @@ class DurableReader:
         return self._after == ("", "")
 
     async def page(self, limit: int, without: Collection[str] = ()) -> DurablePage | None:
-        """The next page of types that are not in `without`, None at the end; the walk then begins anew."""
+        """Return the next page, without the types in `without`, or None at the end; the next call
+        starts again from the beginning."""
         cursor = await self._conn.execute(
             _PAGE,
             {
@@ -120,7 +123,7 @@ class DurableReader:
 
 
 async def count(conn: AsyncConnection, sink: str, types: Collection[str] | None = None) -> int:
-    """The sink's rows, in all or of `types`."""
+    """Return the number of the sink's rows, in all or of `types`."""
     given = {"sink": sink, "types": None if types is None else list(types)}
     row = await (await conn.execute(_COUNT, given)).fetchone()
     return int(row[0]) if row else 0

@@ -1,5 +1,6 @@
-"""Ending tasks for certain. What a task awaits can swallow that it was cancelled: a driver on `asyncio.wait_for`, before
-Python 3.12, when the answer comes at the same moment (https://github.com/python/cpython/issues/86296)."""
+"""Ending tasks for certain. What a task awaits can swallow that it was cancelled: a driver on
+`asyncio.wait_for`, before Python 3.12, when the answer comes at the same moment
+(https://github.com/python/cpython/issues/86296)."""
 
 from __future__ import annotations
 
@@ -8,18 +9,20 @@ from collections.abc import Iterable
 from typing import Any
 
 AGAIN = 8.0
-"""Seconds after which a task that goes on is cancelled again; longer than any of ours takes to end."""
+"""Seconds after which a task that goes on is cancelled again; longer than any of ours takes to end.
+"""
 
 
 def check_cancelled() -> None:
-    """For the top of a loop: raises CancelledError where the running task was told to end and has not heard it."""
+    """Raise CancelledError if the running task was cancelled and has not noticed. Call it at the
+    top of a loop."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
 
 
 async def happens(event: asyncio.Event, seconds: float) -> bool:
-    """Whether `event` is set, after waiting for it for `seconds` at the most."""
+    """Wait for `event` for up to `seconds`, and return whether it is set."""
     try:
         async with asyncio.timeout(seconds):
             return await event.wait()

@@ -1,6 +1,8 @@
-"""What keeps a sink or a type from being loaded and current, as the worker's own state says: pure, and at one place.
+"""What keeps a sink or a type from being loaded and current, as the worker's own state says: pure,
+and at one place.
 
-`faults_of` says what stands; `Faults` raises and takes back conditions so that canonical's table says the same.
+`faults_of` says what stands; `Faults` raises and takes back conditions so that canonical's table
+says the same.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ LOAD_FAILING = "load-failing"
 OURS = frozenset((SINK_FAILING, LOADING, LOAD_FAILING))
 MOMENT = 1.0
 """Seconds for which a sink may fail before it is told: a single try that fails is no fault."""
-LOADING_HINT = "nothing has to be done; `recordgate status` says how far it is"
+LOADING_HINT = "nothing has to be done; `recordgate status` shows the progress"
 
 
 def faults_of(writer: SinkWriter, now: float) -> list[Condition]:
-    """What stands in the way of one sink at the moment `now` of the monotonic clock."""
+    """Return what blocks one sink at the monotonic time `now`."""
     sink, found = writer.name, []
     if writer.error is not None and writer.failed_for(now) >= MOMENT:
         found.append(Condition(SINK_FAILING, writer.error.message, writer.error.hint, sink))
@@ -38,9 +40,9 @@ def faults_of(writer: SinkWriter, now: float) -> list[Condition]:
             found.append(
                 Condition(
                     LOAD_FAILING,
-                    f"generation {load.number} cannot be made the active one: {load.wrong}",
-                    "it is looked at again, and built anew where that does not help;"
-                    " `recordgate deadletters list` names records that are set aside",
+                    f"generation {load.number} cannot be activated: {load.wrong}",
+                    "it is checked again and, if that does not help, built again; `recordgate"
+                    " deadletters list` shows records that were set aside",
                     sink,
                     type_name,
                 )
@@ -75,5 +77,5 @@ class Faults:
 
 
 def retrying(error: RecordgateError) -> Condition:
-    """Why a session of the worker has ended, or never began."""
-    return Condition(RETRYING, f"{error.message}; it is tried again", error.hint)
+    """Return the condition of a session of the worker that ended or never began."""
+    return Condition(RETRYING, f"{error.message}; retrying", error.hint)

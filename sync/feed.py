@@ -1,7 +1,9 @@
-"""The feed: which records changed, written to canonical for the gateways' subscriptions while one of them wants it.
+"""The feed: which records changed, written to canonical for the gateways' subscriptions while one
+of them wants it.
 
-A change is in the feed before the source is told that it is done, so a crash repeats rows and loses none. Rows say
-only which record changed and when; readers see the record as it is then. See docs/decisions/subscriptions.md.
+A change is in the feed before the source is told that it is done, so a crash repeats rows and loses
+none. Rows say only which record changed and when; readers see the record as it is then. See
+docs/decisions/subscriptions.md.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from stores.canonical.connect import AsyncConnection
 from stores.contract.model import Contract
 from sync.changes import Change, ChangeOp, Row
 from sync.impact import key_reader
-from sync.session import Books
+from sync.session import Bookkeeping
 
 MOST_KEYS = 2_000
 """Keys of a type in one write; more are one row that says so."""
@@ -58,8 +60,8 @@ class Feed:
     # Whether one is wanted -------------------------------------------------------------------------
 
     async def open(self, conn: AsyncConnection, start: int, *, broken: bool) -> None:
-        """At the start of a session, which sees all changes after `start`. `broken`: changes before that
-        were missed, which readers are told."""
+        """Open the feed at the start of a session, which sees all changes after `start`. With
+        `broken`, changes before that were missed, and readers are told so."""
         self._rows, self._counts, self._many = {}, {}, set()
         row = await (await conn.execute(_STATE)).fetchone()
         self._wanted, self.active = (bool(row[0]), bool(row[1])) if row else (False, False)
@@ -69,25 +71,25 @@ class Feed:
             self._many = set(self._types)
             await self._insert(conn, start)
 
-    async def look(self, books: Books) -> None:
+    async def look(self, bookkeeping: Bookkeeping) -> None:
         """See whether a feed is wanted; remove what is old."""
         now = time.monotonic()
         if now - self._looked < LOOK:
             return
         self._looked = now
-        async with books.lock:
-            row = await (await books.conn.execute(_STATE)).fetchone()
+        async with bookkeeping.lock:
+            row = await (await bookkeeping.conn.execute(_STATE)).fetchone()
         self._wanted = bool(row and row[0])
         if self.active and now - self._pruned > PRUNE:
             self._pruned = now
-            async with books.changing() as conn:
+            async with bookkeeping.changing() as conn:
                 await conn.execute(_PRUNE, (KEPT_ROWS, KEPT_SECONDS))
 
-    async def turn(self, books: Books, lsn: int) -> None:
+    async def turn(self, bookkeeping: Bookkeeping, lsn: int) -> None:
         """Begin or end, between two batches of changes: all up to `lsn` are behind."""
         if self._wanted == self.active:
             return
-        async with books.changing() as conn:
+        async with bookkeeping.changing() as conn:
             if self._wanted:
                 await conn.execute(_BEGIN, {"lsn": lsn})
                 await conn.execute(_TELL)
@@ -99,7 +101,7 @@ class Feed:
     # What changed ----------------------------------------------------------------------------------
 
     def note(self, changes: Iterable[Change]) -> None:
-        """What happened to the records themselves, in the order of the changes."""
+        """Note what happened to the records themselves, in the order of the changes."""
         for change in changes:
             known = self._keys.get((change.schema, change.table))
             if known is None or change.op is ChangeOp.TRUNCATE:
@@ -138,16 +140,16 @@ class Feed:
         self._rows[name, key] = kind
 
     def noted(self) -> dict[tuple[str, str | None], str]:
-        """(type, key) → kind, of what is to be written; key None: many."""
+        """Return the kind of each (type, key) to be written; key None stands for many keys."""
         found: dict[tuple[str, str | None], str] = {
             place: kind for place, kind in self._rows.items() if place[0] not in self._many
         }
         return found | {(name, None): "refresh" for name in sorted(self._many)}
 
-    async def write(self, books: Books, lsn: int) -> None:
+    async def write(self, bookkeeping: Bookkeeping, lsn: int) -> None:
         """Record what was noted, as of `lsn`; committed when this returns."""
         if self._rows or self._many:
-            async with books.changing() as conn:
+            async with bookkeeping.changing() as conn:
                 await self._insert(conn, lsn)
 
     async def _insert(self, conn: AsyncConnection, lsn: int) -> None:

@@ -1,57 +1,61 @@
 """What does it mean that a table's form is another one than before? Pure: from the two forms.
 
-Changes tell what statements did to rows. What DDL does to them no change tells: a table that was made anew, a partition
-that came with rows or went with them, values that were rewritten, or are read in another way now.
+Changes tell what statements did to rows. What DDL does to them no change tells: a table that was
+made anew, a partition that came with rows or went with them, values that were rewritten, or are
+read in another way now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from stores.canonical.followed import Form
+from stores.canonical.followed import FollowedTable
 from stores.contract.model import RecordType
 from sync.impact import Reach
 
 
-def missed(before: Form | None, now: Form | None, filled: Collection[str] = ()) -> str:
-    """Why records of the table may have changed without a change that tells it, for people; empty where none
-    can have. `filled`: leaves, by OID, that may hold rows. A table that is not there has no records to miss."""
+def missed(
+    before: FollowedTable | None, now: FollowedTable | None, filled: Collection[str] = ()
+) -> str:
+    """Return why records of the table may have changed without a change that tells it, for people;
+    empty if none can have. `filled` are leaves (OIDs) that may hold rows. A table that does not
+    exist has no records to miss."""
     if now is None:
         return ""
     if before is None:
-        return "it is there again"
+        return "it was dropped and exists again"
     if before.oid != now.oid:
-        return "it was made anew"
+        return "it was dropped and created again"
     if before.published != now.published:
-        return "not all of its changes were published for a time"
+        return "some of its changes were not published for a time"
     if before.silent != now.silent:
-        return "a table whose changes are not told came to it, or went"
+        return "a table whose changes are not published was attached to it or detached from it"
     return _leaves(before, now, filled) or _values(before, now)
 
 
-def _leaves(before: Form, now: Form, filled: Collection[str]) -> str:
+def _leaves(before: FollowedTable, now: FollowedTable, filled: Collection[str]) -> str:
     if not now.partitioned:
         return ""
     for oid, leaf in before.leaves.items():
         after = now.leaves.get(oid)
         if after is None:
-            return f"its partition {leaf.name} is gone"
+            return f"its partition {leaf.name} was removed"
         if after.file != leaf.file:
             return f"its partition {leaf.name} was emptied or rewritten"
     for oid in new_leaves(before, now):
         if oid in filled:
-            return f"its partition {now.leaves[oid].name} came with rows"
+            return f"its partition {now.leaves[oid].name} was attached with rows"
     return ""
 
 
-def new_leaves(before: Form | None, now: Form | None) -> list[str]:
+def new_leaves(before: FollowedTable | None, now: FollowedTable | None) -> list[str]:
     """OIDs of the leaves that the form before does not have."""
     if before is None or now is None:
         return []
     return [oid for oid in now.leaves if oid not in before.leaves]
 
 
-def _values(before: Form, now: Form) -> str:
+def _values(before: FollowedTable, now: FollowedTable) -> str:
     # VACUUM FULL and CLUSTER write a file anew too, but alter no column.
     written = _files(before) != _files(now)
     for name, column in now.columns.items():
@@ -59,11 +63,11 @@ def _values(before: Form, now: Form) -> str:
             continue
         old = before.columns[name]
         if old is None:
-            return f"its column {name} is there again"
+            return f"its column {name} was dropped and added again"
         if (old.number, old.type, old.modifier) != (column.number, column.type, column.modifier):
-            return f"its column {name} was changed or made anew"
+            return f"its column {name} was changed or created again"
         if old.made != column.made:
-            return f"its column {name} is generated in another way"
+            return f"the expression of its generated column {name} was changed"
         if written and old.written != column.written:
             return f"its column {name} was rewritten"
     for oid, label in before.labels.items():
@@ -74,13 +78,13 @@ def _values(before: Form, now: Form) -> str:
     return ""
 
 
-def _files(form: Form) -> dict[str, int]:
+def _files(form: FollowedTable) -> dict[str, int]:
     return {oid: leaf.file for oid, leaf in form.leaves.items()}
 
 
-def blind(before: Form | None, now: Form | None) -> str:
-    """Why the rows before some updates and deletes were not told, of a table that must tell them all; empty where
-    they were."""
+def blind(before: FollowedTable | None, now: FollowedTable | None) -> str:
+    """Return why the old rows of some updates and deletes were not sent although the table must
+    send them all, or an empty text."""
     for oid, leaf in now.leaves.items() if now else ():
         earlier = before.leaves.get(oid, leaf) if before else leaf
         if leaf.identity != "f" or earlier.identity != "f":
@@ -88,8 +92,9 @@ def blind(before: Form | None, now: Form | None) -> str:
     return ""
 
 
-def lacking(record_type: RecordType, form: Form | None) -> str:
-    """Why records of the type cannot be read as the contract says, for people; empty where they can."""
+def lacking(record_type: RecordType, form: FollowedTable | None) -> str:
+    """Return why records of the type cannot be read as the contract declares, for people, or an
+    empty text."""
     table = f"{record_type.schema}.{record_type.table}"
     if form is None:
         return f"table {table} of type {record_type.name} does not exist"
@@ -102,7 +107,7 @@ def lacking(record_type: RecordType, form: Form | None) -> str:
 
 
 def touched(reaches: Iterable[Reach], type_name: str) -> list[str]:
-    """The types whose documents hold records of a type, itself first."""
+    """Return the types whose documents hold records of a type, itself first."""
     return [
         type_name,
         *dict.fromkeys(r.root for r in reaches if r.type_name == type_name != r.root),

@@ -1,7 +1,9 @@
-"""The worker's gauges, refreshed all its life: also while it stands by, opens its source, or tries again.
+"""The worker's gauges, refreshed all its life: also while it stands by, opens its source, or tries
+again.
 
-They are read from canonical's books, on a connection of their own, and the session's own state is laid over them
-where there is one. What nobody can tell is NaN: a gauge that stands still keeps every alert silent.
+They are read from recordgate's tables in canonical, on a connection of their own, and the session's
+own state is laid over them where there is one. What nobody can tell is NaN: a gauge that stands
+still keeps every alert silent.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from sync.writer import SinkWriter
 log = logging.getLogger(__name__)
 
 SECONDS = 5.0
-"""In which canonical has to answer."""
+"""Seconds in which canonical has to answer."""
 
 _SINKS = """
 SELECT w.sink, (pg_current_wal_lsn() - w.lsn)::bigint, extract(epoch FROM clock_timestamp() - w.as_of)::float8,
@@ -37,7 +39,7 @@ SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_
   (SELECT greatest(0, pg_current_wal_lsn() - s.restart_lsn)::bigint FROM pg_replication_slots AS s
    WHERE s.slot_name = %s AND s.database = current_database())
 """
-_LETTERS = """
+_DEAD_LETTERS = """
 SELECT sink, type, count(*) FROM recordgate.dead_letters WHERE kind = 'sink' GROUP BY sink, type
 """
 
@@ -59,7 +61,7 @@ class Gauges:
             async with asyncio.timeout(SECONDS):
                 await self._refresh(writers, source)
         except (TimeoutError, psycopg.Error, RecordgateError) as error:
-            log.debug("the gauges are not known: %s", error)
+            log.debug("the gauges cannot be read: %s", error)
             self._unknown()
             await self.close()
 
@@ -81,10 +83,10 @@ class Gauges:
             with suppress(RecordgateError):
                 retained = await source.lag_bytes()
         metrics.slot_retained_bytes.set(math.nan if retained is None else retained)
-        books = {sink: told for sink, *told in await rows(_SINKS)}
-        letters = {(sink, name): count for sink, name, count in await rows(_LETTERS)}
+        recorded = {sink: told for sink, *told in await rows(_SINKS)}
+        dead_letters = {(sink, name): count for sink, name, count in await rows(_DEAD_LETTERS)}
         for name in self.sinks:
-            behind, age, waiting = books.get(name, (math.nan, math.nan, 0))
+            behind, age, waiting = recorded.get(name, (math.nan, math.nan, 0))
             writer = writers.get(name)
             if writer is not None:
                 waiting += writer.backlog_size
@@ -95,7 +97,9 @@ class Gauges:
             metrics.lag_seconds.labels(name).set(0.0 if age < 0 else age)
             metrics.backlog_keys.labels(name).set(waiting)
             for type_name in self.types:
-                metrics.dead_letters.labels(name, type_name).set(letters.get((name, type_name), 0))
+                metrics.dead_letters.labels(name, type_name).set(
+                    dead_letters.get((name, type_name), 0)
+                )
 
     def _unknown(self) -> None:
         self.metrics.slot_retained_bytes.set(math.nan)

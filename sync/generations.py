@@ -1,7 +1,8 @@
-"""What a sink's generations of a type are for: which are written to, which one is to be built, which must go.
+"""What a sink's generations of a type are for: which are written to, which one is to be built,
+which must go.
 
-`plan` decides from what the store holds and what the books (canonical's recordgate.generations) say. The
-store is right about what is there; the books know how far a building generation is.
+`plan` decides from what the store holds and what recordgate.generations in canonical says. The
+store is right about what is there; the table knows how far a building generation is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from stores.protocols import Generation
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A generation in the books. `resume_key`: everything up to there is in it, None: nothing yet.
-    `version`: of the last page that was read for it."""
+    """A generation in recordgate.generations. `resume_key`: everything up to there is in it, None:
+    nothing yet. `version`: of the last page that was read for it."""
 
     number: int
     state: str
@@ -29,10 +30,10 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Plan:
-    """`write`: into these every change goes (the active one, kept ones of the same shape, the one being
-    built). `build`: the number to build, None where none is needed; `resume` its entry where the
-    building goes on. `drop`: what must go now."""
+class GenerationPlan:
+    """`write`: into these every change goes (the active one, kept ones of the same shape, the one
+    being built). `build`: the number to build, None where none is needed; `resume` its entry
+    where the building goes on. `drop`: what must go now."""
 
     active: int | None = None
     write: list[int] = field(default_factory=list)
@@ -43,17 +44,17 @@ class Plan:
 
 def plan(
     stored: Sequence[Generation],
-    books: Sequence[Entry],
+    entries: Sequence[Entry],
     shape: str,
     *,
     required: bool,
     keep: int,
-) -> Plan:
-    """`required`: what is there has missed changes, or is not ours, and must be loaded anew; a building
-    that goes on was begun after that was found. `keep`: how many generations stay, the active one
-    included."""
-    found = Plan()
-    by_number = {entry.number: entry for entry in books}
+) -> GenerationPlan:
+    """`required`: what is there has missed changes, or is not ours, and must be loaded anew; a
+    building that goes on was begun after that was found. `keep`: how many generations stay, the
+    active one included."""
+    found = GenerationPlan()
+    by_number = {entry.number: entry for entry in entries}
     active = next((g for g in stored if g.state == "active"), None)
     building = [g for g in stored if g.state == "building"]
     usable = [
@@ -72,7 +73,7 @@ def plan(
         found.build = goes_on.number
         found.resume = by_number[goes_on.number]
     elif active is None or active.shape != shape or required:
-        found.build = next_number(stored, books)
+        found.build = next_number(stored, entries)
     found.drop = [g.number for g in building if g.number != found.build]
     retired = sorted((g for g in stored if g.state == "retired"), key=lambda g: -g.number)
     warm = [g for g in retired if g.shape == shape and not required][: max(0, keep - 1)]
@@ -83,14 +84,14 @@ def plan(
     return found
 
 
-def next_number(stored: Sequence[Generation], books: Sequence[Entry]) -> int:
-    """A number that the store has never shown. One that is only in the books, as building, was not made:
-    the worker died in between."""
-    numbers = [g.number for g in stored] + [e.number for e in books if e.state != "building"]
+def next_number(stored: Sequence[Generation], entries: Sequence[Entry]) -> int:
+    """Return a number that the store has never shown. A number that is only recorded as building
+    was not created: the worker died in between."""
+    numbers = [g.number for g in stored] + [e.number for e in entries if e.state != "building"]
     return max(numbers, default=0) + 1
 
 
-# The books -----------------------------------------------------------------------------------------
+# The table -----------------------------------------------------------------------------------------
 
 _READ = """
 SELECT number, state, shape, resume_key, version, rows, walked FROM recordgate.generations
@@ -127,7 +128,7 @@ async def read(conn: AsyncConnection, sink: str, type_name: str) -> list[Entry]:
 
 
 async def begin(conn: AsyncConnection, sink: str, type_name: str, number: int, shape: str) -> None:
-    """A new building; recorded before the store is told, so that no number is used twice."""
+    """Record a new building before the store is told, so that no number is used twice."""
     await conn.execute(_BEGIN, (sink, type_name, number, shape))
 
 
@@ -142,7 +143,7 @@ async def advance(
     rows: int,
     walked: bool,
 ) -> None:
-    """How far a building is; after that much has been published."""
+    """Record how far a building is, after that much was published."""
     await conn.execute(_ADVANCE, (resume_key, version, rows, walked, sink, type_name, number))
 
 
@@ -157,7 +158,7 @@ async def activate(
 
 
 async def forget_building(conn: AsyncConnection, sink: str, types: Iterable[str]) -> None:
-    """What is being built of `types` has missed changes."""
+    """Delete the records of what is being built of `types`, because it has missed changes."""
     await conn.execute(_FORGET_BUILDING, (sink, list(types)))
 
 

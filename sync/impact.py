@@ -1,10 +1,11 @@
-"""Which documents does a change touch? Pure: from the contract and the changed row's tracked columns.
+"""Which documents does a change touch? Pure: from the contract and the changed row's tracked
+columns.
 
-A row touches its own document, and every document that embeds it. How to get from an embedded row back to
-the roots is a `Reach`. Where the row itself names the root (a child whose foreign key is the root's key),
-the key is known at once; else the reach is resolved against canonical, for all changes of a batch in one
-statement (`sync.selection`). Both the old and the new values of a row count: a child that moved touches
-the old parent and the new one.
+A row touches its own document, and every document that embeds it. How to get from an embedded row
+back to the roots is a `Reach`. Where the row itself names the root (a child whose foreign key is
+the root's key), the key is known at once; else the reach is resolved against canonical, for all
+changes of a batch in one statement (`sync.selection`). Both the old and the new values of a row
+count: a child that moved touches the old parent and the new one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ Values = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One join on the way to the root: the rows of `type_name` whose `columns` equal `from_columns` of the
-    rows before."""
+class Join:
+    """A join on the way to the root: the rows of `type_name` whose `columns` equal `from_columns`
+    of the preceding rows."""
 
     type_name: str
     columns: tuple[str, ...]
@@ -32,19 +33,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The way from a row of `type_name` to the documents of `root` that embed it. It starts with the
-    row's values of `columns`; the last step is at the root."""
+    """The way from a row of `type_name` to the documents of `root` that embed it. It starts with
+    the row's values of `columns`; the last step is at the root."""
 
     type_name: str
     root: str
     columns: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[Join, ...]
 
 
 @dataclass(slots=True)
 class Touched:
-    """What a batch of changes touched. `keys`: root type → keys (a dict for its order). `reaches`: reach →
-    values that are still to be resolved. `emptied`: root types of which any document may be touched."""
+    """What a batch of changes touched. `keys`: root type → keys (a dict for its order). `reaches`:
+    reach → values that are still to be resolved. `emptied`: root types of which any document may
+    be touched."""
 
     keys: dict[str, dict[str, None]] = field(default_factory=dict)
     reaches: dict[Reach, dict[Values, None]] = field(default_factory=dict)
@@ -73,7 +75,8 @@ class Impact:
             markers.append(_marker(contract, record_type, own))
 
     def touch(self, changes: Iterable[Change], touched: Touched) -> None:
-        """Add what `changes` touch. Changes of tables that the contract does not have touch nothing."""
+        """Add what `changes` touch. Changes of tables that the contract does not have touch
+        nothing."""
         markers = self._markers
         for change in changes:
             for marker in markers.get((change.schema, change.table), ()):
@@ -81,16 +84,16 @@ class Impact:
 
 
 def reaches(contract: Contract) -> list[Reach]:
-    """Every way from an embedded record back to its roots, each once."""
+    """Return every way from an embedded record back to its roots, each once."""
     found: dict[Reach, None] = {}
 
     def walk(
-        root: RecordType, owner: RecordType, embeds: tuple[Embed, ...], back: tuple[Step, ...]
+        root: RecordType, owner: RecordType, embeds: tuple[Embed, ...], back: tuple[Join, ...]
     ) -> None:
         for embed in embeds:
             relation = owner.relation_by_name[embed.relation]
             target = contract.types[relation.target]
-            steps = (Step(owner.name, relation.columns, relation.target_columns), *back)
+            steps = (Join(owner.name, relation.columns, relation.target_columns), *back)
             found[Reach(target.name, root.name, relation.target_columns, steps)] = None
             walk(root, target, embed.embeds, steps)
 
@@ -147,7 +150,8 @@ def _marker(contract: Contract, record_type: RecordType, own: list[Reach]) -> _M
 
 
 def _names_the_root(contract: Contract, reach: Reach) -> tuple[str, ...] | None:
-    """The changed row's columns that hold the root's key, in the key's order; None where it does not."""
+    """Return the changed row's columns that hold the root's key, in key order, or None if it does
+    not hold it."""
     if len(reach.steps) != 1:
         return None
     step, root = reach.steps[0], contract.types[reach.root]
@@ -158,7 +162,8 @@ def _names_the_root(contract: Contract, reach: Reach) -> tuple[str, ...] | None:
 
 
 def key_reader(columns: tuple[str, ...]) -> Callable[[Row], str | None]:
-    """What gives the key of a row that names `columns`; None where one is NULL or unknown."""
+    """Return the function that gives the key of a row that has `columns`; it returns None if one
+    is NULL or unknown."""
     if len(columns) == 1:
         column = columns[0]
         return lambda row: row.get(column)
@@ -171,6 +176,6 @@ def key_reader(columns: tuple[str, ...]) -> Callable[[Row], str | None]:
 
 
 def _values(row: Row, columns: tuple[str, ...]) -> Values | None:
-    """The values of `columns`, None where one is NULL or unknown."""
+    """Return the values of `columns`, or None if one is NULL or unknown."""
     values = [row.get(c) for c in columns]
     return None if None in values else tuple(values)  # type: ignore[arg-type]

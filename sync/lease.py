@@ -1,12 +1,15 @@
-"""Who may work on a slot: one worker at a time, taken over from one that died or stalls, and fenced for good.
+"""Who may work on a slot: one worker at a time, taken over from one that died or stalls, and fenced
+for good.
 
-A session advisory lock of canonical is held by the worker's guard connection: whoever dies loses it. A worker that
-only stalls (stopped, swapped out, cut off) keeps it; so everybody can see in pg_stat_activity when the guard last
-said anything, which costs no WAL, and one that waits ends the connections of a guard that was silent for `STALLED`.
+A session advisory lock of canonical is held by the worker's guard connection: whoever dies loses
+it. A worker that only stalls (stopped, swapped out, cut off) keeps it; so everybody can see in
+pg_stat_activity when the guard last said anything, which costs no WAL, and one that waits ends the
+connections of a guard that was silent for `STALLED`.
 
-What makes this safe is not the clock but the *term*: a number in recordgate.workers, greater with every session.
-`hold` reads it under a lock in the same transaction as what is written, so nothing of a session that was replaced is
-ever committed. Stores that several hosts can write to keep the term as well (`Store.take_charge`).
+What makes this safe is not the clock but the *term*: a number in recordgate.workers, greater with
+every session. `hold` reads it under a lock in the same transaction as what is written, so nothing
+of a session that was replaced is ever committed. Stores that several hosts can write to keep the
+term as well (`Store.take_charge`).
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ STALLED = 2.5
 ENDINGS = 4
 """How often a slot's reader is ended that belongs to nobody in charge, RETRY apart."""
 TRUSTED = 1.2
-"""Seconds for which a session that was in charge writes to a store without asking again; well below STALLED."""
+"""Seconds for which a session that was in charge writes to a store without asking again; well below
+STALLED."""
 
 _LOCK = "SELECT pg_try_advisory_lock(%s)"
 _HOLDER = """
@@ -58,14 +62,15 @@ WHERE pid <> pg_backend_pid() AND datname = current_database()
   AND (pid = %(guard)s
     OR pid = ANY(%(backends)s) AND application_name LIKE 'recordgate%%')
 """
-# A reader whose process is stopped and whose socket is full cannot be told that it is ended: its session waits for
-# the socket for ever, unless it is ended once more.
+# A reader whose process is stopped and whose socket is full cannot be told that it is ended: its
+# session waits for the socket for ever, unless it is ended once more.
 _END_READER = """
 SELECT pg_terminate_backend(a.pid) FROM pg_replication_slots AS s JOIN pg_stat_activity AS a ON a.pid = s.active_pid
 WHERE s.slot_name = %s AND s.database = current_database() AND a.application_name LIKE 'recordgate%%'
 """
 _WAIT_FOR_OTHERS = "SELECT FROM recordgate.workers WHERE slot = %s FOR UPDATE"
-# Greater than every term before, also after canonical came back from an older copy: never below its clock.
+# Greater than every term before, also after canonical came back from an older copy: never below its
+# clock.
 _BEGIN = """
 INSERT INTO recordgate.workers AS w (slot, owner, epoch, host, pid, backends, heartbeat_at)
 VALUES (%(slot)s, %(owner)s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, %(host)s, %(pid)s,
@@ -88,8 +93,8 @@ class Lease:
     _seen: float = field(default_factory=lambda: clock())
 
     async def hold(self, conn: AsyncConnection) -> None:
-        """Make the transaction that `conn` is in one that commits only while we are in charge: nobody
-        takes over before it has ended. Raises FencedError."""
+        """Make the transaction that `conn` is in one that commits only while we are in charge:
+        nobody takes over before it has ended. Raises FencedError."""
         await self._ask(conn, _HOLD)
 
     async def see(self, conn: AsyncConnection) -> None:
@@ -105,16 +110,17 @@ class Lease:
 
     @property
     def fresh(self) -> bool:
-        """Whether canonical has said a moment ago that we are in charge."""
+        """Whether canonical has confirmed within the last moments that this worker is in charge."""
         return clock() - self._seen < TRUSTED
 
     async def heartbeat(self, conn: AsyncConnection) -> None:
-        """For people who look into recordgate.workers. Raises FencedError."""
+        """Record a sign of life in recordgate.workers, for operators. Raise FencedError."""
         await self._ask(conn, _HEARTBEAT)
 
 
 def clock() -> float:
-    """Seconds that go on while the process is stopped and, where the system can tell, the machine asleep."""
+    """Seconds that go on while the process is stopped and, where the system can tell, the machine
+    asleep."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
@@ -134,27 +140,30 @@ class Predecessor:
         return f"the worker on {self.host}, process {self.pid}"
 
     def end_if_stopped(self, holder: int | None) -> bool:
-        """Kill it where it is stopped and is the `holder` of a lock that we need: a stopped process would
-        hold the files of an embedded store for as long as it likes. One that runs lets go by itself."""
+        """Kill it where it is stopped and is the `holder` of a lock that we need: a stopped process
+        would hold the files of an embedded store for as long as it likes. One that runs lets go
+        by itself."""
         mine = self.host == socket.gethostname() and holder == self.pid != os.getpid()
         if not mine or process_state(self.pid) not in ("T", "t"):
             return False
-        log.warning("process %d is stopped and holds the store's files: it is ended", self.pid)
+        log.warning("process %d is stopped and holds the store's files: killing it", self.pid)
         try:
             os.kill(self.pid, signal.SIGKILL)
         except OSError as error:
-            log.warning("process %d cannot be ended: %s", self.pid, error.strerror)
+            log.warning("process %d cannot be killed: %s", self.pid, error.strerror)
             return False
         return True
 
 
 Waiting: TypeAlias = "Callable[[Predecessor | None], Awaitable[None]]"
-"""Called with the process behind which one stands by, where it has named itself; again when it is another."""
+"""Called with the process that holds the lease, once it has recorded itself, and again when it
+changes."""
 
 
 async def wait_for_lock(conn: AsyncConnection, slot: str, waiting: Waiting) -> Predecessor | None:
-    """Get the lock of `slot` for the session of `conn`, from whoever died or stalls. `waiting` is called
-    where somebody else has it. The process that was in charge before, where one was."""
+    """Take the lock of `slot` for the session of `conn`, if necessary from a process that died or
+    stalls. Call `waiting` while another process holds it. Return the process that was in charge
+    before, or None."""
     waited, told = False, None
     while not await _try_lock(conn, slot):
         holder = await _named(conn, slot)
@@ -169,7 +178,7 @@ async def wait_for_lock(conn: AsyncConnection, slot: str, waiting: Waiting) -> P
 
 
 async def _named(conn: AsyncConnection, slot: str) -> Predecessor | None:
-    """Who has last begun a term."""
+    """Return the process that began the latest term, or None."""
     row = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
     return Predecessor(str(row[1]), int(row[2])) if row and row[1] and row[2] else None
 
@@ -177,8 +186,8 @@ async def _named(conn: AsyncConnection, slot: str) -> Predecessor | None:
 async def begin_term(
     conn: AsyncConnection, slot: str, owner: uuid.UUID, backends: list[int]
 ) -> Lease:
-    """A new term, once no transaction of the old one is open. The caller has the lock; `backends` are the
-    server's process ids of the session's connections."""
+    """Begin a new term once no transaction of the old one is open. The caller holds the lock;
+    `backends` are the server's process ids of the session's connections."""
     async with conn.transaction():
         await conn.execute("SET LOCAL lock_timeout = '5s'")
         await conn.execute(_WAIT_FOR_OTHERS.encode(), (slot,))
@@ -200,24 +209,28 @@ async def _try_lock(conn: AsyncConnection, slot: str) -> bool:
 
 
 async def _end_stalled(conn: AsyncConnection, slot: str) -> None:
-    """End the connections of a guard that has said nothing for too long. One whose statement runs is slow
-    at canonical, not silent; one that waits for our next statement has nothing to say."""
+    """End the connections of a guard that has said nothing for too long. One whose statement runs
+    is slow at canonical, not silent; one that waits for our next statement has nothing to say."""
     row = await (await conn.execute(_HOLDER.encode(), lock_halves(slot))).fetchone()
     if row is None or row[1] is None or not row[1].startswith("idle") or row[2] < STALLED:
         return
-    guard, _, silent = row
+    guard, _, seconds_silent = row
     named = await (await conn.execute(_ROW.encode(), (slot,))).fetchone()
-    log.warning("the worker that reads %s has been silent for %.1f s: taking over", slot, silent)
+    log.warning(
+        "the worker that reads %s has not given a sign of life for %.1f s: taking over",
+        slot,
+        seconds_silent,
+    )
     given = {"guard": guard, "backends": named[3] if named else []}
     try:
         await conn.execute(_END.encode(), given)
     except psycopg.errors.InsufficientPrivilege:
-        log.warning("its connections belong to a role that only a superuser may end: still waiting")
+        log.warning("only a superuser may end the connections of its role: still waiting")
 
 
 async def _end_reader(conn: AsyncConnection, slot: str) -> None:
-    """End the reader of a worker that is not in charge any more. The caller has the lock. What is not gone then,
-    or is no worker's, is for who opens the slot to report."""
+    """End the reader of a worker that is not in charge any more. The caller has the lock. What is
+    not gone then, or is no worker's, is for who opens the slot to report."""
     for _ in range(ENDINGS):
         try:
             cursor = await conn.execute(_END_READER.encode(), (slot,))
@@ -229,18 +242,18 @@ async def _end_reader(conn: AsyncConnection, slot: str) -> None:
 
 
 async def worker_runs(conn: AsyncConnection, slot: str) -> bool:
-    """Whether a worker holds the lock now."""
+    """Return whether a worker holds the lock now."""
     return await (await conn.execute(_HOLDER.encode(), lock_halves(slot))).fetchone() is not None
 
 
 def lock_key(slot: str) -> int:
-    """The advisory lock of the worker that reads `slot`."""
+    """Return the key of the advisory lock of the worker that reads `slot`."""
     return int.from_bytes(
         sha256(f"recordgate worker {slot}".encode()).digest()[:8], "big", signed=True
     )
 
 
 def lock_halves(slot: str) -> tuple[int, int]:
-    """The advisory lock's key as pg_locks shows it."""
+    """Return the advisory lock's key as pg_locks shows it."""
     key = lock_key(slot) & 0xFFFFFFFFFFFFFFFF
     return key >> 32, key & 0xFFFFFFFF

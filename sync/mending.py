@@ -1,7 +1,8 @@
 """Makes changes of the contract's tables capturable again: replica identities, the publication.
 
-These are steps that `recordgate apply` has carried out before, for the same tables; only what others undid since is
-done again. Nothing is done to a table whose rows or columns would change by it.
+These are steps that `recordgate apply` has carried out before, for the same tables; only what
+others undid since is done again. Nothing is done to a table whose rows or columns would change by
+it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from stores.contract.model import Contract
 log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = "700ms"
-"""Less than `deadlock_timeout`: of the application and us, we give way, and try again later."""
+"""Lock timeout below `deadlock_timeout`: of the application and the worker, the worker gives way
+and retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What could not be done. `table`: schema.table, empty where it is about none. `passing`: another session's lock
-    stood in the way."""
+    """What could not be done. `table`: schema.table, empty where it is about none. `passing`:
+    another session's lock stood in the way."""
 
     table: str
     message: str
@@ -39,7 +41,8 @@ class Problem:
 
 
 def mend(url: str, contract: Contract) -> list[Problem]:
-    """Do what is missing; what could not be done. Raises StoreUnavailable where canonical is not reached."""
+    """Do what is missing; what could not be done. Raises StoreUnavailable where canonical is not
+    reached."""
     with connect(url, application_name="recordgate mends") as conn:
         try:
             conn.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'".encode())
@@ -73,7 +76,7 @@ def _carry_out(conn: Connection, step: Step, unpublished: Iterable[catalog.Name]
         return Problem(
             step.table,
             f"cannot {step.text}: the table is in use",
-            "it is tried again",
+            "it is retried",
             passing=True,
         )
     except psycopg.Error as error:
@@ -85,13 +88,13 @@ def _carry_out(conn: Connection, step: Step, unpublished: Iterable[catalog.Name]
             f"cannot {step.text}: {found.message}",
             "run `recordgate apply` as the owner of the tables",
         )
-    log.warning("%s: done, for it had been undone", step.text)
+    log.warning("%s: done again, because it had been undone", step.text)
     return None
 
 
 def _wait_for_writers(conn: Connection, unpublished: Iterable[catalog.Name]) -> None:
-    """What an open transaction has written to a table before it is published may never be told, and is not seen by
-    a load either: it has to end first."""
+    """Wait for open transactions that wrote to a table before it is published: their changes may
+    never be sent, and no load sees them either."""
     names = [sql.Identifier(*name) for name in sorted(unpublished)]
     if names:
         tables = sql.SQL(", ").join(names)

@@ -17,15 +17,17 @@ FROM recordgate.import_batches WHERE state = 'done' GROUP BY type
 
 
 class ImportRows(Collector):
-    """Rows of finished imports, as canonical's books say: imports are commands of their own and are gone
-    before anybody could ask them. `totals`: (type, verdict) → rows."""
+    """Rows of finished imports, as recordgate's tables in canonical say: imports are commands of
+    their own and are gone before anybody could ask them. `totals`: (type, verdict) → rows."""
 
     def __init__(self) -> None:
         self.totals: dict[tuple[str, str], int] = {}
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = CounterMetricFamily(
-            "recordgate_import_rows", "Rows of finished imports.", labels=["type", "verdict"]
+            "recordgate_import_rows",
+            "Rows of finished imports, by verdict.",
+            labels=["type", "verdict"],
         )
         for labels, rows in sorted(self.totals.items()):
             family.add_metric(labels, rows)
@@ -41,13 +43,13 @@ class SyncMetrics:
         self.registry.register(self.import_rows)
         self.lag_seconds = Gauge(
             "recordgate_sink_lag_seconds",
-            "Age of what readers of the sink see.",
+            "Age of the data that readers of the sink see, in seconds.",
             ["sink"],
             registry=self.registry,
         )
         self.lag_bytes = Gauge(
             "recordgate_sink_lag_bytes",
-            "WAL between the sink's position and canonical's.",
+            "WAL bytes between the sink's position and canonical's.",
             ["sink"],
             registry=self.registry,
         )
@@ -59,19 +61,19 @@ class SyncMetrics:
         )
         self.backlog_keys = Gauge(
             "recordgate_backlog_keys",
-            "Dirty keys that wait for the sink, in memory and in canonical.",
+            "Dirty keys waiting for the sink, in memory and in its durable backlog.",
             ["sink"],
             registry=self.registry,
         )
         self.dead_letters = Gauge(
             "recordgate_dead_letters",
-            "Documents set aside.",
+            "Dead letters of the sink.",
             ["sink", "type"],
             registry=self.registry,
         )
         self.slot_retained_bytes = Gauge(
             "recordgate_slot_retained_bytes",
-            "WAL that canonical keeps for the worker.",
+            "WAL bytes that canonical retains for the worker's slot.",
             registry=self.registry,
         )
         self.verify_differences = Gauge(

@@ -1,7 +1,8 @@
-"""What goes on beside the opening of a change source, which takes as long as others' transactions are open.
+"""What goes on beside the opening of a change source, which takes as long as others' transactions
+are open.
 
-A replication slot is made only when every transaction that was open before has ended. Meanwhile the worker says that it
-lives, so that nobody takes over from it, and tells whom it waits for.
+A replication slot is made only when every transaction that was open before has ended. Meanwhile the
+worker says that it lives, so that nobody takes over from it, and tells whom it waits for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ AGAIN = 30.0
 """Seconds between two looks at whom it waits for."""
 HINT = "end that transaction: pg_terminate_backend(PID), or ROLLBACK PREPARED; the worker then goes on by itself"
 
-# The state of other roles' sessions shows to members of pg_read_all_stats only; then there is no xact_start.
+# The state of other roles' sessions shows to members of pg_read_all_stats only; then there is no
+# xact_start.
 _BLOCKERS = """
 SELECT DISTINCT p.pid, nullif(b.application_name, ''), b.usename::text, b.xact_start,
   extract(epoch FROM clock_timestamp() - b.xact_start)::float8
@@ -42,8 +44,8 @@ FROM pg_prepared_xacts ORDER BY prepared LIMIT 1
 async def beside_the_lease(
     session: Session, slot: str, opening: Coroutine[Any, Any, T], stop: asyncio.Event
 ) -> T | None:
-    """The result of `opening`, with the worker in charge meanwhile; None where `stop` was set first. Raises what
-    `opening` raises, and FencedError."""
+    """Return the result of `opening` while keeping the worker in charge, or None if `stop` was set
+    first. Raise what `opening` raises, and FencedError."""
     enough = asyncio.Event()
     work = asyncio.create_task(opening, name="opening")
     stay = asyncio.create_task(session.stay(enough), name="lease")
@@ -83,7 +85,8 @@ async def _tell(session: Session, slot: str, enough: asyncio.Event) -> None:
 
 
 def waiting_words(rows: list[tuple[Any, ...]], prepared: tuple[Any, ...] | None) -> str:
-    """Whom the worker waits for: (process, application, role, start, age) of each, the oldest first."""
+    """Describe whom the worker waits for: process, application, role, start and age of each,
+    oldest first."""
     told = []
     for pid, application, role, start, age in rows:
         if pid == 0:
@@ -94,7 +97,10 @@ def waiting_words(rows: list[tuple[Any, ...]], prepared: tuple[Any, ...] | None)
                 f"process {pid} ({application or 'no application name'}, role {role or 'unknown'})"
             )
         told.append(f"{name}{_since(start, age)}")
-    return f"the changes are not followed yet: a transaction is waited for, {'; '.join(told)}"
+    return (
+        "changes are not followed yet, because an open transaction must end first:"
+        f" {'; '.join(told)}"
+    )
 
 
 def _since(start: datetime | None, age: float | None) -> str:

@@ -1,4 +1,5 @@
-"""What the system says of a process: whether it runs, is stopped, or has ended and was not waited for."""
+"""What the system says of a process: whether it runs, is stopped, or has ended and was not waited
+for."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ from pathlib import Path
 
 
 def process_state(pid: int) -> str | None:
-    """The letter of its state (proc_pid_stat(5)): T and t stopped, Z ended. None where there is no such process, or
-    the system does not say."""
+    """Return the letter of the process' state (proc_pid_stat(5)): T and t are stopped, Z has
+    ended. Return None if there is no such process or the system does not say."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
         return told.rpartition(")")[2].split()[0]

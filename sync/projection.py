@@ -1,9 +1,11 @@
-"""Reads records of canonical as they are now: finished documents with a version, one statement a batch.
+"""Reads records of canonical as they are now: finished documents with a version, one statement a
+batch.
 
-The version is the WAL position of an empty message that is written before the statement's snapshot is
-taken. A plain pg_current_wal_insert_lsn() would not do: two readings with different content can see the
-same one. One `Projector` reads one thing after the other, so of two readings of one projector the one
-with the greater version has the later snapshot. A sink takes readings of its own projector only.
+The version is the WAL position of an empty message that is written before the statement's snapshot
+is taken. A plain pg_current_wal_insert_lsn() would not do: two readings with different content can
+see the same one. One `Projector` reads one thing after the other, so of two readings of one
+projector the one with the greater version has the later snapshot. A sink takes readings of its own
+projector only.
 """
 
 from __future__ import annotations
@@ -36,25 +38,27 @@ AsyncCursor: TypeAlias = psycopg.AsyncCursor[Any]
 
 EMIT = b"SELECT pg_catalog.pg_logical_emit_message(false, 'recordgate', '')"
 FEW = 8
-"""Up to so many keys a prepared, generic plan is good; for more the planner must know how many."""
+"""Up to this many keys a generic prepared plan is good; for more the planner must know their
+number."""
 OPTIONS = (
     r"-c default_transaction_isolation=read\ committed -c enable_seqscan=off -c jit=off"
     " -c row_security=off"
 )
-"""READ COMMITTED: each statement has its own snapshot. Without sequential scans: tables that were just
-filled have no statistics yet, and a key's index is right whatever they will say. Row security off: where a policy
-would hide rows, which then looked deleted, a statement fails instead."""
+"""READ COMMITTED: each statement has its own snapshot. Without sequential scans: tables that were
+just filled have no statistics yet, and a key's index is right whatever they will say. Row
+security off: where a policy would hide rows, which then looked deleted, a statement fails
+instead."""
 LOCK_TIMEOUT = 0.7
-"""Seconds that a reading waits for a table that another session has locked, while it holds up that session's locks on
-others: less than `deadlock_timeout` (1 s), so that of a truncate or a change of tables and a reading, the reading gives
-way. Then it is tried again."""
+"""Seconds that a reading waits for a table that another session has locked, while it holds up that
+session's locks on others: less than `deadlock_timeout` (1 s), so that of a truncate or a change
+of tables and a reading, the reading gives way. Then it is tried again."""
 LOCK_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`documents`: key → document, None where canonical has no such record. `unreadable`: key → why canonical
-    cannot print the record (a value too large for JSON, say)."""
+    """`documents`: key → document, None where canonical has no such record. `unreadable`: key → why
+    canonical cannot print the record (a value too large for JSON, say)."""
 
     version: int
     documents: dict[str, bytes | None]
@@ -63,8 +67,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a walk through a type in the order of its primary key. `last`: the key to go on after;
-    None at the end."""
+    """A part of a walk through a type in the order of its primary key. `last`: the key to go on
+    after; None at the end."""
 
     version: int
     documents: dict[str, bytes | None]
@@ -74,7 +78,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Of the records of some keys (see `sync.ranges`)."""
+    """Count and digest of the records of some keys (see `sync.ranges`)."""
 
     version: int
     count: int
@@ -82,30 +86,32 @@ class Digest:
 
 
 async def connect_for_reading(url: str, name: str, more: str = "") -> AsyncConnection:
-    """A connection whose statements read by index; `more` options. Raises StoreUnavailable, SetupError."""
+    """Open a connection whose statements read by index, with `more` options. Raise
+    StoreUnavailable and SetupError."""
     return await connect_async(url, application_name=name, options=f"{OPTIONS} {more}")
 
 
 async def connect_for_documents(url: str, name: str) -> AsyncConnection:
-    """The same for a Projector, whose readings give way."""
+    """Open a connection for a Projector, whose readings give way to other sessions."""
     return await connect_for_reading(url, name, f"-c lock_timeout={int(LOCK_TIMEOUT * 1000)}")
 
 
 class Projector:
-    """Reads over one connection, from `connect_for_documents`, which it does not own. Every reading of a type
-    raises NotReadable where canonical refuses the statement itself, and psycopg.Error where the session is lost."""
+    """Reads over one connection, from `connect_for_documents`, which it does not own. Every reading
+    of a type raises NotReadable where canonical refuses the statement itself, and psycopg.Error
+    where the session is lost."""
 
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
         self.lock = asyncio.Lock()
-        """Held by whoever reads, where several tasks share the projector."""
+        """Held by the task that reads, if several tasks share the projector."""
         self._conn = conn
         self._contract = contract
         self._statements: dict[tuple[str, str], bytes] = {}
 
     async def read(self, type_name: str, keys: Sequence[str]) -> Reading:
-        """The records of `keys`, distinct text forms, as they are now. A key of which an equal value
-        prints differently leads to both: the form asked is gone, the row's own form is there. A record
-        that cannot be printed is found by halving, so that it stops no other."""
+        """Return the records of `keys` (distinct text forms) as they are now. A key whose equal
+        value prints differently leads to both: the requested form is gone, the row's own form
+        exists. A record that cannot be printed is found by halving, so that it stops no other."""
         try:
             return await self._read(type_name, keys)
         except psycopg.Error as error:
@@ -144,7 +150,8 @@ class Projector:
         return Reading(version, documents)
 
     def _parameters(self, type_name: str, keys: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-        """The keys that can be of the type at all, and what a statement that asks for them takes."""
+        """Return the keys that can belong to the type at all, and the parameters of a statement
+        for them."""
         width = len(self._contract.types[type_name].key)
         if width == 1 and "\0" not in "".join(keys):
             return list(keys), {"keys": list(keys), "part0": list(keys)}
@@ -160,7 +167,8 @@ class Projector:
         return asked, {"keys": asked} | {f"part{i}": part for i, part in enumerate(parts)}
 
     async def digest(self, type_name: str, keys: Sequence[str]) -> Digest | None:
-        """Of the records of `keys`, computed by canonical; None where one of them cannot be printed."""
+        """Return count and digest of the records of `keys`, computed by canonical, or None if one
+        of them cannot be printed."""
         _, parameters = self._parameters(type_name, keys)
         try:
             version, result = await self._execute(type_name, "digest", parameters, False)
@@ -171,7 +179,7 @@ class Projector:
         return Digest(version, int(_text(result.get_value(0, 0))), _text(result.get_value(0, 1)))
 
     async def page(self, type_name: str, after: str | None, limit: int) -> Page:
-        """Up to `limit` records after the key `after`; from the first one where it is None."""
+        """Return up to `limit` records after the key `after`, or from the first one if it is None."""
         record_type = self._contract.types[type_name]
         parameters: dict[str, Any] = {"limit": limit}
         if after is not None:
@@ -195,7 +203,8 @@ class Projector:
     async def _page_by_keys(
         self, type_name: str, which: str, parameters: dict[str, Any], limit: int
     ) -> Page:
-        """A page with a record that cannot be printed: its keys first, then what is there of them."""
+        """Return a page with a record that cannot be printed: its keys are read first, then the
+        records."""
         statement = keys_of_page(self._contract.types[type_name], first=which == "first")
         with reading_all(type_name):
             cursor = await self._giving_way(
@@ -208,13 +217,13 @@ class Projector:
         return Page(reading.version, reading.documents, last, reading.unreadable)
 
     async def version(self) -> int:
-        """A version greater than those of all readings so far, and a position of now."""
+        """Return the present position: a version greater than those of all readings so far."""
         row = await (await self._conn.execute(EMIT, prepare=True)).fetchone()
         assert row is not None
         return parse_lsn(row[0])
 
     async def count(self, type_name: str) -> int:
-        """How many records canonical has now."""
+        """Return how many records canonical has now."""
         record_type = self._contract.types[type_name]
         statement = sql.SQL("SELECT count(*) FROM {}").format(
             sql.Identifier(record_type.schema, record_type.table)
@@ -246,8 +255,8 @@ class Projector:
         return parse_lsn(_text(lsn.get_value(0, 0))), result
 
     async def _giving_way(self, type_name: str, work: Callable[[], Awaitable[T]]) -> T:
-        """`work`, again for as long as somebody else has locked a table of it. Raises NotReadable, and
-        psycopg.Error for a value or a lost session."""
+        """`work`, again for as long as somebody else has locked a table of it. Raises NotReadable,
+        and psycopg.Error for a value or a lost session."""
         while True:
             try:
                 return await work()

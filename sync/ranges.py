@@ -1,8 +1,10 @@
-"""Ranges of a type's keys, in bytewise order of their text, and the checksum that says that two sides hold the same.
+"""Ranges of a type's keys, in bytewise order of their text, and the checksum that says that two
+sides hold the same.
 
-The checksum is taken of what is really there: canonical computes it of the documents that it projects now, we compute
-it of the documents that a store gives back. A checksum that a store had kept beside a document would say what was
-written, not what is held. So only checksums of canonical's documents travel, and documents where they differ.
+The checksum is taken of what is really there: canonical computes it of the documents that it
+projects now, we compute it of the documents that a store gives back. A checksum that a store had
+kept beside a document would say what was written, not what is held. So only checksums of
+canonical's documents travel, and documents where they differ.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _md5 = partial(md5, usedforsecurity=False)
 
 
 def same(canonical: Digest | None, held: Mapping[str, bytes]) -> bool:
-    """Whether `held`, in order of keys, is what the digest was taken of (`document_sql.digest_of_keys`)."""
+    """Return whether `held`, in key order, is what the digest was computed of
+    (`document_sql.digest_of_keys`)."""
     return (
         canonical is not None and len(held) == canonical.count and _digest(held) == canonical.digest
     )
@@ -38,7 +41,8 @@ def _digest(held: Mapping[str, bytes]) -> str:
 
 
 def can_be_digested(store: Store) -> bool:
-    """A store that prints documents its own way can only be compared document by document."""
+    """Return whether the store returns documents byte for byte; others are compared document by
+    document."""
     return Capability.EXACT_BYTES in store.capabilities
 
 
@@ -54,7 +58,7 @@ class StoreWalk:
         self._ended = False
 
     async def up_to(self, last: str) -> dict[str, bytes]:
-        """The next records with keys up to `last`."""
+        """Return the next records with keys up to `last`."""
         found: dict[str, bytes] = {}
         while self._keys or await self._fill():
             stop = bisect_right(self._keys, last)
@@ -65,7 +69,7 @@ class StoreWalk:
         return found
 
     async def page(self) -> dict[str, bytes]:
-        """The next records, at most RANGE; empty at the end."""
+        """Return the next records, at most RANGE, or none at the end."""
         if not self._keys:
             await self._fill()
         found = dict(zip(self._keys, self._documents, strict=True))
@@ -81,7 +85,7 @@ class StoreWalk:
             return False
         if self._after is not None and page[0].key <= self._after:
             raise StoreLost(
-                f"{self.store.kind} gives {self._type} out of order", store=self.store.kind
+                f"{self.store.kind} returns {self._type} out of order", store=self.store.kind
             )
         self._after = page[-1].key
         self._keys = [s.key for s in page]
@@ -90,8 +94,8 @@ class StoreWalk:
 
 
 def just_before(key: str) -> str | None:
-    """A text that is smaller than `key` in bytewise order, with hardly anything in between; None where
-    there is none."""
+    """Return a text just below `key` in bytewise order, with hardly anything in between, or None
+    if there is none."""
     if not key:
         return None
     last = ord(key[-1])

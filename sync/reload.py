@@ -1,4 +1,5 @@
-"""A generation being built: the walk through canonical in pages, and the check before it becomes the active one.
+"""A generation being built: the walk through canonical in pages, and the check before it becomes
+the active one.
 
 Changes flow into it from its first moment, so a page needs no lock and no common snapshot: whatever
 changes after a page was read comes as a change, with a greater version.
@@ -17,13 +18,14 @@ from sync.projection import Page, Projector
 SAMPLES = 16
 SAMPLE_SIZE = 16
 PATIENCE = 8
-"""So often a check may fail, with a second in between, before the generation is built anew."""
+"""How often a check may fail, one second apart, before the generation is built again."""
 
 
 @dataclass(slots=True)
 class Load:
-    """`cursor`: the key after which the next page is read. `kept`, `kept_rows`, `kept_version`: what has
-    been published, and is in the books. `walked`: the last page has been read; `complete`: published."""
+    """`cursor`: the key after which the next page is read. `kept`, `kept_rows`, `kept_version`:
+    what has been published, and is recorded. `walked`: the last page has been read; `complete`:
+    published."""
 
     type_name: str
     number: int
@@ -65,17 +67,19 @@ class Load:
 
 
 async def problem(store: Store, projector: Projector, load: Load, slack: int) -> str:
-    """Why the generation does not hold what canonical holds; empty where it does. `slack`: how many
-    records may be missing or too many, because their changes are on the way.
+    """Return why the generation does not hold what canonical holds, or an empty text. `slack` is
+    the number of records that may be missing or surplus because their changes are on the way.
 
-    A record that is written to all the time differs at every look, and is no reason to wait for ever: what
-    differs at one look counts at the next one if canonical says of it what it said then."""
+    A record that is written all the time differs at every comparison and is no reason to wait for
+    ever: a difference counts again only if canonical has the same document as at the previous
+    comparison.
+    """
     earlier, load.counted = load.counted, await projector.count(load.type_name)
     held = await store.count(load.type_name, load.number)
     after = await projector.count(load.type_name)
     counts = [c for c in (earlier, load.counted, after) if c is not None]
     if not min(counts) - slack <= held <= max(counts) + slack:
-        return f"it holds {held} records, canonical {after}"
+        return f"it holds {held} records, but canonical holds {after}"
     before, load.suspects = load.suspects, await _differing(store, projector, load)
     if load.attempts:
         lasting = sum(1 for k, d in load.suspects.items() if k in before and before[k] == d)
@@ -87,7 +91,7 @@ async def problem(store: Store, projector: Projector, load: Load, slack: int) ->
 
 
 async def _differing(store: Store, projector: Projector, load: Load) -> dict[str, bytes | None]:
-    """Keys of samples that the generation holds differently → canonical's document."""
+    """Return canonical's documents for the sampled keys that the generation holds differently."""
     found: dict[str, bytes | None] = {}
     for start in load.starts:
         sample = await store.scan(load.type_name, load.number, start, SAMPLE_SIZE)

@@ -1,7 +1,9 @@
-"""What commands ask of the running worker, through canonical's table recordgate.sync_requests: reload, rollback.
+"""What commands ask of the running worker, through canonical's table recordgate.sync_requests:
+reload, rollback.
 
-The table works wherever the worker runs, and outlives it. Which generation a request is about is noted before
-anything is done about it, so that a worker which takes over finishes it and does not do it a second time.
+The table works wherever the worker runs, and outlives it. Which generation a request is about is
+noted before anything is done about it, so that a worker which takes over finishes it and does not
+do it a second time.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from psycopg.types.json import Jsonb
 from stores.canonical.connect import AsyncConnection
 from stores.errors import FencedError, RecordgateError
 from sync.ending import end
-from sync.session import Books
+from sync.session import Bookkeeping
 from sync.writer import SinkWriter
 
 log = logging.getLogger(__name__)
@@ -66,19 +68,20 @@ async def state(conn: AsyncConnection, request: int) -> tuple[str, str, dict[str
 
 
 async def withdraw(conn: AsyncConnection, request: int, message: str) -> None:
-    """Who asked waits no longer: no worker that comes later shall begin it."""
+    """Withdraw a request that its caller no longer waits for, so that no later worker starts it."""
     await conn.execute(_WITHDRAW, (message, request))
 
 
 class Requests:
     """The worker's side."""
 
-    def __init__(self, guard: Books, writers: Mapping[str, SinkWriter]) -> None:
+    def __init__(self, guard: Bookkeeping, writers: Mapping[str, SinkWriter]) -> None:
         self._guard = guard
         self._writers = writers
 
     async def run(self) -> None:
-        """Until cancelled. Each request has a task of its own: one for a sink that is down holds up none."""
+        """Process requests until cancelled. Each has a task of its own, so that a sink that is
+        down does not delay the others."""
         under_way: dict[int, asyncio.Task[None]] = {}
         try:
             while True:
@@ -104,9 +107,9 @@ class Requests:
         state: str,
         noted: dict[str, int],
     ) -> None:
-        """`noted`: the generations that a worker which died has set out for. A reload that is running is the
-        books' affair; only its end is told here, and where nobody builds it any more it is asked again. A
-        rollback is over when it is answered."""
+        """`noted`: the generations that a worker which died has set out for. A reload that is
+        running is the recorded generations' affair; only its end is told here, and where nobody
+        builds it any more it is asked again. A rollback is over when it is answered."""
         if state == "asked" or action == "rollback":
             targets: dict[str, int] = {}
             try:
@@ -126,7 +129,7 @@ class Requests:
         left = {}
         forgotten = []
         for name, number in noted.items():
-            # Seen before the books are asked: a load ends after it is active in the books.
+            # Seen before the table is asked: a load ends after it is active there.
             writer = self._writers.get(name)
             idle = writer is not None and writer.building.idle(type_name)
             async with self._guard.lock:
@@ -140,7 +143,7 @@ class Requests:
                 return
         if forgotten:
             log.warning(
-                "nobody builds %s for %s: it is begun again", type_name, ", ".join(forgotten)
+                "no worker builds %s for %s: starting again", type_name, ", ".join(forgotten)
             )
             await self._set(request, "asked", left, "")
             return

@@ -1,4 +1,5 @@
-"""The connections to canonical of one session of the worker, all of them opened once it is in charge."""
+"""The connections to canonical of one session of the worker, all of them opened once it is in
+charge."""
 
 from __future__ import annotations
 
@@ -19,14 +20,15 @@ from sync.projection import connect_for_documents, connect_for_reading
 from sync.timelines import read_lineage
 
 LETS_GO = "-c idle_in_transaction_session_timeout=15s"
-"""A process that is stopped in the middle of a transaction, as by SIGSTOP, would hold its locks for as long as it likes:
-the application's TRUNCATE would wait for it. Canonical ends the session then; the worker begins another."""
+"""A process that is stopped in the middle of a transaction, as by SIGSTOP, would hold its locks for
+as long as it likes: the application's TRUNCATE would wait for it. Canonical ends the session
+then; the worker begins another."""
 
 
 @dataclass
-class Books:
-    """A connection for short statements of bookkeeping. `lock` keeps them whole; what changes something goes
-    through `changing`."""
+class Bookkeeping:
+    """A connection for short statements of bookkeeping. `lock` keeps them whole; what changes
+    something goes through `changing`."""
 
     conn: AsyncConnection
     lease: Lease
@@ -34,15 +36,15 @@ class Books:
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
-        """The connection in a transaction that is committed only while this session is in charge. Raises
-        FencedError."""
+        """Yield the connection in a transaction that is committed only while this session is in
+        charge. Raise FencedError."""
         async with self.lock, self.conn.transaction():
             await self.lease.hold(self.conn)
             yield self.conn
 
     async def assure(self) -> None:
-        """Before a store is written to: raises FencedError where another worker is in charge, which a process
-        that was stopped has not noticed."""
+        """Raise FencedError if another worker is in charge, which a process that was stopped has
+        not noticed. Must be called before a store is written to."""
         if not self.lease.fresh:
             async with self.lock:
                 await self.lease.see(self.conn)
@@ -51,15 +53,16 @@ class Books:
 @dataclass
 class SinkConnections:
     reading: AsyncConnection
-    books: Books
+    bookkeeping: Bookkeeping
     lineage: Lineage
 
 
 @dataclass
 class Session:
-    """`guard` holds the lock, says that we live, and writes watermarks; `marking` serves the stream of changes."""
+    """`guard` holds the lock, says that we live, and writes watermarks; `marking` serves the stream
+    of changes."""
 
-    guard: Books
+    guard: Bookkeeping
     marking: AsyncConnection
     sinks: dict[str, SinkConnections]
     lineage: Lineage
@@ -71,8 +74,8 @@ class Session:
         return self.guard.lease.term
 
     async def stay(self, enough: asyncio.Event | None = None) -> None:
-        """Say that we live until somebody else is in charge, or `enough` is set: a statement that is cancelled
-        can cost the connection. Raises FencedError."""
+        """Say that we live until somebody else is in charge, or `enough` is set: a statement that
+        is cancelled can cost the connection. Raises FencedError."""
         enough = enough or asyncio.Event()
         while not enough.is_set():
             async with self.guard.lock:
@@ -82,14 +85,15 @@ class Session:
     async def close(self) -> None:
         connections = [self.guard.conn, self.marking]
         for sink in self.sinks.values():
-            connections += [sink.reading, sink.books.conn]
+            connections += [sink.reading, sink.bookkeeping.conn]
         for conn in connections:
             with suppress(psycopg.Error):
                 await conn.close()
 
 
 async def _say(guard: AsyncConnection, enough: asyncio.Event) -> None:
-    """Say that we live while the other connections are made, which takes long where the network is slow."""
+    """Say that we live while the other connections are made, which takes long where the network is
+    slow."""
     with suppress(psycopg.Error):  # who uses the guard next hears it
         while not await happens(enough, SAY):
             await guard.execute("SELECT 1")
@@ -119,15 +123,17 @@ async def open_session(
         marking = await connect_for_reading(url, "recordgate changes", LETS_GO)
         opened.append(marking)
         reads = {sink: await reading(f"recordgate reads for {sink}") for sink in sinks}
-        books = {sink: await plain(f"recordgate {sink}") for sink in sinks}
+        bookkeeping = {sink: await plain(f"recordgate {sink}") for sink in sinks}
         connected.set()
         await saying
         lease = await begin_term(guard, slot, owner, [c.info.backend_pid for c in opened])
         lineage = await read_lineage(guard, url)
-        books_of_guard = Books(guard, lease)
+        books_of_guard = Bookkeeping(guard, lease)
         conditions = Conditions(books_of_guard)
         await conditions.take_over()
-        connections = {s: SinkConnections(reads[s], Books(books[s], lease), lineage) for s in sinks}
+        connections = {
+            s: SinkConnections(reads[s], Bookkeeping(bookkeeping[s], lease), lineage) for s in sinks
+        }
         return Session(books_of_guard, marking, connections, lineage, predecessor, conditions)
     except BaseException:
         if saying is not None:

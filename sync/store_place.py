@@ -1,5 +1,5 @@
-"""The place of a sink's store: opened anew where it was lost, and looked at before a position is written
-into it."""
+"""The place of a sink's store: opened anew where it was lost, and looked at before a position is
+written into it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class StorePlace:
         self._name, self._store, self._contract = name, store, contract
         self._lineage = lineage
         self.lost = False
-        """Its files, or its books, may have to be made anew."""
+        """Whether its files or records may have to be created again."""
 
     async def mend(self) -> None:
         """Open the store anew where it was lost. Raises what `open` raises."""
@@ -29,8 +29,8 @@ class StorePlace:
         return Position(lineage.system, lsn, as_of, withheld, lineage.timeline, lineage.forks)
 
     async def check(self, published: Position | None) -> None:
-        """A store that was put back from an older copy, or came back empty, while we were at it, would take the
-        next position as if it had everything before it. Raises StoreLost."""
+        """A store that was put back from an older copy, or came back empty, while we were at it,
+        would take the next position as if it had everything before it. Raises StoreLost."""
         if published is None:
             return
         held = await self._store.position()

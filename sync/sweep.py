@@ -1,9 +1,11 @@
-"""The slow sweep: while the worker runs, every store is compared with canonical, a few hundred records a second.
+"""The slow sweep: while the worker runs, every store is compared with canonical, a few hundred
+records a second.
 
-It walks through a store in its own order, so it keeps no snapshot of canonical open and sorts nothing; canonical is
-asked for the records of a page by their keys. That finds what is extra or different. A record that is missing shows
-in the counts; then, and whenever something was found, `verify` compares the type as a whole and names each key.
-Where it is goes into recordgate.sweeps, so that a sweep of days survives the worker.
+It walks through a store in its own order, so it keeps no snapshot of canonical open and sorts
+nothing; canonical is asked for the records of a page by their keys. That finds what is extra or
+different. A record that is missing shows in the counts; then, and whenever something was found,
+`verify` compares the type as a whole and names each key. Where it is goes into recordgate.sweeps,
+so that a sweep of days survives the worker.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from stores.errors import NotReadable, RecordgateError
 from stores.protocols import Store
 from sync.metrics import SyncMetrics
 from sync.projection import Projector, connect_for_documents
-from sync.session import Books
+from sync.session import Bookkeeping
 from sync.verify import Differences, Suspects, active_generation, compare, look_again, verify
 from sync.writer import SinkWriter
 
@@ -30,7 +32,8 @@ log = logging.getLogger(__name__)
 
 PAGE = 200
 PATIENCE = 15.0
-"""Seconds for which a sink's position may stand still before the sweep of it is put off: it is not wrong, but late."""
+"""Seconds for which a sink's position may stand still before the sweep of it is put off: it is not
+wrong, but late."""
 COUNTS = 5
 """Looks at the counts, a moment apart, before they count as different."""
 SETTLE = 1.0
@@ -56,8 +59,8 @@ UPDATE recordgate.sweeps SET resume_key = NULL, differences = %(differences)s, r
 
 @dataclass(frozen=True, slots=True)
 class SweepPace:
-    """`rate`: records a second, of each sink; 0: no sweep. `interval`: seconds between two beginnings of a round of
-    the same type."""
+    """`rate`: records a second, of each sink; 0: no sweep. `interval`: seconds between two
+    beginnings of a round of the same type."""
 
     rate: int = 500
     interval: float = 3600.0
@@ -65,8 +68,8 @@ class SweepPace:
 
 @dataclass(slots=True)
 class Round:
-    """Of one type in one sink: the key it is at, what was found and compared up to there; when it began, in seconds
-    since the epoch."""
+    """A round over one type in one sink: the current key, the results up to there, and its start
+    in seconds since the epoch."""
 
     after: str | None = None
     found: int = 0
@@ -75,13 +78,13 @@ class Round:
 
 
 class Sweep:
-    """One session's."""
+    """The sweep of one session."""
 
     def __init__(
         self,
         contract: Contract,
         canonical_url: str,
-        guard: Books,
+        guard: Bookkeeping,
         writers: Mapping[str, SinkWriter],
         metrics: SyncMetrics,
         pace: SweepPace,
@@ -96,7 +99,7 @@ class Sweep:
         self._put_off: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Until cancelled. Raises psycopg.Error where canonical is lost."""
+        """Sweep until cancelled. Raise psycopg.Error if canonical is lost."""
         await self._load()
         if self._pace.rate <= 0:
             await asyncio.Event().wait()
@@ -110,11 +113,11 @@ class Sweep:
                 try:
                     await self._sweep(conn, sink, type_name)
                 except NotReadable as error:
-                    log.debug("%s: not swept now: %s", sink, error)
+                    log.debug("%s: sweep postponed: %s", sink, error)
                     began = time.time() - self._pace.interval + NOT_NOW
                     self._rounds[sink, type_name] = Round(began=began)
                 except RecordgateError as error:
-                    log.debug("%s: not swept now: %s", sink, error)
+                    log.debug("%s: sweep postponed: %s", sink, error)
                     self._put_off[sink] = time.monotonic() + NOT_NOW
 
     async def _load(self) -> None:
@@ -130,7 +133,8 @@ class Sweep:
                 self._metrics.verify_differences.labels(sink, type_name).set(differences)
 
     def _next(self) -> tuple[str, str] | None:
-        """What is under way, else what was begun longest ago, of the sinks that can be compared now."""
+        """Return the (type, sink) under way, else the one started longest ago, among the sinks
+        that can be compared now."""
         now, clock = time.time(), time.monotonic()
         due = [
             (round_.after is None, round_.began, sink, name)

@@ -1,8 +1,10 @@
-"""Follows what canonical's tables become: mends what may be mended, has loaded anew what no change told, says the rest.
+"""Follows what canonical's tables become: mends what may be mended, has loaded anew what no change
+told, says the rest.
 
-It looks when a session begins, on a pace, and when the source comes upon a table whose description has changed. What
-was found is in the sinks' records in the same transaction as the forms that it was found by, so a crash loses none
-of it; what changed while no worker ran is found by the forms that were kept.
+It looks when a session begins, on a pace, and when the source comes upon a table whose description
+has changed. What was found is in the sinks' records in the same transaction as the forms that it
+was found by, so a crash loses none of it; what changed while no worker ran is found by the forms
+that were kept.
 """
 
 from __future__ import annotations
@@ -32,13 +34,14 @@ from sync.writer import SinkWriter
 log = logging.getLogger(__name__)
 
 PACE = 1.0
-"""Seconds between two looks: for so long a store may hold what a statement about tables has made wrong."""
+"""Seconds between two looks: for so long a store may hold what a statement about tables has made
+wrong."""
 AGAIN = 5.0
 """Seconds between two tries to mend what could not be mended."""
 PASSING = 15.0
 """Seconds after which something that others' locks keep from being mended is said."""
 LACKING, UNCAPTURED = "table-differs", "not-captured"
-LACKING_HINT = "make the table as the contract says, or change the contract: see `recordgate plan`"
+LACKING_HINT = "make the table match the contract, or change the contract: see `recordgate plan`"
 
 
 def why(missed: Mapping[str, str]) -> str:
@@ -48,11 +51,11 @@ def why(missed: Mapping[str, str]) -> str:
 
 def say_missed(missed: Mapping[str, str]) -> None:
     for type_name, reason in missed.items():
-        log.warning("%s: changes were missed (%s); it is loaded anew", type_name, reason)
+        log.warning("%s: changes were missed (%s); it is reloaded", type_name, reason)
 
 
 class TableWatch:
-    """One session's. It tells `source` which tables it follows."""
+    """Watches the tables for one session, and tells `source` which of them it follows."""
 
     def __init__(
         self, contract: Contract, canonical_url: str, session: Session, source: ChangeSource
@@ -78,8 +81,8 @@ class TableWatch:
     # At the start of a session ---------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Find out what became of the tables since a worker looked last. Only what was followed before is mended:
-        the first time is for `recordgate apply`."""
+        """Find out what became of the tables since a worker looked last. Only what was followed
+        before is mended: the first time is for `recordgate apply`."""
         async with self._session.guard.lock:
             self._kept = await followed.kept(self._session.guard.conn)
         seen = self._forms = await self._read()
@@ -98,8 +101,8 @@ class TableWatch:
         self._required_at = dict.fromkeys(self.missed, await self._position(conn))
 
     def _tell_source(self) -> None:
-        """The tables by OID, also those that go by another name now; and those that are not what the contract says,
-        whose types are set aside while the others go on."""
+        """The tables by OID, also those that go by another name now; and those that are not what
+        the contract says, whose types are set aside while the others go on."""
         for name, form in (*self._kept.items(), *self._forms.items()):
             if form and name in self._forms:
                 self._oids[form.oid] = name
@@ -113,7 +116,7 @@ class TableWatch:
     # While it runs ---------------------------------------------------------------------------------
 
     async def run(self, writers: Mapping[str, SinkWriter]) -> None:
-        """Until cancelled. Raises what canonical raises (psycopg.Error), and FencedError."""
+        """Watch until cancelled. Raise psycopg.Error and FencedError."""
         self._writers = writers
         while True:
             await self.look()
@@ -135,13 +138,13 @@ class TableWatch:
             await self._say()
 
     async def untold(self, types: Collection[str], lsn: int) -> None:
-        """The source was not told all of a change that touches `types`; `lsn`: of the last transaction that was
-        whole, 0 where the one with the change is not whole yet."""
+        """The source was not told all of a change that touches `types`; `lsn`: of the last
+        transaction that was whole, 0 where the one with the change is not whole yet."""
         self._untold.update(dict.fromkeys(types))
         if not self._untold or not lsn:
             return
         late = {
-            name: "a change of it was told in part"
+            name: "a change of it was received only in part"
             for name in self._untold
             if lsn > self._required_at.get(name, 0)
         }
@@ -225,7 +228,8 @@ class TableWatch:
     # What is said ----------------------------------------------------------------------------------
 
     def _problem_of(self, record_type: RecordType) -> Problem | None:
-        """What keeps changes of the type's table, or of a partition of it, from being captured."""
+        """Return what keeps changes of the type's table, or of one of its partitions, from being
+        captured, or None."""
         form = self._forms[record_type.schema, record_type.table]
         named = {table_text(record_type.schema, record_type.table)}
         if form:

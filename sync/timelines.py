@@ -37,13 +37,14 @@ async def read_lineage(conn: AsyncConnection, url: str) -> Lineage:
 def left_behind(lineage: Lineage, timeline: int) -> str:
     """Why what was recorded on `timeline` counts no more, for people."""
     end = lineage.end_of(timeline or lineage.first)
-    return f"canonical's history is another one since timeline {lineage.timeline} began" + (
+    return f"canonical's history changed when timeline {lineage.timeline} began" + (
         f" at {format_lsn(end)}" if end is not None else ""
     )
 
 
 async def _forks(conn: AsyncConnection, url: str, timeline: int) -> Forks:
-    """Empty where canonical does not let us read them: then nothing of an earlier timeline is believed."""
+    """Empty where canonical does not let us read them: then nothing of an earlier timeline is
+    believed."""
     text = await asyncio.to_thread(_history, url, timeline)
     if text is None:
         try:
@@ -53,14 +54,16 @@ async def _forks(conn: AsyncConnection, url: str, timeline: int) -> Forks:
             raise
         except psycopg.Error as error:
             log.warning(
-                "canonical does not tell where timeline %d began (%s): what was recorded before counts no more",
+                "the start of timeline %d cannot be read from canonical (%s): earlier records"
+                " are discarded",
                 timeline, type(error).__name__,
             )  # fmt: skip
     return parse_history(text or "")
 
 
 def _history(url: str, timeline: int) -> str | None:
-    """By the replication protocol, which a role that may replicate has; it needs no superuser."""
+    """Return the timeline's history file by the replication protocol, for which the attribute
+    REPLICATION suffices."""
     text = conninfo(url, replication="database", application_name="recordgate timelines")
     pgconn = pq.PGconn.connect(text.encode())
     try:

@@ -1,4 +1,5 @@
-"""What a round of the sink loop is about: a batch of dirty keys, rows of the durable backlog, or a page of a load."""
+"""What a round of the sink loop is about: a batch of dirty keys, rows of the durable backlog, or a
+page of a load."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from sync.reload import Load
 
 @dataclass(slots=True)
 class Unit:
-    """One round's work. `batch`: keys in memory, or a sweep. `page`: rows of the durable backlog. `load`:
-    a page of a generation being built, up to the key `last`."""
+    """The work of one round. `batch`: keys in memory, or a sweep. `page`: rows of the durable
+    backlog. `load`: a page of a generation being built, up to the key `last`."""
 
     type_name: str
     version: int = 0
@@ -39,5 +40,5 @@ class Unit:
 
     @property
     def alone(self) -> bool:
-        """Nothing may be read ahead of it."""
+        """Whether nothing may be read ahead of the unit."""
         return self.sweeps or self.finishes or self.refused is not None

@@ -1,4 +1,5 @@
-"""Sets the types of one sink aside that canonical cannot read, says so, and looks whether they can be read again."""
+"""Sets the types of one sink aside that canonical cannot read, says so, and looks whether they can
+be read again."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from sync.projection import Projector
 
 
 class Unreadable:
-    """One sink's; `aside` says which types they are."""
+    """Handles the types that one sink cannot read; `aside` says which they are."""
 
     def __init__(
         self,
@@ -45,8 +46,9 @@ class Unreadable:
         await self._conditions.raise_(self.aside.add(error))
 
     async def try_again(self) -> bool:
-        """Try a type that is due; whether it is back. Then, before anything else is awaited, the caller sees to
-        it that no position is published until what waited for the type has been worked off."""
+        """Try a type that is due; whether it is back. Then, before anything else is awaited, the
+        caller sees to it that no position is published until what waited for the type has been
+        worked off."""
         type_name = self.aside.due()
         if type_name is None:
             return False

@@ -1,9 +1,9 @@
 """Compares stores with canonical, range by range, while both change.
 
-Canonical's keys come in bytewise order of their text, as `Store.scan` gives them, so a store is read by one walk.
-Of each range canonical says a checksum; only where a store's differs are its documents read and compared. What
-differs at first sight is only a suspect: it counts when the store's position has passed the first reading, and
-canonical still says the same.
+Canonical's keys come in bytewise order of their text, as `Store.scan` gives them, so a store is
+read by one walk. Of each range canonical says a checksum; only where a store's differs are its
+documents read and compared. What differs at first sight is only a suspect: it counts when the
+store's position has passed the first reading, and canonical still says the same.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from sync.reload import same_document
 EXAMPLES = 20
 """Keys that a report names of each kind."""
 SUSPECTS = 100_000
-"""Most suspects of a type and sink that are looked at again; what is beyond counts as it is."""
+"""Maximum suspects of a type and sink that are compared again; the rest counts as found."""
 ROUNDS = 5
 NAP = 0.05
 STORE_SECONDS = 60.0
@@ -54,15 +54,17 @@ SWAPS = 5
 """Looks, a moment apart, before a generation that only the store calls active counts as wrong."""
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with (type, records compared, records in all)."""
+"""Called with the type, the records compared and the records in all."""
 
 
 @dataclass(slots=True)
 class Differences:
-    """One type in one sink. `missing`, `extra`, `different`: how many; `examples`: kind → some keys.
-    `unsettled`: records that changed at every look. `behind`: the sink's position did not move past the
-    reading, so that what is only late counts too. `expected`: the generation that the books call active, where
-    readers see another one. `unreadable`: why canonical could not be read; nothing was compared then."""
+    """The differences of one type in one sink. `missing`, `extra` and `different` are counts;
+    `examples` has some keys by kind. `unsettled` counts records that changed at every
+    comparison. With `behind`, the sink's position did not move past the reading, so that
+    records which are only late count as well. `expected` is the generation that canonical's
+    records call active, if readers see another one. `unreadable` says why canonical could not
+    be read; nothing was compared then."""
 
     generation: int | None = None
     expected: int | None = None
@@ -77,7 +79,7 @@ class Differences:
     unreadable: str = ""
     examples: dict[str, list[str]] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
-    """Of all differences, up to SUSPECTS of them: what a repair marks."""
+    """Keys of all differences, up to SUSPECTS of them, which a repair marks."""
 
     @property
     def total(self) -> int:
@@ -108,7 +110,7 @@ class Report:
 class Suspect:
     version: int
     digest: bytes
-    """Of canonical's document at the first look."""
+    """Digest of canonical's document at the first comparison."""
 
 
 Suspects = dict[str, Suspect]
@@ -128,8 +130,9 @@ async def verify(
     progress: Progress | None = None,
 ) -> Report:
     """Compare `types` (default: all) in `stores`, which are open. `patience`: seconds for which a
-    sink's position may stand still before its lag counts as difference. A store that stops answering is asked
-    again for STORE_SECONDS. Raises StoreUnavailable where canonical or a store is not reached."""
+    sink's position may stand still before its lag counts as difference. A store that stops
+    answering is asked again for STORE_SECONDS. Raises StoreUnavailable where canonical or a
+    store is not reached."""
     report = Report()
     patient = {n: cast(Store, PatientStore(s, STORE_SECONDS)) for n, s in stores.items()}
     async with _connections(canonical_url) as (walking, reading):
@@ -163,7 +166,8 @@ async def _settled(
     patience: float,
     progress: Progress | None,
 ) -> dict[str, Differences]:
-    """What `_type` finds, begun again where a load put another generation in the place of the one that was read."""
+    """What `_type` finds, begun again where a load put another generation in the place of the one
+    that was read."""
     for attempt in range(SWAPS):
         before = [await active_generation(store, type_name) for store in stores.values()]
         try:
@@ -230,8 +234,8 @@ async def _type(
 async def _ranges(
     contract: Contract, walking: AsyncConnection, projector: Projector, type_name: str
 ) -> AsyncGenerator[tuple[list[str], asyncio.Task[Digest | None]], None]:
-    """Keys of a range, and canonical's checksum of it, which canonical computes while the range before is
-    compared."""
+    """Keys of a range, and canonical's checksum of it, which canonical computes while the range
+    before is compared."""
 
     async def digest(keys: list[str]) -> Digest | None:
         async with projector.lock:
@@ -262,7 +266,8 @@ async def _all(reads: Iterable[Coroutine[Any, Any, dict[str, bytes]]]) -> list[d
 async def _generation(
     conn: AsyncConnection, found: Differences, sink: str, store: Store, type_name: str
 ) -> None:
-    """The generation that readers see, and whether the books know it as such; a swap is in both a moment apart."""
+    """The generation that readers see, and whether canonical has recorded it as such; a swap is in
+    both a moment apart."""
     for _ in range(SWAPS):
         found.generation = await active_generation(store, type_name)
         cursor = await conn.execute(_ACTIVE, (sink, type_name))
@@ -280,7 +285,8 @@ def compare(
     keys: Sequence[str],
     held: Mapping[str, bytes],
 ) -> None:
-    """What `held` has other than the reading, of `keys` and its own: suspects, as far as there is room."""
+    """What `held` has other than the reading, of `keys` and its own: suspects, as far as there is
+    room."""
     found.documents += len(keys) or len(held)
     for key in dict.fromkeys([*keys, *held]):
         document = reading.documents.get(key)
@@ -312,7 +318,8 @@ async def look_again(
         for start in range(0, len(ordered), RANGE):
             keys = ordered[start : start + RANGE]
             held = await look_up(store, type_name, active, keys)
-            # Canonical after the store: if it still says what it said first, the store had its chance.
+            # Canonical after the store: if it still says what it said first, the store had its
+            # chance.
             reading = await projector.read(type_name, keys)
             for key in keys:
                 document = reading.documents.get(key)
@@ -329,7 +336,8 @@ async def look_again(
 
 
 async def passed(store: Store, lsn: int, patience: float) -> bool:
-    """Wait until the store's position is at `lsn`; False where it has not moved for `patience` seconds."""
+    """Wait until the store's position is at `lsn`; False where it has not moved for `patience`
+    seconds."""
     seen, since = -1, time.monotonic()
     while True:
         position = await store.position()
@@ -344,7 +352,7 @@ async def passed(store: Store, lsn: int, patience: float) -> bool:
 
 
 async def active_generation(store: Store, type_name: str) -> int | None:
-    """The number of the generation that readers see."""
+    """Return the number of the generation that readers see, or None."""
     for generation in await store.generations(type_name):
         if generation.state == "active":
             return generation.number

@@ -1,8 +1,8 @@
 """Waits until committed transactions can be seen: a change can arrive before its commit is visible.
 
-The server sends a transaction once its commit record is flushed; other sessions see it a moment later, or
-much later where a synchronous standby is waited for. A reading in between would miss the change, with
-nothing left to repeat it.
+The server sends a transaction once its commit record is flushed; other sessions see it a moment
+later, or much later where a synchronous standby is waited for. A reading in between would miss the
+change, with nothing left to repeat it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _HALF = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What pg_current_snapshot() says: every id from `end` on, and those `running`, are not visible."""
+    """What pg_current_snapshot() says: every id from `end` on, and those `running`, are not
+    visible."""
 
     end: int
     running: frozenset[int]
@@ -52,7 +53,8 @@ class Visibility:
         self._last: Snapshot | None = None
 
     async def wait(self, xids: Sequence[int]) -> None:
-        """Return when every one of `xids`, all committed, is visible to any snapshot taken from now on."""
+        """Return when every one of `xids`, all committed, is visible to any snapshot taken from now
+        on."""
         nap, waited = FIRST_NAP, 0.0
         while not self._all(xids):
             cursor = await self._conn.execute("SELECT pg_current_snapshot()::text", prepare=True)
@@ -63,7 +65,10 @@ class Visibility:
                 return
             await asyncio.sleep(nap)
             if waited < TELL_AFTER <= waited + nap:
-                log.warning("a commit is not visible for %.0f s: does a standby lag?", TELL_AFTER)
+                log.warning(
+                    "a commit has not been visible for %.0f s: check synchronous standbys for lag",
+                    TELL_AFTER,
+                )
             waited += nap
             nap = min(nap * 2, LONGEST_NAP)
 

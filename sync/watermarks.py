@@ -1,11 +1,11 @@
 """How far each sink is, in canonical's table recordgate.watermarks: what a restart goes on from.
 
-`durable`: every change up to there is in the sink, or in its durable backlog. It is written before the
-source is told, so the source never stands beyond it. `published`: what the sink's own position was after
-its last publish, 0 for none; a store that comes back with less has lost data. `required`: types that must
-be loaded before the sink's position may be believed (first load, gap, lost store). `timeline` and `suspect`: see
-`stores.lineage`. The column `lsn` shows
-`published`; where there is none, where the loads began.
+`durable`: every change up to there is in the sink, or in its durable backlog. It is written before
+the source is told, so the source never stands beyond it. `published`: what the sink's own position
+was after its last publish, 0 for none; a store that comes back with less has lost data. `required`:
+types that must be loaded before the sink's position may be believed (first load, gap, lost store).
+`timeline` and `suspect`: see `stores.lineage`. The column `lsn` shows `published`; where there is
+none, where the loads began.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ class Watermark:
     system: str
     durable: int
     as_of: float
-    """Of `published`; when the loads began, where there is none."""
+    """Time of `published`, or of the start of the loads if nothing is published."""
     published: int = 0
     required: set[str] = field(default_factory=set)
     reason: str = ""
     """Why a load is required, for people."""
     recorded: float | None = None
-    """When it was last written by the session before, until the store has been checked against it."""
+    """When it was last written by the session before, until the store has been checked against it.
+    """
     types: frozenset[str] | None = None
-    """Whose changes were followed; None where that was not recorded."""
+    """Types whose changes were followed; None if that was not recorded."""
     timeline: int = 0
-    """Of its positions; 0 where that was not recorded."""
+    """Timeline of its positions; 0 if that was not recorded."""
     suspect: int | None = None
-    """Records with a greater version may show what canonical has lost in a failover: they are to be looked for
-    and read again before anything is written to the store."""
+    """Records with a greater version may show what canonical has lost in a failover: they are to be
+    looked for and read again before anything is written to the store."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    """Held while it is written, so that of two writers the later one has the later state."""
+    """Held while it is written, so that the later of two writers has the later state."""
 
 
 _READ = """
@@ -59,12 +60,14 @@ ON CONFLICT (sink) DO UPDATE SET system = excluded.system, lsn = excluded.lsn,
 _TELL = (
     "SELECT set_config('synchronous_commit', 'off', true), pg_notify('recordgate_positions', %s)"
 )
-"""Nobody waits for a disk here: what is told is only that it is worth a look."""
+"""Notifies readers. The notification is committed without waiting for the disk, because it only
+says that a look is worthwhile."""
 
 
 class Teller:
-    """Wakes those who wait for a change to show in a sink (`gateway.context.news`), beside the sink's own work: what
-    it tells while it still tells is told once, afterwards. `lock` keeps the connection's statements whole."""
+    """Wakes those who wait for a change to show in a sink (`gateway.context.news`), beside the
+    sink's own work: what it tells while it still tells is told once, afterwards. `lock` keeps
+    the connection's statements whole."""
 
     def __init__(self, sink: str, conn: AsyncConnection, lock: asyncio.Lock) -> None:
         self._sink, self._conn, self._lock = sink, conn, lock

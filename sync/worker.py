@@ -1,8 +1,10 @@
-"""The worker: follows canonical's changes into every sink, one session after another, until it is stopped.
+"""The worker: follows canonical's changes into every sink, one session after another, until it is
+stopped.
 
-A session begins with the lock on the slot and ends with the loss of canonical. It has a task that reads
-the source and marks dirty keys, one loop a sink, and one that records watermarks and acknowledges. A
-sink's failure never ends a session; canonical's always does, and the next one goes on from the records.
+A session begins with the lock on the slot and ends with the loss of canonical. It has a task that
+reads the source and marks dirty keys, one loop a sink, and one that records watermarks and
+acknowledges. A sink's failure never ends a session; canonical's always does, and the next one goes
+on from the records.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ log = logging.getLogger(__name__)
 RECORD = 0.5
 """Seconds between two records of watermarks while changes come."""
 RECORD_IDLE = 5.0
-"""And while none do: a record is itself WAL, and would never let a quiet database rest."""
+"""Seconds between two records of watermarks without changes: a record is itself WAL, and would
+keep a quiet database busy."""
 HEARTBEAT = 5.0
 LOOK = 0.5
 """Seconds between two looks at what stands in the way of the sinks."""
@@ -62,8 +65,8 @@ CHANGES_AHEAD = 10_000
 
 
 class Worker:
-    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store; the worker
-    opens them once it is in charge, and closes them when another is, and at its end."""
+    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store;
+    the worker opens them once it is in charge, and closes them when another is, and at its end."""
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class Worker:
         self._problem = "starting"
         self._error: RecordgateError | None = None
         self._gap: GapError | None = None
-        """In which the last session ended."""
+        """The gap that ended the last session."""
         self._marked_lsn = 0
         self._as_of = 0.0
         self._busy = False
@@ -105,8 +108,8 @@ class Worker:
     # The outside -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until `stop`. Canonical or a store that is away is waited for, for ever; what nobody expected is logged,
-        and a session begun anew."""
+        """Work until `stop`. Wait without limit for canonical or a store that is away. Log an
+        unexpected failure, and start a new session."""
         backoff = Backoff(first=0.2, most=10.0)
         gauges = asyncio.create_task(self._refresh_gauges(), name="gauges")
         try:
@@ -122,7 +125,7 @@ class Worker:
                 except RecordgateError as error:
                     self._lost(error)
                 except Exception as error:
-                    log.exception("unexpected failure; beginning again")
+                    log.exception("unexpected failure; restarting the session")
                     self._lost(unexpected(error))
                 if time.monotonic() - began > 30:
                     backoff.reset()
@@ -138,7 +141,7 @@ class Worker:
         self._stop.set()
 
     def state(self) -> dict[str, Any]:
-        """For the console: what each sink does now."""
+        """Return what each sink does now, for the console."""
         return {
             "problem": self._problem,
             "position": format_lsn(self._marked_lsn),
@@ -146,8 +149,8 @@ class Worker:
         }
 
     def stuck(self, sinks: Collection[str], types: Collection[str] = ()) -> RecordgateError | None:
-        """What keeps it from working for one of `sinks`, or for one of `types` there, and waiting alone will not
-        mend."""
+        """Return what keeps the worker from working for one of `sinks`, or one of `types` there,
+        if waiting alone will not heal it; else None."""
         writers = [w for name, w in self._writers.items() if name in sinks]
         errors = [self._error, *(w.error for w in writers)]
         aside = [w.why_aside(types) for w in writers]
@@ -253,8 +256,8 @@ class Worker:
     async def _last_words(
         self, session: Session, source: ChangeSource, loops: list[asyncio.Task[None]]
     ) -> None:
-        """On a clean stop: what is written is published and recorded, so that the next start has little
-        to do again. What fails here is done again then."""
+        """Publish and record what is written, at a clean stop, so that the next start has little
+        to repeat. A failure here only means more to repeat."""
         await end(loops)
         for writer in self._writers.values():
             with suppress(StoreError):
@@ -264,8 +267,8 @@ class Worker:
     async def _open_source(
         self, session: Session, source: ChangeSource, watch: TableWatch
     ) -> dict[str, Watermark]:
-        """Open the source where the records say, and the watermark of each sink. A gap, or a first start,
-        makes every type of the sinks concerned a required load."""
+        """Open the source where the records say, and the watermark of each sink. A gap, or a first
+        start, makes every type of the sinks concerned a required load."""
         await watch.begin()
         known = await watermarks.read(session.guard.conn)
         lineage = session.lineage
@@ -300,7 +303,7 @@ class Worker:
             if mark.types is not None and not everything <= mark.types:
                 unknown = everything - mark.types
                 mark.required |= unknown
-                mark.reason = f"the worker before did not follow {', '.join(sorted(unknown))}"
+                mark.reason = f"the previous worker did not follow {', '.join(sorted(unknown))}"
             if missed:
                 mark.required |= missed.keys()
                 mark.reason = mark.reason or why(missed)
@@ -326,8 +329,8 @@ class Worker:
         self, source: ChangeSource, marks: Mapping[str, Watermark]
     ) -> tuple[int, str, float]:
         """Open the source where the sink that is least far needs it: the position, why changes are
-        missing where some are, and the position that a sink must have for them not to be its own. A sink
-        that comes back after long may be the only one with a gap."""
+        missing where some are, and the position that a sink must have for them not to be its
+        own. A sink that comes back after long may be the only one with a gap."""
         system = next((m.system for m in marks.values()), None)
         gap = self._gap.message if self._gap else ""
         places: list[tuple[int | None, float]] = [
@@ -338,7 +341,7 @@ class Worker:
                 return await source.open(resume, system=system), gap, least
             except GapError as error:
                 gap = error.message
-                log.warning("changes are missing: %s; types are loaded anew", error.message)
+                log.warning("changes are missing: %s; types are reloaded", error.message)
         await source.reset()
         start = await source.open(None)
         self._gap = None
@@ -377,8 +380,8 @@ class Worker:
             await asyncio.sleep(LOOK)
 
     async def _open_store(self, name: str) -> None:
-        """A store that is being opened when the session ends is opened all the same, in its thread, and must be
-        known to be: it is to be closed."""
+        """A store that is being opened when the session ends is opened all the same, in its thread,
+        and must be known to be: it is to be closed."""
         opening = asyncio.ensure_future(self._sinks[name].open(self._contract, write=True))
         try:
             await asyncio.wait({opening})
@@ -398,7 +401,8 @@ class Worker:
         await self._close_stores()
 
     async def _close_stores(self) -> None:
-        """Another worker is in charge, or we are at the end: an embedded store has one writer only."""
+        """Close the stores, because another worker is in charge or this one ends: an embedded
+        store has a single writer."""
         for name in list(self._open):
             self._open.discard(name)
             with suppress(RecordgateError):
@@ -515,9 +519,10 @@ class Worker:
                 self._mark_blindly(reach.root, error)
 
     def _mark_blindly(self, type_name: str, error: psycopg.Error) -> None:
-        """It cannot be asked which records of the type a change touched: it may be any of them."""
+        """Mark all records of the type, because it cannot be determined which of them a change
+        touched."""
         why = not_readable(type_name, error)
-        log.warning("%s; every record of it is read again, as soon as that can be done", why)
+        log.warning("%s; every record of it is read again as soon as possible", why)
         if self._feed.active:
             self._feed.touch_all(type_name)
         for writer in self._writers.values():
@@ -562,7 +567,7 @@ class Worker:
         source.acknowledge(min(w.watermark.durable for w in self._writers.values()))
 
     async def _refresh_gauges(self) -> None:
-        """For as long as the worker runs, in a session or not."""
+        """Refresh the gauges for as long as the worker runs, in a session or not."""
         gauges = Gauges(self._url, self._slot, self._sinks, self._contract.types, self.metrics)
         try:
             while True:

@@ -1,8 +1,9 @@
-"""The sink loop: reads what is dirty from canonical, writes it to one store, publishes, and says how far it is.
+"""The sink loop: reads what is dirty from canonical, writes it to one store, publishes, and says
+how far it is.
 
-One `SinkWriter` per sink and session of the worker; each goes its own pace. While one batch is written
-the next is read. What was taken off the backlog and not published goes back on any failure, so nothing
-here has to be undone: redoing is harmless, because every write carries its version.
+One `SinkWriter` per sink and session of the worker; each goes its own pace. While one batch is
+written the next is read. What was taken off the backlog and not published goes back on any failure,
+so nothing here has to be undone: redoing is harmless, because every write carries its version.
 """
 
 from __future__ import annotations
@@ -23,35 +24,33 @@ from sync.backlog import Backlog, Batch, Boundary
 from sync.building import Building
 from sync.conditions import Conditions
 from sync.crash_points import crash_point
+from sync.dead_letters import DeadLetters
 from sync.delivery import Delivery
-from sync.durable_backlog import SWEEP, DurableReader
+from sync.durable_backlog import DurableReader
 from sync.ending import check_cancelled, end
 from sync.failures import unexpected
-from sync.letters import Letters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff, Pace
 from sync.projection import Projector
 from sync.session import SinkConnections
 from sync.store_place import StorePlace
+from sync.unit_reader import POLL, UnitReader
 from sync.units import Unit
 from sync.unreadable import Unreadable
 from sync.watermarks import Teller, Watermark
 
 log = logging.getLogger(__name__)
 
-LOAD_PAGE = 2000
-"""Records of a page while a generation is built."""
 SPILL_FAILING = 5.0
 SPILL_SLOW = 60.0
 """Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
 LONGEST = 5.0
-"""Most seconds between two tries of a sink that fails: a store that is back waits no longer for what it missed."""
+"""Maximum seconds between two tries of a sink that fails, so that a store that is back gets its
+writes soon."""
 PATIENCE = 5.0
 """Seconds that a reading under way is given to end when the loop does."""
 QUIET = 0.1
 """Seconds between two publishes that only move the position."""
-POLL = 2.0
-"""Seconds between two looks at the durable backlog, where `verify --repair` and others add keys."""
 
 
 class SinkWriter:
@@ -77,34 +76,40 @@ class SinkWriter:
         self.error: RecordgateError | None = None
         """What `problem` tells of, once there is something."""
         self.position: Position | None = None
-        """As published; None while a required load is not done."""
+        """The published position; None while a required load is not finished."""
         self._batch_size = batch_size
         self._memory_keys = memory_keys
-        self._books = connections.books
+        self._bookkeeping = connections.bookkeeping
         self._place = StorePlace(name, store, contract, connections.lineage)
         self._projector = Projector(connections.reading, contract)
         self._unreadable = Unreadable(name, contract.types, self._projector, conditions)
         self._aside = self._unreadable.aside
         self.why_aside = self._aside.why
-        self.letters = Letters(connections.books.conn, name)
-        self._delivery = Delivery(name, store, self._projector, self.letters, connections, metrics)
-        self._durable = DurableReader(connections.books.conn, name, contract.types)
+        self.dead_letters = DeadLetters(connections.bookkeeping.conn, name)
+        self._delivery = Delivery(
+            name, store, self._projector, self.dead_letters, connections, metrics
+        )
         self.building = Building(name, store, contract, watermark, connections, conditions)
-        self._teller = Teller(name, connections.books.conn, connections.books.lock)
+        self._teller = Teller(name, connections.bookkeeping.conn, connections.bookkeeping.lock)
         self._untold = False
-        """Something was written since it was last told; a position that only moves is not: that is WAL
-        itself, and would never rest."""
+        """Something was written since it was last told; a position that only moves is not: that is
+        WAL itself, and would never rest."""
         self._backlog = Backlog()
         self._wake = asyncio.Event()
-        self._taken: list[Unit] = []
-        """Taken off the backlog, not published."""
         self._written: list[Unit] = []
         self._relief = asyncio.Lock()
         self._spilling: list[Batch] = []
-        self._durable_pending = True
-        self._durable_looked = 0.0
-        self._spills = 0
-        self._others_turn = False
+        self._reader = UnitReader(
+            self._backlog,
+            DurableReader(connections.bookkeeping.conn, name, contract.types),
+            self.building,
+            self._unreadable,
+            self._projector,
+            connections,
+            batch_size=batch_size,
+            spilling=lambda: bool(self._spilling),
+            wake=self._wake,
+        )
         self._idle = False
         self._pace = Pace()
         self._backoff = Backoff(most=LONGEST)
@@ -131,12 +136,13 @@ class SinkWriter:
 
     def wake(self) -> None:
         """Look at the durable backlog and at what was asked."""
-        self._durable_pending = True
+        self._reader.durable_pending = True
         self._wake.set()
 
     def durable(self) -> Boundary | None:
-        """Up to there every change is in the store or in the durable backlog: it may be acknowledged."""
-        held = [u.batch.lowest for u in self._taken if u.batch and not u.spilled]
+        """The boundary up to which every change is in the store or in the durable backlog, so that
+        it may be acknowledged."""
+        held = [u.batch.lowest for u in self._reader.taken if u.batch and not u.spilled]
         held += [b.lowest for b in self._spilling]
         boundary = self._backlog.reached(held)
         if boundary is not None:
@@ -154,7 +160,8 @@ class SinkWriter:
         return self._failing_since is not None
 
     def failed_for(self, now: float) -> float:
-        """Seconds for which it has failed at the moment `now` of the monotonic clock; 0 where it works."""
+        """Seconds for which it has failed at the moment `now` of the monotonic clock; 0 where it
+        works."""
         return 0.0 if self._failing_since is None else now - self._failing_since
 
     def too_full(self) -> bool:
@@ -162,14 +169,14 @@ class SinkWriter:
 
     async def relieve(self, lsn: int) -> None:
         """Move the dirty keys in memory to the durable backlog where they are too many, or wait too
-        long; of those under way, which a store that hangs may never give back, a copy. `lsn`: up to
-        where changes have been marked. One at a time: what a second call moved would be forgotten by the end
-        of the first, and be acknowledged before it is committed."""
+        long; of those under way, which a store that hangs may never give back, a copy. `lsn`: up
+        to where changes have been marked. One at a time: what a second call moved would be
+        forgotten by the end of the first, and be acknowledged before it is committed."""
         async with self._relief:
             await self._relieve(lsn)
 
     async def _relieve(self, lsn: int) -> None:
-        under_way = [u for u in self._taken if u.batch and not u.spilled]
+        under_way = [u for u in self._reader.taken if u.batch and not u.spilled]
         if self._backlog.empty and not under_way:
             return
         now = time.monotonic()
@@ -182,11 +189,11 @@ class SinkWriter:
             self._spilling = self._backlog.take_types(self._aside.types)
             if not self._spilling:
                 return
-        level = logging.DEBUG if self._durable_pending else logging.INFO
-        self._durable_pending = True
-        self._spills += 1
+        level = logging.DEBUG if self._reader.durable_pending else logging.INFO
+        self._reader.durable_pending = True
+        self._reader.spills += 1
         batches = [*self._spilling, *(u.batch for u in under_way if u.batch)]
-        async with self._books.changing() as conn:
+        async with self._bookkeeping.changing() as conn:
             await durable_backlog.add_batches(conn, self.name, batches, lsn)
         for unit in under_way:
             unit.spilled = True
@@ -198,7 +205,7 @@ class SinkWriter:
     # The loop --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until cancelled. Raises what canonical raises (psycopg.Error), and FencedError: the session is over."""
+        """Write until cancelled. Raise psycopg.Error and FencedError, which end the session."""
         while True:
             check_cancelled()
             retry_after: float | None = None
@@ -222,17 +229,17 @@ class SinkWriter:
             await asyncio.sleep(self._backoff.next(retry_after))
 
     async def _serve(self) -> None:
-        await self._books.assure()
+        await self._bookkeeping.assure()
         await self._place.mend()
-        await self.store.take_charge(self._books.lease.term)
+        await self.store.take_charge(self._bookkeeping.lease.term)
         self.position = await self.building.prepare()
         self._aside.published(self.position)
         self.opened()
-        async with self._books.lock:
-            await self.letters.load()
+        async with self._bookkeeping.lock:
+            await self.dead_letters.load()
         await self._unreadable.recall()
-        self._durable.restart()
-        self._durable_pending = True
+        self._reader.durable.restart()
+        self._reader.durable_pending = True
         ahead: asyncio.Task[Unit | None] | None = None
         try:
             while True:
@@ -293,9 +300,10 @@ class SinkWriter:
     # Reading ---------------------------------------------------------------------------------------
 
     async def _next(self) -> Unit | None:
-        """The next unit, read; None after a wait in which something may have changed."""
+        """Return the next unit, read from canonical, or None after a wait during which something
+        may have changed."""
         self._wake.clear()
-        unit = await self._read()
+        unit = await self._reader.read(self.applied_lsn)
         if unit is not None:
             return unit
         self._idle = True
@@ -307,87 +315,6 @@ class SinkWriter:
         finally:
             self._idle = False
         return None
-
-    async def _read(self) -> Unit | None:
-        """Live keys first, but every other turn goes to what else there is."""
-        if await self._unreadable.try_again():
-            self._durable.restart()
-            self._durable_pending = True
-        live = not self._backlog.idle(self._aside.types)
-        self._others_turn = not self._others_turn
-        if live and not self._others_turn:
-            return await self._read_live()
-        unit = await self._read_durable()
-        if unit is None:
-            unit = await self._read_load()
-        if unit is None and not self._backlog.idle(self._aside.types):
-            unit = await self._read_live()
-        return unit
-
-    async def _read_live(self) -> Unit:
-        batch = self._backlog.take(self._batch_size, self._aside.types)
-        assert batch is not None
-        unit = Unit(batch.type_name, batch=batch)
-        self._taken.append(unit)
-        if batch.sweep is None:
-            await self._read_keys(unit, list(batch.keys))
-        return unit
-
-    async def _read_durable(self) -> Unit | None:
-        due = time.monotonic() - self._durable_looked > POLL
-        if self._spilling or not (self._durable_pending or due):
-            return None
-        begins = self._durable.at_start
-        if begins and any(u.page for u in self._taken):
-            return None  # the rows that were taken are still there
-        spills = self._spills
-        self._durable_looked = time.monotonic()
-        async with self._books.lock:
-            page = await self._durable.page(self._batch_size, self._aside.types)
-        if page is None:
-            if begins and spills == self._spills:
-                self._durable_pending = False
-            elif not begins:
-                self._wake.set()
-            return None
-        self._durable_pending = True
-        unit = Unit(page.type_name, page=page)
-        self._taken.append(unit)
-        if page.type_name == SWEEP:
-            return unit
-        await self._read_keys(unit, list(page.marks))
-        return unit
-
-    async def _read_load(self) -> Unit | None:
-        without = self._aside.types
-        finished = self.building.ready_to_finish(self.applied_lsn, without)
-        if finished is not None:
-            return Unit(finished.type_name, load=finished, finishes=True)
-        load = self.building.next_walk(without)
-        if load is None:
-            return None
-        unit = Unit(load.type_name, load=load)
-        self._taken.append(unit)
-        try:
-            async with self._projector.lock:
-                page = await self._projector.page(load.type_name, load.cursor, LOAD_PAGE)
-        except NotReadable as error:
-            unit.refused = error
-            return unit
-        load.note_read(page)
-        unit.version, unit.documents = page.version, page.documents
-        unit.unreadable, unit.last = page.unreadable, page.last
-        return unit
-
-    async def _read_keys(self, unit: Unit, keys: Sequence[str]) -> None:
-        try:
-            async with self._projector.lock:
-                reading = await self._projector.read(unit.type_name, keys)
-        except NotReadable as error:
-            unit.refused = error
-            return
-        unit.version, unit.documents = reading.version, reading.documents
-        unit.unreadable = reading.unreadable
 
     # Writing ---------------------------------------------------------------------------------------
 
@@ -425,7 +352,7 @@ class SinkWriter:
                 after: str | None = None
                 while held := await self.store.scan(type_name, number, after, self._batch_size):
                     part = Unit(type_name)
-                    await self._read_keys(part, [s.key for s in held])
+                    await self._reader.read_keys(part, [s.key for s in held])
                     if part.refused is not None:
                         raise part.refused
                     await self._delivery.write(part, [number])
@@ -437,10 +364,10 @@ class SinkWriter:
 
     def _next_position(self, written: Sequence[Unit]) -> tuple[Boundary, Position | None] | None:
         """What a publish of `written` reaches, None where that says nothing new."""
-        held = [u.batch.lowest for u in self._taken if u.batch and u not in written]
+        held = [u.batch.lowest for u in self._reader.taken if u.batch and u not in written]
         held += [b.lowest for b in self._spilling]
         boundary = self._backlog.reached(held)
-        if boundary is None or self._durable_pending:
+        if boundary is None or self._reader.durable_pending:
             return None
         old, required = self.position, self.watermark.required
         trusted = (
@@ -459,7 +386,7 @@ class SinkWriter:
         written = list(self._written)
         reached = self._next_position(written)
         position = reached[1] if reached else None
-        await self._books.assure()
+        await self._bookkeeping.assure()
         if position is not None:
             await self._place.check(self.position)
         crash_point("publishing")
@@ -467,12 +394,12 @@ class SinkWriter:
         await self.store.publish(position)
         self._pace.end()
         crash_point("published")
-        if self.letters.any or any(u.page is not None or u.load is not None for u in written):
+        if self.dead_letters.any or any(u.page is not None or u.load is not None for u in written):
             await self._note(written)
         if reached is not None:
             self._backlog.passed(reached[0])
         self._written = [u for u in self._written if u not in written]
-        self._taken = [u for u in self._taken if u not in written]
+        self._reader.taken = [u for u in self._reader.taken if u not in written]
         if reached is not None:
             self.applied_lsn = max(self.applied_lsn, reached[0].lsn)
         if position is not None:
@@ -487,12 +414,13 @@ class SinkWriter:
             self._succeeded()
 
     async def _note(self, published: Sequence[Unit]) -> None:
-        """In the books: what of the durable backlog and of loads is done, which letters are answered."""
-        async with self._books.changing():
+        """Record what of the durable backlog and of loads is done, and which dead letters are
+        answered."""
+        async with self._bookkeeping.changing():
             for unit in published:
                 if unit.page is not None:
-                    await self._durable.remove(unit.page)
-                await self.letters.applied(unit.type_name, unit.documents)
+                    await self._reader.durable.remove(unit.page)
+                await self.dead_letters.applied(unit.type_name, unit.documents)
                 if unit.load is not None:
                     await self.building.note_published(
                         unit.load, unit.documents, unit.version, unit.last
@@ -502,7 +430,7 @@ class SinkWriter:
 
     async def _set_aside(self, unit: Unit, error: NotReadable) -> None:
         """The type of `error` waits, with what was to be done for `unit`; all others go on."""
-        self._taken = [u for u in self._taken if u is not unit]
+        self._reader.taken = [u for u in self._reader.taken if u is not unit]
         if unit.batch is not None and not unit.spilled:
             self._backlog.give_back(unit.batch)
         if unit.load is not None and not unit.finishes:
@@ -513,16 +441,16 @@ class SinkWriter:
     # Failing ---------------------------------------------------------------------------------------
 
     def _slack(self, type_name: str) -> int:
-        return self._backlog.pending(type_name) + self.letters.count(type_name)
+        return self._backlog.pending(type_name) + self.dead_letters.count(type_name)
 
     def _take_back(self) -> None:
         """Whatever was not published is to be done again."""
-        for unit in self._taken:
+        for unit in self._reader.taken:
             if unit.batch is not None and not unit.spilled:
                 self._backlog.give_back(unit.batch)
-        self._taken, self._written = [], []
-        self._durable.restart()
-        self._durable_pending = True
+        self._reader.taken, self._written = [], []
+        self._reader.durable.restart()
+        self._reader.durable_pending = True
         self.building.restart()
 
     def _failed(self, error: Exception) -> None:
@@ -552,8 +480,8 @@ class SinkWriter:
 
     @property
     def at_rest(self) -> bool:
-        """Nothing waits and nothing is under way."""
-        return self._backlog.empty and not self._taken and not self._spilling
+        """Whether nothing waits and nothing is under way."""
+        return self._backlog.empty and not self._reader.taken and not self._spilling
 
     @property
     def at_ease(self) -> bool:
@@ -567,14 +495,14 @@ class SinkWriter:
         return self._aside.types
 
     def state(self) -> dict[str, object]:
-        """For the console."""
+        """Return the sink's state, for the console."""
         position = self.position
         return {
             "problem": self.problem,
             "position": format_lsn(position.lsn) if position else None,
             "asOf": position.as_of if position else None,
             "backlogInMemory": self._backlog.size,
-            "durableBacklog": self._durable_pending,
+            "durableBacklog": self._reader.durable_pending,
             "loads": {
                 name: {"generation": load.number, "rows": load.kept_rows}
                 for name, load in self.building.loads.items()
@@ -584,7 +512,8 @@ class SinkWriter:
         }
 
     def opened(self) -> None:
-        """The store answers, and its generations are known. Only a publish shows that it can be written."""
+        """The store answers, and its generations are known. Only a publish shows that it can be
+        written."""
         if not self.failing:
             self.problem = ""
         self.ready.set()

@@ -3,8 +3,7 @@ more wait a moment for their turn; the rest is refused at once."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+from anyio import CapacityLimiter, WouldBlock, move_on_after
 
 PATIENCE = 0.5
 """Seconds that a call waits for its turn."""
@@ -15,42 +14,36 @@ WAITING = 10
 class Bulkhead:
     def __init__(self, places: int) -> None:
         self.places = places
-        self.running = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._limiter = CapacityLimiter(places)
+        self._running: list[object] = []
+
+    @property
+    def running(self) -> int:
+        return int(self._limiter.borrowed_tokens)
 
     def try_enter(self) -> bool:
         """Take a place where one is free and nobody waits for it; `leave` gives it back."""
-        if self.running >= self.places or self._waiting:
+        caller = object()
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(caller)
+        except WouldBlock:
             return False
-        self.running += 1
+        self._running.append(caller)
         return True
 
     async def enter(self) -> bool:
         """Take a place, after a wait where needed; False where there is none in time."""
         if self.try_enter():
             return True
-        if len(self._waiting) >= WAITING * self.places:
+        if self._limiter.statistics().tasks_waiting >= WAITING * self.places:
             return False
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await asyncio.wait_for(turn, PATIENCE)
-        except TimeoutError:
-            return False
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.leave()
-            raise
-        finally:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-        return True
+        caller = object()
+        with move_on_after(PATIENCE):
+            await self._limiter.acquire_on_behalf_of(caller)
+            self._running.append(caller)
+            return True
+        return False
 
     def leave(self) -> None:
-        """The place goes to who waits for longest, else it is free."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.running -= 1
+        """Give a place back; it goes to the call that has waited longest."""
+        self._limiter.release_on_behalf_of(self._running.pop())

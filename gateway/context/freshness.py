@@ -126,15 +126,18 @@ def judge(
     if position is None:
         return Standing(False, None, "not loaded yet")
     if position.system != system:
-        return Standing(False, position, "holds another database's records")
+        return Standing(False, position, "holds records of another database")
     if position.timeline < timeline:
-        return Standing(False, position, "was not looked at since canonical failed over")
+        return Standing(False, position, "has not been checked since canonical failed over")
     stale = max(0.0, now - position.as_of)
     if wanted.lsn and not position.covers(wanted.timeline, wanted.lsn):
         return Standing(False, position, "has not applied the token's write", stale * 1000)
     if max_staleness is not None and stale > max_staleness:
         return Standing(
-            False, position, "is staler than asked", max(0.0, stale - max_staleness) * 1000
+            False,
+            position,
+            "is staler than the request allows",
+            max(0.0, stale - max_staleness) * 1000,
         )
     return Standing(True, position)
 
@@ -230,7 +233,7 @@ async def usable(
         try:
             position = await position_of(store, heard)
         except StoreError as error:
-            return Standing(False, None, f"not reached: {error.message}")
+            return Standing(False, None, f"not reachable: {error.message}")
         if position is not None and position.withheld:
             position = position.of(types)
         if position is not None and not position.timeline:
@@ -267,7 +270,7 @@ async def require(
     by = "" if standing.behind_ms is None else f", by {standing.behind_ms:.0f} ms"
     raise StaleError(
         f"the {store.kind} store is too far behind: it {standing.reason}{by}",
-        hint="ask for less freshness, or wait longer with waitUpTo",
+        hint="allow more staleness, or wait longer with waitUpTo",
         behind_ms=standing.behind_ms,
     )
 

@@ -100,7 +100,7 @@ class GuardedStore:
         """Why a call would not be made now; else empty."""
         if self.breaker.admits(time.monotonic()):
             return ""
-        return "it has failed, and is left alone for a moment"
+        return "it failed recently and is not asked for a moment"
 
     def passed_over(self, began: float) -> None:
         """A caller that waits since `began` for the answer to another's question went elsewhere. One with a call
@@ -120,7 +120,7 @@ class GuardedStore:
                 close()
             self.calls["refused"] += 1
             raise StoreUnavailable(
-                f"the {self.name} store has failed, and is left alone for a moment",
+                f"the {self.name} store failed recently and is not asked for a moment",
                 store=self.name,
                 retry_after=round(breaker.retry_after(began), 1) or 1.0,
             )

@@ -79,7 +79,8 @@ class News:
             except psycopg.Error as error:
                 if self.connected:
                     log.warning(
-                        "the connection for news of the stores is lost: %s", type(error).__name__
+                        "the connection that listens for store positions is lost: %s",
+                        type(error).__name__,
                     )
             finally:
                 self.connected = False

@@ -94,7 +94,7 @@ class Services:
         if not seen.timeline:
             return  # a standby, which nothing is written to
         if seen.system != self.system:
-            log.warning("canonical is another database now: the stores wait for the worker")
+            log.warning("canonical is a different database now: the stores wait for the worker")
         elif self.timeline and seen.timeline != self.timeline:
             log.warning("canonical is on timeline %d now", seen.timeline)
         self.system, self.timeline, self.first_timeline = seen.system, seen.timeline, seen.first

@@ -26,12 +26,14 @@ class StoreMetrics(Collector):
         services = self._services
         breakers = GaugeMetricFamily(
             "recordgate_store_breaker",
-            "0: closed, the store is asked; 1: half-open, one call tries; 2: open, it is left alone.",
+            "State of the breaker. 0: closed, the store is asked; 1: half-open, one call"
+            " tests it; 2: open, it is not asked.",
             labels=["store"],
         )
         calls = CounterMetricFamily(
             "recordgate_store_calls",
-            "Reads of a store: ok, failed, given_up (nobody waited), refused (by the breaker).",
+            "Reads of a store by outcome: ok, failed, given_up (the caller no longer waited),"
+            " refused (by the breaker).",
             labels=["store", "outcome"],
         )
         for guard in (services.documents_guard, services.search_guard):
@@ -40,20 +42,23 @@ class StoreMetrics(Collector):
                 calls.add_metric([guard.name, outcome], count)
         fallbacks = CounterMetricFamily(
             "recordgate_fallbacks",
-            "Reads that canonical was to do in a store's place: taken, or refused by the bulkhead.",
+            "Reads sent to canonical in a store's place, by outcome: taken, or refused by the"
+            " bulkhead.",
             labels=["outcome"],
         )
         fallbacks.add_metric(["taken"], services.fallbacks_taken)
         fallbacks.add_metric(["refused"], services.fallbacks_refused)
         hedges = CounterMetricFamily(
             "recordgate_hedged_reads",
-            "Reads that canonical was asked for, too, since the store was slow: begun, and won by canonical.",
+            "Reads also sent to canonical because the store was slow, by outcome: begun, and"
+            " won by canonical.",
             labels=["outcome"],
         )
         hedges.add_metric(["begun"], services.hedges_begun)
         hedges.add_metric(["won"], services.hedges_won)
         running = GaugeMetricFamily(
-            "recordgate_fallbacks_running", "Reads that canonical does in a store's place now."
+            "recordgate_fallbacks_running",
+            "Reads that canonical is serving now in a store's place.",
         )
         running.add_metric([], services.fallbacks.running)
         yield from (breakers, calls, fallbacks, hedges, running)

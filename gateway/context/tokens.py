@@ -76,13 +76,15 @@ def read_token(token: str, system: str, secret: bytes) -> Commit:
     body, mac = raw[:-_MAC], raw[-_MAC:]
     if _BODY.get(body[0]) != len(body) or not hmac.compare_digest(mac, _mac(body, secret)):
         raise InputError(
-            "the freshness token was not made here",
-            hint="pass it as a write returned it; gateways that answer for one another need one secret:"
-            " setting token_secret_file",
+            "the freshness token was not signed by this gateway",
+            hint=(
+                "pass it as a write returned it; all gateways of a product need the same secret:"
+                " setting token_secret_file"
+            ),
         )
     if not hmac.compare_digest(body[9:25], _identity(system)):
         raise InputError(
             "the freshness token belongs to another database",
-            hint="a token holds for the database that was written to",
+            hint="a token is valid only for the database that was written to",
         )
     return Commit(int.from_bytes(body[1:9], "big"), int.from_bytes(body[25:], "big"))

@@ -41,7 +41,7 @@ async def store_state(services: Services, store: Store, *, types: bool = False) 
     guard = services.documents_guard if store is services.documents else services.search_guard
     state["breaker"] = guard.state().value
     if state["ok"] and guard.state() is not State.CLOSED:
-        state |= {"ok": False, "problem": guard.refusal() or "it is tried again"}
+        state |= {"ok": False, "problem": guard.refusal() or "it is retried"}
     return state
 
 
@@ -84,7 +84,7 @@ async def live(_: Request) -> JSONResponse:
 
 
 Look: TypeAlias = Callable[[], Awaitable[Standing]]
-"""How everything stands in canonical's books; never raises."""
+"""How everything stands by recordgate's tables in canonical; never raises."""
 
 
 def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONResponse]]:

@@ -7,13 +7,13 @@ from typing import Any
 from stores.contract.model import Contract, RecordType
 
 _PROBLEM = {
-    "description": "What is wrong, with a `code`.",
+    "description": "A problem (RFC 9457) with a `code`.",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
 _FRESHNESS = [
-    ("Recordgate-Token", "The token that a write returned: the answer holds that write."),
-    ("Recordgate-Max-Staleness", 'How stale the answer may be: "2s", "500ms".'),
-    ("Recordgate-Wait-Up-To", "How long to wait for a store to be as fresh as that."),
+    ("Recordgate-Token", "A token that a write returned; the answer contains that write."),
+    ("Recordgate-Max-Staleness", 'Maximum staleness of the answer: "2s", "500ms".'),
+    ("Recordgate-Wait-Up-To", "Maximum time to wait for a store that is fresh enough."),
 ]
 
 
@@ -30,8 +30,8 @@ def _header(name: str, description: str) -> dict[str, Any]:
     }
 
 
-_IF_NONE_MATCH = _header("If-None-Match", "The ETag of an answer that is at hand.")
-_UNCHANGED = {"304": "It is as the ETag says."}
+_IF_NONE_MATCH = _header("If-None-Match", "The ETag of an answer that the caller has already.")
+_UNCHANGED = {"304": "The answer has not changed since the ETag."}
 
 
 def _operation(
@@ -57,13 +57,17 @@ def _search(t: RecordType) -> dict[str, Any]:
     sorts = ", ".join(p.graphql for p in t.properties if p.search.sort) or "none"
     texts = ", ".join(p.graphql for p in t.properties if p.search.text)
     fields = [
-        ("q", "The text; empty matches everything.", "string"),
+        ("q", "The search text; empty matches every record.", "string"),
         ("filter", "A filter as in GraphQL, as JSON.", "string"),
-        ("facets", f"Names, separated by commas, of: {facets}.", "string"),
-        ("highlight", f"Names, separated by commas, of: {texts}.", "string"),
-        ("sort", f"Names, a minus before a descending one, of: {sorts}.", "string"),
-        ("first", f"Hits of a page, at most {t.expose.page_limit}.", "integer"),
-        ("after", "The endCursor of the page before.", "string"),
+        ("facets", f"Comma-separated names, of: {facets}.", "string"),
+        ("highlight", f"Comma-separated names, of: {texts}.", "string"),
+        (
+            "sort",
+            f"Comma-separated names, with a minus before a descending one, of: {sorts}.",
+            "string",
+        ),
+        ("first", f"Hits per page, at most {t.expose.page_limit}.", "integer"),
+        ("after", "The endCursor of the previous page.", "string"),
     ]
     headers = [_header(name, text) for name, text in _FRESHNESS]
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/SearchResult"}}}
@@ -99,7 +103,7 @@ def _search(t: RecordType) -> dict[str, Any]:
 
 
 _SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A token (JWT) or an API key."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token (JWT), or an API key."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "basic": {"type": "http", "scheme": "basic", "description": "The password is an API key."},
 }
@@ -114,9 +118,9 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
         if any(p.search.suggest for p in t.properties) and "search" in t.expose.operations:
             paths[f"/suggest/{t.name}"] = {
                 "get": _operation(
-                    f"Completions of a text, from {t.plural}.",
+                    f"Completions of a text from {t.plural}.",
                     [
-                        _query("q", "The text so far."),
+                        _query("q", "The text typed so far."),
                         _query("first", "How many.", "integer"),
                         _IF_NONE_MATCH,
                     ],
@@ -127,17 +131,23 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
         if "export" in t.expose.operations:
             paths[f"/export/{t.name}"] = {
                 "get": _operation(
-                    f"All {t.plural}, from one snapshot, in the order of their keys.",
+                    f"All {t.plural} of one snapshot, in key order.",
                     [
                         _query("format", "ndjson (the default), csv or parquet."),
-                        _query("spreadsheet", "1: of csv, texts that are formulas made harmless."),
+                        _query(
+                            "spreadsheet",
+                            "1: in csv, put an apostrophe before each text that a spreadsheet"
+                            " would run as a formula.",
+                        ),
                         _query("filter", "A filter as in GraphQL, as JSON."),
-                        _query("fields", "Names, separated by commas; all where left out."),
+                        _query("fields", "Comma-separated property names; default: all."),
                         _query("after", "The key after which to begin."),
-                        _query("snapshot", "The id of an export: the same bytes again."),
-                        _query("manifest", "1: what is known of the snapshot, as JSON."),
-                        _header("Range", "Bytes, with If-Range or of a snapshot."),
-                        _header("If-Range", "The ETag of the export that was cut."),
+                        _query(
+                            "snapshot", "The id of an earlier export, to get the same bytes again."
+                        ),
+                        _query("manifest", "1: return the manifest of the snapshot, as JSON."),
+                        _header("Range", "Byte range, with If-Range or for a snapshot."),
+                        _header("If-Range", "The ETag of the interrupted export."),
                     ],
                     {
                         "application/x-ndjson": {},
@@ -145,13 +155,16 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
                         "application/vnd.apache.parquet": {},
                         "application/json": {},
                     },
-                    {"206": "A part of the export."},
+                    {"206": "Part of the export."},
                 )
             }
-    paths["/health/live"] = {"get": _operation("The process runs.", [], {"application/json": {}})}
+    paths["/health/live"] = {
+        "get": _operation("The process is running.", [], {"application/json": {}})
+    }
     paths["/health/ready"] = {
         "get": _operation(
-            "Whether anything can be answered; for operators the state of each store and type.",
+            "Whether the gateway can answer queries; for operators, also the state of each"
+            " store and type.",
             [],
             {"application/json": {}},
         )

@@ -62,7 +62,7 @@ def of_type(
         found |= {"state": "failing", "why": store.problem or "it does not answer"}
     elif not holds(store, sink, name, standing):
         waiting = [c for c in mine if c.code == LOADING]
-        why = next((c.message for c in waiting), "nothing has been published yet")
+        why = next((c.message for c in waiting), "nothing was published yet")
         found |= {"state": "loading" if load else "not loaded", "why": why}
     if load is not None:
         found["loading"] = {"generation": load.generation, "records": load.rows, "of": load.total}

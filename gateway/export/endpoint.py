@@ -58,7 +58,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
         raise InputError("filter must not be null", hint="leave it out")
     names = [n.strip() for n in given.get("fields", "").split(",") if n.strip()]
     if "fields" in given and not names:
-        raise InputError("fields names nothing", hint="leave it out for all")
+        raise InputError("fields is empty", hint="leave it out for all")
     return Export(
         record_type,
         format_,
@@ -95,7 +95,7 @@ async def export_endpoint(request: Request) -> Response:
     if switch(given.get("manifest"), "manifest"):
         if found is None:
             raise InputError(
-                "a manifest is of a snapshot", hint="take the URL that Link of the export gives"
+                "manifest requires a snapshot", hint="use the URL in the export's Link header"
             )
         return _manifest(services, export, found)
     ranged = request.headers.get("range", "")

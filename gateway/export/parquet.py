@@ -143,7 +143,7 @@ class ParquetEncoder:
         except pa.ArrowInvalid:
             raise InputError(
                 "a value does not fit the column that Parquet has for it, such as a list of lists",
-                hint="leave the property out with `fields`, or take another format",
+                hint="leave the property out with `fields`, or use another format",
             ) from None
         kept = [_kept(c, table.column(c.name)) for c in self._columns]
         self._writer.write_table(pa.table(kept, schema=self._schema))

@@ -65,7 +65,9 @@ class Export:
 
     def __post_init__(self) -> None:
         if self.spreadsheet and self.format is not Format.CSV:
-            raise InputError("spreadsheet is of csv only", hint="leave it out, or take format csv")
+            raise InputError(
+                "spreadsheet applies to csv only", hint="leave it out, or use format csv"
+            )
 
     @property
     def columns(self) -> tuple[Property, ...]:

@@ -104,7 +104,7 @@ class GraphQLRunner:
         if operation is not None and operation.operation is not OperationType.QUERY:
             raise HttpProblem(
                 "METHOD_NOT_ALLOWED",
-                "only a POST takes mutations",
+                "mutations must be sent by POST",
                 hint="send the mutation by POST",
                 headers={"Allow": "POST"},
             )

@@ -110,14 +110,15 @@ async def read_values(
         if isinstance(found, list) and batch:
             if not found or len(found) > batch:
                 raise LimitError(
-                    f"a batch must hold 1 to {batch} requests", hint="setting max_batch"
+                    f"a batch must hold 1 to {batch} requests",
+                    hint="the limit is the setting max_batch",
                 )
             if all(isinstance(entry, dict) for entry in found):
                 return found
         if isinstance(found, list):
             raise HttpProblem(
                 "BAD_USER_INPUT",
-                "batches are not taken" if not batch else "a batch must hold JSON objects",
+                "batches are not supported here" if not batch else "a batch must hold JSON objects",
                 hint="send one request for each operation",
             )
         if not isinstance(found, dict):

@@ -59,10 +59,12 @@ async def sse_response(request: Request, streams: Streams, documents: Documents)
         request.state.code = failed.code
         return _EventStream(None, failed)
     except Ended:
-        raise HttpProblem("OVERLOADED", "the gateway is about to end") from None
+        raise HttpProblem("OVERLOADED", "the gateway is shutting down") from None
     expired = Failed.by(
         RequestContext(streams.services, request.state.viewer),
-        unauthenticated("the credential is no longer valid", hint="subscribe again with another"),
+        unauthenticated(
+            "the credential is no longer valid", hint="subscribe again with a valid credential"
+        ),
     )
     return _EventStream(opened.events, expired)
 

@@ -157,6 +157,7 @@ def _digests(records: Iterable[Any]) -> Iterable[tuple[str, bytes]]:
 
 def _too_many(most: int) -> LimitError:
     return LimitError(
-        f"something of the records is hidden from you, and more than {most} would have to be compared",
+        f"you may not see everything of the records, and more than {most} would have to be"
+        " compared",
         hint="narrow the filter of the subscription",
     )

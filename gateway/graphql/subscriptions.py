@@ -79,7 +79,7 @@ class Subscription:
         if len(self._queue) > MOST_EVENTS or self._bytes > MOST_BYTES:
             self.end(
                 LimitError(
-                    "events are not taken as fast as they come",
+                    "the client reads events too slowly",
                     hint="subscribe again with the token of the last event as `after`",
                 )
             )
@@ -157,7 +157,7 @@ class Hub:
                     await self._known.wait()
             except TimeoutError:
                 raise StoreUnavailable(
-                    "no worker tells of changes now", store="postgres", retry_after=5.0
+                    "no worker publishes changes now", store="postgres", retry_after=5.0
                 ) from None
             place = await self._begin(subscription, plan, same)
             async with self._delivering:
@@ -239,7 +239,7 @@ class Hub:
         if horizon is None or seen.timeline != timeline or seen.lsn < horizon:
             raise StaleError(
                 "the changes after the token are no longer known",
-                hint="read the records anew, and subscribe without `after`",
+                hint="read the records again, and subscribe without `after`",
             )
         while place < self._last:
             head = self._last

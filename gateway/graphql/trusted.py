@@ -49,7 +49,9 @@ class Documents:
         if identity is not None and not isinstance(identity, str):
             raise InputError("documentId must be a string")
         if identity is not None and (query is not None or hash_ is not None):
-            raise InputError("documentId stands in the place of query", hint="send one of the two")
+            raise InputError(
+                "documentId and query exclude each other", hint="send only one of them"
+            )
         if identity is not None:
             return self._known(identity)
         if query is None:
@@ -138,7 +140,7 @@ def read_trusted(path: Path) -> dict[str, str]:
 
 def _manifest(path: Path) -> dict[str, str]:
     wrong = SetupError(
-        f"trusted_documents {path} is no manifest", hint='a JSON object {"id": "document", …}'
+        f"trusted_documents {path} is not a manifest", hint='a JSON object {"id": "document", …}'
     )
     try:
         content = orjson.loads(path.read_bytes())

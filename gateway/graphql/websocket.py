@@ -161,7 +161,7 @@ class Socket:
             errors = orjson.dumps(failed.errors)
             await self._send(b'{"id":%s,"type":"error","payload":%s}' % (name, errors))
         except Ended:
-            self._close(_Close(GOING_AWAY, "the gateway is about to end"))
+            self._close(_Close(GOING_AWAY, "the gateway is shutting down"))
         finally:
             if self._running.get(id) is asyncio.current_task():
                 del self._running[id]
@@ -186,7 +186,7 @@ class Socket:
             async with asyncio.timeout(STALL):
                 await self._socket.send_text(message.decode())
         except TimeoutError:
-            self._close(_Close(TRY_AGAIN, "answers are not taken"))
+            self._close(_Close(TRY_AGAIN, "the client does not read answers"))
         except (WebSocketDisconnect, RuntimeError):
             self._close(_Close(GOING_AWAY, ""))
 

@@ -23,7 +23,9 @@ async def read_body(request: Request, most: int) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
         raise HttpProblem(
-            "UNSUPPORTED_MEDIA_TYPE", "the body's encoding is not known", hint="send gzip or none"
+            "UNSUPPORTED_MEDIA_TYPE",
+            "the body's encoding is not supported",
+            hint="use gzip, or no encoding",
         )
     unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
     parts: list[bytes] = []

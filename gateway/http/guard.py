@@ -124,7 +124,9 @@ class Guard:
             try:
                 if self.drain.refusing:
                     raise HttpProblem(
-                        "OVERLOADED", "the gateway is about to end", headers={"Connection": "close"}
+                        "OVERLOADED",
+                        "the gateway is shutting down",
+                        headers={"Connection": "close"},
                     )
                 if endless:
                     place.require_room()
@@ -221,7 +223,7 @@ class Guard:
             return
         if answer.status and isinstance(error, TimeoutError):
             # The server closes the connection, for the answer is not whole.
-            log.warning("request %s broke off: its answer was not taken", request_id)
+            log.warning("request %s broke off: the client did not read the answer", request_id)
             return
         if answer.status:
             # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
@@ -230,8 +232,8 @@ class Guard:
         if isinstance(error, TimeoutError) and scope["state"]["place"].arriving:
             error = HttpProblem(
                 "REQUEST_TIMEOUT",
-                "the body of the request did not come in time",
-                hint="send it at once",
+                "the request's body was not received in time",
+                hint="send the whole body without pauses",
                 headers={"Connection": "close"},
             )
         known = error.detail_code if isinstance(error, HttpProblem) else "INTERNAL"
@@ -307,7 +309,9 @@ class _Place:
         """`receive`, by which the place is taken as soon as the body is whole; HttpProblem is raised by it where there is no
         room then, and here where too many bodies are on the way."""
         if self._drain.arriving >= self._most * ARRIVING:
-            raise HttpProblem("OVERLOADED", "too many requests are on the way", hint="try again")
+            raise HttpProblem(
+                "OVERLOADED", "too many requests are being received", hint="try again"
+            )
         self.arriving, self._receive = True, receive
         self._drain.begun_to_arrive()
         return self._next

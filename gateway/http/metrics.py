@@ -17,8 +17,8 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self.requests = Counter(
             "recordgate_requests_total",
-            "Answered operations: a GraphQL root field, or an HTTP endpoint, with the store that "
-            "answered and the error code (OK for none).",
+            "Answered operations: a GraphQL root field, or an HTTP endpoint, with the store that"
+            " answered and the error code (OK: no error).",
             ("operation", "store", "code"),
             registry=self.registry,
         )
@@ -37,7 +37,7 @@ class Metrics:
 
         self.subscriptions = Gauge(
             "recordgate_subscriptions",
-            "Subscriptions that are open now.",
+            "Open subscriptions.",
             registry=self.registry,
         )
 

@@ -158,7 +158,7 @@ def _cannot_answer(error: BaseException) -> Outside:
     )
     store = error.store if isinstance(error, StoreRefused) else STORE
     extra = {"store": store, "reference": reference}
-    return Outside("STORE_UNAVAILABLE", "the store cannot answer as it is set up", extra)
+    return Outside("STORE_UNAVAILABLE", "the store is not configured so that it can answer", extra)
 
 
 def _trace() -> str:

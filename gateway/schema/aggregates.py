@@ -83,7 +83,7 @@ class Aggregates:
         if group:
             fields["group"] = field(
                 GraphQLNonNull(GraphQLObjectType(f"{name}Group", group)),
-                "What the group's records share; only what is in groupBy.",
+                "What the group's records have in common: the fields named in groupBy.",
             )
         for function, props in self.measured.items():
             values = {
@@ -101,7 +101,7 @@ class Aggregates:
         if numbers:
             fields[PERCENTILE] = field(
                 GraphQLNonNull(GraphQLObjectType(f"{name}Percentile", numbers)),
-                "Between the two values at the fraction of the ordered ones: 0.5 is the median.",
+                "The interpolated value at this fraction of the ordered values: 0.5 is the median.",
                 {"fraction": GraphQLArgument(GraphQLNonNull(GraphQLFloat))},
             )
         return GraphQLObjectType(f"{name}Aggregate", fields)
@@ -133,11 +133,11 @@ class Aggregates:
             order[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}OrderBy", ordered))
         found = {
             "filter": GraphQLArgument(
-                self.inputs.filters[self.type.name], description="Which records are aggregated."
+                self.inputs.filters[self.type.name], description="Which records to aggregate."
             ),
             "having": GraphQLArgument(
                 GraphQLInputObjectType(f"{name}Having", having),
-                description="Which groups are given. All parts must hold.",
+                description="Which groups to return. All parts must hold.",
             ),
             "orderBy": GraphQLArgument(
                 GraphQLList(
@@ -147,11 +147,11 @@ class Aggregates:
                         )
                     )
                 ),
-                description="By default, and at the end of every order, the group.",
+                description="Default: by group. Ties are always ordered by group.",
             ),
             "first": GraphQLArgument(
                 GraphQLInt,
-                description=f"At most {self.type.expose.page_limit}, which it also is when not given.",
+                description=f"At most {self.type.expose.page_limit}, which is also the default.",
             ),
         }
         groups: dict[str, tuple[str, ...]] = {

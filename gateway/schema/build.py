@@ -41,13 +41,18 @@ FRESHNESS = GraphQLDirective(
     "freshness",
     [DirectiveLocation.QUERY, DirectiveLocation.MUTATION],
     {
-        "after": GraphQLArgument(GraphQLString, description="The token of a write to be seen."),
-        "maxStaleness": GraphQLArgument(DURATION, description="How old the answer may be."),
+        "after": GraphQLArgument(
+            GraphQLString, description="The token of a write that the answer must contain."
+        ),
+        "maxStaleness": GraphQLArgument(DURATION, description="Maximum staleness of the answer."),
         "waitUpTo": GraphQLArgument(
-            DURATION, description="How long to wait for a store that is not as fresh yet."
+            DURATION, description="Maximum time to wait for a store that is fresh enough."
         ),
     },
-    description="How fresh every answer of the operation must be; the headers say the same.",
+    description=(
+        "The freshness that every answer of the operation must have. The request headers do the"
+        " same."
+    ),
 )
 
 

@@ -137,7 +137,7 @@ def load(names: Sequence[str], contract: Contract) -> Extensions:
                 continue
             if get_object_definition(kind) is None:
                 raise SetupError(
-                    f"{place_of(kind)}: {root} is no Strawberry type",
+                    f"{place_of(kind)}: {root} is not a Strawberry type",
                     hint="decorate it with @strawberry.type",
                 )
             roots.setdefault(root, []).append(kind)
@@ -154,18 +154,19 @@ def _imported(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
             raise SetupError(
-                f"the setting extensions: there is no module {name}",
+                f"the setting `extensions`: there is no module {name}",
                 hint="name it as Python imports it, and put its folder on PYTHONPATH",
             ) from error
         raise SetupError(f"{_place_of(error)}: {error}", hint=_IMPORT_HINT) from error
     except Exception as error:
         raise SetupError(
-            f"{_place_of(error)}: the extension {name} fails to import: {type(error).__name__}: {error}",
+            f"{_place_of(error)}: the extension {name} cannot be imported:"
+            f" {type(error).__name__}: {error}",
             hint=_IMPORT_HINT,
         ) from error
 
 
-_IMPORT_HINT = "mend the module, or take it out of the setting extensions"
+_IMPORT_HINT = "correct the module, or remove it from the setting `extensions`"
 
 
 def _place_of(error: BaseException) -> str:
@@ -203,7 +204,7 @@ def _check(found: Extensions, contract: Contract) -> None:
                 if need not in properties:
                     raise SetupError(
                         f"{own.place}: {name} has no property {need}",
-                        hint=f"needs takes of {', '.join(sorted(properties))}",
+                        hint=f"`needs` may name {', '.join(sorted(properties))}",
                     )
 
 

@@ -60,7 +60,9 @@ class Inputs:
                 for p in record_type.properties
             }
             for relation in record_type.relations:
-                some = "A related record for which this holds." if relation.many else None
+                some = (
+                    "At least one related record for which this holds." if relation.many else None
+                )
                 found[relation.graphql] = GraphQLInputField(
                     self.filters[relation.target], description=some
                 )

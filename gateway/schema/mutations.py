@@ -27,11 +27,11 @@ from stores.contract.model import RecordType
 
 IF_VERSION = GraphQLArgument(
     GraphQLString,
-    description="The version that the record must still have; else the answer is CONFLICT.",
+    description="The version that the record must still have; otherwise the error is CONFLICT.",
 )
 IDEMPOTENCY_KEY = GraphQLArgument(
     GraphQLString,
-    description="Makes the call safe to send again for a day; as the header Idempotency-Key.",
+    description="Makes it safe to send the call again for a day, as the header Idempotency-Key does.",
 )
 
 
@@ -65,7 +65,7 @@ class Mutations:
                 GraphQLNonNull(
                     GraphQLList(GraphQLNonNull(self.records.frame.object(static.RowError)))
                 ),
-                "What was not written, where the call went on.",
+                "The records that were not written, if `onError` is CONTINUE.",
             ),
         }
         if "create" in allowed or "upsert" in allowed:
@@ -101,9 +101,11 @@ class Mutations:
         if "delete" in allowed:
             deleted = {
                 "id": field(GraphQLNonNull(GraphQLID)),
-                "deleted": field(GraphQLNonNull(GraphQLBoolean), "False where there was none."),
+                "deleted": field(
+                    GraphQLNonNull(GraphQLBoolean), "False if there was no such record."
+                ),
                 self.type.single: field(
-                    self.records.objects[self.type.name], "The record as it was before."
+                    self.records.objects[self.type.name], "The record as it was before the delete."
                 ),
             }
             found[f"delete{self.one}"] = self._field(
@@ -119,7 +121,7 @@ class Mutations:
                     ),
                     "max": GraphQLArgument(
                         GraphQLNonNull(GraphQLInt),
-                        description="Where more records match, none is deleted.",
+                        description="If more records match, none is deleted.",
                     ),
                 },
                 "deleteMany",

@@ -55,11 +55,11 @@ class Records:
             "filter": GraphQLArgument(self.inputs.filters[record_type.name]),
             "orderBy": GraphQLArgument(
                 GraphQLList(GraphQLNonNull(self.inputs.orders[record_type.name])),
-                description="By default, and at the end of every order, the key.",
+                description="Default: by key. Ties are always ordered by key.",
             ),
             "first": GraphQLArgument(
                 GraphQLInt,
-                description=f"At most {record_type.expose.page_limit}; 20 when not given.",
+                description=f"At most {record_type.expose.page_limit}; default: 20.",
             ),
             "after": GraphQLArgument(GraphQLString),
             "last": GraphQLArgument(GraphQLInt),
@@ -96,7 +96,7 @@ class Records:
         if version not in found and version not in record_type.relation_by_graphql:
             found[version] = field(
                 GraphQLNonNull(GraphQLString),
-                "Changes with the record: what `ifVersion` takes.",
+                "Changes whenever the record changes; pass it as `ifVersion`.",
             )
         for relation in record_type.relations:
             found[relation.graphql] = self._relation(relation)
@@ -122,6 +122,6 @@ class Records:
                 "edges": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(edge)))),
                 "nodes": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(node.of_type)))),
                 "pageInfo": field(GraphQLNonNull(self.page_info)),
-                "totalCount": field(GraphQLNonNull(BIGINT), "Counted only when asked for."),
+                "totalCount": field(GraphQLNonNull(BIGINT), "Counted only if selected."),
             },
         )

@@ -104,7 +104,9 @@ JSON = GraphQLScalarType(
     description="Any JSON value.",
 )
 DATE = _text_scalar("Date", "A day, YYYY-MM-DD.")
-DATETIME = _text_scalar("DateTime", "A moment, ISO 8601 with a time zone; answers are in UTC.")
+DATETIME = _text_scalar(
+    "DateTime", "A point in time, ISO 8601 with a time zone; answers are in UTC."
+)
 LOCAL_DATETIME = _text_scalar("LocalDateTime", "A date and time without a time zone, ISO 8601.")
 TIME = _text_scalar("Time", "A time of day, HH:MM:SS[.ffffff].")
 UUID = _text_scalar("UUID", "A UUID.")

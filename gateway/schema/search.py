@@ -42,10 +42,10 @@ def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
     edge = GraphQLObjectType(
         f"{record_type.graphql}SearchEdge",
         {
-            "node": field(node, "Null where the record was deleted a moment ago."),
+            "node": field(node, "Null if the record was deleted a moment ago."),
             "cursor": field(GraphQLNonNull(GraphQLString)),
             "score": field(
-                GraphQLFloat, "Null where the hits are sorted, or rows are hidden from the caller."
+                GraphQLFloat, "Null if the hits are sorted, or if rows are hidden from the caller."
             ),
             "highlights": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(highlight)))),
         },
@@ -61,7 +61,7 @@ def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
             "facets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(facet)))),
             "suggestions": field(
                 GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLString))),
-                "Corrected texts, the likeliest first.",
+                "Corrected search texts, the most likely first.",
             ),
         },
     )

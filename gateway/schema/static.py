@@ -65,12 +65,15 @@ SCALARS: dict[object, ScalarDefinition] = {
 DirectionEnum = strawberry.enum(
     Direction,
     name="Direction",
-    description="Missing values come last when ascending, first when descending, unless it says else.",
+    description=(
+        "Missing values come last in ascending and first in descending order, unless the value"
+        " says otherwise."
+    ),
 )
 
 
 @strawberry.enum(
-    description="REFRESH: more changed than can be told one by one; read anew what matters."
+    description="REFRESH: more records changed than can be listed; read again what you need."
 )
 class ChangeKind(Enum):
     CREATED = "CREATED"
@@ -80,7 +83,10 @@ class ChangeKind(Enum):
 
 
 @strawberry.enum(
-    description="What a bad record does to a call with several: nothing is written, or the others are."
+    description=(
+        "What happens if some records of a call are bad: nothing is written, or the others are"
+        " written."
+    )
 )
 class OnError(StrEnum):
     ABORT = "ABORT"
@@ -88,7 +94,7 @@ class OnError(StrEnum):
 
 
 @strawberry.interface(
-    description="A record. `nodeId` is unique among all types: the argument of `node`."
+    description="A record. `nodeId` is unique among all types; pass it to `node`."
 )
 class Node:
     id: strawberry.ID
@@ -112,7 +118,7 @@ class PageInfo:
 class Highlight:
     field: str
     fragments: list[str] = strawberry.field(
-        description="Pieces of the text as HTML: matches in <em>, the rest escaped."
+        description="Fragments of the text as HTML: matches in <em>, everything else escaped."
     )
 
 

@@ -42,7 +42,7 @@ LINK = (
     ' import: ["@key", "@shareable"])'
 )
 SHAREABLE = ("PageInfo", "Highlight", "FacetBucket", "Facet", "RowError", "Freshness")
-"""Value types that every recordgate has alike."""
+"""Value types that every recordgate shares."""
 MAX_ENTITIES = 1000
 TYPE = "__typename"
 TYPE_KEY = ""
@@ -60,14 +60,14 @@ FRESHNESS = GraphQLObjectType(
     "Freshness",
     {
         "asOf": GraphQLField(
-            DATETIME, description="A moment at which the answer was whole; null: now."
+            DATETIME, description="The time up to which the answer is complete; null: now."
         ),
         "store": GraphQLField(GraphQLNonNull(GraphQLString)),
         "watermark": GraphQLField(
-            GraphQLString, description="The position up to which the store had every commit."
+            GraphQLString, description="The position up to which the store contains every commit."
         ),
     },
-    description="How fresh a record is, as extensions.recordgate says it of the whole answer.",
+    description="The freshness of a record, as extensions.recordgate reports it for the whole answer.",
 )
 
 
@@ -178,7 +178,7 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
                 raise GraphQLError("a representation is an object with a __typename")
             key = one.get("id")
             if name not in types:
-                raise GraphQLError(f"{name[:60]} is no entity of this subgraph")
+                raise GraphQLError(f"{name[:60]} is not an entity of this subgraph")
             if isinstance(key, bool) or not isinstance(key, str | int):
                 raise GraphQLError(f"a representation of {name} has its id, as text or a number")
             places.append((name, str(key)))

@@ -22,8 +22,8 @@ from stores.errors import InputError
 
 def _not_here(*_: Any, **__: Any) -> None:
     raise InputError(
-        "a subscription is a stream of answers",
-        hint="ask with `Accept: text/event-stream`, or by WebSocket (graphql-transport-ws)",
+        "a subscription needs a streaming transport",
+        hint="send `Accept: text/event-stream`, or use a WebSocket (graphql-transport-ws)",
     )
 
 
@@ -36,10 +36,12 @@ def change_fields(record_type: RecordType, records: Records) -> dict[str, GraphQ
             "id": field(GraphQLID, "The record's key; null for REFRESH."),
             "token": field(
                 GraphQLNonNull(GraphQLString),
-                "Where this stands in the changes: for `after`, and for @freshness of queries.",
+                "The event's position among the changes; pass it as `after`, or to @freshness"
+                " of a query.",
             ),
             record_type.single: field(
-                records.objects[record_type.name], "The record as it is now; null where it is gone."
+                records.objects[record_type.name],
+                "The record as it is now; null if it no longer exists.",
             ),
         },
     )
@@ -49,11 +51,14 @@ def change_fields(record_type: RecordType, records: Records) -> dict[str, GraphQ
             {
                 "filter": GraphQLArgument(records.inputs.filters[record_type.name]),
                 "after": GraphQLArgument(
-                    GraphQLString, description="The token of the last event that was seen."
+                    GraphQLString,
+                    description="The token of the last event that the client has processed.",
                 ),
             },
-            description="Changes of records that satisfy the filter, each at least once. Without a filter"
-            " also deletions, for who may see all rows.",
+            description=(
+                "Changes of records that satisfy the filter, each at least once. Without a"
+                " filter also deletions, for callers who may see all rows."
+            ),
             resolve=_not_here,
             extensions=extensions(RootKind.CHANGES, record_type),
         )

@@ -96,7 +96,7 @@ def facets_of(
                     if p.search.facet and told.form(p) is Form.PLAIN
                 ]
                 hint = "one of " + (", ".join(seen) or "none")
-            raise InputError(f"facets: {prop.graphql} is no facet", hint=hint)
+            raise InputError(f"facets: {prop.graphql} is not a facet", hint=hint)
         found.append(Facet(prop.name, size))
     return tuple(found)
 

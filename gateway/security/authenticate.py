@@ -75,8 +75,8 @@ class Authenticator:
             )
         if self.rules.local and not _names_this_machine(headers):
             raise ForbiddenError(
-                "without credentials this gateway answers under a name of this machine only",
-                hint="ask by localhost, or configure authentication",
+                "without credentials this gateway answers only requests to localhost",
+                hint="send the request to localhost, or configure authentication",
             )
         return self._kept(f"address {address}", frozenset(), None)
 
@@ -88,7 +88,7 @@ class Authenticator:
                 raise unauthenticated("the API key is not valid", error="invalid_token")
             return self._kept(f"key {key.id}", frozenset(key.roles), key.name)
         if self.tokens is None:
-            raise unauthenticated("tokens are not taken here", error="invalid_token")
+            raise unauthenticated("this gateway does not accept tokens", error="invalid_token")
         bearer = await self.tokens.verify(credential.text)
         return self._kept(f"subject {bearer.subject}", bearer.roles, bearer.subject)
 

@@ -14,7 +14,7 @@ from gateway.http.problems import HttpProblem
 KEPT = 10_000
 """Callers that are remembered."""
 MOST_PASSED = 10
-"""That are looked at for one to forget."""
+"""How many idle callers to inspect per eviction."""
 
 
 @dataclass(slots=True)
@@ -53,9 +53,9 @@ class Callers:
         else:
             self._callers.move_to_end(name)
         if not stream and caller.running >= self.most:
-            raise _too_many(f"more than {self.most} requests of yours are running", 1)
+            raise _too_many(f"more than {self.most} of your requests are running", 1)
         if stream and caller.streaming >= self.streams:
-            raise _too_many(f"more than {self.streams} streams of yours are open", 1)
+            raise _too_many(f"more than {self.streams} of your streams are open", 1)
         if self.rate > 0:
             self._take(caller)
         caller.running += not stream
@@ -89,5 +89,5 @@ class Callers:
 
 def _too_many(message: str, seconds: int) -> HttpProblem:
     return HttpProblem(
-        "RATE_LIMITED", message, hint="ask again later", headers={"Retry-After": str(seconds)}
+        "RATE_LIMITED", message, hint="try again later", headers={"Retry-After": str(seconds)}
     )

@@ -52,7 +52,7 @@ def credential_of(headers: Iterable[tuple[bytes, bytes]]) -> Credential | None:
     if not found:
         return None
     if len(found) > 1:
-        raise unauthenticated("more than one credential is given", error="invalid_request")
+        raise unauthenticated("the request has more than one credential", error="invalid_request")
     return Credential(found[0])
 
 
@@ -74,7 +74,7 @@ def _authorization(raw: bytes) -> str:
         if colon:
             return _text(password)
     raise unauthenticated(
-        "the Authorization header is none that is taken",
+        "the Authorization header has an unsupported scheme",
         hint="send Authorization: Bearer, with a token or an API key",
         error="invalid_request",
     )

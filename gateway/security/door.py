@@ -30,7 +30,7 @@ LOOK_AGAIN = 2.0
 def require_entry(viewer: Viewer, path: str) -> None:
     """Raise ForbiddenError where the viewer may not enter `path`."""
     if path in OPERATORS and not viewer.is_operator:
-        raise ForbiddenError("this is open to operators only")
+        raise ForbiddenError("only operators may read this")
     if path in DESCRIPTIONS and not viewer.may_introspect:
         raise ForbiddenError("the schema is not open to you")
 
@@ -130,7 +130,7 @@ class Door:
         if not origin or origin in self.origins or "*" in self.origins:
             return
         if urlsplit(origin).netloc != given.get(b"host", b"").decode("latin-1"):
-            raise ForbiddenError("a page of this origin may not connect here")
+            raise ForbiddenError("pages of this origin may not connect")
 
     async def _refuse(
         self, error: RecordgateError, scope: Scope, receive: Receive, send: Send

@@ -116,5 +116,5 @@ class KeyFile:
                 self._keys = read_keys(self.path)
                 self._changed = mark
             except SetupError as error:
-                log.error("%s; the keys stay as they were", error)
+                log.error("%s; the previous keys stay in use", error)
         self._looked = time.monotonic()

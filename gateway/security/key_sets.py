@@ -66,9 +66,9 @@ def read_key_set(raw: bytes, algorithms: tuple[str, ...]) -> KeySet:
     try:
         entries = json.loads(raw)["keys"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise SetupError("it is no JWK set") from None
+        raise SetupError("it is not a JWK set") from None
     if not isinstance(entries, list) or len(entries) > MOST_KEYS:
-        raise SetupError(f"it is no JWK set of at most {MOST_KEYS} keys")
+        raise SetupError(f"it is not a JWK set of at most {MOST_KEYS} keys")
     found: dict[tuple[str, str | None], tuple[jwt.PyJWK, ...]] = {}
     for entry in entries:
         for algorithm in _algorithms_of(entry):
@@ -145,7 +145,9 @@ class KeySource:
             found = None if self._set is None else self._set.find(algorithm, kid)
         if self._set is None:
             raise StoreUnavailable(
-                "the keys that verify tokens cannot be had", store="jwks", retry_after=AGAIN_FAILED
+                "the keys that verify tokens cannot be fetched",
+                store="jwks",
+                retry_after=AGAIN_FAILED,
             )
         return found
 

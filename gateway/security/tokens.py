@@ -4,7 +4,6 @@ this issuer, in its time. Whatever is wrong with a token, the caller hears the s
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import jwt
 
 from gateway.security.credentials import unauthenticated
 from gateway.security.key_sets import KeySource
+from stores.recent import Recent
 
 KEPT = 10_000
 """Verified tokens that are remembered, so that a caller's next request need not verify again."""
@@ -42,7 +42,7 @@ class Bearer:
 class TokenVerifier:
     def __init__(self, rules: TokenRules, source: KeySource) -> None:
         self.rules, self.source = rules, source
-        self._kept: OrderedDict[str, tuple[float, int, Bearer]] = OrderedDict()
+        self._kept: Recent[str, tuple[float, int, Bearer]] = Recent(KEPT)
 
     async def verify(self, token: str) -> Bearer:
         """Raises HttpProblem (401); StoreUnavailable where no key can be had."""
@@ -50,9 +50,8 @@ class TokenVerifier:
         if kept is not None:
             until, version, bearer = kept
             if time.time() < until and version == self.source.version:
-                self._kept.move_to_end(token)
                 return bearer
-            del self._kept[token]
+            self._kept.drop(token)
         algorithm, kid = self._header(token)
         key = await self.source.find(algorithm, kid)
         if key is None:
@@ -61,9 +60,7 @@ class TokenVerifier:
         bearer = Bearer(str(claims["sub"]), roles_in(claims, self.rules.roles_claim))
         now = time.time()
         until = min(float(claims["exp"]) + self.rules.leeway, now + KEPT_SECONDS)
-        self._kept[token] = (until, self.source.version, bearer)
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        self._kept.keep(token, (until, self.source.version, bearer))
         return bearer
 
     def _header(self, token: str) -> tuple[str, str | None]:
@@ -97,7 +94,7 @@ class TokenVerifier:
 def _wrong() -> Exception:
     return unauthenticated(
         "the token is not valid",
-        hint="it must be signed, current, and made for this audience",
+        hint="a token must be signed by a known key, be current, and name this issuer and audience",
         error="invalid_token",
     )
 

@@ -36,8 +36,8 @@ def decode(cursor: str, signature: str, steps: int) -> tuple[str | None, ...]:
         raise malformed
     if values[0] != signature or len(values) != steps + 1:
         raise InputError(
-            "the cursor is of another collection or order",
-            hint="page on with the orderBy that it was returned for",
+            "the cursor belongs to another collection or order",
+            hint="use the same orderBy as in the query that returned the cursor",
         )
     texts = values[1:]
     for text in texts:

@@ -134,7 +134,7 @@ def read_size(name: str, value: Any, most: int) -> int | None:
         raise InputError(f"{name} must not be negative")
     if value > most:
         raise LimitError(
-            f"{name} is more than {most}, the page limit", hint="page through with after"
+            f"{name} is more than {most}, the page limit", hint="get further pages with `after`"
         )
     return value
 
@@ -172,7 +172,7 @@ def key_values(record_type: RecordType, key: str) -> tuple[str, ...]:
     """The column texts of a record's key. Raises InputError where the text is no such key."""
     texts = decode_key(key, len(record_type.key))
     if texts is None:
-        raise InputError(f"this is not a key of {record_type.graphql}")
+        raise InputError(f"the value is not a key of {record_type.graphql}")
     for prop, text in zip(record_type.key_properties, texts, strict=True):
         from_text(prop, text)
     return texts

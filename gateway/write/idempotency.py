@@ -58,7 +58,7 @@ class Idempotency:
             return None
         row = await (await conn.execute(READ, [self.key])).fetchone()
         if row is None or row[1] is None:  # it expired in between
-            raise ConflictError("the idempotency key is in use", hint="try again")
+            raise ConflictError("a request with this idempotency key is running", hint="try again")
         if bytes(row[0]) != self.request:
             raise InputError(
                 "the idempotency key was used for another request",
@@ -73,7 +73,7 @@ class Idempotency:
         if len(raw) > LONGEST_ANSWER:
             raise LimitError(
                 "the answer is too large to be kept for an idempotency key",
-                hint="select less of it",
+                hint="select fewer fields",
             )
         await conn.execute(KEEP, [raw, self.key])
 

@@ -321,7 +321,7 @@ class Writer:
         asked = parse_filter(self.record_type, args.get("filter"), self.visibility)
         if simplified(self.services.contract, self.record_type, asked) == EVERYTHING:
             raise InputError(
-                f"the filter holds for all {self.record_type.plural}, and would delete everything",
+                f"the filter matches all {self.record_type.plural} and would delete everything",
                 hint="use `recordgate import --mode replace` to empty a type",
             )
         compiler = self._compiler()
@@ -401,11 +401,11 @@ class Writer:
             statement = mutation_sql.version(self.record_type)
             row = await (await conn.execute(statement, list(key))).fetchone()
         if row is None:
-            raise ConflictError(f"the {self.record_type.single} is not there any more")
+            raise ConflictError(f"the {self.record_type.single} no longer exists")
         if row[0] != version:
             raise ConflictError(
-                f"the {self.record_type.single} has changed since it was read",
-                hint="read it again, and try with its new version",
+                f"the {self.record_type.single} was changed after it was read",
+                hint="read it again, and retry with its new version",
             )
 
     async def _require_changeable(self, conn: Connection, keys: Sequence[Key]) -> None:

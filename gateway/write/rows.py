@@ -91,7 +91,7 @@ def refusal(bad: Sequence[BadRow], of: int, plural: str) -> RecordgateError:
     if of == 1:
         return first.error
     some = f"{len(bad)} of {of} {plural} cannot be written"
-    message = f"{some}, so none is; the one at index {first.index}: {first.error.message}"
+    message = f"{some}, so none is written; the one at index {first.index}: {first.error.message}"
     hint = "`onError: CONTINUE` writes the others"
     found: RecordgateError
     if isinstance(first.error, ConstraintError):

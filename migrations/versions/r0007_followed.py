@@ -26,4 +26,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("the platform's tables are not taken back")
+    raise NotImplementedError("the platform's tables cannot be downgraded")

@@ -43,7 +43,7 @@ def options(
         Path | None, typer.Option("--config", help="Settings file; default recordgate.toml.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Log warnings only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is done.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log each step.")] = False,
 ) -> None:
     verbosity = -1 if quiet else 1 if verbose else 0
     configure_logging(verbosity)

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def lint(
-    files: Annotated[list[Path], typer.Argument(help="Contracts, or folders of contracts.")],
+    files: Annotated[list[Path], typer.Argument(help="Contract files, or folders of contracts.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Every finding as file:line:column: code: message. A folder is one contract."""
@@ -34,7 +34,7 @@ def lint(
             lines.append(f"  hint: {finding.hint}")
     errors = sum(f.severity == "error" for f in findings)
     if not findings:
-        lines.append(f"{len(files)} checked, nothing found")
+        lines.append(f"{len(files)} checked, no findings")
     emit(
         {"errors": errors, "findings": [f.as_dict() for f in findings]},
         as_json=as_json,
@@ -48,7 +48,7 @@ def init(
     url: Annotated[str, typer.Option("--from", help="postgresql://user@host/database")],
     schema: Annotated[str, typer.Option(help="Whose tables.")] = "public",
     output: Annotated[
-        Path | None, typer.Option(help="Write to this new file, not to stdout.")
+        Path | None, typer.Option(help="New file to write to; default: stdout.")
     ] = None,
 ) -> None:
     """A contract from the tables of a database, to be attached to them."""
@@ -58,7 +58,9 @@ def init(
 
     with reported():
         if output is not None and output.exists():
-            raise SetupError(f"{output} is there already", hint="name a new file, or remove it")
+            raise SetupError(
+                f"{output} already exists", hint="name another file, or remove this one"
+            )
         with connect(url, autocommit=False) as connection:
             connection.read_only = True
             text = contract_from_database(connection, schema)
@@ -74,8 +76,8 @@ def init(
 
 
 def diff(
-    old: Annotated[Path, typer.Argument(help="The contract as it was.")],
-    new: Annotated[Path, typer.Argument(help="The contract as it is to be.")],
+    old: Annotated[Path, typer.Argument(help="Old contract: file or folder.")],
+    new: Annotated[Path, typer.Argument(help="New contract: file or folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Breaking and harmless changes, apart. Exit 1 where one is breaking."""

@@ -15,17 +15,18 @@ from stores.canonical.connect import connect
 from stores.canonical.dead_letters import KINDS, DeadLetter, Replayed, Selection
 from stores.errors import InputError
 
-Kind = Annotated[str | None, typer.Option(help="import, sink or source.")]
+Kind = Annotated[str | None, typer.Option(help="Kind of dead letter: import, sink or source.")]
 Type = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="A record type.")]
 Sink = Annotated[str | None, typer.Option(metavar="NAME", help="A sink.")]
-Batch = Annotated[str | None, typer.Option(metavar="ID", help="The batch of an import.")]
+Batch = Annotated[str | None, typer.Option(metavar="ID", help="Batch id of an import.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID...]")]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        no_args_is_help=True, help="Rows and documents that were set aside, with their reasons."
+        no_args_is_help=True,
+        help="List, show, replay and discard rows and documents that were set aside.",
     )
     group.command("list")(list_)
     group.command("show")(show)
@@ -40,7 +41,9 @@ def list_(
     type_name: Type = None,
     sink: Sink = None,
     batch: Batch = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most that are listed.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Maximum number of dead letters to list.")
+    ] = 50,
     as_json: Json = False,
 ) -> None:
     """List them, the oldest first."""
@@ -82,7 +85,9 @@ def replay(
     with reported(as_json=as_json):
         chosen = selection(tuple(ids or ()), kind, type_name, sink, batch)
         if chosen == Selection():
-            raise InputError("nothing says which dead letters", hint="name ids, a type, a batch")
+            raise InputError(
+                "no dead letters are selected", hint="name ids, or select by --type or --batch"
+            )
         given = invocation(ctx)
         settings = given.settings()
         contract = given.contract(settings)
@@ -166,8 +171,8 @@ def replay_value(done: Replayed) -> dict[str, Any]:
 
 def replay_text(done: Replayed) -> str:
     lines = [
-        f"{len(done.cured):,} taken, {len(done.queued):,} given back to the worker, "
-        f"{len(done.still_bad):,} still bad, {len(done.impossible):,} cannot be replayed"
+        f"{len(done.cured):,} replayed, {len(done.queued):,} returned to the worker,"
+        f" {len(done.still_bad):,} still bad, {len(done.impossible):,} cannot be replayed"
     ]
     lines += [f"  {i}: still bad, see `recordgate deadletters show {i}`" for i in done.still_bad]
     lines += [f"  {i}: {why}" for i, why in sorted(done.impossible.items())]

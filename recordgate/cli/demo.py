@@ -14,7 +14,7 @@ from recordgate.demo.servers import Stack, servers_of
 from stores.private_files import UMASK
 
 if TYPE_CHECKING:
-    from recordgate.demo.tour import Step
+    from recordgate.demo.tour import TourStep
 
 
 def register(app: typer.Typer) -> None:
@@ -23,22 +23,27 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     check: Annotated[
-        bool, typer.Option("--check", help="Make the tour, print it, and end.")
+        bool, typer.Option("--check", help="Run the scripted tour, print each step, and exit.")
     ] = False,
     stack: Annotated[Stack, typer.Option(help="Which stores.")] = Stack.EMBEDDED,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the gateway.")] = None,
-    data_dir: Annotated[Path, typer.Option(help="The demo's folder.")] = Path(".recordgate"),
-    reset: Annotated[bool, typer.Option("--reset", help="Begin with an empty folder.")] = False,
+    data_dir: Annotated[Path, typer.Option(help="Data folder of the demo.")] = Path(".recordgate"),
+    reset: Annotated[bool, typer.Option("--reset", help="Start with an empty folder.")] = False,
     cities: Annotated[
         int,
-        typer.Option(min=3_000, max=CITIES, help="So many cities only, the most populous ones."),
+        typer.Option(
+            min=3_000, max=CITIES, help="Number of cities to load, the most populous first."
+        ),
     ] = CITIES,
     kill_servers: Annotated[
         bool,
         typer.Option(
             "--kill-servers",
-            help="With --check: kill each server of the stack with SIGKILL while changes flow, start it again,"
-            " and see that every store equals Postgres. Those of `make servers` belong to all who use them.",
+            help=(
+                "With --check: kill each server of the stack with SIGKILL while changes flow,"
+                " start it again, and see that every store equals Postgres. Servers started by"
+                " `make servers` are shared by everyone who uses them."
+            ),
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
@@ -58,7 +63,7 @@ def demo(
                 show_live(stage, port)
             return
 
-        def report(step: Step) -> None:
+        def report(step: TourStep) -> None:
             mark = "ok" if step.ok else "FAILED"
             stderr.print(f"{mark:>6}  {step.name}: {step.saw} [{step.seconds:.1f} s]", markup=False)
 
@@ -81,7 +86,7 @@ def demo(
             raise typer.Exit(Exit.FAILED)
 
 
-def _table(steps: list[Step], passed: bool) -> str:
+def _table(steps: list[TourStep], passed: bool) -> str:
     from rich.console import Console
     from rich.table import Table
 

@@ -28,13 +28,9 @@ def register(app: typer.Typer) -> None:
 def export(
     ctx: typer.Context,
     type_name: Annotated[str, typer.Argument(metavar="TYPE", help="Record type.")],
-    format_: Annotated[
-        Format, typer.Option("--format", help="Form of the records.")
-    ] = Format.NDJSON,
-    output: Annotated[Path | None, typer.Option(help="File to write; stdout where none.")] = None,
-    fields: Annotated[
-        str, typer.Option(help="Names, separated by commas; all where left out.")
-    ] = "",
+    format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.NDJSON,
+    output: Annotated[Path | None, typer.Option(help="File to write to; default: stdout.")] = None,
+    fields: Annotated[str, typer.Option(help="Comma-separated property names; default: all.")] = "",
     filter_: Annotated[
         str | None, typer.Option("--filter", help="A filter as in GraphQL, as JSON.")
     ] = None,
@@ -42,12 +38,18 @@ def export(
         bool,
         typer.Option(
             "--spreadsheet",
-            help="CSV for a spreadsheet: an apostrophe before each text that it would take for a formula.",
+            help=(
+                "For CSV: put an apostrophe before each text that a spreadsheet would run as a"
+                " formula."
+            ),
         ),
     ] = False,
     manifest_file: Annotated[
         Path | None,
-        typer.Option("--manifest", help="File for counts, checksum, fields and snapshot, as JSON."),
+        typer.Option(
+            "--manifest",
+            help="File to which counts, checksum, fields and snapshot are written, as JSON.",
+        ),
     ] = None,
 ) -> None:
     """All records of a type, from one consistent snapshot, in the order of their keys."""
@@ -125,6 +127,6 @@ async def _write(url: str, contract: Contract, asked: Export, out: IO[bytes]) ->
         out.flush()
         return written
     except BrokenPipeError:
-        raise SetupError("the reader of the output went away") from None
+        raise SetupError("the reader closed the output") from None
     finally:
         await conn.close()

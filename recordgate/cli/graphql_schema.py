@@ -1,4 +1,5 @@
-"""The commands `schema print` and `schema check`: the GraphQL schema of the contract and its extensions."""
+"""The commands `schema print` and `schema check`: the GraphQL schema of the contract and its
+extensions."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from recordgate.cli.output import emit, invocation, reported
 
 def register(app: typer.Typer) -> None:
     commands = typer.Typer(
-        no_args_is_help=True, help="The GraphQL schema of the contract and its extensions."
+        no_args_is_help=True,
+        help="Print and check the GraphQL schema of the contract and its extensions.",
     )
     commands.command("print")(print_)
     commands.command("check")(check)
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def print_(
     ctx: typer.Context,
     subgraph: Annotated[
-        bool, typer.Option("--subgraph", help="As a subgraph of Apollo Federation.")
+        bool, typer.Option("--subgraph", help="Print the schema as an Apollo Federation subgraph.")
     ] = False,
 ) -> None:
     """Print the schema as SDL; no server and no store is needed."""

@@ -11,7 +11,7 @@ import typer
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from stores.canonical import importing
-from stores.canonical.importing import ImportOptions, ImportReport, Limit, Mode
+from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
 from stores.errors import InputError
 
 
@@ -25,36 +25,65 @@ def import_(
         str, typer.Argument(metavar="TYPE", help="A record type of the contract.")
     ],
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Files in order; - is standard input.")
+        list[str],
+        typer.Argument(metavar="FILE...", help="Files, imported in this order; -: standard input."),
     ],
     mode: Annotated[
         Mode,
-        typer.Option(help="replace makes the type equal to the file; delete reads keys."),
+        typer.Option(
+            help=(
+                "Import mode; replace makes the type equal to the files, delete deletes the"
+                " records whose keys the files hold."
+            )
+        ),
     ] = Mode.UPSERT,
     format_: Annotated[
         str | None,
-        typer.Option("--format", help="csv, tsv, ndjson, json, parquet; default: the file's name."),
+        typer.Option(
+            "--format",
+            help="File format: csv, tsv, ndjson, json or parquet; default: by the file's name.",
+        ),
     ] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="COLUMN= leaves the column out."),
+        typer.Option(
+            "--map",
+            metavar="COLUMN=FIELD",
+            help="Map COLUMN of the file to FIELD of the contract; COLUMN= skips the column.",
+        ),
     ] = None,
     max_rejects: Annotated[
         str | None,
-        typer.Option(metavar="N|N%", help="Refuse the batch where more rows are bad."),
+        typer.Option(
+            metavar="N|N%",
+            help=(
+                "Refuse the batch if more rows than this are bad: a number, or a share such as 5%."
+            ),
+        ),
     ] = None,
     max_deletes: Annotated[
         str | None,
-        typer.Option(metavar="N|N%", help="Refuse the batch where more records would be deleted."),
+        typer.Option(
+            metavar="N|N%",
+            help=(
+                "Refuse the batch if more records than this would be deleted: a number, or a"
+                " share such as 5%."
+            ),
+        ),
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(metavar="ID", help="The same id twice is one import.")
+        str | None,
+        typer.Option(metavar="ID", help="Batch id; importing the same id again changes nothing."),
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write every reason of every bad row, as CSV."),
+        typer.Option(
+            metavar="FILE", help="CSV file to which every reason of every bad row is written."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all rows without changing anything.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Import files: exit 0 done, 1 refused and nothing changed, 3 done with rows set aside."""
@@ -63,8 +92,8 @@ def import_(
             mode=mode,
             format=format_,
             columns=parse_map(columns or []),
-            max_rejects=None if max_rejects is None else Limit.parse(max_rejects),
-            max_deletes=None if max_deletes is None else Limit.parse(max_deletes),
+            max_rejects=None if max_rejects is None else RowLimit.parse(max_rejects),
+            max_deletes=None if max_deletes is None else RowLimit.parse(max_deletes),
             batch=batch,
             rejects=rejects,
             dry_run=dry_run,
@@ -119,14 +148,20 @@ def as_text(report: ImportReport) -> str:
     if report.state == "refused":
         lines = [f"refused, nothing was changed: {report.problem}", f"  hint: {report.hint}"]
     elif report.repeated:
-        lines = [f"batch {report.batch} was done before; nothing was changed. It did then:"]
+        lines = [
+            (
+                f"batch {report.batch} was imported before; nothing was changed. The earlier"
+                " import did:"
+            )
+        ]
     elif report.state == "dry-run":
         lines = ["dry run, nothing was changed. The import would do:"]
     else:
         lines = [f"{report.type}: {report.mode} done in {report.seconds:,.1f} s"]
     lines.append(
-        f"  read {report.read:,}  inserted {report.inserted:,}  updated {report.updated:,}"
-        f"  unchanged {report.unchanged:,}  deleted {report.deleted:,}  set aside {report.rejected:,}"
+        f"  read {report.read:,}  inserted {report.inserted:,}  updated {report.updated:,} "
+        f" unchanged {report.unchanged:,}  deleted {report.deleted:,}  set aside"
+        f" {report.rejected:,}"
     )
     lines += [f"  {code}: {number:,}" for code, number in report.reasons.items()]
     if report.resumed:

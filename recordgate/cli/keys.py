@@ -1,4 +1,4 @@
-"""The commands `keys create|list|revoke`: API keys of the gateway."""
+"""The commands `keys create|list|revoke`: Create, list and revoke API keys of the gateway."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="API keys of the gateway.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Create, list and revoke API keys of the gateway."
+    )
     group.command("create")(create)
     group.command("list")(list_)
     group.command("revoke")(revoke)
@@ -29,11 +31,13 @@ def register(app: typer.Typer) -> None:
 def create(
     ctx: typer.Context,
     role: Annotated[
-        list[str] | None, typer.Option(help="A role of the contract; give it once for each.")
+        list[str] | None,
+        typer.Option(help="Role of the contract; repeat the option for several roles."),
     ] = None,
-    name: Annotated[str, typer.Option(help="Whose key it is, or what for.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the key: its owner or its purpose.")] = "",
     expires: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="How long it holds: 90d, 12h.")
+        str | None,
+        typer.Option(metavar="DURATION", help="Lifetime of the key: 90d, 12h; default: no expiry."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +70,9 @@ def list_(ctx: typer.Context, as_json: Json = False) -> None:
 
 def revoke(
     ctx: typer.Context,
-    identity: Annotated[str, typer.Argument(metavar="ID", help="As `keys list` shows it.")],
+    identity: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the key, as `keys list` shows it.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Take a key away; gateways that run refuse it within a second."""

@@ -1,4 +1,5 @@
-"""How commands speak: results to stdout (text or `--json`), progress and logs to stderr, exit codes."""
+"""How commands speak: results to stdout (text or `--json`), progress and logs to stderr, exit
+codes."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ class Invocation:
 
         if settings.contract is None:
             raise SetupError(
-                "no contract is named",
+                "no contract is configured",
                 hint="set `contract` in recordgate.toml or RECORDGATE_CONTRACT",
             )
         return load_contract(settings.contract)

@@ -18,7 +18,7 @@ from stores.canonical.apply import apply_plan, refuse
 from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.canonical.processes import alive
-from stores.canonical.steps import Plan
+from stores.canonical.steps import SchemaPlan
 from stores.contract.model import Contract
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -63,15 +63,17 @@ def plan(
 
 def apply(
     ctx: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     allow_destructive: Annotated[
-        bool, typer.Option("--allow-destructive", help="Carry out steps that can lose data.")
+        bool, typer.Option("--allow-destructive", help="Also carry out steps that can lose data.")
     ] = False,
     break_live: Annotated[
         bool,
         typer.Option(
             "--break-live",
-            help="Carry out steps that break gateways or workers that run with another contract.",
+            help=(
+                "Also carry out steps that break gateways or workers running with another contract."
+            ),
         ),
     ] = False,
     as_json: AsJson = False,
@@ -87,7 +89,7 @@ def apply(
             refuse_to_break(found, _live(conn, contract, found))
         if found.steps and not yes and sys.stdin.isatty() and not as_json:
             typer.echo(as_text(found), err=True)
-            typer.confirm("Carry it out?", abort=True, err=True)
+            typer.confirm("Carry out these steps?", abort=True, err=True)
         migrated = migrate(conn)
         apply_plan(conn, contract, found, allow_destructive=allow_destructive)
         connector = None
@@ -115,7 +117,7 @@ def apply(
         )
 
 
-def _live(conn: Connection, contract: Contract, found: Plan) -> list[Affected]:
+def _live(conn: Connection, contract: Contract, found: SchemaPlan) -> list[Affected]:
     return affected(found, contract, [p for p in alive(conn) if not is_gone(p)])
 
 
@@ -150,7 +152,7 @@ def _opened(ctx: typer.Context) -> Iterator[tuple[Connection, Contract, str, str
             conn.close()
 
 
-def as_value(found: Plan, needs: Sequence[Need]) -> dict[str, Any]:
+def as_value(found: SchemaPlan, needs: Sequence[Need]) -> dict[str, Any]:
     return {
         "steps": [s.as_json() for s in found.steps],
         "stores": [n.as_json() for n in needs],
@@ -159,10 +161,10 @@ def as_value(found: Plan, needs: Sequence[Need]) -> dict[str, Any]:
     }
 
 
-def as_text(found: Plan) -> str:
-    """One line a step: `!` marks a destructive one, `x` one that cannot be carried out."""
+def as_text(found: SchemaPlan) -> str:
+    """Return one line per step; `!` marks a destructive step, `x` one that cannot be carried out."""
     if not found.steps:
-        return "nothing to do: canonical is as the contract says"
+        return "nothing to do: canonical matches the contract"
     lines = []
     for step in found.steps:
         mark = "x" if step.blocked else "!" if step.destructive else "+"
@@ -170,7 +172,7 @@ def as_text(found: Plan) -> str:
         lines += [f"    {remark}" for remark in (step.note, step.blocked) if remark]
     lines.append(f"{len(found.steps)} steps, {len(found.destructive)} destructive (!)")
     if found.blocked:
-        lines[-1] += f", {len(found.blocked)} cannot be carried out (x)"
+        lines[-1] += f", {len(found.blocked)} impossible as things are (x)"
     return "\n".join(lines)
 
 
@@ -180,11 +182,11 @@ def needs_lines(needs: Sequence[Need]) -> list[str]:
         return []
     return [
         *(f"~ {n.text}" for n in needs),
-        "the worker does this once it starts with this contract (~)",
+        "the worker does this when it starts with this contract (~)",
     ]
 
 
-def done_text(found: Plan, migrated: bool, connector: str | None = None) -> str:
+def done_text(found: SchemaPlan, migrated: bool, connector: str | None = None) -> str:
     lines = ["recordgate's own tables are up to date"] if migrated else []
     if found.steps:
         lines += [f"+ {s.text}" for s in found.steps]
@@ -192,7 +194,9 @@ def done_text(found: Plan, migrated: bool, connector: str | None = None) -> str:
     else:
         lines.append(as_text(found))
     if connector == "not registered":
-        lines.append("the connector is not registered: `changes` names no connect=URL; deploy it")
+        lines.append(
+            "the connector is not registered, because `changes` has no connect=URL; deploy it"
+        )
         lines.append("yourself, with the configuration that `recordgate plan --connector` prints")
     elif connector:
         lines.append(f"Debezium's connector: {connector}")

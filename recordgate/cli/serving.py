@@ -12,7 +12,7 @@ import typer
 from recordgate.cli.output import configure_logging, invocation, reported
 
 Port = Annotated[
-    int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")
 ]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 
@@ -37,7 +37,7 @@ def sync(
     ctx: typer.Context,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Port for health and metrics; 0 picks a free one."),
+        typer.Option(min=0, max=65535, help="Port for health and metrics; 0: any free port."),
     ] = None,
     host: Host = None,
 ) -> None:

@@ -1,4 +1,5 @@
-"""The command `status`: sinks, generations, positions, lag, backlog, dead letters, slot, last imports."""
+"""The command `status`: sinks, generations, positions, lag, backlog, dead letters, slot, last
+imports."""
 
 from __future__ import annotations
 
@@ -53,18 +54,22 @@ def as_text(value: dict[str, Any]) -> str:
     for process in value["processes"]:
         contract = f"contract {process['contractVersion']}"
         if not process["sameContract"]:
-            contract += ", another than yours"
+            contract += ", which differs from yours"
         if process["otherSecret"]:
-            contract += "; signs tokens with another secret than other gateways (token_secret_file)"
+            contract += "; its token secret differs from that of other gateways (token_secret_file)"
         lines.append(
-            f"process    {process['role']} on {process['host']}, process {process['pid']}, {contract}"
+            f"process    {process['role']} on {process['host']}, process {process['pid']},"
+            f" {contract}"
         )
     for name, sink in value["sinks"].items():
         if not sink["reached"]:
             lines.append(f"{name:10} not reached: {sink['problem']}")
             continue
         where = (
-            f"at {sink['position']}, {sink['lagBytes']:,} bytes and {sink['lagSeconds']:.1f} s behind"
+            (
+                f"at {sink['position']}, {sink['lagBytes']:,} bytes and {sink['lagSeconds']:.1f} s"
+                " behind"
+            )
             if sink["position"]
             else "nothing published yet"
         )
@@ -98,7 +103,7 @@ def _worker(worker: dict[str, Any]) -> str:
     where = f"on {worker['host']}, process {worker['pid']}"
     if worker["running"]:
         return f"running {where}"
-    return f"begins again {where}: see the conditions" if worker["retrying"] else "not running"
+    return f"restarting {where}: see the conditions" if worker["retrying"] else "not running"
 
 
 def _slot(slot: dict[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""The command `verify`: every store against canonical, record by record; `--repair` mends what differs."""
+"""The command `verify`: every store against canonical, record by record; `--repair` mends what
+differs."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ from sync.verify import Report
 from sync.verify import verify as compare
 
 PATIENCE = 15.0
-"""Seconds that a sink's position may stand still while a worker runs."""
+"""Maximum seconds to wait for a sink whose position does not move while a worker runs."""
 REPAIR_PATIENCE = 120.0
 
 
@@ -44,13 +45,19 @@ def verify(
     type_name: Annotated[str | None, typer.Argument(metavar="[TYPE]")] = None,
     sink: Annotated[str | None, typer.Option(metavar="NAME", help="search or documents.")] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Read again what differs, and compare once more.")
+        bool,
+        typer.Option(
+            "--repair", help="Mark differing records to be read again, wait, and compare once more."
+        ),
     ] = False,
     foreign: Annotated[
         bool,
         typer.Option(
             "--foreign",
-            help="Compare the relationships into other products instead, by their exports.",
+            help=(
+                "Compare relationships into other products with their exports instead of"
+                " comparing stores."
+            ),
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -90,11 +97,14 @@ def _verify_foreign(ctx: typer.Context, type_name: str | None, as_json: bool) ->
         as_json=as_json,
         text=lambda: (
             "\n".join(
-                f"{d.type}.{d.relation}: {d.records:,} name a record of {d.there}, {d.missing:,} one that is not there"
+                (
+                    f"{d.type}.{d.relation}: {d.records:,} name a record of {d.there},"
+                    f" {d.missing:,} one that does not exist"
+                )
                 + (f": {', '.join(d.examples)}" if d.examples else "")
                 for d in found
             )
-            or "no relationship leads into another product"
+            or "no relationship of the contract leads into another product"
         ),
     )
     if missing:
@@ -141,7 +151,8 @@ async def _mark(access: SyncAccess, report: Report) -> int:
 async def _drained(
     access: SyncAccess, sinks: tuple[str, ...], contract: Contract, assure: Assure
 ) -> None:
-    """Wait until the worker has taken what was marked. Raises TimeoutExceeded, and what `assure` raises."""
+    """Wait until the worker has taken what was marked. Raises TimeoutExceeded, and what `assure`
+    raises."""
     deadline = time.monotonic() + REPAIR_PATIENCE
     for sink in sinks:
         while left := await durable_backlog.count(access.conn, sink, contract.types):
@@ -150,8 +161,10 @@ async def _drained(
                 raise TimeoutExceeded(
                     f"{left:,} records still wait in the backlog of {sink} after"
                     f" {REPAIR_PATIENCE:.0f} s",
-                    hint="they stay marked; `recordgate status` says how far the sink is, and whether the"
-                    " worker runs",
+                    hint=(
+                        "they stay marked; `recordgate status` shows the sink's position, and"
+                        " whether the worker runs"
+                    ),
                 )
             await asyncio.sleep(0.2)
 
@@ -205,10 +218,10 @@ def as_text(report: Report, repaired: int) -> str:
                     f" run `recordgate reload {type_name} --sink {sink}`"
                 )
             if d.unsettled:
-                lines.append(f"  {d.unsettled:,} changed at every look")
+                lines.append(f"  {d.unsettled:,} changed at every comparison")
             if d.behind and d.total:
                 lines.append("  the sink is behind: is the worker running?")
     if repaired:
-        lines.append(f"{repaired:,} records were read again")
+        lines.append(f"{repaired:,} records were marked and read again")
     lines.append(f"{report.differences:,} differences")
     return "\n".join(lines)

@@ -1,4 +1,5 @@
-"""What a demo has made in servers that others use too: removed by the name that its settings file gives it."""
+"""What a demo has made in servers that others use too: removed by the name that its settings file
+gives it."""
 
 from __future__ import annotations
 
@@ -72,7 +73,7 @@ def _topics(url: str, name: str) -> None:
 
 
 def remove_topics(brokers: list[str], name: str) -> None:
-    """Those with the prefix `name`, and the heartbeat's, which ends with it."""
+    """Delete the topics with the prefix `name`, and the heartbeat's, which ends with it."""
     from kafka import KafkaAdminClient  # type: ignore[import-untyped]
 
     admin = KafkaAdminClient(bootstrap_servers=brokers)

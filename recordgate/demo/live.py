@@ -51,7 +51,7 @@ def show_live(stage: Stage, port: int | None) -> None:
         stderr.print(f"\nGraphQL  {url}/graphql\nconsole  {url}/console\n")
         for name, query in SAMPLES.items():
             stderr.print(f"# {name}\n{query}\n", markup=False, soft_wrap=True)
-        stderr.print("Ctrl-C ends it.")
+        stderr.print("Press Ctrl-C to stop.")
         _watch(client, process, stop)
     finally:
         commands.stop_all()
@@ -85,9 +85,7 @@ def _watch(client: Client, process: Any, stop: threading.Event) -> None:
     with Live(console=stderr, auto_refresh=False, transient=True) as live:
         while not stop.wait(every):
             if process.poll() is not None:
-                raise SetupError(
-                    "the gateway ended by itself; its log is up.log in the data folder"
-                )
+                raise SetupError("the gateway exited unexpectedly; see up.log in the data folder")
             try:
                 line = live_line(client.get("/console/state"))
             except StoreUnavailable as error:

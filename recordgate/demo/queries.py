@@ -59,7 +59,7 @@ class Client:
         token: str | None = None,
         wait: str = "15s",
     ) -> Answer:
-        """One request; with `token` it waits until the store has seen that write."""
+        """Send a request. With `token`, it waits until the store has applied that write."""
         headers = {"content-type": "application/json", "accept": "application/json"}
         if token:
             headers |= {"Recordgate-Token": token, "Recordgate-Wait-Up-To": wait}

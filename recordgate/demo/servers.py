@@ -1,5 +1,5 @@
-"""The demo's stack of real servers: those that `make servers` started, as settings of a demo's folder, and
-how one of them is killed and started again."""
+"""The demo's stack of real servers: those that `make servers` started, as settings of a demo's
+folder, and how one of them is killed and started again."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ SERVERS = {
 
 @dataclass(frozen=True)
 class Server:
-    """One that can be killed. `pid` gives its process, None while it is not there; `restart` starts it at
-    its address with its data, and returns when it answers."""
+    """A server that can be killed. `pid` returns its process, None while there is none; `restart`
+    starts it at its address with its data and returns once it answers."""
 
     name: str
     pid: Callable[[], int | None]
@@ -53,7 +53,7 @@ class Server:
         deadline = time.monotonic() + 20
         while _lives(pid):
             if time.monotonic() > deadline:
-                raise SetupError(f"{self.name} (pid {pid}) does not die")
+                raise SetupError(f"{self.name} (pid {pid}) did not end after SIGKILL")
             time.sleep(0.02)
         return pid
 
@@ -69,7 +69,8 @@ class _Entry:
 
 
 def settings_of(stack: Stack) -> dict[str, str]:
-    """The settings that differ from the embedded default. Raises SetupError where a server is missing."""
+    """The settings that differ from the embedded default. Raises SetupError where a server is
+    missing."""
     if stack is Stack.EMBEDDED:
         return {}
     urls = {name: _entry(name).url for name in SERVERS[stack]}
@@ -97,7 +98,7 @@ def _server(name: str) -> Server:
     entry = _entry(name)
     if not entry.restart:
         raise SetupError(
-            f"it is not known how {name} is started again",
+            f"there is no known way to restart {name}",
             hint="stop the servers with `make servers-stop`, and start them with `make servers`",
         )
 
@@ -107,9 +108,9 @@ def _server(name: str) -> Server:
                 entry.restart, cwd=entry.folder, capture_output=True, text=True, timeout=START
             )
         except subprocess.TimeoutExpired:
-            raise SetupError(f"{name} did not start again in {START:.0f} s") from None
+            raise SetupError(f"{name} did not restart within {START:.0f} s") from None
         if done.returncode:
-            raise SetupError(f"{name} did not start again: {done.stderr.strip()[-300:]}")
+            raise SetupError(f"{name} did not restart: {done.stderr.strip()[-300:]}")
 
     return Server(name, lambda: _entry(name).pid, restart)
 
@@ -129,14 +130,14 @@ def _postgres(data_dir: Path) -> Server:
         deadline = time.monotonic() + START
         while not postmaster.is_ready(data()):
             if time.monotonic() > deadline:
-                raise SetupError(f"Postgres did not come back in {START:.0f} s")
+                raise SetupError(f"Postgres did not restart within {START:.0f} s")
             time.sleep(0.05)
 
     return Server("postgres", lambda: postmaster.running(data()), restart)
 
 
 def _entry(name: str) -> _Entry:
-    """As `make servers` left it. Raises SetupError."""
+    """Return the entry that `make servers` wrote. Raise SetupError."""
     kept = Path(os.environ.get("RECORDGATE_TEST_SERVERS_DIR", ".servers"))
     folder = Path(os.environ.get("RECORDGATE_TEST_SERVERS_RUN", kept / "run"))
     try:

@@ -1,4 +1,5 @@
-"""The demo's stage: its folder with settings, contract and data, ready for any `recordgate` command."""
+"""The demo's stage: its folder with settings, contract and data, ready for any `recordgate`
+command."""
 
 from __future__ import annotations
 
@@ -33,20 +34,20 @@ class Stage:
         return self.folder / f"{name}.log"
 
     def canonical(self) -> CanonicalAccess:
-        """Canonical, running inside a `with` block: between two commands the embedded one would stop, and
-        a connector of Debezium that is there by then would not stand that."""
+        """Canonical, running inside a `with` block: between two commands the embedded one would
+        stop, and a connector of Debezium that is there by then would not stand that."""
         return open_canonical(load_settings(self.config))
 
 
 def set_stage(
     folder: Path, stack: Stack = Stack.EMBEDDED, *, reset: bool = False, cities: int = CITIES
 ) -> Stage:
-    """Make `folder` ready. `reset` removes an earlier demo's folder, and only such a folder; without it the
-    stack and the cities of the first time stay."""
+    """Make `folder` ready. `reset` removes an earlier demo's folder, and only such a folder;
+    without it the stack and the cities of the first time stay."""
     config = folder / "recordgate.toml"
     if folder.exists() and any(folder.iterdir()) and not _is_ours(config):
         raise SetupError(
-            f"{folder} holds something else than a demo",
+            f"{folder} is not a demo's folder",
             hint="name another folder with --data-dir",
         )
     if reset and folder.exists():

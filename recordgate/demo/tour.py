@@ -1,5 +1,5 @@
-"""`recordgate demo --check`: the tour. Real processes, real data; each step says what it saw, and a step
-that sees anything else than it must ends the tour with exit code 1."""
+"""`recordgate demo --check`: the tour. Real processes, real data; each step says what it saw, and a
+step that sees anything else than it must ends the tour with exit code 1."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def must(condition: object, saw: str) -> None:
 
 
 @dataclass
-class Step:
+class TourStep:
     name: str
     saw: str = ""
     ok: bool = False
@@ -60,10 +60,10 @@ class Tour:
 
     stage: Stage
     commands: Commands
-    report: Callable[[Step], None]
+    report: Callable[[TourStep], None]
     port: int = 0
     servers: Sequence[Server] = ()
-    steps: list[Step] = field(default_factory=list)
+    steps: list[TourStep] = field(default_factory=list)
     client: Client = field(init=False)
     worker: Any = None
     token: str = ""
@@ -98,7 +98,7 @@ class Tour:
         ]
         try:
             for name, action in plan:
-                step = Step(name)
+                step = TourStep(name)
                 self.steps.append(step)
                 started = time.monotonic()
                 try:
@@ -271,7 +271,8 @@ class Tour:
         return f"generation {before} → {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
 
     def kill_worker(self) -> str:
-        """The worker is stopped while the changes are made, so that it cannot be done before it is killed."""
+        """The worker is stopped while the changes are made, so that it cannot be done before it is
+        killed."""
         many = self.stage.folder / "data" / "cities-many-changed.csv"
         write_changed(self.stage.data.cities, many, left_out=0, changed=self.many)
         self.worker.send_signal(signal.SIGSTOP)
@@ -376,7 +377,8 @@ class Tour:
             time.sleep(0.05)
 
     def _paris_everywhere(self) -> dict[str, int | None]:
-        """Paris's population in each store (None: not there), read with the token of the last write."""
+        """Return Paris's population in each store (None: missing), read with the token of the last
+        write."""
         seen: dict[str, int | None] = {}
         document = self.client.query(DOCUMENT, {"id": str(PARIS)}, token=self.token)
         must(not document.errors, f"{document.errors}")
@@ -411,8 +413,8 @@ def _counts(answered: Mapping[str, int]) -> str:
 
 
 def write_changed(source: Path, target: Path, *, left_out: int, changed: int) -> None:
-    """`source` without its first `left_out` cities, and the `changed` next ones with one inhabitant more;
-    Paris stays as it is."""
+    """`source` without its first `left_out` cities, and the `changed` next ones with one inhabitant
+    more; Paris stays as it is."""
     with (
         source.open(newline="", encoding="utf-8") as file,
         target.open("w", newline="", encoding="utf-8") as out,

@@ -1,4 +1,5 @@
-"""Which account the server runs as: our own, or an unprivileged one where we are root, whom Postgres refuses."""
+"""Which account the server runs as: our own, or an unprivileged one where we are root, whom
+Postgres refuses."""
 
 from __future__ import annotations
 
@@ -68,6 +69,6 @@ def choose_account(data: Path | None) -> Account:
         if entry.pw_uid != 0:
             return Account(entry.pw_uid, entry.pw_gid)
     raise SetupError(
-        "Postgres does not run as root, and there is no account to run it as",
+        "Postgres refuses to run as root, and no unprivileged account was found",
         hint=f"add an account named {UNPRIVILEGED[0]}, or run recordgate as an ordinary account",
     )

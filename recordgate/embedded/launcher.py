@@ -34,15 +34,16 @@ log = logging.getLogger(__name__)
 PATIENCE = 600.0
 """Seconds a start may take: a crash with much WAL behind it means a long recovery."""
 SUPERVISOR = (sys.executable, "-S", "-P", "-m", "recordgate.embedded.supervisor")
-"""Without site packages and the current folder: it starts faster, and nothing foreign gets in."""
+"""Interpreter options of the supervisor: without site packages and the current folder it starts
+faster and imports nothing foreign."""
 HEALS = 10
 """How often a user mends a lost supervisor before it gives up."""
 
 
 class EmbeddedPostgres:
-    """One user's hold on the server of `data_dir`. The server runs while anybody holds it.
+    """One user's hold on the server of `data_dir`, which runs while anybody holds it.
 
-    `extra_settings` are settings of Postgres; they count where this user is the one that starts it.
+    `extra_settings` are settings of Postgres; they count if this user starts the server.
     """
 
     def __init__(self, data_dir: Path, extra_settings: Mapping[str, str] | None = None) -> None:
@@ -52,8 +53,9 @@ class EmbeddedPostgres:
         self._url = ""
 
     def start(self) -> str:
-        """Make sure that the server runs and accepts connections; its URL, with the password. Raises
-        SetupError. Safe to call from several processes at once, and again after any crash."""
+        """Make sure that the server runs and accepts connections; its URL, with the password.
+        Raises SetupError. Safe to call from several processes at once, and again after any
+        crash."""
         if self._users is not None:
             return self._url
         self.layout.make()
@@ -62,7 +64,7 @@ class EmbeddedPostgres:
             try:
                 # Not free only while a supervisor that has seen the last user go stops the server.
                 if not locks.wait_lock(users, exclusive=False, timeout=PATIENCE):
-                    raise SetupError(f"the server of {self.layout.home} does not stop")
+                    raise SetupError(f"the server of {self.layout.home} did not stop in time")
                 launch = self._ensure()
                 secret = cluster.password(self.layout, new=False)
             except BaseException:
@@ -107,7 +109,7 @@ class EmbeddedPostgres:
                 gone = self.wait_stopped(10)
                 if not gone or not locks.wait_lock(users, exclusive=True, timeout=10):
                     raise SetupError(
-                        f"{self.layout.home} is in use", hint="end the other processes first"
+                        f"{self.layout.home} is in use", hint="stop the other processes first"
                     )
                 launch = read_launch(self.layout)
                 if launch is not None and Path(launch.data).parent != self.layout.home:
@@ -137,7 +139,8 @@ class EmbeddedPostgres:
 
     def _starting(self) -> AbstractContextManager[None]:
         refusal = SetupError(
-            f"another process has been starting the server of {self.layout.home} for too long",
+            f"another process is starting the server of {self.layout.home} and has not"
+            " finished in time",
             hint=f"see {self.layout.log}",
         )
         return locks.exclusive(self.layout.start_lock, PATIENCE, refusal)
@@ -153,7 +156,7 @@ class EmbeddedPostgres:
                 return launch
             time.sleep(0.01)
         raise SetupError(
-            f"the server of {self.layout.home} does not become ready",
+            f"the server of {self.layout.home} did not become ready in time",
             hint=f"see {self.layout.log}",
         )
 
@@ -188,7 +191,9 @@ class EmbeddedPostgres:
             for fd in (read, write):
                 if fd >= 0:
                     os.close(fd)
-        told = json.loads(answer) if answer else {"error": "its supervisor died", "hint": ""}
+        told = (
+            json.loads(answer) if answer else {"error": "its supervisor process ended", "hint": ""}
+        )
         if "error" in told:
             raise SetupError(told["error"], hint=told["hint"] or f"see {log_file}")
         return launch
@@ -226,7 +231,9 @@ class EmbeddedPostgres:
             with suppress(SetupError):
                 with self._starting():
                     if self._users == users:
-                        log.warning("the supervisor of the embedded Postgres is gone; mending it")
+                        log.warning(
+                            "the supervisor of the embedded Postgres is gone; restarting it"
+                        )
                         self._ensure()
                 continue
             time.sleep(min(2.0**attempt, 30))

@@ -15,7 +15,8 @@ DATABASE = "recordgate"
 
 
 def home_mode() -> int:
-    """Of the folders above a cluster: root's can be passed through, not listed, by the server's account."""
+    """Return the mode of folders above a cluster: the server's account may pass through root's,
+    but not list them."""
     return 0o711 if os.geteuid() == 0 else 0o700
 
 
@@ -59,19 +60,20 @@ class Layout:
         return self.home / "data"
 
     def make(self) -> None:
-        """Make the folder and those above it. Root leaves them traversable, for the account that the server runs as;
-        what is secret in it has modes of its own. Folders that are there keep their modes."""
+        """Make the folder and those above it. Root leaves them traversable, for the account that
+        the server runs as; what is secret in it has modes of its own. Folders that are there
+        keep their modes."""
         try:
             make_folder(self.home, home_mode())
         except OSError as error:
             raise SetupError(
                 f"cannot make {self.home}: {error.strerror}",
-                hint="set data_dir to a folder you may write to",
+                hint="set data_dir to a folder that this account may write to",
             ) from error
         if not os.access(self.home, os.W_OK | os.X_OK):
             raise SetupError(
                 f"{self.home} is not writable for this account",
-                hint="use recordgate as the account that made it, or another data_dir",
+                hint="run recordgate as the account that created it, or set another data_dir",
             )
 
 
@@ -89,7 +91,7 @@ class Launch:
 
 
 def read_launch(layout: Layout) -> Launch | None:
-    """The record of the last launch; None where there was none."""
+    """Return the record of the last launch, or None."""
     try:
         return Launch(**json.loads(layout.launch.read_text("utf-8")))
     except FileNotFoundError:
@@ -97,7 +99,7 @@ def read_launch(layout: Layout) -> Launch | None:
     except (OSError, ValueError, TypeError) as error:
         raise SetupError(
             f"{layout.launch} cannot be read",
-            hint="it is made anew when it is removed; the data stay",
+            hint="remove the file: it is created again, and the data are kept",
         ) from error
 
 

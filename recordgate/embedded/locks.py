@@ -1,8 +1,8 @@
 """The lock files of an embedded server (flock: the kernel drops a lock when its holder dies).
 
-users.lock       shared by each process that uses the server; exclusive by a supervisor that stops it
-start.lock       exclusive by a process that makes, starts or adopts a server
-supervisor.lock  exclusive by the supervisor as long as it lives
+users.lock shared by each process that uses the server; exclusive by a supervisor that stops it
+start.lock exclusive by a process that makes, starts or adopts a server supervisor.lock exclusive by
+the supervisor as long as it lives
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def open_lock(path: Path) -> int:
     except PermissionError as error:
         raise SetupError(
             f"{path} belongs to another account",
-            hint="use recordgate as the account that made the data folder, or another data_dir",
+            hint=(
+                "run recordgate as the account that created the data folder, or set another"
+                " data_dir"
+            ),
         ) from error
     except OSError as error:
         raise SetupError(f"cannot open {path}: {error.strerror}") from error

@@ -1,4 +1,5 @@
-"""The server's main process: its lock file, whether it lives and is ready, its command line, its end."""
+"""The server's main process: its lock file, whether it lives and is ready, its command line, its
+end."""
 
 from __future__ import annotations
 
@@ -36,8 +37,9 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-"""Sized for a laptop. `max_slot_wal_keep_size` bounds what a forgotten slot can hold back. The log holds the
-server's own events only: errors of statements carry values of rows, and would make it grow."""
+"""Sized for a laptop. `max_slot_wal_keep_size` bounds what a forgotten slot can hold back. The log
+holds the server's own events only: errors of statements carry values of rows, and would make it
+grow."""
 
 STOP_FAST = 60.0
 STOP_IMMEDIATE = 10.0
@@ -53,12 +55,12 @@ class LockFile:
 
 
 def read_lock_file(data: Path) -> LockFile | None:
-    """The cluster's."""
+    """Return the lock file of the cluster, or None."""
     return _read_lock_file(data / "postmaster.pid")
 
 
 def _read_lock_file(file: Path) -> LockFile | None:
-    """One of the cluster, or of its socket, which begins alike."""
+    """Parse the lock file of a cluster or of its socket, which begin alike."""
     try:
         lines = file.read_text("utf-8", errors="replace").splitlines()
         pid = abs(int(lines[0]))
@@ -68,7 +70,7 @@ def _read_lock_file(file: Path) -> LockFile | None:
 
 
 def running(data: Path) -> int | None:
-    """The process id of the live server of the cluster in `data`."""
+    """Return the process id of the live server of the cluster in `data`, or None."""
     found = read_lock_file(data)
     return found.pid if found and lives(found.pid) and _works_in(found.pid, data) else None
 
@@ -89,8 +91,8 @@ def lives(pid: int) -> bool:
 
 
 def _works_in(pid: int, data: Path) -> bool:
-    """Whether the process has the cluster as its working folder, as all of Postgres' processes do. Ids are
-    used again: without this, anybody's process could be taken for the server."""
+    """Whether the process has the cluster as its working folder, as all of Postgres' processes do.
+    Ids are used again: without this, anybody's process could be taken for the server."""
     if not sys.platform.startswith("linux"):
         return True
     try:
@@ -100,9 +102,10 @@ def _works_in(pid: int, data: Path) -> bool:
 
 
 def remove_stale_lock_files(data: Path, socket: Path) -> None:
-    """Remove the lock files of the cluster and of its socket whose process id belongs to somebody else by now, or
-    to a dead process that nobody waits for (as in a container whose first process is no init), which Postgres cannot
-    know. Only where no process works in the cluster any more: a killed server's children may outlive it."""
+    """Remove the lock files of the cluster and of its socket whose process id belongs to somebody
+    else by now, or to a dead process that nobody waits for (as in a container whose first
+    process is no init), which Postgres cannot know. Only where no process works in the cluster
+    any more: a killed server's children may outlive it."""
     if not sys.platform.startswith("linux"):
         return
     stale = [

@@ -1,4 +1,5 @@
-"""The process that owns an embedded server: `python -m recordgate.embedded.supervisor HOME REPORT_FD`.
+"""The process that owns an embedded server: `python -m recordgate.embedded.supervisor HOME
+REPORT_FD`.
 
 It starts the server (or adopts a live one whose supervisor was killed), starts it again when it
 crashes, and stops it when nobody uses it any more. It learns of that by the exclusive lock on
@@ -29,7 +30,7 @@ log = logging.getLogger("recordgate.supervisor")
 RETRY_FOR = 20.0
 """Seconds in which a start is tried again while a killed server's children give up its memory."""
 CRASHES, CRASH_WINDOW = 5, 60.0
-"""More crashes than this within so many seconds: the server is given up."""
+"""The server is given up after more than CRASHES crashes within CRASH_WINDOW seconds."""
 TRANSIENT = ('lock file "', "shared memory block", "Address already in use")
 
 
@@ -69,7 +70,7 @@ class Supervisor:
                 break
             if not ended:
                 continue
-            log.warning("the server has ended unasked; starting it again")
+            log.warning("the server ended unexpectedly; restarting it")
             if len(crashes) == CRASHES and time.monotonic() - crashes[0] < CRASH_WINDOW:
                 raise SetupError(f"the server ended {CRASHES} times within {CRASH_WINDOW:.0f} s")
             crashes.append(time.monotonic())
@@ -77,7 +78,8 @@ class Supervisor:
         server.stop()
 
     def _adopt(self) -> postmaster.Process | None:
-        """The live server that a killed supervisor left; one that is ending is waited for."""
+        """Return the live server that a killed supervisor left, after waiting for one that is
+        ending; None if there is none."""
         pid = postmaster.running(self.data)
         if pid is None:
             return None
@@ -119,7 +121,7 @@ def _reason(said: str) -> str:
             if mark in line:
                 return line.split(mark, 1)[1].strip()
     lines = said.strip().splitlines()
-    return lines[-1] if lines else "it gave no reason"
+    return lines[-1] if lines else "no reason was given"
 
 
 def _tell(report: int, what: dict[str, object]) -> None:
@@ -136,7 +138,7 @@ def main(home: str, report: int) -> int:
     own = locks.open_lock(layout.supervisor_lock)
     # Users look at this lock by taking it shared for a moment.
     if not locks.wait_lock(own, exclusive=True, timeout=10):
-        _tell(report, {"error": "another supervisor owns the server", "hint": ""})
+        _tell(report, {"error": "another supervisor runs the server", "hint": ""})
         return 1
     os.ftruncate(own, 0)
     os.write(own, f"{os.getpid()}\n".encode())  # for people and tests; nothing of ours trusts it

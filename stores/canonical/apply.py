@@ -1,4 +1,5 @@
-"""Carries a plan out: in one transaction, one process at a time, and only while it is still the plan."""
+"""Carries a plan out: in one transaction, one process at a time, and only while it is still the
+plan."""
 
 from __future__ import annotations
 
@@ -14,26 +15,29 @@ from stores.canonical.applied import record_applied
 from stores.canonical.connect import Connection, transaction_for_ddl
 from stores.canonical.driver_errors import translate
 from stores.canonical.plan import plan_on
-from stores.canonical.steps import Plan, Step
+from stores.canonical.steps import SchemaPlan, Step
 from stores.contract.model import Contract
 from stores.errors import ConflictError, ConstraintError, InputError, SetupError
 
 LOCK_TIMEOUT = "10s"
-"""How long a step waits for a table in use. A waiting ALTER TABLE makes everybody behind it wait too."""
+"""How long a step waits for a table in use. A waiting ALTER TABLE makes everybody behind it wait
+too."""
 
 LOCK = 0x7265_636F_7264_0002
 """Key of the advisory lock under which one process changes canonical."""
 
 
 def apply_plan(
-    conn: Connection, contract: Contract, plan: Plan, *, allow_destructive: bool = False
-) -> Plan:
-    """Carry out `plan`, made by `make_plan` before; `conn` is in no transaction. All or nothing, also in a
-    crash. Two at once: the second finds that there is nothing left of its plan.
+    conn: Connection, contract: Contract, plan: SchemaPlan, *, allow_destructive: bool = False
+) -> SchemaPlan:
+    """Carry out `plan`, made by `make_plan` before; `conn` is in no transaction. All or nothing,
+    also in a crash. Two at once: the second finds that there is nothing left of its plan.
 
-    Raises InputError (code DESTRUCTIVE_REFUSED) for destructive steps that are not allowed, SetupError for
-    steps that cannot be carried out as things are, ConflictError where somebody else has changed the
-    tables since the plan was made or uses them now, ConstraintError where rows break a new rule."""
+    Raises InputError (code DESTRUCTIVE_REFUSED) for destructive steps that are not allowed,
+    SetupError for steps that cannot be carried out as things are, ConflictError where somebody else
+    has changed the tables since the plan was made or uses them now, ConstraintError where rows
+    break a new rule.
+    """
     refuse(plan, allow_destructive=allow_destructive)
     try:
         with transaction_for_ddl(conn) as bound:
@@ -46,7 +50,7 @@ def apply_plan(
             if now != plan:
                 raise ConflictError(
                     "canonical has changed since the plan was made",
-                    hint="run `recordgate plan` again and look at it",
+                    hint="review `recordgate plan` again",
                 )
             _carry_out(bound, conn, contract, now.steps)
             record_applied(conn, contract, [s.text for s in now.steps])
@@ -55,7 +59,7 @@ def apply_plan(
     return plan
 
 
-def refuse(plan: Plan, *, allow_destructive: bool) -> None:
+def refuse(plan: SchemaPlan, *, allow_destructive: bool) -> None:
     """Raise what keeps `plan` from being carried out; nothing where it can be."""
     if plan.blocked:
         raise SetupError(
@@ -93,11 +97,11 @@ def _failed(step: Step, error: psycopg.Error, contract: Contract) -> Exception:
     found = translate(error, contract)
     if isinstance(found, ConstraintError):
         found.message = f"cannot {step.text}: {found.message}"
-        found.hint = "correct the rows that break the rule, then apply again; nothing was changed"
+        found.hint = "nothing was changed; correct the rows that break the rule, then apply again"
     elif error.sqlstate == "55P03":
         found.message = f"cannot {step.text}: the table is in use"
     elif error.sqlstate == "2BP01":
-        found.message = f"cannot {step.text}: other objects of the database depend on it"
+        found.message = f"cannot {step.text}: other database objects depend on it"
     elif error.sqlstate not in (None, "57014"):
         found.message = f"cannot {step.text}: {found.message}"
     return found

@@ -25,7 +25,7 @@ def _differences(record_type: RecordType, table: Table | None) -> Iterator[tuple
         yield "missing_table", "the table does not exist"
         return
     if not table.holds_rows:
-        yield "missing_table", "it is not a table, and has no changes to capture"
+        yield "missing_table", "it is not a table, so its changes cannot be captured"
         return
     for prop in record_type.properties:
         column = table.columns.get(prop.column)
@@ -39,5 +39,6 @@ def _differences(record_type: RecordType, table: Table | None) -> Iterator[tuple
     if table.key and table.key != record_type.key:
         yield (
             "replace_key",
-            f"the key is ({', '.join(table.key)}), the contract says ({', '.join(record_type.key)})",
+            f"the key is ({', '.join(table.key)}), the contract says"
+            f" ({', '.join(record_type.key)})",
         )

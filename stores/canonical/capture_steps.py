@@ -1,4 +1,5 @@
-"""Steps that make changes capturable: replica identities, and the publication of exactly the contract's tables."""
+"""Steps that make changes capturable: replica identities, and the publication of exactly the
+contract's tables."""
 
 from __future__ import annotations
 
@@ -25,26 +26,26 @@ NO_KEY = (
     " add a primary key, or set REPLICA IDENTITY FULL"
 )
 NOTHING = (
-    "its replica identity is NOTHING, so the application's own updates and deletes would fail once it"
-    " is published: set REPLICA IDENTITY DEFAULT"
+    "its replica identity is NOTHING, so the application's own updates and deletes would fail"
+    " once it is published: set REPLICA IDENTITY DEFAULT"
 )
 
 
 VIRTUAL = (
-    "its column {} is generated when it is read, and Postgres fails the application's updates and deletes of a"
-    " published table whose replica identity holds such a column: {}"
+    "its column {} is a virtual generated column, and Postgres refuses the application's updates"
+    " and deletes of a published table whose replica identity holds such a column: {}"
 )
 UNTOLD = (
     "its column {} is generated, {}, and changes of a key or a foreign key must be in the log: {}"
 )
 INHERITING = (
-    "its rows are read with the table's, and their changes are not told as changes of it:"
-    " take it from the table by NO INHERIT, or make the table a partitioned one"
+    "its rows are read as the table's, but its changes are not published as the table's: detach"
+    " it by NO INHERIT, or partition the table"
 )
-UNLOGGED = "nothing of an unlogged table is in the log: make it LOGGED"
+UNLOGGED = "changes of an unlogged table are not in the WAL: make it LOGGED"
 HIDDEN = (
-    "row level security hides rows of it from this account, and a row that cannot be read would count as deleted:"
-    " use the tables' owner, or an account with BYPASSRLS"
+    "row level security hides rows of it from this account, and a row that cannot be read would"
+    " count as deleted: use the tables' owner, or an account with BYPASSRLS"
 )
 NAMED = 5
 """Tables that a step about the publication names."""
@@ -59,9 +60,10 @@ def capture_steps(
     *,
     followed: bool = False,
 ) -> Iterator[Step]:
-    """`tables` are those that exist before the plan is carried out; `names`: what is to be published, by default
-    the contract's tables. `followed`: they are published already, and an identity by which Postgres fails what the
-    application writes gives way, whatever is told less by it."""
+    """`tables` are those that exist before the plan is carried out; `names`: what is to be
+    published, by default the contract's tables. `followed`: they are published already, and an
+    identity by which Postgres fails what the application writes gives way, whatever is told less
+    by it."""
     full = full_identity_types(contract)
     wants_full = {(t.schema, t.table) for t in contract.types.values() if t.name in full}
     for record_type in contract.types.values():
@@ -202,16 +204,19 @@ def _publication(
             Phase.PUBLICATION,
             "alter_publication",
             "",
-            f"publish exactly the contract's tables in {name}",
+            f"set the tables of publication {name} to those of the contract",
             blocked=f"publication {name} was made by hand for all tables: drop it",
         )
         return
     if not found.options_as_wanted:
-        text = f"let publication {name} publish every kind of change, and stored generated columns"
+        text = f"make publication {name} publish every kind of change and stored generated columns"
         action = set_publication_options(contract, server_version)
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, action=action)
     if found.tables != wanted or found.filtered:
-        text = f"publish exactly the contract's tables in {name}{_told(wanted, found.tables)}"
+        text = (
+            f"set the tables of publication {name} to those of the"
+            f" contract{_told(wanted, found.tables)}"
+        )
         action = set_publication_tables(contract, names)
         need = Need.NEEDED if wanted - found.tables or found.filtered else Need.SURPLUS
         yield Step(Phase.PUBLICATION, "alter_publication", "", text, need=need, action=action)

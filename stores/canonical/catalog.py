@@ -1,4 +1,5 @@
-"""What Postgres' catalog says of the contract's tables: columns, key, replica identity, publication."""
+"""What Postgres' catalog says of the contract's tables: columns, key, replica identity,
+publication."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ Name = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Column:
     type: str
-    """As format_type prints it; of a domain, the type that it is made of, which is the contract's."""
+    """The type as format_type prints it. For a domain it is the base type, which is what the
+    contract declares."""
     not_null: bool
     generated: bool
     virtual: bool = False
@@ -42,7 +44,7 @@ class ForeignKey:
     target_columns: tuple[str, ...]
     deferrable: bool
     action: str
-    """On update and on delete, one letter each: "aa" is no action at all."""
+    """The actions on update and on delete, one letter each; "aa" means no action for both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Table:
     inheriting: tuple[Name, ...] = ()
     """Tables that inherit from it, but partitions: their rows are read with its own."""
     unlogged: tuple[Name, ...] = ()
-    """Of the table and its partitions those of which nothing is in the log."""
+    """Those of the table and its partitions that are unlogged, so that their changes are not in
+    the WAL."""
 
     @property
     def holds_rows(self) -> bool:
@@ -70,8 +73,8 @@ class Table:
 class Publication:
     all_tables: bool
     options_as_wanted: bool
-    """Publishes insert, update, delete and truncate, by way of the partition root, with stored generated
-    columns where the server can."""
+    """Publishes insert, update, delete and truncate, by way of the partition root, with stored
+    generated columns where the server can."""
     tables: frozenset[Name]
     filtered: bool
     """Some table is published with a row filter or a column list."""
@@ -129,11 +132,11 @@ SELECT n.nspname, c.relname, c.relkind::text,
 
 
 def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
-    """Those of `names` that exist. One statement, however many there are."""
+    """Return those of `names` that exist, read by a single statement."""
     wanted = list(names)
     rows = conn.execute(_TABLES, ([s for s, _ in wanted], [t for _, t in wanted])).fetchall()
     found: dict[Name, Table] = {}
-    for schema, name, kind, columns, key, leaves, foreign_keys, secured, silent in rows:
+    for schema, name, kind, columns, key, leaves, foreign_keys, secured, untold in rows:
         found[schema, name] = Table(
             kind,
             {
@@ -158,8 +161,8 @@ def read_tables(conn: Connection, names: Iterable[Name]) -> dict[Name, Table]:
                 for key_name, s, t, deferrable, action, pairs in foreign_keys or ()
             ),
             secured,
-            tuple((s, t) for s, t, inherits in silent or () if inherits),
-            tuple((s, t) for s, t, inherits in silent or () if not inherits),
+            tuple((s, t) for s, t, inherits in untold or () if inherits),
+            tuple((s, t) for s, t, inherits in untold or () if not inherits),
         )
     return found
 

@@ -14,13 +14,14 @@ _NUMBERS = frozenset((Scalar.INT, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL))
 
 
 def check_expressions(prop: Property) -> Iterator[tuple[str, str]]:
-    """(rule, SQL expression) for each rule that the type itself does not keep. The rules of an array's
-    elements other than enum are kept by imports and mutations: a check cannot look into an array."""
+    """(rule, SQL expression) for each rule that the type itself does not keep. The rules of an
+    array's elements other than enum are kept by imports and mutations: a check cannot look into
+    an array."""
     column = sql.Identifier(prop.column)
     if prop.enum:
         values = sql.SQL(", ").join(sql.Literal(v) for v in prop.enum)
-        # Of a type of the application the contract may still name a value that the type has lost: as text it is
-        # no error.
+        # Of a type of the application the contract may still name a value that the type has lost:
+        # as text it is no error.
         own = "." in prop.sql_type
         if prop.array:
             cast = sql.SQL("text[]" if own else prop.sql_type)
@@ -58,7 +59,7 @@ def _bound(prop: Property, text: str) -> sql.Composable:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or abs(number.adjusted()) > 400:
-        raise ContractError(f"{prop.name}: the bound {text[:40]!r} is no number")
+        raise ContractError(f"{prop.name}: the bound {text[:40]!r} is not a number")
     return sql.SQL(f"{number:f}")
 
 

@@ -1,4 +1,5 @@
-"""Steps about columns: added, dropped, another type, required or not any more, patterns that Postgres reads."""
+"""Steps about columns: added, dropped, another type, required or not any more, patterns that
+Postgres reads."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from stores.canonical.tables import sql_type
 from stores.canonical.type_changes import keeps_values, rewrites_table
 from stores.contract.model import Contract, RecordType
 
-SCAN = "scans the table while nobody else may use it"
-REWRITE = "writes the whole table anew while nobody else may use it"
+SCAN = "scans the table under an exclusive lock"
+REWRITE = "rewrites the whole table under an exclusive lock"
 
 
 def type_steps(record_type: RecordType, table: Table) -> Iterator[Step]:
@@ -57,8 +58,8 @@ def column_step(conn: Connection, operation: Any) -> Iterator[Step]:
         blocked = ""
         if not column.nullable and _any_row(conn, operation.schema, operation.table_name):
             blocked = (
-                f"{name} has rows, which have no value for the required column {column.name}: add it"
-                " as optional, fill it, then make it required"
+                f"{name} has rows without a value for the required column {column.name}: add it as"
+                " optional, fill it, then make it required"
             )
         text = f"add{required} column {column.name} {column.type} to {name}"
         phase = Phase.ADD_COLUMNS
@@ -78,7 +79,7 @@ def column_step(conn: Connection, operation: Any) -> Iterator[Step]:
     elif operation.modify_nullable is not None:
         column_name = str(operation.column_name)
         if operation.modify_nullable:
-            text = f"let column {column_name} of {name} be empty"
+            text = f"make column {column_name} of {name} optional"
             phase = Phase.ALTER_COLUMNS
             yield Step(phase, "drop_not_null", name, text, need=Need.RULE, action=operation)
             return
@@ -111,7 +112,8 @@ def _any_row(
 
 
 def pattern_steps(conn: Connection, contract: Contract) -> Iterator[Step]:
-    """A blocked step for each pattern that Postgres cannot read: a check would fail at the first row."""
+    """A blocked step for each pattern that Postgres cannot read: a check would fail at the first
+    row."""
     patterns = [
         (record_type, prop)
         for record_type in contract.types.values()
@@ -129,5 +131,5 @@ def pattern_steps(conn: Connection, contract: Contract) -> Iterator[Step]:
                 "add_check",
                 name,
                 f"check the pattern of {record_type.name}.{prop.name}",
-                blocked="Postgres cannot read the pattern as a regular expression",
+                blocked="the pattern is not a valid regular expression in Postgres",
             )

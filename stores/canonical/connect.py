@@ -1,4 +1,5 @@
-"""Connections to canonical: session settings pinned, the server's version checked, errors translated."""
+"""Connections to canonical: session settings pinned, the server's version checked, errors
+translated."""
 
 from __future__ import annotations
 
@@ -37,13 +38,13 @@ def database_of(url: str) -> str:
 
 
 def conninfo(url: str, **parameters: Any) -> str:
-    """The connection string of `url` with our session settings. Options in `url` come before ours, so
-    that they count only where ours say nothing; `parameters` are libpq's."""
+    """The connection string of `url` with our session settings. Options in `url` come before ours,
+    so that they count only where ours say nothing; `parameters` are libpq's."""
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise SetupError(
-            "the URL of canonical is not one that Postgres understands",
+            "the URL of canonical is not a valid Postgres connection URL",
             hint="write it as postgresql://user@host:5432/database",
         ) from None
     options = f"{given.pop('options', '') or ''} {session_options()}".strip()
@@ -82,7 +83,7 @@ def connect(
 async def connect_async(
     url: str, *, autocommit: bool = True, prepare_threshold: int | None = 5, **parameters: Any
 ) -> AsyncConnection:
-    """As `connect`, for an event loop."""
+    """Open a connection as `connect` does, for an event loop."""
     try:
         conn = await psycopg.AsyncConnection.connect(
             conninfo(url, **parameters), autocommit=autocommit, prepare_threshold=prepare_threshold
@@ -100,24 +101,26 @@ async def connect_async(
 SURE_WITHIN = 2.0
 """Seconds in which a connection that is in doubt must answer."""
 RECONNECT = 4.0
-"""Seconds for which the pool tries by itself to connect again: its pauses double, and after a long outage the next
-request must not wait for the end of one."""
+"""Seconds for which the pool tries by itself to connect again: its pauses double, and after a long
+outage the next request must not wait for the end of one."""
 
 
 class Pool(AsyncConnectionPool["AsyncConnection"]):
-    """A pool, and as many connections again for `readers`: reads and everything else cannot starve each
-    other.
+    """A pool, and as many connections again for `readers`: reads and everything else cannot starve
+    each other.
 
-    A restart of the server ends every idle connection, and who sends a write on such a one cannot know what came of it:
-    so a connection is looked at before it is handed out. That the server ended it is seen on its socket without asking;
-    once any connection was lost, each of the others is asked once, for not every end is seen so.
+    A restart of the server ends every idle connection, and who sends a write on such a one cannot
+    know what came of it: so a connection is looked at before it is handed out. That the server
+    ended it is seen on its socket without asking; once any connection was lost, each of the others
+    is asked once, for not every end is seen so.
     """
 
     def __init__(self, conninfo: str, *, max_size: int, **options: Any) -> None:
         self._sure: WeakKeyDictionary[AsyncConnection, float] = WeakKeyDictionary()
         self._lost_at = 0.0
         self.systems: WeakKeyDictionary[AsyncConnection, str] = WeakKeyDictionary()
-        """Which database each connection has led to: the same address may lead to another one tomorrow."""
+        """Which database each connection has led to: the same address may lead to another one
+        tomorrow."""
         super().__init__(conninfo, max_size=max_size, configure=self._made, **options)
         self.readers = Readers(self._reader, max_size, self.lost)
         self.joint = JointReads(self.readers)
@@ -178,7 +181,8 @@ class Pool(AsyncConnectionPool["AsyncConnection"]):
 
 
 def _heard_from(conn: AsyncConnection) -> bool:
-    """Whether something came on a connection that asks nothing: most often that the server ended it. No round trip."""
+    """Whether something came on a connection that asks nothing: most often that the server ended
+    it. No round trip."""
     socket = conn.pgconn.socket
     if socket < 0:
         return True
@@ -188,8 +192,8 @@ def _heard_from(conn: AsyncConnection) -> bool:
 
 
 def make_pool(url: str, size: int, **parameters: Any) -> Pool:
-    """A pool of up to `size` autocommit connections, not yet open: `await pool.open()`. A connection
-    that is returned broken is replaced in the background."""
+    """A pool of up to `size` autocommit connections, not yet open: `await pool.open()`. A
+    connection that is returned broken is replaced in the background."""
     return Pool(
         conninfo(url, **parameters),
         kwargs={"autocommit": True},
@@ -208,7 +212,8 @@ def check_version(conn: Connection | AsyncConnection) -> None:
     version = conn.info.server_version
     if version < MINIMUM_VERSION:
         raise SetupError(
-            f"canonical is Postgres {version // 10000}; recordgate needs {MINIMUM_VERSION // 10000} or newer",
+            f"canonical runs Postgres {version // 10000}, but recordgate needs"
+            f" {MINIMUM_VERSION // 10000} or newer",
             hint="upgrade the server, or set `postgres` to another one",
         )
 
@@ -220,8 +225,9 @@ SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::text || '
 
 TIMELINE = """(CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE
  ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END)"""
-"""The timeline that is written, 0 on a standby. Of all that tell it, only the names of WAL files need no rights and are
-right at once: what pg_control_checkpoint() says is of the last checkpoint, which comes after a promotion."""
+"""The timeline that is written, 0 on a standby. Of all that tell it, only the names of WAL files
+need no rights and are right at once: what pg_control_checkpoint() says is of the last
+checkpoint, which comes after a promotion."""
 
 LINEAGE = f"""
 SELECT i.system, {TIMELINE}, coalesce((SELECT l.first FROM recordgate.lineage AS l WHERE l.system = i.system), 0)
@@ -233,8 +239,8 @@ TEXT_ORDER_IS_BYTEWISE = """
 SELECT CASE datlocprovider WHEN 'b' THEN true ELSE datcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8') END
   FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 """
-"""The builtin provider's locales (C, C.UTF-8, PG_UNICODE_FAST) all order by code point, which is the
-order of UTF-8's bytes; so does the C locale of libc."""
+"""The builtin provider's locales (C, C.UTF-8, PG_UNICODE_FAST) all order by code point, which is
+the order of UTF-8's bytes; so does the C locale of libc."""
 
 
 def system_identity(conn: Connection) -> str:
@@ -243,7 +249,8 @@ def system_identity(conn: Connection) -> str:
 
 
 def lineage(conn: Connection) -> Lineage:
-    """Which database this is, and the timeline that it writes; without the forks, which not every role can read."""
+    """Which database this is, and the timeline that it writes; without the forks, which not every
+    role can read."""
     try:
         row = conn.execute(LINEAGE.encode()).fetchone()
     except psycopg.Error as error:

@@ -1,5 +1,5 @@
-"""The rows of a COPY … TO STDOUT in blocks, read through libpq itself: a driver's loop costs more a row than
-Postgres takes to make one."""
+"""The rows of a COPY … TO STDOUT in blocks, read through libpq itself: a driver's loop costs more a
+row than Postgres takes to make one."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Block:
 async def copy_out(
     conn: psycopg.AsyncConnection[Any], statement: sql.Composable, size: int
 ) -> AsyncGenerator[Block, None]:
-    """Blocks of about `size` bytes. A generator that is closed early cancels the COPY and closes the
-    connection. Raises psycopg.Error."""
+    """Blocks of about `size` bytes. A generator that is closed early cancels the COPY and closes
+    the connection. Raises psycopg.Error."""
     pgconn = conn.pgconn
     whole = False
     try:
@@ -83,7 +83,7 @@ async def _result(pgconn: PGconn) -> PGresult | None:
 
 
 async def _readable(pgconn: PGconn) -> None:
-    """Until the server has sent something, and that is taken in."""
+    """Wait until the server has sent something, and read it."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     socket = pgconn.socket

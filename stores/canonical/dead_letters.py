@@ -1,7 +1,8 @@
 """Rows and documents that were set aside: list, show, replay, discard.
 
-A row of an import is tried again by the way it came, as an import of its own; a document that a sink
-refused goes back to that sink's backlog; a change that a source could not read is only kept to be seen.
+A row of an import is tried again by the way it came, as an import of its own; a document that a
+sink refused goes back to that sink's backlog; a change that a source could not read is only kept to
+be seen.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from psycopg.rows import class_row
 from stores.canonical import importing
 from stores.canonical.connect import Connection, connect
 from stores.canonical.driver_errors import translate
-from stores.canonical.importing import ImportOptions, Limit, Mode
+from stores.canonical.importing import ImportOptions, Mode, RowLimit
 from stores.contract.model import Contract
 from stores.errors import InputError
 
@@ -59,8 +60,8 @@ class Selection:
 
 @dataclass(slots=True)
 class Replayed:
-    """`cured` rows were taken, `queued` keys are tried again by the worker; `still_bad` were set aside
-    once more; `impossible`: id → why it cannot be replayed."""
+    """`cured` rows were taken, `queued` keys are tried again by the worker; `still_bad` were set
+    aside once more; `impossible`: id → why it cannot be replayed."""
 
     cured: list[int] = field(default_factory=list)
     queued: list[int] = field(default_factory=list)
@@ -95,7 +96,7 @@ def _parameters(selection: Selection) -> dict[str, Any]:
 
 
 def find(connection: Connection, selection: Selection, limit: int) -> list[DeadLetter]:
-    """Up to `limit` dead letters, the oldest first."""
+    """Return up to `limit` dead letters, oldest first."""
     cursor = connection.cursor(row_factory=class_row(DeadLetter))
     query = f"SELECT * FROM recordgate.dead_letters {_WHERE} ORDER BY id LIMIT %(limit)s"  # noqa: S608
     try:
@@ -116,7 +117,7 @@ def count(connection: Connection, selection: Selection) -> int:
 def discard(connection: Connection, selection: Selection) -> int:
     """Delete them for good; how many. Raises InputError for a selection of everything."""
     if selection == Selection():
-        raise InputError("nothing says which dead letters", hint="name ids, or a batch")
+        raise InputError("no dead letters are selected", hint="name ids, or a batch")
     query = f"DELETE FROM recordgate.dead_letters {_WHERE}"  # noqa: S608
     try:
         return connection.execute(query, _parameters(selection)).rowcount
@@ -129,16 +130,18 @@ def replay(url: str, contract: Contract, selection: Selection, limit: int = 100_
     replaying a row that was taken changes nothing."""
     done = Replayed()
     with connect(url) as connection:
-        letters = find(connection, selection, limit)
+        dead_letters = find(connection, selection, limit)
         done.impossible = dict.fromkeys(
-            set(selection.ids) - {d.id for d in letters}, "there is no such dead letter"
+            set(selection.ids) - {d.id for d in dead_letters}, "there is no such dead letter"
         )
-        sinks = [d.id for d in letters if d.kind == "sink"]
+        sinks = [d.id for d in dead_letters if d.kind == "sink"]
         if sinks:
             done.queued = _queue(connection, sinks)
-        modes = _modes(connection, [d.batch for d in letters if d.kind == "import" and d.batch])
+        modes = _modes(
+            connection, [d.batch for d in dead_letters if d.kind == "import" and d.batch]
+        )
         groups: dict[tuple[str, Mode, tuple[str, ...]], list[DeadLetter]] = {}
-        for letter in letters:
+        for letter in dead_letters:
             if letter.kind == "sink":
                 continue
             problem = _impossible(letter, contract)
@@ -172,14 +175,18 @@ def _impossible(letter: DeadLetter, contract: Contract) -> str:
     """Why the letter cannot be replayed; empty where it can."""
     if letter.kind != "import":
         return (
-            "a change that could not be read cannot be replayed; `verify --repair` mends its record"
+            "an unreadable change cannot be replayed; `recordgate verify --repair` repairs its"
+            " record"
         )
     if letter.type is None or contract.type(letter.type) is None:
-        return "the contract has no such type any more"
+        return "the type is no longer in the contract"
     if not isinstance(letter.payload, dict) or "values" not in letter.payload:
-        return "the row could not be split into columns; mend the file and import it again"
+        return "the row could not be split into columns; correct the file and import it again"
     if letter.payload.get("cut"):
-        return "the row was too large, or had a NUL, and is not kept whole; import it from its file"
+        return (
+            "the row was too large or had a NUL character, so only a part of it is kept; import"
+            " it from its file"
+        )
     return ""
 
 
@@ -188,7 +195,8 @@ def _has_value(letter: DeadLetter) -> bool:
 
 
 def _csv_line(values: Iterable[str | None]) -> str:
-    """No value is an empty cell, an empty text a quoted one."""
+    """Return `values` as a line of CSV. A missing value is an empty cell, an empty text a quoted
+    one."""
     cells = ("" if v is None else '"' + v.replace('"', '""') + '"' for v in values)
     return ",".join(cells) + "\n"
 
@@ -199,23 +207,24 @@ def _import_again(
     contract: Contract,
     type_name: str,
     mode: Mode,
-    letters: Sequence[DeadLetter],
+    dead_letters: Sequence[DeadLetter],
     done: Replayed,
 ) -> None:
-    """Letters with the same columns, as one import: of CSV, whose cells are the texts that a letter keeps."""
+    """Letters with the same columns, as one import: of CSV, whose cells are the texts that a letter
+    keeps."""
     # A row without any value is skipped by CSV, and its key is still missing.
-    done.still_bad += sorted(d.id for d in letters if not _has_value(d))
-    letters = [d for d in letters if _has_value(d)]
-    if not letters:
+    done.still_bad += sorted(d.id for d in dead_letters if not _has_value(d))
+    dead_letters = [d for d in dead_letters if _has_value(d)]
+    if not dead_letters:
         return
     with tempfile.TemporaryDirectory(prefix="recordgate-replay-") as folder:
         file = Path(folder) / "rows.csv"
-        lines = [_csv_line(letters[0].payload["values"])]
-        lines += [_csv_line(d.payload["values"].values()) for d in letters]
+        lines = [_csv_line(dead_letters[0].payload["values"])]
+        lines += [_csv_line(d.payload["values"].values()) for d in dead_letters]
         file.write_text("".join(lines), "utf-8", newline="")
-        options = ImportOptions(mode=mode, max_rejects=Limit.parse("100%"))
+        options = ImportOptions(mode=mode, max_rejects=RowLimit.parse("100%"))
         report = importing.run_import(url, contract, type_name, [file], options)
-    ids = [d.id for d in letters]
+    ids = [d.id for d in dead_letters]
     connection.execute(
         "DELETE FROM recordgate.dead_letters WHERE id = ANY(%s) AND batch IS DISTINCT FROM %s",
         (ids, report.batch),

@@ -30,27 +30,27 @@ STORE = "postgres"
 _UNAVAILABLE = {
     "57014": "canonical took longer than the time allowed",
     "57P01": "canonical is shutting down",
-    "57P02": "canonical has crashed and is starting again",
+    "57P02": "canonical crashed and is restarting",
     "57P03": "canonical is starting up",
     "57P05": "canonical closed an idle session",
     "53100": "canonical's disk is full",
-    "53200": "canonical has no memory left",
-    "53300": "canonical has no connection left",
+    "53200": "canonical is out of memory",
+    "53300": "canonical has no free connection",
     "25006": "canonical is read-only",
     "25P03": "canonical closed a session that was idle in a transaction",
-    "25P04": "canonical ended a transaction that took too long",
+    "25P04": "canonical ended a transaction that exceeded its time limit",
 }
 _CONFLICT = {
     "40001": "another transaction changed the same records",
     "40P01": "another transaction held the same records",
-    "55P03": "another session holds a lock that is needed",
-    "55006": "it is in use by another session",
+    "55P03": "another session holds a required lock",
+    "55006": "the object is in use by another session",
 }
 _SETUP = {
-    "28000": "canonical refused the log-in",
+    "28000": "canonical refused the login",
     "28P01": "canonical refused the password",
     "3D000": "canonical's database does not exist",
-    "42501": "canonical's user may not do this",
+    "42501": "the account lacks a privilege in canonical",
 }
 _CHANGED = {
     "42P01": "a table is missing in canonical",
@@ -61,21 +61,21 @@ _CHANGED = {
     "42883": "a column of canonical is of another type than the contract says",
 }
 _CHANGED_HINT = (
-    "`recordgate plan` shows the difference: apply the contract, or start this process with the one that was"
-    " applied last"
+    "`recordgate plan` shows the difference: apply the contract, or start this process with the"
+    " one that was applied last"
 )
 _SETUP_HINTS = {
     "28000": "check the user in the setting `postgres`",
     "28P01": "check postgres_password_file, PGPASSWORD or ~/.pgpass",
     "3D000": "create the database, or correct the setting `postgres`",
-    "42501": "grant the user what it needs; `recordgate doctor` says what",
+    "42501": "grant the missing privilege; `recordgate doctor` names it",
 }
 _INPUT = {
     "22001": "a value is longer than its property allows",
     "22003": "a number is out of range",
-    "22007": "a value is no date or time",
+    "22007": "a value is not a date or time",
     "22008": "a date or time is out of range",
-    "22021": "a text has bytes that are not UTF-8",
+    "22021": "a text is not valid UTF-8",
     "22P02": "a value has the wrong form for its type",
     "22P05": "a text has a character that canonical cannot store",
     "22012": "division by zero",
@@ -95,9 +95,9 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
     if state.startswith("23"):
         return _constraint(error, contract)
     if state in _RULES:
-        return ConstraintError("a rule of canonical refuses the record", told=Told(known=False))
+        return ConstraintError("a rule in canonical refuses the record", told=Told(known=False))
     if state.startswith("54"):
-        return LimitError("a value is larger than canonical takes", hint="give less")
+        return LimitError("a value is larger than canonical accepts", hint="give less")
     if state in _CONFLICT:
         return ConflictError(_CONFLICT[state], hint="try again")
     if state in _SETUP:
@@ -112,7 +112,7 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
             unavailable.detail_code = "TIMEOUT"
         return unavailable
     if state in _INPUT or state.startswith("22") or (isinstance(error, psycopg.DataError)):
-        return InputError(_INPUT.get(state, "canonical cannot take a value"))
+        return InputError(_INPUT.get(state, "canonical does not accept a value"))
     if state[:2] in ("08", "53", "57", "58"):
         return StoreUnavailable(f"canonical is not available (SQLSTATE {state})", store=STORE)
     if state[:3] == "XX0" and state != "XX000":
@@ -141,7 +141,7 @@ def _without_state(error: psycopg.Error) -> RecordgateError:
     if "timeout" in text.lower():
         return StoreUnavailable("canonical did not answer in time", store=STORE)
     return StoreUnavailable(
-        "canonical is not reached, or the connection was lost",
+        "canonical is not reachable, or the connection was lost",
         store=STORE,
         hint="see `recordgate doctor`",
     )
@@ -161,13 +161,13 @@ def _constraint(error: psycopg.Error, contract: Contract | None) -> ConstraintEr
         message = f"{what}: another record has the same value"
     elif state in ("23503", "23001"):
         if _STILL_THERE in (diag.message_detail or ""):
-            message = f"{what}: other records still refer to the record"
+            message = f"{what}: other records still reference the record"
         else:
-            message = f"{what}: the record referred to does not exist, or is still referred to"
+            message = f"{what}: the referenced record does not exist, or is still referenced"
     elif state == "23514":
-        message = f"{what}: a value breaks the rule {diag.constraint_name}"
+        message = f"{what}: a value violates the rule {diag.constraint_name}"
     else:
-        message = f"{what}: the constraint {diag.constraint_name} is broken"
+        message = f"{what}: the constraint {diag.constraint_name} is violated"
     told = _told(error, contract, found, columns)
     return ConstraintError(message, field=fields[0] if len(fields) == 1 else None, told=told)
 
@@ -178,7 +178,8 @@ def _told(
     found: RecordType | None,
     columns: tuple[str, ...],
 ) -> Told:
-    """What the message says something of. A constraint whose columns are not known can be about any."""
+    """What the message says something of. A constraint whose columns are not known can be about
+    any."""
     if contract is None or found is None:
         return Told(known=False)
     about = columns or tuple(found.by_column)
@@ -195,7 +196,8 @@ def _told(
         target = contract.types[relation.target]
         keys = (target.by_column.get(c) for c in relation.target_columns)
         ends += [(target.name, p.name) for p in keys if p]
-    # Which side was written is in the detail, in the server's language: both, where we cannot read it.
+    # Which side was written is in the detail, in the server's language: both, where we cannot read
+    # it.
     detail = error.diag.message_detail or ""
     referring = () if _NOT_THERE in detail else (found.name,)
     referred = () if _STILL_THERE in detail else tuple(r.target for r in followed)
@@ -221,8 +223,8 @@ def _columns(error: psycopg.Error, found: RecordType | None) -> tuple[str, ...]:
     named = constraint_columns(found).get(diag.constraint_name or "")
     if named:
         return named
-    # Attached tables have names of their own: the detail begins with the columns, "Key (a, b)=(…". Where other
-    # records refer to the record, they are those of its key.
+    # Attached tables have names of their own: the detail begins with the columns, "Key (a, b)=(…".
+    # Where other records refer to the record, they are those of its key.
     detail = diag.message_detail or ""
     match = None if _STILL_THERE in detail else re.match(r"Key \(([^=]*)\)=", detail)
     listed = [c.strip().strip('"') for c in match.group(1).split(",")] if match else []

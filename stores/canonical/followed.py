@@ -1,7 +1,8 @@
-"""The form of each table whose changes are captured: what tells that rows changed which no change told of.
+"""The form of each table whose changes are captured: what tells that rows changed which no change
+told of.
 
-A form is read by one statement of catalogs alone, which waits for nobody's lock, and is kept in canonical's table
-recordgate.followed. `sync.forms` compares two of them.
+A form is read by one statement of catalogs alone, which waits for nobody's lock, and is kept in
+canonical's table recordgate.followed. `sync.forms` compares two of them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from stores.contract.model import Contract
 
 
 class Column(msgspec.Struct, frozen=True, array_like=True):
-    """`written` changes whenever something about the column is altered; `made` is a digest of a generated column's
-    expression, empty for others."""
+    """`written` changes whenever something about the column is altered; `made` is a digest of a
+    generated column's expression, empty for others."""
 
     number: int
     type: int
@@ -31,22 +32,23 @@ class Column(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Leaf(msgspec.Struct, frozen=True, array_like=True):
-    """A table that holds rows: the table itself, or a partition of it. `file` is another one once all its rows were
-    rewritten or thrown away. `identity`: its relreplident."""
+    """A table that holds rows: the table itself, or a partition of it. `file` is another one once
+    all its rows were rewritten or thrown away. `identity`: its relreplident."""
 
     name: str
     file: int
     identity: str
 
 
-class Form(msgspec.Struct, frozen=True):
-    """`columns`: those that the contract names, None where the table lacks one. `leaves` by OID. `labels`: of the enums
-    that the columns are made of, by OID. `parts`: of the composite types that they are made of. `published`: what the
-    publication says of the table, None where it does not name it. `secured`: row level security hides rows from us.
-    `silent`: tables by OID whose rows are read with the table's, and whose changes are not told: those that inherit
-    from it, unlogged partitions. `keyless`: a leaf has no primary key by which rows are named in the log. `refused`:
-    Postgres fails the application's updates and deletes of it, for its identity is an index that is not there, or FULL
-    with a virtual generated column."""
+class FollowedTable(msgspec.Struct, frozen=True):
+    """`columns`: those that the contract names, None where the table lacks one. `leaves` by OID.
+    `labels`: of the enums that the columns are made of, by OID. `parts`: of the composite types
+    that they are made of. `published`: what the publication says of the table, None where it
+    does not name it. `secured`: row level security hides rows from us. `silent`: tables by OID
+    whose rows are read with the table's, and whose changes are not told: those that inherit from
+    it, unlogged partitions. `keyless`: a leaf has no primary key by which rows are named in the
+    log. `refused`: Postgres fails the application's updates and deletes of it, for its identity
+    is an index that is not there, or FULL with a virtual generated column."""
 
     oid: int
     partitioned: bool
@@ -61,10 +63,11 @@ class Form(msgspec.Struct, frozen=True):
     refused: bool = False
 
 
-Forms: TypeAlias = dict[Name, Form | None]
+Forms: TypeAlias = dict[Name, FollowedTable | None]
 """Table → form, None where it does not exist."""
 
-# `used`: every type that a named column is made of: of an array its elements, of a domain its base, and so on.
+# `used`: every type that a named column is made of: of an array its elements, of a domain its base,
+# and so on.
 _READ = """
 WITH RECURSIVE wanted AS (
   SELECT w.schema, w.name, w.columns::jsonb AS columns, c.oid, c.relkind, c.relname
@@ -170,7 +173,7 @@ async def read(conn: AsyncConnection, contract: Contract) -> Forms:
 
 
 async def with_rows(conn: AsyncConnection, leaves: Iterable[str]) -> frozenset[str]:
-    """Those of `leaves`, OIDs, that may hold rows."""
+    """Return those of `leaves` (OIDs) that may hold rows."""
     rows = await (await conn.execute(_WITH_ROWS, ([int(oid) for oid in leaves],))).fetchall()
     return frozenset(row[0] for row in rows)
 
@@ -181,12 +184,12 @@ async def kept(conn: AsyncConnection) -> Forms:
     return {(schema, name): _form(form) for schema, name, form in rows}
 
 
-async def keep(conn: AsyncConnection, forms: Mapping[Name, Form | None]) -> None:
+async def keep(conn: AsyncConnection, forms: Mapping[Name, FollowedTable | None]) -> None:
     """Keep forms, inside a transaction of the caller's."""
     for (schema, name), form in forms.items():
         value = None if form is None else Jsonb(msgspec.to_builtins(form))
         await conn.execute(_KEEP, (schema, name, value))
 
 
-def _form(value: object) -> Form | None:
-    return None if value is None else msgspec.convert(value, Form)
+def _form(value: object) -> FollowedTable | None:
+    return None if value is None else msgspec.convert(value, FollowedTable)

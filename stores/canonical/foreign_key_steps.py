@@ -1,5 +1,5 @@
-"""Steps about foreign keys. Compared here and not by Alembic: two tables may refer to each other, and
-SQLAlchemy names a target by a text in which a point separates."""
+"""Steps about foreign keys. Compared here and not by Alembic: two tables may refer to each other,
+and SQLAlchemy names a target by a text in which a point separates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ NO_ACTION = "aa"
 def foreign_key_steps(
     contract: Contract, record_type: RecordType, table: Table | None
 ) -> Iterator[Step]:
-    """`table` is what is there now, None where it is yet to be made. A foreign key made by hand that does
-    the same counts; one that does something else stays, unless it has the name that ours would have."""
+    """`table` is what is there now, None where it is yet to be made. A foreign key made by hand
+    that does the same counts; one that does something else stays, unless it has the name that
+    ours would have."""
     identifier = sql.Identifier(record_type.schema, record_type.table)
     name = table_text(record_type.schema, record_type.table)
     wanted = {_meaning(contract, r): r for r in owned_relations(record_type)}
@@ -46,7 +47,7 @@ def foreign_key_steps(
             sql.Identifier(target.schema, target.table),
             _list(relation.target_columns),
         )
-        note = "scans the table while nobody else may write to it" if table else ""
+        note = "scans the table while writes are blocked" if table else ""
         phase = Phase.ADD_FOREIGN_KEYS
         need = Need.RULE if table else Need.NEEDED
         yield Step(phase, "add_foreign_key", name, text, note=note, need=need, action=action)

@@ -13,8 +13,8 @@ from stores.together import Together
 
 @dataclass(frozen=True, slots=True)
 class JointStatement:
-    """`one` takes a text for each of its parameters, and gives one JSON value or no row; `many` takes a list of
-    texts for each, and gives rows of (place in the lists from 1, value or null)."""
+    """`one` takes a text for each of its parameters, and gives one JSON value or no row; `many`
+    takes a list of texts for each, and gives rows of (place in the lists from 1, value or null)."""
 
     one: str
     many: str
@@ -30,8 +30,9 @@ class JointReads:
     async def read(
         self, statement: JointStatement, values: Sequence[str], *, wait: float, seconds: float
     ) -> bytes | None:
-        """As `Readers.read`; a caller that is cancelled leaves those it goes with alone. `seconds`: what
-        several may take together; then TimeoutError."""
+        """Read as `Readers.read` does, together with other callers. Cancelling one caller does not
+        affect the others. Raise TimeoutError if the joint statement takes longer than
+        `seconds`."""
         kind = self._kinds.get(statement.one)
         if kind is None:
             kind = self._kinds[statement.one] = self._kind(statement, wait, seconds)
@@ -56,7 +57,8 @@ class JointReads:
 
 
 def _common(error: Exception) -> bool:
-    """Not one that Postgres gives for a value: the connection, the server's end, a cancelled statement."""
+    """Tell whether the error concerns the whole statement (connection, server shutdown,
+    cancellation) and not one value."""
     if not isinstance(error, psycopg.Error):
         return True
     return error.sqlstate is None or error.sqlstate.startswith("57")

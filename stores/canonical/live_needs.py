@@ -1,8 +1,8 @@
-"""What a running process needs of canonical, by the contract that it has loaded; and what of that a plan takes from it.
-Pure.
+"""What a running process needs of canonical, by the contract that it has loaded; and what of that a
+plan takes from it. Pure.
 
-Each process leaves its needs beside its heartbeat (`recordgate.processes`), so that `plan` and `apply`, which know the new
-contract only, can tell whom a step breaks.
+Each process leaves its needs beside its heartbeat (`recordgate.processes`), so that `plan` and
+`apply`, which know the new contract only, can tell whom a step breaks.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stores.canonical.publication import full_identity_types
-from stores.canonical.steps import Plan, Step
+from stores.canonical.steps import SchemaPlan, Step
 from stores.canonical.tables import sql_type
 from stores.canonical.type_changes import rewrites_table
 from stores.contract.model import Contract
 
 Needs = Mapping[str, Any]
-"""JSON: `{"tables": [{"schema", "table", "columns": {column: type}, "key": [column], "full"}]}`. `full`: the old rows
-of changes are needed whole."""
+"""JSON: `{"tables": [{"schema", "table", "columns": {column: type}, "key": [column], "full"}]}`.
+`full`: the old rows of changes are needed whole."""
 
 FOLLOWED = ("up", "sync")
 """Roles of the processes that follow canonical's changes."""
@@ -44,9 +44,9 @@ def needs_of(contract: Contract) -> dict[str, Any]:
     return {"tables": list(tables.values())}
 
 
-def taken_away(plan: Plan, contract: Contract, live: Needs, role: str) -> list[str]:
-    """What `plan`, which makes canonical what `contract` says, takes from a process of `role` with the needs `live`;
-    empty where the process goes on as before."""
+def taken_away(plan: SchemaPlan, contract: Contract, live: Needs, role: str) -> list[str]:
+    """What `plan`, which makes canonical what `contract` says, takes from a process of `role` with
+    the needs `live`; empty where the process goes on as before."""
     after = {(t["schema"], t["table"]): t for t in needs_of(contract)["tables"]}
     found: list[str] = []
     for table in live.get("tables", ()):
@@ -54,7 +54,7 @@ def taken_away(plan: Plan, contract: Contract, live: Needs, role: str) -> list[s
     return found
 
 
-def _of_table(plan: Plan, table: Needs, after: Needs | None, role: str) -> Iterator[str]:
+def _of_table(plan: SchemaPlan, table: Needs, after: Needs | None, role: str) -> Iterator[str]:
     name = f"{table['schema']}.{table['table']}"
     steps = [s for s in plan.steps if name in _tables(s)]
     kinds = {s.kind for s in steps}
@@ -62,7 +62,7 @@ def _of_table(plan: Plan, table: Needs, after: Needs | None, role: str) -> Itera
         if "drop_table" in kinds:
             yield f"table {name} is dropped"
         elif role in FOLLOWED and any(s.kind == "alter_publication" for s in plan.steps):
-            yield f"changes of {name} are published no more"
+            yield f"changes of {name} are no longer published"
         return
     for column, kind in table["columns"].items():
         becomes = after["columns"].get(column)
@@ -76,7 +76,7 @@ def _of_table(plan: Plan, table: Needs, after: Needs | None, role: str) -> Itera
         yield f"the key of {name} becomes ({', '.join(after['key'])})"
     narrowed = table["full"] and not after["full"] and "replica_identity" in kinds
     if narrowed and role in FOLLOWED:
-        yield f"old rows of {name} are told in part only"
+        yield f"old rows of {name} are published only in part"
 
 
 def _tables(step: Step) -> list[str]:

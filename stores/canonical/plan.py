@@ -1,7 +1,8 @@
 """The difference between a contract and canonical, as steps; nothing is changed here.
 
-Tables, columns, unique, checks and indexes are compared by Alembic's autogenerate API; column types by the
-text that Postgres prints; keys, foreign keys, replica identity and publication by ourselves. A rename cannot be told from a drop and an add, so it is never guessed.
+Tables, columns, unique, checks and indexes are compared by Alembic's autogenerate API; column types
+by the text that Postgres prints; keys, foreign keys, replica identity and publication by ourselves.
+A rename cannot be told from a drop and an add, so it is never guessed.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from stores.canonical.constraint_names import constraint_name, is_check_of_ours
 from stores.canonical.driver_errors import translate
 from stores.canonical.foreign_key_steps import foreign_key_steps
 from stores.canonical.publication import PREFIX, publication_name, published_tables
-from stores.canonical.steps import Need, Phase, Plan, Step, table_text
+from stores.canonical.steps import Need, Phase, SchemaPlan, Step, table_text
 from stores.canonical.tables import metadata_for
 from stores.contract.model import Contract, RecordType
 from stores.errors import SetupError
 
-__all__ = ["Plan", "Step", "make_plan", "plan_on"]
+__all__ = ["SchemaPlan", "Step", "make_plan", "plan_on"]
 
 PLUGINS = (
     "alembic.autogenerate.schemas",
@@ -37,13 +38,14 @@ PLUGINS = (
     "alembic.autogenerate.constraints",
     "alembic.ext.checkconstraint_byname",
 )
-"""Not compared: comments and defaults, of which the contract says nothing, and types (column_steps)."""
-SCAN = "scans the table while nobody else may write to it"
+"""Settings of autogenerate. Comments and defaults are not compared, because the contract does not
+declare them; types are compared by column_steps."""
+SCAN = "scans the table while writes are blocked"
 
 
-def make_plan(conn: Connection, contract: Contract) -> Plan:
-    """The steps that make canonical what `contract` says; none where it is so already. `conn` is in no
-    transaction. Raises ContractError, StoreUnavailable, SetupError."""
+def make_plan(conn: Connection, contract: Contract) -> SchemaPlan:
+    """The steps that make canonical what `contract` says; none where it is so already. `conn` is in
+    no transaction. Raises ContractError, StoreUnavailable, SetupError."""
     try:
         with transaction_for_ddl(conn) as bound:
             return plan_on(bound, conn, contract)
@@ -51,8 +53,9 @@ def make_plan(conn: Connection, contract: Contract) -> Plan:
         raise translate(error, contract) from None
 
 
-def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
-    """As `make_plan`, inside the open transaction of `bound`, which is over `conn`."""
+def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> SchemaPlan:
+    """Make the plan as `make_plan` does, inside the open transaction of `bound`, which uses
+    `conn`."""
     _refuse_another_contract(conn, contract)
     names = published_tables(contract)
     tables = catalog.read_tables(conn, names)
@@ -63,16 +66,17 @@ def plan_on(bound: sa.Connection, conn: Connection, contract: Contract) -> Plan:
         steps += _orphan_steps(contract, publication, set(names))
     else:
         steps += attached_steps(contract, tables)
-    return Plan(tuple(sorted(steps, key=lambda s: (s.phase, s.table, s.kind, s.text))))
+    return SchemaPlan(tuple(sorted(steps, key=lambda s: (s.phase, s.table, s.kind, s.text))))
 
 
 def _refuse_another_contract(conn: Connection, contract: Contract) -> None:
-    """Positions, backlogs and generations are kept in the schema `recordgate` by sink, so two contracts in a
-    database would take each other's. Each has a publication of its name."""
+    """Positions, backlogs and generations are kept in the schema `recordgate` by sink, so two
+    contracts in a database would take each other's. Each has a publication of its name."""
     others = catalog.other_publications(conn, PREFIX, publication_name(contract))
     if others:
         raise SetupError(
-            f"the database belongs to another contract already: it has the publication {others[0]}",
+            f"the database already belongs to another contract, as its publication {others[0]}"
+            " shows",
             hint="give each contract a database of its own; if that contract is no longer in use, drop its"
             " publication, its replication slot and the schema recordgate",
         )
@@ -110,7 +114,7 @@ def _table_steps(conn: Connection, record_type: RecordType, table: catalog.Table
             "create_table",
             name,
             f"create table {name}",
-            blocked=f"{name} is there already and is not a table; rename or drop it",
+            blocked=f"{name} already exists and is not a table; rename or drop it",
         )
         return
     yield from column_steps.type_steps(record_type, table)
@@ -224,7 +228,7 @@ def _rule_step(operation: Any) -> Step:
     if isinstance(operation, ops.CreateIndexOp):
         name = table_text(operation.schema, operation.table_name)
         text = f"add index {operation.index_name} on {name}"
-        note = "writes to the table wait while it is built"
+        note = "writes to the table are blocked while it is built"
         return Step(
             Phase.ADD_INDEXES, "add_index", name, text, note=note, need=Need.RULE, action=operation
         )

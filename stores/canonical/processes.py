@@ -1,5 +1,5 @@
-"""Gateways and workers that are alive, in canonical's table recordgate.processes: each says so again and again, with the
-contract that it has loaded, and takes its row away at a clean stop.
+"""Gateways and workers that are alive, in canonical's table recordgate.processes: each says so
+again and again, with the contract that it has loaded, and takes its row away at a clean stop.
 
 `status` shows them; `plan` and `apply` ask them before they take away what one of them needs.
 """
@@ -38,8 +38,9 @@ _THERE = "SELECT to_regclass('recordgate.processes')"
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`detail`: `needs` (see live_needs), and of a gateway `tokens`, by which one can see whether two sign
-    tokens with one secret. `started`: seconds since the epoch; `silent`: since its last sign of life."""
+    """`detail`: `needs` (see live_needs), and of a gateway `tokens`, by which one can see whether
+    two sign tokens with one secret. `started`: seconds since the epoch; `silent`: since its last
+    sign of life."""
 
     id: UUID
     role: str
@@ -54,7 +55,7 @@ class Process:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The process as shown to people: role, host and process id."""
         return f"{self.role} on {self.host}, process {self.pid}"
 
 
@@ -82,14 +83,15 @@ async def remove(conn: AsyncConnection, process: Process) -> None:
 
 
 async def read_alive(conn: AsyncConnection) -> list[Process]:
-    """Those that are alive, the oldest first."""
+    """Return the processes that are alive, oldest first."""
     return [
         Process(*row) for row in await (await conn.execute(_ALIVE.encode(), (GONE,))).fetchall()
     ]
 
 
 def alive(conn: Connection) -> list[Process]:
-    """The same; none where recordgate's tables are not there yet, or are those of an earlier version."""
+    """The same; none where recordgate's tables are not there yet, or are those of an earlier
+    version."""
     row = conn.execute(_THERE.encode()).fetchone()
     if row is None or row[0] is None:
         return []

@@ -1,15 +1,16 @@
-"""Connections for statements that give JSON: kept prepared, handed out last in first out, and driven
-through libpq itself, since a pool's and a cursor's own work costs more than such a statement does.
+"""Connections for statements that give JSON: kept prepared, handed out last in first out, and
+driven through libpq itself, since a pool's and a cursor's own work costs more than such a
+statement does.
 
-A connection's socket stays watched by the event loop, so that one that the server ended is dropped at
-once, and a query waits for one wake-up only.
+A connection's socket stays watched by the event loop, so that one that the server ended is dropped
+at once, and a query waits for one wake-up only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,23 +20,26 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from stores.recent import Recent
+
 KEPT_STATEMENTS = 200
-"""Prepared statements a connection; the one that was not used for longest is given up for a new one."""
+"""Prepared statements a connection; the one that was not used for longest is given up for a new
+one."""
 CANCEL_SECONDS = 2.0
 
 Parameter = str | list[str]
 
 
 class Readers:
-    """At most `size` connections, made by `connect` when they are needed. Bound to one event loop. `lost` is called
-    when the server ends an idle one."""
+    """A pool of at most `size` connections, which `connect` opens on demand. It belongs to one
+    event loop. `lost` is called when the server closes an idle connection."""
 
     def __init__(
         self, connect: Callable[[], Any], size: int, lost: Callable[[], None] = lambda: None
     ) -> None:
         self._lost = lost
         self._connect, self._size = connect, size
-        self._idle: list[Reader] = []
+        self._idle: list[PooledConnection] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._count = 0
         self._closed = False
@@ -43,17 +47,17 @@ class Readers:
     async def read(
         self, text: str, parameters: Sequence[Parameter], *, prepare: bool, wait: float
     ) -> bytes | None:
-        """The first value of the first row; None where there is no row. `wait`: the seconds that a
-        connection may take to be free. Raises PoolTimeout, PoolClosed and psycopg.Error. A caller that
-        is cancelled leaves no statement running."""
+        """Return the first value of the first row, or None if there is no row. Wait up to `wait`
+        seconds for a free connection. Raise PoolTimeout, PoolClosed and psycopg.Error. A
+        cancelled caller leaves no statement running."""
         result = await self._result(text, parameters, prepare, wait)
         return result.get_value(0, 0) if result.ntuples else None
 
     async def rows(
         self, text: str, parameters: Sequence[Parameter], *, wait: float
     ) -> dict[int, bytes | None]:
-        """The rows of a statement whose first column is a number: its second column by that number. Else
-        as `read`."""
+        """Return the second column of a statement's rows by the first one, which is a number. Wait
+        and raise as `read` does."""
         result = await self._result(text, parameters, True, wait)
         value = result.get_value
         return {int(value(row, 0) or 0): value(row, 1) for row in range(result.ntuples)}
@@ -79,7 +83,7 @@ class Readers:
         for reader in idle:
             self._end(reader)
 
-    async def _take(self, wait: float) -> Reader:
+    async def _take(self, wait: float) -> PooledConnection:
         try:
             async with asyncio.timeout(wait):
                 while True:
@@ -91,12 +95,12 @@ class Readers:
                         return await self._make()
                     await self._turn()
         except TimeoutError:
-            raise PoolTimeout("no connection was free in time") from None
+            raise PoolTimeout("no connection became free in time") from None
 
-    async def _make(self) -> Reader:
+    async def _make(self) -> PooledConnection:
         self._count += 1
         try:
-            return Reader(await self._connect(), self._gone)
+            return PooledConnection(await self._connect(), self._gone)
         except BaseException:
             self._count -= 1
             self._wake(1)
@@ -122,7 +126,7 @@ class Readers:
                 future.set_result(None)
                 number -= 1
 
-    def _give_back(self, reader: Reader) -> None:
+    def _give_back(self, reader: PooledConnection) -> None:
         if self._closed or not reader.usable:
             self._end(reader)
             return
@@ -130,29 +134,31 @@ class Readers:
         if self._waiting:
             self._wake(1)
 
-    def _gone(self, reader: Reader) -> None:
+    def _gone(self, reader: PooledConnection) -> None:
         """The server ended an idle connection."""
         if reader in self._idle:
             self._lost()
             self._idle.remove(reader)
             self._end(reader)
 
-    def _end(self, reader: Reader) -> None:
+    def _end(self, reader: PooledConnection) -> None:
         reader.end()
         self._count -= 1
         self._wake(1)
 
 
-class Reader:
-    """One connection. `gone` is called when it is found dead while nothing runs on it."""
+class PooledConnection:
+    """A connection of the pool. `gone` is called when it turns out to be broken while idle."""
 
-    def __init__(self, conn: psycopg.AsyncConnection[Any], gone: Callable[[Reader], None]) -> None:
+    def __init__(
+        self, conn: psycopg.AsyncConnection[Any], gone: Callable[[PooledConnection], None]
+    ) -> None:
         self._conn, self._gone = conn, gone
         self._pgconn = conn.pgconn
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._writing = False
-        self._names: OrderedDict[str, bytes] = OrderedDict()
+        self._names: Recent[str, bytes] = Recent(KEPT_STATEMENTS)
         self._made = 0
         self._socket = self._pgconn.socket  # libpq forgets it when it closes it
         self._loop.add_reader(self._socket, self._ready)
@@ -176,7 +182,6 @@ class Reader:
         name = self._names.get(text)
         try:
             if name is not None:
-                self._names.move_to_end(text)
                 self._pgconn.send_query_prepared(name, values)
             elif prepare:
                 self._pgconn.send_query_prepared(await self._prepare(text), values)
@@ -191,8 +196,8 @@ class Reader:
         return result
 
     async def _prepare(self, text: str) -> bytes:
-        if len(self._names) >= KEPT_STATEMENTS:
-            _, old = self._names.popitem(last=False)
+        old = self._names.make_room()
+        if old is not None:
             self._pgconn.send_query_params(b"DEALLOCATE " + old, None)
             await self._result()
         self._made += 1
@@ -201,7 +206,7 @@ class Reader:
         result = await self._result()
         if result.status != ExecStatus.COMMAND_OK:
             raise error_from_result(result, encoding="utf-8")
-        self._names[text] = name
+        self._names.keep(text, name)
         return name
 
     async def _result(self) -> PGresult:

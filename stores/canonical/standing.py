@@ -1,8 +1,9 @@
-"""How everything stands, as canonical's books and catalogs say: what is recorded as a condition, and what only a look
-shows (no worker, a slot that is lost, records set aside, a backlog that waits).
+"""How everything stands, as recordgate's tables in canonical and Postgres' catalogs say: what is
+recorded as a condition, and what only a look shows (no worker, a slot that is lost, records set
+aside, a backlog that waits).
 
-`read_standing` is the one look that `status`, `doctor`, readiness, metrics and the console share, so that they cannot
-tell different things. `observed` is its pure part.
+`read_standing` is the one look that `status`, `doctor`, readiness, metrics and the console share,
+so that they cannot tell different things. `observed` is its pure part.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ DEAD_LETTERS = "dead-letters"
 NO_WORKER = "worker-not-running"
 CANONICAL_AWAY = Condition(
     "canonical-away",
-    "canonical is not reached",
-    "bring Postgres back, or mend the setting `postgres`; everything goes on by itself then",
+    "canonical is not reachable",
+    "start Postgres, or correct the setting `postgres`; everything then continues by itself",
 )
 """What nobody can look up: each place says it by itself."""
 ALIVE = 30.0
-"""Seconds after its last sign of life for which a worker that is between two sessions counts as alive."""
+"""Seconds after its last sign of life for which a worker that is between two sessions counts as
+alive."""
 PATIENT = 60.0
 """Seconds for which dirty keys may wait before it is told."""
 
@@ -60,7 +62,8 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class LoadView:
-    """A generation that is being built: `rows` so far, of about `total` where canonical's statistics know."""
+    """A generation that is being built: `rows` so far, of about `total` where canonical's
+    statistics know."""
 
     generation: int
     rows: int
@@ -99,7 +102,7 @@ SELECT w.host, w.pid, extract(epoch FROM clock_timestamp() - w.heartbeat_at)::fl
 FROM (SELECT) AS one LEFT JOIN recordgate.workers AS w ON w.slot = %s
 """
 _REQUIRED = "SELECT sink, detail -> 'required' FROM recordgate.watermarks"
-_LETTERS = """
+_DEAD_LETTERS = """
 SELECT coalesce(sink, ''), coalesce(type, ''), count(*) FROM recordgate.dead_letters GROUP BY 1, 2 ORDER BY 1, 2
 """
 _BACKLOG = """
@@ -124,8 +127,8 @@ async def read_standing(
     halves: tuple[int, int],
     tables: Mapping[str, tuple[str, str]],
 ) -> Standing:
-    """`halves`: the worker's advisory lock as pg_locks shows it. `tables`: type → (schema, table). Raises
-    psycopg.Error."""
+    """`halves`: the worker's advisory lock as pg_locks shows it. `tables`: type → (schema, table).
+    Raises psycopg.Error."""
 
     async def rows(query: str, *given: object) -> list[Any]:
         return await (await conn.execute(query.encode(), given or None)).fetchall()
@@ -142,7 +145,7 @@ async def read_standing(
             total = (await rows(_TOTAL, *tables[type_name]))[0][0]
         loads[sink, type_name] = LoadView(number, done, max(total, done) if total else None)
     required = {sink: frozenset(names or ()) for sink, names in await rows(_REQUIRED)}
-    seen = observed(worker, view, await rows(_LETTERS), await rows(_BACKLOG))
+    seen = observed(worker, view, await rows(_DEAD_LETTERS), await rows(_BACKLOG))
     if not worker.running and not worker.retrying:
         # What a worker that has ended since last said of itself; of the sinks it still holds.
         recorded = [c for c in recorded if c.code != RETRYING]
@@ -166,16 +169,17 @@ def worker_view(
 def observed(
     worker: WorkerView,
     slot: SlotView,
-    letters: Sequence[tuple[str, str, int]],
+    dead_letters: Sequence[tuple[str, str, int]],
     backlog: Sequence[tuple[str, int, float]],
 ) -> list[Condition]:
-    """The conditions that a look shows. `letters`: (sink, type, count); `backlog`: (sink, keys, age of the oldest)."""
+    """The conditions that a look shows. `letters`: (sink, type, count); `backlog`: (sink, keys, age
+    of the oldest)."""
     found = []
     if not worker.running and not worker.retrying:
-        last = "none has ever run"
+        last = "no worker has run yet"
         if worker.host is not None and worker.heartbeat is not None:
             last = (
-                f"the last one, on {worker.host}, process {worker.pid}, was heard of"
+                f"the last one, on {worker.host}, process {worker.pid}, gave its last sign of life"
                 f" {_ago(worker.heartbeat)} ago"
             )
         found.append(
@@ -191,8 +195,8 @@ def observed(
                 "slot-lost",
                 f"the replication slot {slot.name} has lost changes:"
                 f" {slot.reason or 'its WAL was removed'}",
-                "start the worker: it makes a new one and loads every store anew;"
-                " then raise max_slot_wal_keep_size, or keep the worker running",
+                "start the worker: it creates a new slot and reloads every store; then raise"
+                " max_slot_wal_keep_size, or keep the worker running",
             )
         )
     elif slot.wal_status == "unreserved":
@@ -210,16 +214,17 @@ def observed(
                 Condition(
                     "backlog",
                     f"{keys:,} changed records wait to be written, the oldest for {_ago(age)}",
-                    "what keeps the sink from taking them is named beside this; nothing is lost",
+                    "another condition names what blocks the sink; nothing is lost",
                     sink,
                 )
             )
-    for sink, type_name, count in letters:
+    for sink, type_name, count in dead_letters:
         found.append(
             Condition(
                 DEAD_LETTERS,
                 f"{count:,} {'record is' if count == 1 else 'records are'} set aside",
-                "`recordgate deadletters list` names them with the reason; replay or discard them",
+                "`recordgate deadletters list` shows them with their reasons; replay or"
+                " discard them",
                 sink,
                 type_name,
             )

@@ -36,16 +36,19 @@ class Need(Enum):
     """Whether a process with the contract can run before the step is done."""
 
     NEEDED = "needed"
-    """It cannot: what it reads or follows is not there, or is something else."""
+    """The process cannot run: what it reads or follows is missing, or is something else."""
     RULE = "rule"
-    """It can: a rule that canonical is to keep is missing, or is stricter; an index is missing."""
+    """The process can run: a rule that canonical is to keep is missing or stricter, or an index is
+    missing."""
     SURPLUS = "surplus"
-    """It can: canonical has more than the contract says, perhaps by a newer one that was applied since."""
+    """The process can run: canonical has more than the contract declares, perhaps by a newer
+    contract."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change of canonical. Equal when they say the same, however they are carried out."""
+    """A change to canonical. Steps are equal if they describe the same change, however it is
+    carried out."""
 
     phase: Phase
     kind: str
@@ -74,7 +77,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SchemaPlan:
     """The difference contract → canonical, in the order in which it is carried out."""
 
     steps: tuple[Step, ...]

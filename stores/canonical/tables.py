@@ -1,4 +1,5 @@
-"""The contract's tables as SQLAlchemy metadata: columns, keys, foreign keys, unique, checks, indexes."""
+"""The contract's tables as SQLAlchemy metadata: columns, keys, foreign keys, unique, checks,
+indexes."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class SqlType(sa.types.UserDefinedType[Any]):
 def sql_type(prop: Property) -> str:
     """The property's type, safe to stand in a statement. Raises ContractError."""
     if not (_TYPE.fullmatch(prop.sql_type) or FOREIGN_TYPE.fullmatch(prop.sql_type)):
-        raise ContractError(f"{prop.name}: {prop.sql_type[:60]!r} is no type of Postgres")
+        raise ContractError(f"{prop.name}: {prop.sql_type[:60]!r} is not a Postgres type")
     return prop.sql_type
 
 
@@ -123,7 +124,7 @@ def check_identifier(name: str) -> None:
     """Raise ContractError where Postgres would refuse or cut the name."""
     if not name or "\0" in name or len(name.encode()) > LIMIT:
         raise ContractError(
-            f"{name[:LIMIT]!r} cannot be a name in Postgres",
+            f"{name[:LIMIT]!r} is not a valid identifier in Postgres",
             hint=f"a name has 1 to {LIMIT} bytes; set physicalName",
         )
 

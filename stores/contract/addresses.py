@@ -15,9 +15,10 @@ def is_foreign(to: object) -> bool:
 
 
 def split_address(to: str) -> tuple[str, str, str] | None:
-    """The contract, the type and the property of `https://geo.example/contract#city.geonameid`, or of the standard's
-    longer form `https://geo.example/contract.yaml#schema/city/properties/geonameid`; None where it is neither, or
-    holds credentials, which would show in a schema."""
+    """Return the contract, type and property of an address, or None if it is not one or holds
+    credentials, which would show in a schema. Addresses are
+    `https://geo.example/contract#city.geonameid` or the standard's longer form
+    `https://geo.example/contract.yaml#schema/city/properties/geonameid`."""
     contract, _, target = to.partition("#")
     found = _SHORT.match(target) or _BY_IDS.match(target)
     try:

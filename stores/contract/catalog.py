@@ -1,7 +1,8 @@
 """What Postgres' catalog says about the tables of one schema, as plain data. Reads only.
 
 The catalog itself, not the information schema: partitions, unlogged tables, domains' base types,
-generated columns and rights are only there. Names come qualified, because our sessions have no path.
+generated columns and rights are only there. Names come qualified, because our sessions have no
+path.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Column:
+class ReflectedColumn:
     """`sql_type`: as format_type prints it, a domain's already replaced by what it is made of.
     `labels`: of an enum type. `element`: what an array holds, in the same way."""
 
@@ -29,7 +30,7 @@ class Column:
 
 
 @dataclass(slots=True)
-class ForeignKey:
+class ReflectedForeignKey:
     columns: tuple[str, ...]
     schema: str
     table: str
@@ -37,7 +38,7 @@ class ForeignKey:
 
 
 @dataclass(slots=True)
-class Table:
+class ReflectedTable:
     """`kind`: table, partitioned table, view, materialized view, foreign table. `obstacle` says why
     recordgate cannot follow it, empty where it can."""
 
@@ -45,10 +46,10 @@ class Table:
     kind: str
     comment: str = ""
     obstacle: str = ""
-    columns: list[Column] = field(default_factory=list)
+    columns: list[ReflectedColumn] = field(default_factory=list)
     key: tuple[str, ...] = ()
     unique: list[tuple[str, ...]] = field(default_factory=list)
-    foreign_keys: list[ForeignKey] = field(default_factory=list)
+    foreign_keys: list[ReflectedForeignKey] = field(default_factory=list)
     foreign_keys_of_parts: list[tuple[tuple[str, ...], tuple[str, ...], str]] = field(
         default_factory=list
     )
@@ -143,16 +144,19 @@ GROUP BY p.root, t.relname, columns ORDER BY p.root, t.relname, columns
 """Foreign keys that a partition has and its table has not."""
 
 
-def read_tables(connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> list[Table] | None:
-    """The tables of `schema`, a partitioned one as one; None where there is no such schema."""
+def read_tables(
+    connection: psycopg.Connection[tuple[Any, ...]], schema: str
+) -> list[ReflectedTable] | None:
+    """Return the tables of `schema`, a partitioned table as one; None if the schema does not
+    exist."""
     found = connection.execute(_SCHEMA, (schema,)).fetchone()
     if found is None:
         return None
-    tables: dict[int, Table] = {}
+    tables: dict[int, ReflectedTable] = {}
     for oid, name, kind, persistence, comment, readable, inherited in connection.execute(
         _TABLES, (found[0],)
     ):
-        table = Table(name, _KINDS[kind], comment)
+        table = ReflectedTable(name, _KINDS[kind], comment)
         if kind not in "rp":
             table.obstacle = f"a {table.kind} has no changes that could be followed"
         elif persistence != "p":
@@ -175,7 +179,7 @@ def read_tables(connection: psycopg.Connection[tuple[Any, ...]], schema: str) ->
         _FOREIGN_KEYS, (oids,)
     ):
         tables[oid].foreign_keys.append(
-            ForeignKey(tuple(columns), target_schema, target, tuple(target_columns))
+            ReflectedForeignKey(tuple(columns), target_schema, target, tuple(target_columns))
         )
     for root, parts, target, columns in connection.execute(_PARTS_FOREIGN_KEYS, (oids,)):
         tables[root].foreign_keys_of_parts.append((tuple(parts), tuple(columns), target))
@@ -196,7 +200,9 @@ class _Type:
 
 
 def _add_columns(
-    connection: psycopg.Connection[tuple[Any, ...]], tables: dict[int, Table], oids: list[int]
+    connection: psycopg.Connection[tuple[Any, ...]],
+    tables: dict[int, ReflectedTable],
+    oids: list[int],
 ) -> None:
     rows = connection.execute(_COLUMNS, (oids,)).fetchall()
     types = {
@@ -225,7 +231,7 @@ def _add_columns(
         sql_type = formatted[base, modifier]
         element_type = formatted[inner, within] if inner else ""
         tables[row[0]].columns.append(
-            Column(
+            ReflectedColumn(
                 name=row[1],
                 sql_type=sql_type,
                 not_null=row[4] or not_null,

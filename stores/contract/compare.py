@@ -1,4 +1,5 @@
-"""What changed between two contracts: breaking for somebody who uses the old one, or harmless. Pure."""
+"""What changed between two contracts: breaking for somebody who uses the old one, or harmless.
+Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def compare(old: Contract, new: Contract) -> list[Difference]:
     for name in sorted(old.types.keys() | new.types.keys()):
         before, after = old.types.get(name), new.types.get(name)
         if after is None:
-            found.append(Difference(True, name, "the type is gone"))
+            found.append(Difference(True, name, "the type was removed"))
         elif before is None:
             found.append(Difference(False, name, "a new type"))
         else:
@@ -42,23 +43,23 @@ def _contract(old: Contract, new: Contract) -> Iterator[Difference]:
     where = "contract"
     if old.id != new.id:
         yield Difference(
-            True, where, f"id {old.id!r} is now {new.id!r}: its stores belong to the old"
+            True, where, f"id {old.id!r} is now {new.id!r}: its stores belong to the old id"
         )
     if old.managed != new.managed:
-        who = "recordgate makes the tables" if new.managed else "the tables are somebody else's"
+        who = "recordgate makes the tables" if new.managed else "the tables exist already"
         yield Difference(True, where, f"now {who}")
     for role in sorted(set(old.roles) - set(new.roles)):
-        yield Difference(True, where, f"the role {role!r} is gone")
+        yield Difference(True, where, f"the role {role!r} was removed")
     for role in sorted(set(new.roles) - set(old.roles)):
-        yield Difference(False, where, f"a new role {role!r}")
+        yield Difference(False, where, f"the role {role!r} was added")
     for name in sorted(old.sla.keys() | new.sla.keys()):
         before, after = old.sla.get(name), new.sla.get(name)
         if before == after:
             continue
         if before is None:
-            yield Difference(False, where, f"promises {name} of {after:g} s")
+            yield Difference(False, where, f"promises a {name} of {after:g} s")
         elif after is None:
-            yield Difference(True, where, f"no longer promises {name} of {before:g} s")
+            yield Difference(True, where, f"no longer promises a {name} of {before:g} s")
         else:
             # To keep records longer is to promise more; all others promise less by a longer time.
             weaker = after < before if name == "retention" else after > before
@@ -100,7 +101,7 @@ def _type(old: RecordType, new: RecordType) -> Iterator[Difference]:
             False, where, f"keeps {new.generations} generations, not {old.generations}"
         )
     if old.vocabulary != new.vocabulary:
-        yield Difference(False, where, "its searches know other synonyms or stop words")
+        yield Difference(False, where, "its synonyms or stop words have changed")
     yield from _members(old, new)
 
 
@@ -113,7 +114,7 @@ def _members(old: RecordType, new: RecordType) -> Iterator[Difference]:
         where = f"{old.name}.{name}"
         before, after = old.by_name.get(name), new.by_name.get(name)
         if after is None:
-            yield Difference(True, where, "the property is gone")
+            yield Difference(True, where, "the property was removed")
         elif before is None:
             yield Difference(
                 after.required,
@@ -126,7 +127,7 @@ def _members(old: RecordType, new: RecordType) -> Iterator[Difference]:
         where = f"{old.name}.{name}"
         was, now = old.relation_by_name.get(name), new.relation_by_name.get(name)
         if now is None:
-            yield Difference(True, where, "the relation is gone")
+            yield Difference(True, where, "the relation was removed")
         elif was is None:
             yield Difference(False, where, "a new relation")
         else:
@@ -164,7 +165,7 @@ def _property(where: str, old: Property, new: Property) -> Iterator[Difference]:
         )
     if old.required != new.required:
         yield Difference(
-            True, where, "must be given" if new.required else "may be missing: readers may get null"
+            True, where, "must be given" if new.required else "is optional: readers may get null"
         )
     if old.unique != new.unique:
         yield Difference(new.unique, where, "must be unique" if new.unique else "may repeat")
@@ -172,12 +173,12 @@ def _property(where: str, old: Property, new: Property) -> Iterator[Difference]:
         yield Difference(
             new.generated,
             where,
-            "is computed: no longer written" if new.generated else "can be written",
+            "is computed and can no longer be written" if new.generated else "can be written",
         )
     yield from _limits(where, old, new)
     yield from _by_role(where, "the value", dict(old.masking), dict(new.masking))
     if old.partial != new.partial:
-        yield Difference(True, where, "another part of the value is shown")
+        yield Difference(True, where, "a different part of the value is shown")
     yield from _read_roles(where, old.read_roles, new.read_roles)
     yield from _search(where, old, new)
 
@@ -208,7 +209,7 @@ _UPPER = (("max_length", "maxLength"), ("maximum", "maximum"), ("exclusive_maxim
 def _limits(where: str, old: Property, new: Property) -> Iterator[Difference]:
     gone, come = set(old.enum) - set(new.enum), set(new.enum) - set(old.enum)
     if old.enum and not new.enum:
-        yield Difference(False, where, "may be any value, not only those of its enum")
+        yield Difference(False, where, "may have any value, not only those of its former enum")
     elif new.enum and not old.enum:
         yield Difference(True, where, f"must be one of {', '.join(new.enum)}")
     else:
@@ -247,7 +248,7 @@ def _may(
     for operation in sorted(old.keys() | new.keys()):
         before, after = old.get(operation), new.get(operation)
         if after is None:
-            yield Difference(False, where, f"{operation} is for all")
+            yield Difference(False, where, f"{operation} is allowed to every role")
         elif before is None:
             yield Difference(True, where, f"{operation} is for {', '.join(after) or 'nobody'} only")
         else:
@@ -266,7 +267,7 @@ def _by_role(
         elif role not in old:
             yield Difference(True, where, f"{role} no longer sees {what} in full")
         elif old[role] != new[role]:
-            yield Difference(True, where, f"{role} sees {what} otherwise than before")
+            yield Difference(True, where, f"the mask of {what} for {role} has changed")
 
 
 def _read_roles(
@@ -275,7 +276,7 @@ def _read_roles(
     if old == new:
         return
     if new is None:
-        yield Difference(False, where, "everybody may see it")
+        yield Difference(False, where, "every role may see it")
     elif old is None:
         yield Difference(True, where, f"only {', '.join(new) or 'nobody'} may see it")
     else:
@@ -298,6 +299,6 @@ def _search(where: str, old: Property, new: Property) -> Iterator[Difference]:
 
 def _reloads(old: Contract, new: Contract, name: str) -> Iterator[Difference]:
     if document_shape(old, name) != document_shape(new, name):
-        yield Difference(False, name, "its documents and its search index are loaded anew")
+        yield Difference(False, name, "its documents and its search index are reloaded")
     elif search_shape(old, name) != search_shape(new, name):
         yield Difference(False, name, "its search index is loaded anew")

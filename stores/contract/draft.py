@@ -28,7 +28,7 @@ class Draft:
     foreign: list[ForeignRelation] = field(default_factory=list)
 
     def property(self, name: str) -> Property | None:
-        """The property by its name in the contract, else by its column."""
+        """Return the property with this name in the contract, else the one with this column."""
         for d in self.declared:
             if d.property.name == name:
                 return d.property

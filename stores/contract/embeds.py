@@ -53,7 +53,7 @@ def _read(
                 below = entry.get("embed") if entry.has("embed") else None
                 _follow(relation, relation.data.split("."), below, draft, path, drafts, into)
             else:
-                wrong(entry, "an entry of `embed` names no relation", _HINT)
+                wrong(entry, "an entry of `embed` does not name a relation", _HINT)
         else:
             wrong(entry, "an entry of `embed` must be a relation", _HINT)
 
@@ -78,15 +78,15 @@ def _follow(
         if relation.target in path:
             at.report(
                 "EMBED_CYCLE",
-                f"{' → '.join((*path, relation.target))}: a document would contain its own type",
-                "leave it out; callers reach it as a GraphQL field anyway",
+                f"{' → '.join((*path, relation.target))}: the document would contain its own type",
+                "remove it; callers can still query it as a GraphQL field",
             )
             return
         if len(path) > MAX_DEPTH:
             at.report(
                 "EMBED_TOO_DEEP",
                 f"embedded deeper than {MAX_DEPTH} relations",
-                "leave it out; callers reach it as a GraphQL field anyway",
+                "remove it; callers can still query it as a GraphQL field",
             )
             return
         _look_at_key(at, draft, relation, drafts[relation.target])
@@ -98,15 +98,15 @@ def _follow(
 
 
 def _look_at_key(at: Node, draft: Draft, relation: Relation, target: Draft) -> None:
-    """Say where the relation's key is hidden from some: what is embedded over it would tell it, so that the
-    documents serve these callers nothing of it, and its changes make no event for them."""
+    """Say where the relation's key is hidden from some: what is embedded over it would tell it, so
+    that the documents serve these callers nothing of it, and its changes make no event for them."""
     ends = [(draft, c) for c in relation.columns] + [(target, c) for c in relation.target_columns]
     hidden = [f"{d.name}.{p.name}" for d, c in ends if (p := d.by_column(c)).restricted]
     if hidden:
         at.report(
             "EMBED_HIDDEN_KEY",
-            f"{relation.name!r} is embedded over {', '.join(hidden)}, which not everybody may see: who"
-            " may not is not shown the embedded records, nor told of their changes",
-            "leave it out of `embed`, or open the key to whom the records are meant for",
+            f"{relation.name!r} is embedded by {', '.join(hidden)}, which not every role may see:"
+            " other roles neither see the embedded records nor get their changes",
+            "remove it from `embed`, or allow the roles that need the records to read the key",
             severity="warning",
         )

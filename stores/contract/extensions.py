@@ -19,7 +19,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
     "property": ("search", "masking", "readRoles", "generated"),
     "relationship": ("inverse", "cardinality"),
 }
-"""Where → the names that may stand there."""
+"""The custom properties that are allowed, by place in the contract."""
 
 LANGUAGES = (
     "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian",
@@ -77,7 +77,7 @@ def extensions(node: Node, where: str) -> dict[str, Node]:
                 _suggest(name, where),
             )
         elif name in found:
-            at.report("DUPLICATE_NAME", f"the custom property {name!r} is there already")
+            at.report("DUPLICATE_NAME", f"the custom property {name!r} is declared twice")
         else:
             found[name] = entry.get("value")
     return found
@@ -98,7 +98,7 @@ def _forgotten_vendor(entry: Node, where: str) -> None:
 def _suggest(name: str, where: str) -> str:
     elsewhere = [w for w, names in KNOWN.items() if name in names]
     if elsewhere:
-        return f"it belongs on a {elsewhere[0]}"
+        return f"put it on a {elsewhere[0]}"
     return suggestion(name, KNOWN[where])
 
 
@@ -106,7 +106,7 @@ def suggestion(name: str, known: tuple[str, ...] | list[str]) -> str:
     """`did you mean …?`, or what there is."""
     folded = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), folded, 1, 0.6)
-    return f"did you mean {folded[near[0]]!r}?" if near else f"known are: {', '.join(known)}"
+    return f"did you mean {folded[near[0]]!r}?" if near else f"known names: {', '.join(known)}"
 
 
 def wrong(at: Node, message: str, hint: str = "") -> None:
@@ -259,7 +259,7 @@ def _masking(
             continue
         masks.append((role, mask))
     if len(set(windows)) > 1:
-        wrong(at, "`partial` must show the same characters to all roles")
+        wrong(at, "`partial` must show the same characters to every role")
     return tuple(masks), windows[0] if windows else plain
 
 

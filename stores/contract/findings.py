@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stores.contract.yaml_source import Place, Source
+from stores.contract.yaml_source import TextPosition, YamlSource
 
 CODES: dict[str, str] = {
     # the file
@@ -16,49 +16,49 @@ CODES: dict[str, str] = {
     # YAML
     "YAML_SYNTAX": "The text is not YAML.",
     "YAML_DUPLICATE_KEY": "A mapping has the same key twice.",
-    "YAML_UNSUPPORTED": "A tag, a merge key, a key that is no text, or a second document.",
+    "YAML_UNSUPPORTED": "A tag, a merge key, a key that is not text, or a second document.",
     "YAML_TOO_BIG": "Too deep, too many nodes, or aliases that expand to too much.",
     # the standard
-    "SCHEMA": "Not as the JSON schema of ODCS wants it.",
+    "SCHEMA": "A violation of the JSON schema of ODCS.",
     "MISSING_KEY": "A key that ODCS requires is missing.",
     "UNKNOWN_KEY": "A key that ODCS does not know.",
     "API_VERSION": "An `apiVersion` other than v3.",
     "EMPTY_SCHEMA": "No schema object, or one without properties.",
     # names
     "BAD_NAME": "A name that cannot be used, or has no GraphQL form.",
-    "RESERVED_NAME": "A name that recordgate or Postgres generates itself.",
-    "DUPLICATE_NAME": "Two things with one name: letter case aside, but for tables and columns.",
+    "RESERVED_NAME": "A name that is reserved by recordgate or Postgres.",
+    "DUPLICATE_NAME": "Two things with the same name; letter case counts only for tables and columns.",
     "DUPLICATE_ID": "Two elements of one list with the same `id`.",
     # types
     "MISSING_TYPE": "A property without `logicalType`, or an array without `items`.",
     "UNSUPPORTED_TYPE": "A type that recordgate does not store.",
-    "UNKNOWN_PHYSICAL_TYPE": "A `physicalType` that is not known.",
-    "TYPE_CONFLICT": "`physicalType` and `logicalType` (or its options) do not fit.",
+    "UNKNOWN_PHYSICAL_TYPE": "An unknown `physicalType`.",
+    "TYPE_CONFLICT": "A `physicalType` that does not fit the `logicalType` or its options.",
     # constraints
-    "BAD_ENUM": "A value of `enum` that does not fit the type, or stands there twice.",
-    "BAD_BOUND": "A bound that does not fit the type, or bounds that nothing satisfies.",
-    "BAD_REGEX": "A `pattern` that Python or Postgres cannot take, or that they read differently.",
+    "BAD_ENUM": "A value of `enum` that does not fit the type, or occurs twice.",
+    "BAD_BOUND": "A bound that does not fit the type, or bounds that no value satisfies.",
+    "BAD_REGEX": "A `pattern` that Python or Postgres does not accept, or that they interpret differently.",
     # keys and relationships
     "NO_PRIMARY_KEY": "A schema object without `primaryKey`.",
-    "BAD_KEY": "A primary key of a type, or in an order, that cannot be one.",
-    "DANGLING_RELATIONSHIP": "A relationship to or from something that is not there.",
+    "BAD_KEY": "A primary key whose type or order is not supported.",
+    "DANGLING_RELATIONSHIP": "A relationship to or from something that does not exist.",
     "NOT_UNIQUE": "A relationship to properties that are neither the primary key nor unique.",
-    "RELATIONSHIP_TYPE": "The two ends of a relationship have different types or numbers of parts.",
-    "DUPLICATE_RELATIONSHIP": "The same relationship twice.",
+    "RELATIONSHIP_TYPE": "The two ends of a relationship differ in their types or their number of properties.",
+    "DUPLICATE_RELATIONSHIP": "A relationship that is declared twice.",
     # quality and SLA
     "TWO_OPERATORS": "A quality rule with none or more than one operator.",
     "QUERY_NOT_SELECT": "A quality query that is not one SELECT.",
-    "UNKNOWN_SLA": "An SLA property that is not known.",
-    "BAD_SLA": "An SLA value or unit that is no duration.",
+    "UNKNOWN_SLA": "An unknown SLA property.",
+    "BAD_SLA": "An SLA value or unit that is not a duration.",
     # extensions of recordgate
-    "UNKNOWN_EXTENSION": "A custom property of vendor recordgate that is not known, or not here.",
-    "BAD_EXTENSION": "A custom property of vendor recordgate with a wrong value.",
-    "UNKNOWN_ROLE": "A role that `roles` of the contract does not have.",
-    "UNKNOWN_RELATION": "`embed` or `rowFilter` names a relation or property that is not there.",
-    "EMBED_CYCLE": "`embed` comes back to a type that it has passed.",
+    "UNKNOWN_EXTENSION": "A custom property of vendor recordgate that is unknown, or not allowed here.",
+    "BAD_EXTENSION": "A custom property of vendor recordgate with an invalid value.",
+    "UNKNOWN_ROLE": "A role that is not declared in the contract's `roles`.",
+    "UNKNOWN_RELATION": "`embed` or `rowFilter` names a relation or property that does not exist.",
+    "EMBED_CYCLE": "`embed` returns to a type that it already contains.",
     "EMBED_TOO_DEEP": "`embed` goes deeper than three relations.",
     "EMBED_HIDDEN_KEY": "`embed` follows a foreign key that not every role may see.",
-    "MIXED_CONTRACTS": "Files of one folder that do not go together.",
+    "MIXED_CONTRACTS": "Files of one folder that contradict each other.",
 }
 
 
@@ -89,8 +89,8 @@ class Findings:
 
     def add(
         self,
-        source: Source,
-        place: Place,
+        source: YamlSource,
+        place: TextPosition,
         code: str,
         message: str,
         hint: str = "",

@@ -1,5 +1,5 @@
-"""Relationships into other products: `to: https://geo.example/contract#city.geonameid`. They are no foreign keys; a
-federated gateway follows them."""
+"""Relationships into other products: `to: https://geo.example/contract#city.geonameid`. They are no
+foreign keys; a federated gateway follows them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,19 @@ def add_foreign(node: Node, draft: Draft, sources: list[tuple[Draft, Property]])
         return
     source = sources[0][1]
     if source.array:
-        node.report("RELATIONSHIP_TYPE", f"{source.name} is a list", "point from a single value")
+        node.report(
+            "RELATIONSHIP_TYPE",
+            f"{source.name} is a list",
+            "start the relationship at a property with a single value",
+        )
         return
     contract, type_name, property_name = found
     name = names.camel(node.text("id")) or names.camel(type_name)
     if not names.GRAPHQL_NAME.match(name) or draft.taken(name):
         node.report(
             "DUPLICATE_NAME",
-            f"{draft.name!r} has a property or relation {name!r} already, or it has no GraphQL form",
+            f"{draft.name!r} has a property or relation {name!r} already, or it has no GraphQL"
+            " form",
             "give the relationship an `id`, which becomes its name",
         )
         return

@@ -1,4 +1,5 @@
-"""The linter: files → findings, and the contract where there is one. Reads, never writes or connects."""
+"""The linter: files → findings, and the contract where there is one. Reads, never writes or
+connects."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from stores.contract.findings import Finding, Findings
 from stores.contract.model import Contract
 from stores.contract.resolve import resolve
 from stores.contract.schema_check import check_schema
-from stores.contract.yaml_source import Place, Source, SourceError, parse, read_text
+from stores.contract.yaml_source import SourceError, TextPosition, YamlSource, parse, read_text
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -28,7 +29,7 @@ def lint_text(text: str, file: str = "contract.yaml") -> list[Finding]:
 
 
 def check(path: Path) -> tuple[Contract | None, list[Finding]]:
-    """The contract of a file or folder (None where an error is found), and all findings."""
+    """Return the contract of a file or folder (None if there is an error), and all findings."""
     findings = Findings()
     files = _files(path, findings)
     sources = [s for f in files if (s := _read(f, findings)) is not None]
@@ -44,8 +45,8 @@ def _files(path: Path, findings: Findings) -> list[Path]:
     files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
     if not files:
         findings.add(
-            Source(str(path)),
-            Place(),
+            YamlSource(str(path)),
+            TextPosition(),
             "FILE_UNREADABLE",
             "the folder has no *.yaml or *.yml file",
             "name a contract, or a folder of contracts",
@@ -53,27 +54,27 @@ def _files(path: Path, findings: Findings) -> list[Path]:
     return files
 
 
-def _read(path: Path, findings: Findings) -> Source | None:
+def _read(path: Path, findings: Findings) -> YamlSource | None:
     try:
         text = read_text(path)
     except SourceError as error:
-        findings.add(Source(str(path)), error.place, error.code, error.message, error.hint)
+        findings.add(YamlSource(str(path)), error.place, error.code, error.message, error.hint)
         return None
     return _parse(text, str(path), findings)
 
 
-def _parse(text: str, file: str, findings: Findings) -> Source | None:
+def _parse(text: str, file: str, findings: Findings) -> YamlSource | None:
     try:
         source = parse(text, file)
     except SourceError as error:
-        findings.add(Source(file), error.place, error.code, error.message, error.hint)
+        findings.add(YamlSource(file), error.place, error.code, error.message, error.hint)
         return None
     for problem in source.problems:
         findings.add(source, problem.place, problem.code, problem.message, problem.hint)
     return source
 
 
-def _check_sources(sources: list[Source], findings: Findings, name: str) -> Contract | None:
+def _check_sources(sources: list[YamlSource], findings: Findings, name: str) -> Contract | None:
     for source in sources:
         check_schema(source, findings)
     if any(not isinstance(source.data, dict) for source in sources):

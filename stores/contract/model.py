@@ -92,7 +92,7 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One field of a record. Bounds are inclusive; None is no bound."""
+    """A field of a record. Bounds are inclusive; None means no bound."""
 
     name: str
     column: str
@@ -278,7 +278,8 @@ class Contract:
         return text[:40].strip("_") or "contract"
 
     def type(self, name: str) -> RecordType | None:
-        """The type by contract name, table name, or GraphQL name; as it is spelled, else letter case aside."""
+        """Return the type by its contract name, table name or GraphQL name; letter case counts
+        only if needed to decide."""
         found = self.types.get(name)
         if found:
             return found

@@ -80,7 +80,7 @@ def english_plural(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def english_singular(name: str) -> str | None:
-    """The singular of a camelCase name that is a plural noun, else None."""
+    """Return the singular of a camelCase name that is a plural noun, else None."""
     head, last = _split_last(name)
     found = plurals.singular(last.lower())
     return None if found is None else head + _cased(found, last)
@@ -159,7 +159,7 @@ def contract_name_problem(name: str) -> str:
 
 
 def split_table(text: str) -> tuple[str, str] | None:
-    """`table`, `schema.table` or the same with double quotes → (schema or "", table)."""
+    """Split `table`, `schema.table` or the same in double quotes into (schema or "", table)."""
     match = re.fullmatch(r'(?:("[^"]+"|[^".]+)\.)?("[^"]+"|[^".]+)', text)
     if not match:
         return None

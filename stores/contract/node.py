@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from stores.contract.findings import Findings
-from stores.contract.yaml_source import Path, Place, Source
+from stores.contract.yaml_source import Path, TextPosition, YamlSource
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """The value at `path` of `source`; `findings` is where `report` puts what is wrong with it."""
 
-    source: Source
+    source: YamlSource
     path: Path
     data: Any
     findings: Findings
@@ -57,11 +57,11 @@ class Node:
         return self.source.spellings.get(self.path, "" if self.data is None else str(self.data))
 
     @property
-    def place(self) -> Place:
+    def place(self) -> TextPosition:
         return self.source.value_place(self.path)
 
     @property
-    def key_place(self) -> Place:
+    def key_place(self) -> TextPosition:
         return self.source.key_place(self.path)
 
     def report(

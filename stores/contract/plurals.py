@@ -1,8 +1,9 @@
-"""English plurals and singulars of nouns in lower case: a few rules, and a table of what they miss. Pure.
+"""English plurals and singulars of nouns in lower case: a few rules, and a table of what they miss.
+Pure.
 
-The rules were fitted to the 9,242 nouns that WordNet's tagged texts use, where the package `inflect` was the measure;
-its import and first answer take seconds of processor time. Where they are wrong for a type, its contract says
-`singular` and `plural`.
+The rules were fitted to the 9,242 nouns that WordNet's tagged texts use, where the package
+`inflect` was the measure; its import and first answer take seconds of processor time. Where they
+are wrong for a type, its contract says `singular` and `plural`.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def plural(noun: str) -> str:
 
 
 def singular(noun: str) -> str | None:
-    """The singular of a noun in the plural; None for a noun that is none."""
+    """Return the singular of a plural noun, or None if it is not one."""
     if noun in _UNCHANGED:
         return noun
     if noun in _SINGULAR:

@@ -31,7 +31,7 @@ class Declared:
 
 
 def resolve_property(node: Node, access: Access, *, managed: bool) -> Declared | None:
-    """The property at `node`; None where it is too wrong to have one (a finding says why)."""
+    """Return the property at `node`, or None if its errors leave none; a finding says why."""
     name = node.text("name")
     if not name:
         return None  # the JSON schema has said so
@@ -50,7 +50,7 @@ def resolve_property(node: Node, access: Access, *, managed: bool) -> Declared |
     if problem and (node.has("physicalName") or names.physical_problem(name) == ""):
         at = node.get("physicalName") if node.has("physicalName") else at_name
         code = "RESERVED_NAME" if "system" in problem else "BAD_NAME"
-        at.report(code, f"the column name {column!r} {problem}", "give another `physicalName`")
+        at.report(code, f"the column name {column!r} {problem}", "choose another `physicalName`")
     kind = type_of(node, managed=managed)
     if kind is None:
         return None
@@ -59,7 +59,8 @@ def resolve_property(node: Node, access: Access, *, managed: bool) -> Declared |
     if primary and (extensions.masking or extensions.read_roles is not None):
         at_name.report(
             "BAD_EXTENSION",
-            f"{name} is part of the key, which every answer and cursor carries: it cannot be hidden",
+            f"{name} is part of the key, so it cannot be hidden: every answer and cursor"
+            " contains the key",
             "hide rows by `rowFilter`, or use another key",
         )
     limits = _limits(node, kind)
@@ -147,11 +148,9 @@ def _enum(node: Node, probe: Property) -> tuple[str, ...]:
     for at in given:
         text = at.spelling
         if isinstance(at.data, dict | list) or at.data is None:
-            at.report(
-                "BAD_ENUM", "an enum value that is null or no scalar", "quote it if it is text"
-            )
+            at.report("BAD_ENUM", "an enum value is null or not a scalar", "quote it if it is text")
         elif text in values:
-            at.report("BAD_ENUM", f"the enum value {text!r} is there twice")
+            at.report("BAD_ENUM", f"the enum value {text!r} occurs twice")
         elif problem := _misfit(probe, text):
             at.report("BAD_ENUM", f"the enum value {text!r} {problem}")
         else:
@@ -162,7 +161,7 @@ def _enum(node: Node, probe: Property) -> tuple[str, ...]:
 def _misfit(probe: Property, text: str) -> str:
     """Why the text is no value of the property, or empty."""
     if probe.scalar in (Scalar.JSON, Scalar.BYTES):
-        return "is of a type that has no enum"
+        return "has a type that does not support enum"
     value: Any = text
     try:
         if probe.scalar in (Scalar.INT, Scalar.BIGINT):
@@ -173,7 +172,7 @@ def _misfit(probe: Property, text: str) -> str:
             value = {"true": True, "false": False}[text]
         coerce(probe, value)
     except (InputError, ValueError, KeyError):
-        return f"is no {probe.logical.value}"
+        return f"is not a valid {probe.logical.value}"
     if probe.max_length is not None and len(text) > probe.max_length:
         return f"is longer than maxLength {probe.max_length}"
     if probe.min_length is not None and len(text) < probe.min_length:
@@ -215,11 +214,23 @@ def _bounds(options: Node, kind: TypeOf) -> dict[str, Any]:
         value = _bound_value(probe, at)
         if value is None:
             at.report(
-                "BAD_BOUND", f"{key} {at.spelling!r} is no {kind.logical.value} of {kind.sql_type}"
+                "BAD_BOUND",
+                f"{key} {at.spelling!r} is not a valid {kind.logical.value} ({kind.sql_type})",
             )
             continue
         values[field] = value
         text[field] = str(value) if kind.scalar in (Scalar.INT, Scalar.BIGINT) else at.spelling
+    _report_contradiction(options, values)
+    if kind.least is not None and "minimum" not in text and "exclusive_minimum" not in text:
+        text["minimum"] = str(kind.least)
+    if kind.most is not None and "maximum" not in text and "exclusive_maximum" not in text:
+        text["maximum"] = str(kind.most)
+    text |= _multiple_of(options.get("multipleOf"), kind)
+    return text
+
+
+def _report_contradiction(options: Node, values: dict[str, Any]) -> None:
+    """Report bounds that no value satisfies."""
     lows = [values[k] for k in ("minimum", "exclusive_minimum") if k in values]
     highs = [values[k] for k in ("maximum", "exclusive_maximum") if k in values]
     if lows and highs:
@@ -228,15 +239,15 @@ def _bounds(options: Node, kind: TypeOf) -> dict[str, Any]:
         if low > high or (low == high and strict):
             options.report(
                 "BAD_BOUND",
-                f"nothing is between {low} and {high}",
+                f"no value is between {low} and {high}",
                 "swap or widen them",
                 at_key=True,
             )
-    if kind.least is not None and "minimum" not in text and "exclusive_minimum" not in text:
-        text["minimum"] = str(kind.least)
-    if kind.most is not None and "maximum" not in text and "exclusive_maximum" not in text:
-        text["maximum"] = str(kind.most)
-    step = options.get("multipleOf")
+
+
+def _multiple_of(step: Node, kind: TypeOf) -> dict[str, str]:
+    """Return the bound `multiple_of` as text, or nothing where there is none or it cannot be kept."""
+    text: dict[str, str] = {}
     if kind.scalar in _NUMERIC and isinstance(step.data, int | float) and step.data > 0:
         if kind.logical is Logical.INTEGER and step.data != int(step.data):
             step.report("BAD_BOUND", "multipleOf of an integer must be an integer")

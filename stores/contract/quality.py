@@ -52,13 +52,13 @@ def _check_operators(rule: Node) -> None:
     if len(given) > 1:
         rule.get(given[1]).report(
             "TWO_OPERATORS",
-            f"a quality rule with {' and '.join(given)}",
-            "make a rule of each",
+            f"a quality rule has {' and '.join(given)}",
+            "write one rule for each",
             at_key=True,
         )
     elif not given and _needs_operator(rule):
         rule.report(
-            "TWO_OPERATORS", "a quality rule without an operator", f"one of {', '.join(OPERATORS)}"
+            "TWO_OPERATORS", "a quality rule has no operator", f"one of {', '.join(OPERATORS)}"
         )
 
 
@@ -70,7 +70,7 @@ def select_problem(query: str) -> str:
     """Why the text is not one reading SELECT, or empty. It is never run by the linter."""
     tokens = _words(query)
     if tokens is None:
-        return "has a string or comment that does not end"
+        return "has an unterminated string or comment"
     while tokens and tokens[-1] == ";":
         tokens.pop()
     if not tokens:
@@ -85,7 +85,8 @@ def select_problem(query: str) -> str:
 
 
 def _words(query: str) -> list[str] | None:
-    """Words and signs of an SQL text in lower case, without strings, quoted names and comments."""
+    """Return the words and signs of an SQL text in lower case, without strings, quoted names and
+    comments."""
     found: list[str] = []
     i = 0
     while i < len(query):

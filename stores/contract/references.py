@@ -12,7 +12,7 @@ from stores.contract.node import Node
 
 
 def resolve_reference(at: Node, drafts: Sequence[Draft]) -> tuple[Draft, Property] | None:
-    """The property that the text at `at` names; a finding and None where there is none."""
+    """Return the property that the text at `at` names, or None with a finding."""
     text = at.data
     if not isinstance(text, str):
         return None  # the JSON schema has said so
@@ -46,7 +46,7 @@ def _draft(name: str, drafts: Sequence[Draft]) -> Draft | None:
 
 
 def _by_ids(at: Node, text: str, drafts: Sequence[Draft]) -> tuple[Draft, Property] | None:
-    """`[file.yaml#]schema/<id>/properties/<id>`; a file must be one of those that are loaded."""
+    """Resolve `[file.yaml#]schema/<id>/properties/<id>`; the file must be one of those loaded."""
     file, has_file, path = text.rpartition("#")
     parts = path.strip("/").split("/")
     candidates = [
@@ -70,7 +70,7 @@ def _by_ids(at: Node, text: str, drafts: Sequence[Draft]) -> tuple[Draft, Proper
                         return draft, declared.property
     at.report(
         "DANGLING_RELATIONSHIP",
-        f"nothing has the ids of {path!r}",
+        f"no element has the ids in {path!r}",
         "write type.property by names, or schema/ID/properties/ID by ids",
     )
     return None

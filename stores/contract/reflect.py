@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from stores.contract import names
-from stores.contract.catalog import Column, Table, read_tables
+from stores.contract.catalog import ReflectedColumn, ReflectedTable, read_tables
 from stores.contract.lint import lint_text
 from stores.contract.model import Scalar
 from stores.contract.types import FOREIGN_TYPE, parse_physical
@@ -40,7 +40,7 @@ _LOGICAL = {
 class _Named:
     """A table with the names it gets in the contract."""
 
-    table: Table
+    table: ReflectedTable
     name: str
     single: str
     plural: str
@@ -77,7 +77,7 @@ def contract_from_database(connection: psycopg.Connection[tuple[Any, ...]], sche
         chosen = [t for t in chosen if t.name not in refused]
     if not chosen:
         raise ContractError(
-            f"nothing in the schema {schema!r} can be followed: "
+            f"no table in the schema {schema!r} can be followed: "
             + ("; ".join(notes[:3]) or "it has no tables"),
             hint="a table needs a primary key"
             if notes
@@ -92,7 +92,7 @@ def _schema_hint(connection: psycopg.Connection[tuple[Any, ...]], hint: str) -> 
     return f"{hint}: tables are in {', '.join(found)}" if found else hint
 
 
-def _obstacle(table: Table, notes: list[str]) -> bool:
+def _obstacle(table: ReflectedTable, notes: list[str]) -> bool:
     """Whether a table must be left out; notes why."""
     problem = table.obstacle
     if not problem and (wrong := names.physical_problem(table.name)):
@@ -105,7 +105,7 @@ def _obstacle(table: Table, notes: list[str]) -> bool:
     return bool(problem)
 
 
-def _refused(text: str, chosen: list[Table], notes: list[str]) -> list[str]:
+def _refused(text: str, chosen: list[ReflectedTable], notes: list[str]) -> list[str]:
     """Tables of the contract that our own linter refuses after all; notes why."""
     begins = _first_lines(text)
     refused: list[str] = []
@@ -115,7 +115,9 @@ def _refused(text: str, chosen: list[Table], notes: list[str]) -> list[str]:
         place = bisect.bisect_right(begins, finding.line) - 1
         # A finding that belongs to no table would be ours: never hide it, never loop on it.
         if place < 0:
-            raise ContractError(f"the contract made is not sound: {finding}", hint=finding.hint)
+            raise ContractError(
+                f"the generated contract is not valid: {finding}", hint=finding.hint
+            )
         table = chosen[place]
         if table.name not in refused:
             refused.append(table.name)
@@ -131,7 +133,7 @@ def _first_lines(text: str) -> list[int]:
     return [int(node.start_mark.line) + 1 for node in tables.value]
 
 
-def _write(tables: Sequence[Table], notes: list[str], database: str, schema: str) -> str:
+def _write(tables: Sequence[ReflectedTable], notes: list[str], database: str, schema: str) -> str:
     named = _name_tables(tables)
     by_table = {n.table.name: n for n in named}
     objects = [_object(n, by_table, schema, notes) for n in named]
@@ -151,7 +153,7 @@ def _write(tables: Sequence[Table], notes: list[str], database: str, schema: str
 
 def _head(notes: Sequence[str]) -> str:
     lines = [
-        "The tables of a database that recordgate attaches to: it makes and alters none of them."
+        "Tables of a database to which recordgate attaches; it neither creates nor alters them."
     ]
     if notes:
         lines += ["Left out:", *(f"- {note}" for note in notes)]
@@ -177,7 +179,7 @@ def _ascii(text: str) -> str:
     return name if re.match(r"[A-Za-z]", name) else f"t_{name}".rstrip("_")
 
 
-def _name_tables(tables: Sequence[Table]) -> list[_Named]:
+def _name_tables(tables: Sequence[ReflectedTable]) -> list[_Named]:
     taken: set[tuple[str, str]] = set()
     named: list[_Named] = []
     for table in tables:
@@ -201,7 +203,7 @@ def _name_tables(tables: Sequence[Table]) -> list[_Named]:
     return named
 
 
-def _name_columns(table: Table) -> dict[str, str]:
+def _name_columns(table: ReflectedTable) -> dict[str, str]:
     """Column → property name: the column's own where it can be one."""
     taken: set[str] = set()
     found: dict[str, str] = {}
@@ -222,7 +224,7 @@ def _name_columns(table: Table) -> dict[str, str]:
     return found
 
 
-def _left_out(column: Column) -> str:
+def _left_out(column: ReflectedColumn) -> str:
     """Why a column cannot be taken in, or empty."""
     problem = names.physical_problem(column.name)
     if problem:
@@ -284,8 +286,8 @@ def _relationships(
     for parts, columns, target_name in named.table.foreign_keys_of_parts:
         only = ", ".join(parts[:5]) + (" and others" if len(parts) > 5 else "")
         notes.append(
-            f"foreign key {named.table.name}({', '.join(columns)}) to {target_name}: only the partitions {only}"
-            " have it"
+            f"foreign key {named.table.name}({', '.join(columns)}) to {target_name}: only the"
+            f" partitions {only} have it"
         )
     for key in named.table.foreign_keys:
         target = by_table.get(key.table) if key.schema == schema else None
@@ -313,7 +315,10 @@ def _relationships(
 
 
 def _same_types(
-    source: Table, columns: Sequence[str], target: Table, target_columns: Sequence[str]
+    source: ReflectedTable,
+    columns: Sequence[str],
+    target: ReflectedTable,
+    target_columns: Sequence[str],
 ) -> bool:
     mine = {c.name: c for c in source.columns}
     theirs = {c.name: c for c in target.columns}
@@ -325,12 +330,14 @@ def _same_types(
     return True
 
 
-def _scalar(column: Column) -> Scalar:
+def _scalar(column: ReflectedColumn) -> Scalar:
     physical = parse_physical(column.element if column.array else column.sql_type)
     return physical.scalar if physical and physical.scalar else Scalar.STRING
 
 
-def _property(named: _Named, column: Column, relationships: list[dict[str, Any]]) -> dict[str, Any]:
+def _property(
+    named: _Named, column: ReflectedColumn, relationships: list[dict[str, Any]]
+) -> dict[str, Any]:
     name = named.properties[column.name]
     logical = _LOGICAL[_scalar(column)]
     result: dict[str, Any] = {"name": name}

@@ -1,9 +1,9 @@
 """Which regular expressions Python and Postgres take, and take to mean the same. Pure.
 
-A pattern is checked where it is written (Python) and where it is kept (Postgres), so only the common part
-of the two languages is let through:
-https://www.postgresql.org/docs/current/functions-matching.html#POSIX-SYNTAX-DETAILS
-One difference stays: at a line break `.` matches in Postgres only, and `$` before a last one in Python only.
+A pattern is checked where it is written (Python) and where it is kept (Postgres), so only the
+common part of the two languages is let through:
+https://www.postgresql.org/docs/current/functions-matching.html#POSIX-SYNTAX-DETAILS One difference
+stays: at a line break `.` matches in Postgres only, and `$` before a last one in Python only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def regex_problem(pattern: str) -> str:
 
 
 class _Scan:
-    """One walk over a pattern that Python compiles."""
+    """A single pass over a pattern that Python has compiled."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -74,7 +74,7 @@ class _Scan:
                 repeatable = not groups.pop()
             elif char in "*+?{":
                 if not repeatable:
-                    return "repeats what cannot be repeated"
+                    return "has a repetition with nothing to repeat"
                 found, repeatable = self._repeat(), False
             else:
                 self.at += 1
@@ -99,9 +99,9 @@ class _Scan:
             self.at += 4
             return "has a NUL" if self.pattern[self.at - 4 : self.at] == "0000" else ""
         if char.isdigit():
-            return "refers back to a group"
+            return "has a back-reference"
         if char in "bB":
-            return f"has \\{char}, which is no word boundary to Postgres"
+            return f"has \\{char}, which is not a word boundary in Postgres"
         if char.isalnum() or not char.isascii():
             return f"has \\{char}, which Python and Postgres read differently"
         return ""
@@ -128,7 +128,7 @@ class _Scan:
         if self.pattern[self.at] == "{":
             match = _REPEAT.match(self.pattern, self.at)
             if match is None:
-                return "has a { that is no repetition: write \\{"
+                return "has a { that does not start a repetition: write \\{"
             if any(n and int(n) > MAX_REPEATS for n in match.groups()):
                 return f"repeats more than {MAX_REPEATS} times, Postgres' limit"
             self.at = match.end()

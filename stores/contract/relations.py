@@ -22,7 +22,7 @@ _SUFFIX = re.compile(
 
 
 @dataclass(slots=True)
-class ForeignKey:
+class DeclaredForeignKey:
     """A relationship whose two ends are found."""
 
     node: Node
@@ -42,7 +42,7 @@ class ForeignKey:
 
 def resolve_relations(drafts: Sequence[Draft]) -> None:
     """Fill `relations` of every draft."""
-    keys: list[ForeignKey] = []
+    keys: list[DeclaredForeignKey] = []
     abroad: list[tuple[Node, Draft, list[tuple[Draft, Property]]]] = []
     for draft in drafts:
         for declared in draft.declared:
@@ -69,7 +69,7 @@ def resolve_relations(drafts: Sequence[Draft]) -> None:
         add_foreign(node, draft, sources)
 
 
-def _keep(found: ForeignKey | None, keys: list[ForeignKey]) -> None:
+def _keep(found: DeclaredForeignKey | None, keys: list[DeclaredForeignKey]) -> None:
     if found is None:
         return
     for other in keys:
@@ -78,7 +78,7 @@ def _keep(found: ForeignKey | None, keys: list[ForeignKey]) -> None:
             found.columns,
             found.target,
         ) and other.target_columns == found.target_columns:
-            found.node.report("DUPLICATE_RELATIONSHIP", "this relationship is there already")
+            found.node.report("DUPLICATE_RELATIONSHIP", "this relationship is declared twice")
             return
     keys.append(found)
 
@@ -92,7 +92,7 @@ def _references(at: Node, drafts: Sequence[Draft]) -> list[tuple[Draft, Property
 
 def _ends(
     node: Node, owner: Draft, sources: list[tuple[Draft, Property]], drafts: Sequence[Draft]
-) -> ForeignKey | None:
+) -> DeclaredForeignKey | None:
     to = node.get("to")
     targets = _references(to, drafts)
     if targets is None:
@@ -110,27 +110,30 @@ def _ends(
     if len(sources) != len(targets):
         at_to.report(
             "RELATIONSHIP_TYPE",
-            f"{len(sources)} propert{'y' if len(sources) == 1 else 'ies'} cannot point to {len(targets)}",
+            f"{len(sources)} propert{'y' if len(sources) == 1 else 'ies'} cannot point to"
+            f" {len(targets)}",
             "a key of several properties is declared on the type, with lists in `from` and `to`",
         )
         return None
     columns = tuple(p.column for _, p in sources)
     target_columns = tuple(p.column for _, p in targets)
     if len(set(columns)) < len(columns) or len(set(target_columns)) < len(target_columns):
-        at_to.report("RELATIONSHIP_TYPE", "the same property stands twice in one relationship")
+        at_to.report("RELATIONSHIP_TYPE", "a relationship names the same property twice")
         return None
     for (_, mine), (_, theirs) in zip(sources, targets, strict=True):
         if not _comparable(mine, theirs):
             at_to.report(
                 "RELATIONSHIP_TYPE",
-                f"{mine.name} is {mine.sql_type}, but {target.name}.{theirs.name} is {theirs.sql_type}",
+                f"{mine.name} is {mine.sql_type}, but {target.name}.{theirs.name} is"
+                f" {theirs.sql_type}",
                 "give both ends the same type",
             )
             return None
     if not target.is_unique(target_columns):
         at_to.report(
             "NOT_UNIQUE",
-            f"{', '.join(p.name for _, p in targets)} of {target.name!r} is neither its primary key nor unique",
+            f"{', '.join(p.name for _, p in targets)} of {target.name!r} is neither its"
+            " primary key nor unique",
             "point to the primary key, or mark the property `unique: true`",
         )
         return None
@@ -146,7 +149,7 @@ def _ends(
     if "inverse" in found and not names.GRAPHQL_NAME.match(inverse):
         wrong(found["inverse"], "`inverse` must be a name of ASCII letters and digits")
         inverse = ""
-    return ForeignKey(
+    return DeclaredForeignKey(
         node,
         owner,
         columns,
@@ -165,7 +168,7 @@ def _comparable(a: Property, b: Property) -> bool:
     return a.scalar is b.scalar or (a.scalar in whole and b.scalar in whole)
 
 
-def _make_unique(fk: ForeignKey) -> None:
+def _make_unique(fk: DeclaredForeignKey) -> None:
     """A one-to-one relationship is one that the table keeps: its columns become unique."""
     if fk.source.is_unique(fk.columns):
         return
@@ -180,7 +183,7 @@ def _make_unique(fk: ForeignKey) -> None:
             )
 
 
-def _name(fk: ForeignKey, keys: list[ForeignKey]) -> None:
+def _name(fk: DeclaredForeignKey, keys: list[DeclaredForeignKey]) -> None:
     """Decide the owner's relation name, and add the relation (its inverse still open)."""
     if fk.wanted:
         name = fk.wanted
@@ -213,7 +216,7 @@ def _name(fk: ForeignKey, keys: list[ForeignKey]) -> None:
     )
 
 
-def _derived(fk: ForeignKey, keys: list[ForeignKey]) -> str:
+def _derived(fk: DeclaredForeignKey, keys: list[DeclaredForeignKey]) -> str:
     """The target's name where nothing else points there, else the property's name without Id."""
     source = fk.source
     alone = sum(k.source is source and k.target is fk.target for k in keys) == 1
@@ -234,7 +237,7 @@ def _free(draft: Draft, name: str) -> str:
     return candidate
 
 
-def _add_inverse(fk: ForeignKey, keys: list[ForeignKey]) -> None:
+def _add_inverse(fk: DeclaredForeignKey, keys: list[DeclaredForeignKey]) -> None:
     """Decide the inverse's name, add it to the target, and tell the owner."""
     source, target = fk.source, fk.target
     base = source.single if fk.one_to_one else source.plural

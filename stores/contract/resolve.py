@@ -26,7 +26,7 @@ from stores.contract.relations import resolve_relations
 from stores.contract.row_filters import resolve_row_filters
 from stores.contract.sla import resolve_sla
 from stores.contract.vocabulary import vocabulary_value
-from stores.contract.yaml_source import Source
+from stores.contract.yaml_source import YamlSource
 
 _NO_KEY = frozenset((Scalar.FLOAT, Scalar.JSON, Scalar.BYTES))
 _OWN_SCHEMAS = ("recordgate", "information_schema")
@@ -40,8 +40,8 @@ class Defaults:
     schema: str
 
 
-def resolve(sources: Sequence[Source], findings: Findings, source: str) -> Contract:
-    """One contract of all `sources`. It is usable only where `findings` has no error."""
+def resolve(sources: Sequence[YamlSource], findings: Findings, source: str) -> Contract:
+    """Return one contract of all `sources`. It is usable only if `findings` has no error."""
     roots = [Node(s, (), s.data, findings) for s in sources]
     access = Access(
         tuple(dict.fromkeys(r.text("role") for root in roots for r in root.items("roles")))
@@ -107,14 +107,14 @@ def _defaults(root: Node) -> Defaults:
     schema = text_value(found, "schema") or "public"
     problem = names.physical_problem(schema)
     if schema in _OWN_SCHEMAS or schema.startswith("pg_"):
-        problem = "belongs to recordgate or Postgres"
+        problem = "is reserved for recordgate or Postgres"
     if problem and "schema" in found:
         found["schema"].report("RESERVED_NAME", f"the schema {schema!r} {problem}")
     return Defaults(managed, schema)
 
 
 def _draft(node: Node, default: Defaults, access: Access) -> Draft | None:
-    """A schema object's own part: names, properties, key."""
+    """Return a schema object's own part: names, properties and key."""
     name = node.text("name")
     if not name:
         return None  # the JSON schema has said so
@@ -173,22 +173,26 @@ def _table(node: Node, name: str, default: Defaults) -> tuple[str, str]:
         split = names.split_table(text)
         if split is None:
             at.report(
-                "BAD_NAME", f"{text!r} is no table", 'write table, schema.table or "a.b"."c.d"'
+                "BAD_NAME",
+                f"{text!r} is not a table name",
+                'write table, schema.table or "a.b"."c.d"',
             )
             return schema, table
         schema, table = split[0] or schema, split[1]
     elif "." in table:
         at.report(
-            "BAD_NAME", f"the table name {table!r} has a dot", "the schema is a custom property"
+            "BAD_NAME",
+            f"the table name {table!r} has a dot",
+            "write the schema as a custom property",
         )
     for what, value in (("schema", schema), ("table", table)):
         problem = names.physical_problem(value)
         if problem:
             at.report(
-                "BAD_NAME", f"the {what} name {value!r} {problem}", "give another `physicalName`"
+                "BAD_NAME", f"the {what} name {value!r} {problem}", "choose another `physicalName`"
             )
     if (schema in _OWN_SCHEMAS and schema != default.schema) or table.startswith("pg_"):
-        at.report("RESERVED_NAME", f"{schema}.{table} belongs to recordgate or Postgres")
+        at.report("RESERVED_NAME", f"{schema}.{table} is reserved for recordgate or Postgres")
     return schema, table
 
 
@@ -200,13 +204,15 @@ def _distinct(
         text = node.text(key)
         folded = text.lower() if fold else text
         if text and folded in seen:
-            node.get(key).report(code, f"{what} {text!r} is there already, at line {seen[folded]}")
+            node.get(key).report(
+                code, f"{what} {text!r} is already declared at line {seen[folded]}"
+            )
         elif text:
             seen[folded] = node.get(key).place.line
 
 
 def _properties_are_free(draft: Draft) -> None:
-    """No two properties of a type share a column or a GraphQL name, none has one of ours."""
+    """Report properties of a type that share a column or a GraphQL name, or have a reserved name."""
     columns: dict[str, str] = {}
     graphql: dict[str, str] = {}
     alone = sum(d.primary for d in draft.declared) == 1
@@ -216,14 +222,15 @@ def _properties_are_free(draft: Draft) -> None:
         if prop.graphql == "id" and not (declared.primary and alone):
             at.report(
                 "RESERVED_NAME",
-                f"{prop.name!r} is not the key of {draft.name!r}, and `id` always is",
-                "name it otherwise; `physicalName: id` keeps the column",
+                f"{prop.name!r} is not the key of {draft.name!r}, but the name `id` is"
+                " reserved for the key",
+                "rename the property; `physicalName: id` keeps the column",
             )
         if prop.graphql in names.RESERVED_FIELDS:
             at.report(
                 "RESERVED_NAME",
-                f"{prop.name!r} would be the GraphQL name {prop.graphql!r}, which is taken",
-                "name it otherwise; `physicalName` keeps the column",
+                f"{prop.name!r} has the GraphQL name {prop.graphql!r}, which is reserved",
+                "rename the property; `physicalName` keeps the column",
             )
         for seen, value, what in (
             (columns, prop.column, "the column"),  # Postgres tells letter cases apart
@@ -231,7 +238,7 @@ def _properties_are_free(draft: Draft) -> None:
         ):
             other = seen.setdefault(value, prop.name)
             if other.lower() != prop.name.lower():
-                at.report("DUPLICATE_NAME", f"{what} {value!r} is that of {other!r} too")
+                at.report("DUPLICATE_NAME", f"{what} {value!r} is also that of {other!r}")
 
 
 def _key(draft: Draft, properties: Sequence[Node]) -> tuple[str, ...]:
@@ -242,7 +249,7 @@ def _key(draft: Draft, properties: Sequence[Node]) -> tuple[str, ...]:
             draft.node.get("name").report(
                 "NO_PRIMARY_KEY",
                 f"{draft.name!r} has no primary key",
-                "mark the properties that tell records apart by `primaryKey: true`",
+                "mark the properties that identify a record with `primaryKey: true`",
             )
         return ()
     positions: dict[int, str] = {}
@@ -260,13 +267,15 @@ def _key(draft: Draft, properties: Sequence[Node]) -> tuple[str, ...]:
             )
         if declared.node.get("required").data is False:
             declared.node.get("required").report(
-                "BAD_KEY", f"{prop.name} is part of the key and cannot be missing", at_key=True
+                "BAD_KEY", f"{prop.name} is part of the key and must be required", at_key=True
             )
         if declared.position > 0:
             other = positions.setdefault(declared.position, prop.name)
             if other != prop.name:
                 declared.node.get("primaryKeyPosition").report(
-                    "BAD_KEY", f"position {declared.position} is that of {other!r} too", at_key=True
+                    "BAD_KEY",
+                    f"position {declared.position} is also that of {other!r}",
+                    at_key=True,
                 )
     last = len(primary) + 1
     ordered = sorted(primary, key=lambda d: d.position if d.position > 0 else last)
@@ -287,14 +296,14 @@ def _unique_sets(draft: Draft) -> Iterator[tuple[str, ...]]:
                 columns.append(found.column)
         if len(columns) == 1:
             draft.node.report(
-                "BAD_KEY", "one property alone is unique by `unique: true`", severity="warning"
+                "BAD_KEY", "for a single property, write `unique: true`", severity="warning"
             )
         elif columns:
             yield tuple(columns)
 
 
 def _names_are_free(drafts: list[Draft]) -> None:
-    """No two types share a name, a table, or anything GraphQL generates of them. Drops the later one."""
+    """Report types that share a name, a table or a generated GraphQL name, and drop the later one."""
     seen: dict[tuple[str, str], str] = {}
     for draft in list(drafts):
         at = draft.node.get("name")
@@ -302,7 +311,9 @@ def _names_are_free(drafts: list[Draft]) -> None:
         reserved += [f for f in (draft.single, draft.plural) if f in names.RESERVED_ROOTS]
         if reserved:
             at.report(
-                "RESERVED_NAME", f"the GraphQL name {reserved[0]!r} is taken", "name it otherwise"
+                "RESERVED_NAME",
+                f"the GraphQL name {reserved[0]!r} is reserved",
+                "choose another name",
             )
         claims = [
             ("name", draft.name.lower(), "the name"),
@@ -317,7 +328,7 @@ def _names_are_free(drafts: list[Draft]) -> None:
         for space, value, what in claims:
             other = seen.setdefault((space, value), draft.name)
             if other is not draft.name:
-                at.report("DUPLICATE_NAME", f"{what} {value!r} is that of {other!r} too")
+                at.report("DUPLICATE_NAME", f"{what} {value!r} is also that of {other!r}")
                 drafts.remove(draft)
                 break
 

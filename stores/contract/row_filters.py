@@ -92,20 +92,20 @@ def _operand(key: str, at: Node, prop: Property) -> str:
     if op is Op.IS_NULL:
         return "" if isinstance(at.data, bool) else "isNull takes true or false"
     if at.data is None:
-        return "a null operand says nothing; use isNull"
+        return "a null operand is not allowed; use isNull"
     if prop.scalar in (Scalar.JSON, Scalar.BYTES):
-        return f"a property of type {prop.sql_type} knows only isNull"
+        return f"a property of type {prop.sql_type} supports only isNull"
     if prop.array and op is not Op.CONTAINS:
-        return "a list knows only contains and isNull"
+        return "a list supports only contains and isNull"
     if op in _TEXTUAL and prop.scalar is not Scalar.STRING and not prop.array:
-        return f"{key} needs text"
+        return f"{key} applies to text only"
     if op in _ORDER and prop.scalar is Scalar.BOOLEAN:
-        return f"{key} needs an order"
+        return f"{key} applies to ordered types only"
     values = at.data if op in _LISTS and isinstance(at.data, list) else [at.data]
     if op in _LISTS and not isinstance(at.data, list):
         return f"{key} takes a list"
     if any(v is None for v in values):
-        return "a null in a list says nothing; use isNull"
+        return "null in a list is not allowed; use isNull"
     single = Property("", "", "", prop.logical, prop.scalar, prop.sql_type.removesuffix("[]"))
     try:
         for value in values:

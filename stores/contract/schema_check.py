@@ -1,4 +1,5 @@
-"""The JSON schema and the model of the package open-data-contract-standard, as findings with places."""
+"""The JSON schema and the model of the package open-data-contract-standard, as findings with
+places."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 from stores.contract.addresses import is_foreign
 from stores.contract.extensions import suggestion
 from stores.contract.findings import Findings
-from stores.contract.yaml_source import Path, Source
+from stores.contract.yaml_source import Path, YamlSource
 
 _MAX_ERRORS = 200
 
@@ -25,8 +26,8 @@ def _schema() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _validator() -> Any:
-    """The validator of the standard, with a faster `unevaluatedProperties`: jsonschema's own takes 70 % of
-    the time and names known keys beside a wrong one."""
+    """The validator of the standard, with a faster `unevaluatedProperties`: jsonschema's own takes
+    70 % of the time and names known keys beside a wrong one."""
     from jsonschema import Draft201909Validator, ValidationError, validators
 
     known: dict[int, set[str]] = {}
@@ -44,17 +45,17 @@ def _validator() -> Any:
     return fast(_schema())
 
 
-def check_schema(source: Source, findings: Findings) -> None:
+def check_schema(source: YamlSource, findings: Findings) -> None:
     """Everything about the file that ODCS 3.2 does not allow."""
     data = source.data
     if not isinstance(data, dict):
-        what = "is empty" if data is None else "is no mapping"
+        what = "is empty" if data is None else "is not a mapping"
         findings.add(
             source,
             source.value_place(()),
             "SCHEMA",
             f"the contract {what}",
-            "begin with `apiVersion: v3.2.0`",
+            "start the file with `apiVersion: v3.2.0`",
         )
         return
     before = len(findings)
@@ -77,8 +78,8 @@ def check_schema(source: Source, findings: Findings) -> None:
             source,
             source.value_place(("apiVersion",)),
             "API_VERSION",
-            f"{version} is not read",
-            "write it for v3.2.0",
+            f"{version} is not supported",
+            "use v3.2.0",
         )
     if len(findings) == before and not untyped:
         _check_model(data, source, findings)
@@ -101,8 +102,8 @@ def _untyped(data: dict[str, Any]) -> Iterator[Path]:
                     pending.append(((*path, key), value[key]))
 
 
-def _report(error: Any, path: Path, source: Source, findings: Findings) -> None:
-    """One error of the validator, told so that a person can act on it."""
+def _report(error: Any, path: Path, source: YamlSource, findings: Findings) -> None:
+    """Report an error of the validator so that a person can act on it."""
     kind = error.validator
     place = source.value_place(path)
     if kind == "required":
@@ -133,20 +134,26 @@ def _report(error: Any, path: Path, source: Source, findings: Findings) -> None:
         )  # fmt: skip
         return
     if kind == "type":
-        message = f"{_where(path)} must be {_kinds(error.validator_value)}, not {_kind_of(error.instance)}"
+        message = (
+            f"{_where(path)} must be {_kinds(error.validator_value)}, not"
+            f" {_kind_of(error.instance)}"
+        )
     elif kind == "enum":
         allowed = ", ".join(str(v) for v in error.validator_value)
         message = f"{_where(path)} is {_short(error.instance)}; it may be: {allowed}"
     elif kind == "pattern":
-        message = f"{_where(path)} is {_short(error.instance)}, which is not of the form {error.validator_value}"
+        message = (
+            f"{_where(path)} is {_short(error.instance)}, which does not match"
+            f" {error.validator_value}"
+        )
     elif kind in ("oneOf", "anyOf"):
-        message = f"{_where(path)} has none of the forms that ODCS allows"
+        message = f"{_where(path)} matches none of the forms that ODCS allows"
     elif kind == "uniqueItems":
         message = f"{_where(path)} has an element twice"
     elif kind in ("minimum", "exclusiveMinimum", "minItems", "maxItems"):
         message = f"{_where(path)}: {kind} is {error.validator_value}"
     elif kind == "not":
-        message = f"{_where(path)} has a key that does not belong there"
+        message = f"{_where(path)} has a key that is not allowed there"
     else:
         message = f"{_where(path)} does not satisfy `{kind}` of the schema"
     findings.add(source, place, "SCHEMA", message)
@@ -156,7 +163,7 @@ def _near(key: str, known: list[str]) -> str:
     hint = suggestion(key, known)
     if hint.startswith("did you mean"):
         return hint
-    return "what ODCS has no word for goes into `customProperties`"
+    return "put what ODCS does not define into `customProperties`"
 
 
 def _known_keys(schema: Any) -> set[str]:
@@ -213,7 +220,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _check_model(data: dict[str, Any], source: Source, findings: Findings) -> None:
+def _check_model(data: dict[str, Any], source: YamlSource, findings: Findings) -> None:
     """The package's model must take what its schema takes, so that other tools read the file too."""
     from open_data_contract_standard.model import OpenDataContractStandard
     from pydantic import ValidationError

@@ -24,7 +24,8 @@ _FORMATS: dict[str, tuple[str, int | None, int | None]] = {
     "u64": ("numeric(20,0)", 0, 2**64 - 1),
     "u128": ("numeric(39,0)", 0, 2**128 - 1),
 }
-"""ODCS's integer formats: the column's type, and the bounds that the type does not keep by itself."""
+"""ODCS's integer formats: the column's type, and the bounds that the type does not keep by itself.
+"""
 
 _ALIASES = {
     "int": "integer", "int2": "smallint", "int4": "integer", "int8": "bigint",
@@ -104,7 +105,8 @@ class Physical:
 
 
 def parse_physical(text: str) -> Physical | None:
-    """`varchar(10)`, `timestamp(3) with time zone`, `text[]`, … or None where it is not such a type."""
+    """Parse a type such as `varchar(10)`, `timestamp(3) with time zone` or `text[]`; None if it is
+    not one."""
     lowered = " ".join(text.lower().split())
     match = re.fullmatch(
         r"([a-z][a-z0-9 ]*?) ?(?:\( ?(\d{1,9})(?: ?, ?(-?\d{1,5}))? ?\))?"
@@ -145,7 +147,7 @@ def _modifier_fits(base: str, first: str | None, second: str | None) -> bool:
 
 
 def type_of(node: Node, *, managed: bool) -> TypeOf | None:
-    """The type of the property at `node`; None (and a finding) where it cannot be stored."""
+    """Return the type of the property at `node`, or None with a finding if it cannot be stored."""
     name = node.text("name") or "this property"
     logical_text = node.text("logicalType")
     if not logical_text:
@@ -207,7 +209,7 @@ def _array(node: Node, name: str, managed: bool) -> TypeOf | None:
         node.report(
             "MISSING_TYPE",
             f"{name} is an array without items",
-            "say what it holds: items: {name: item, logicalType: string}",
+            "declare its elements: items: {name: item, logicalType: string}",
             at_key=True,
         )
         return None
@@ -223,16 +225,17 @@ def _array(node: Node, name: str, managed: bool) -> TypeOf | None:
 
 
 def _physical(node: Node, name: str, logical: Logical, managed: bool) -> TypeOf | None:
-    """A given physicalType wins, and must fit the logical type."""
+    """Return the type that a given physicalType names. It takes precedence, and must fit the
+    logical type."""
     text = node.text("physicalType").strip()
     at = node.get("physicalType")
     found = parse_physical(text)
     if found is None or found.scalar is None:
         if not managed:
             return _foreign(node, name, logical, text)
-        hint = f"known are: {KNOWN_PHYSICAL}"
+        hint = f"known types: {KNOWN_PHYSICAL}"
         if found is not None and found.base in ("serial", "bigserial", "smallserial"):
-            hint = "use integer or bigint; keys come from the data"
+            hint = "use integer or bigint; recordgate does not generate keys"
         elif found is not None and found.base in ("citext", "hstore", "vector"):
             hint = f"it needs an extension of Postgres; {hint}"
         at.report("UNKNOWN_PHYSICAL_TYPE", f"{name}: unknown physicalType {text!r}", hint)
@@ -266,19 +269,21 @@ def _physical(node: Node, name: str, logical: Logical, managed: bool) -> TypeOf 
         and scalar is Scalar.DECIMAL
         and not found.sql_type.endswith(",0)")
     ):
-        at.report("TYPE_CONFLICT", f"{name}: {text!r} is no integer", "use numeric(p,0) or bigint")
+        at.report(
+            "TYPE_CONFLICT", f"{name}: {text!r} is not an integer", "use numeric(p,0) or bigint"
+        )
         return None
     return TypeOf(logical, scalar, found.sql_type)
 
 
 def _foreign(node: Node, name: str, logical: Logical, text: str) -> TypeOf | None:
-    """A type of the attached database (an enum, a domain, inet, …), read in its text form, or as what
-    the logical type says it is made of."""
+    """Return a type of the attached database (an enum, a domain, inet, …), read in its text form
+    or as the base type that the logical type implies."""
     array = text.endswith("[]")
     if not FOREIGN_TYPE.fullmatch(text):
         node.get("physicalType").report(
             "UNKNOWN_PHYSICAL_TYPE",
-            f"{name}: {text[:80]!r} is no type's name",
+            f"{name}: {text[:80]!r} is not a type name",
             "write it as Postgres' format_type prints it",
         )
         return None
@@ -286,7 +291,9 @@ def _foreign(node: Node, name: str, logical: Logical, text: str) -> TypeOf | Non
         inner = type_of(node.get("items"), managed=False) if node.has("items") else None
         scalar = inner.scalar if inner else Scalar.STRING
         if not array or scalar in (Scalar.BYTES, Scalar.JSON):
-            node.get("physicalType").report("TYPE_CONFLICT", f"{name}: {text!r} is no such array")
+            node.get("physicalType").report(
+                "TYPE_CONFLICT", f"{name}: {text!r} is not an array of that type"
+            )
             return None
         return TypeOf(logical, scalar, text, True)
     options = node.get("logicalTypeOptions")

@@ -10,11 +10,11 @@ MAX_GROUPS = 1_000
 MAX_MEMBERS = 20
 MAX_STOP_WORDS = 1_000
 MAX_CHARACTERS = 100
-"""Of a word, or of several that are a synonym together."""
+"""Maximum characters of a word, or of a synonym of several words."""
 
 
 def vocabulary_value(at: Node | None) -> Vocabulary:
-    """What is not right is a finding, and left out."""
+    """Return the vocabulary at `at`. Invalid entries are reported as findings and left out."""
     if at is None:
         return Vocabulary()
     if not isinstance(at.data, dict):
@@ -60,7 +60,7 @@ def _words(at: Node, what: str, most: int) -> tuple[str, ...]:
     for word in at:
         text = word.data
         if not isinstance(text, str) or not text.strip() or len(text) > MAX_CHARACTERS:
-            wrong(word, f"{what}: a text of 1 to {MAX_CHARACTERS} characters is needed")
+            wrong(word, f"{what}: each text must have 1 to {MAX_CHARACTERS} characters")
         else:
             found.append(text)
     return tuple(found)

@@ -1,7 +1,8 @@
 """YAML text → plain data in which every node knows its line and column, and scalars their spelling.
 
-YAML 1.2 core schema: `no`, `on` and dates stay text; a number under a key of `TEXT_KEYS` does too, so
-that `version: 1.10` stays "1.10". Duplicate keys, tags, merge keys and expanding aliases are refused.
+YAML 1.2 core schema: `no`, `on` and dates stay text; a number under a key of `TEXT_KEYS` does too,
+so that `version: 1.10` stays "1.10". Duplicate keys, tags, merge keys and expanding aliases are
+refused.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _TAGS = {f"tag:yaml.org,2002:{t}": t for t in ("str", "int", "float", "bool", "n
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TextPosition:
     """A position in a file; both count from 1."""
 
     line: int = 1
@@ -52,39 +53,41 @@ class Place:
 class SourceError(Exception):
     """The text could not be read as YAML: `code` of the linter, place, message, hint."""
 
-    def __init__(self, code: str, place: Place, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, place: TextPosition, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.code, self.place, self.message, self.hint = code, place, message, hint
 
 
 @dataclass(slots=True)
-class Source:
+class YamlSource:
     """A file's data with the places of its nodes. `problems` are what did not stop the reading."""
 
     file: str
     data: Any = None
-    values: dict[Path, Place] = field(default_factory=dict)
-    keys: dict[Path, Place] = field(default_factory=dict)
+    values: dict[Path, TextPosition] = field(default_factory=dict)
+    keys: dict[Path, TextPosition] = field(default_factory=dict)
     spellings: dict[Path, str] = field(default_factory=dict)
     problems: list[SourceError] = field(default_factory=list)
 
-    def value_place(self, path: Path) -> Place:
-        """Where the value at `path` stands, or the nearest thing around it that is there."""
+    def value_place(self, path: Path) -> TextPosition:
+        """Return the place of the value at `path`, or of the nearest enclosing value."""
         while path and path not in self.values:
             path = path[:-1]
-        return self.values.get(path, Place())
+        return self.values.get(path, TextPosition())
 
-    def key_place(self, path: Path) -> Place:
-        """Where the key of the value at `path` stands; an element of a list: where it begins."""
+    def key_place(self, path: Path) -> TextPosition:
+        """Return the place of the key of the value at `path`; for an element of a list, where it
+        begins."""
         return self.keys.get(path) or self.value_place(path)
 
 
 @dataclass(slots=True)
 class _Node:
-    """A composed node: `kind` is scalar, map or seq; `size` counts the nodes in it, aliases expanded."""
+    """A composed node: `kind` is scalar, map or seq; `size` counts the nodes in it, aliases
+    expanded."""
 
     kind: str
-    place: Place
+    place: TextPosition
     text: str = ""
     plain: bool = False
     tag: str = ""
@@ -95,7 +98,7 @@ class _Node:
 
 def read_text(path: FilePath) -> str:
     """The file's text, or SourceError."""
-    here = Place()
+    here = TextPosition()
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -109,35 +112,38 @@ def read_text(path: FilePath) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
-        place = Place(before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
+        place = TextPosition(before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1)
         raise SourceError("NOT_UTF8", place, "not UTF-8 text", "save the file as UTF-8") from None
 
 
-def parse(text: str, file: str) -> Source:
+def parse(text: str, file: str) -> YamlSource:
     """Read one YAML document. Raises SourceError where it cannot be read at all."""
     if len(text) > MAX_BYTES:
-        raise SourceError("FILE_TOO_LARGE", Place(), f"larger than {MAX_BYTES:,} bytes")
+        raise SourceError("FILE_TOO_LARGE", TextPosition(), f"larger than {MAX_BYTES:,} bytes")
     bad = _CONTROL.search(text)
     if bad:
         before = text[: bad.start()]
-        place = Place(before.count("\n") + 1, bad.start() - before.rfind("\n"))
+        place = TextPosition(before.count("\n") + 1, bad.start() - before.rfind("\n"))
         raise SourceError("BAD_CHARACTER", place, f"the character U+{ord(bad.group()):04X}")
-    source = Source(file)
+    source = YamlSource(file)
     try:
         root = _compose(text, source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark else Place()
+        place = TextPosition(mark.line + 1, mark.column + 1) if mark else TextPosition()
         raise SourceError("YAML_SYNTAX", place, error.problem or "not YAML") from None
     except (yaml.YAMLError, UnicodeError) as error:
-        raise SourceError("YAML_SYNTAX", Place(), f"not YAML: {type(error).__name__}") from None
+        raise SourceError(
+            "YAML_SYNTAX", TextPosition(), f"not YAML: {type(error).__name__}"
+        ) from None
     if root is not None:
         source.data = _build(root, (), source)
     return source
 
 
-def _compose(text: str, source: Source) -> _Node | None:
-    """The tree of the one document in `text`. Iterative, with limits, so that no input exhausts it."""
+def _compose(text: str, source: YamlSource) -> _Node | None:
+    """Return the tree of the single document in `text`. The walk is iterative and limited, so that
+    no input exhausts memory or stack."""
     loader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     root: _Node | None = None
     stack: list[tuple[_Node, list[_Node], str | None]] = []
@@ -146,13 +152,13 @@ def _compose(text: str, source: Source) -> _Node | None:
     events: Iterator[yaml.Event] = yaml.parse(text, Loader=loader)
     for event in events:
         mark = event.start_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark else Place()
+        place = TextPosition(mark.line + 1, mark.column + 1) if mark else TextPosition()
         done: _Node
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
                 raise SourceError(
-                    "YAML_UNSUPPORTED", place, "a second document", "one contract in one file"
+                    "YAML_UNSUPPORTED", place, "a second document", "write one contract per file"
                 )
             continue
         if isinstance(event, yaml.ScalarEvent):
@@ -199,7 +205,7 @@ def _compose(text: str, source: Source) -> _Node | None:
     return root
 
 
-def _tag(event: Any, place: Place) -> str:
+def _tag(event: Any, place: TextPosition) -> str:
     tag = event.tag
     if tag is None or tag == "!":
         return "str" if tag == "!" else ""
@@ -208,7 +214,7 @@ def _tag(event: Any, place: Place) -> str:
     return _TAGS[tag]
 
 
-def _build(node: _Node, path: Path, source: Source) -> Any:
+def _build(node: _Node, path: Path, source: YamlSource) -> Any:
     """Plain data of `node`; notes places and spellings under `path`."""
     source.values[path] = node.place
     if node.kind == "seq":
@@ -224,7 +230,9 @@ def _build(node: _Node, path: Path, source: Source) -> Any:
             name = key.text
             if name == "<<" and key.plain:
                 source.problems.append(
-                    SourceError("YAML_UNSUPPORTED", key.place, "a merge key", "write the keys out")
+                    SourceError(
+                        "YAML_UNSUPPORTED", key.place, "a merge key", "write the keys in full"
+                    )
                 )
                 continue
             below = (*path, name)
@@ -234,7 +242,7 @@ def _build(node: _Node, path: Path, source: Source) -> Any:
                     SourceError(
                         "YAML_DUPLICATE_KEY",
                         key.place,
-                        f"the key {name!r} is there already, at line {first.line}",
+                        f"the key {name!r} already occurs at line {first.line}",
                         "keep one of them",
                     )
                 )

@@ -1,5 +1,6 @@
-"""Which part of a filter a facet does not count by: its own, so that what is chosen of a facet does not take the
-other choices away. A condition is a facet's own where it must hold and is about nothing else."""
+"""Which part of a filter a facet does not count by: its own, so that what is chosen of a facet does
+not take the other choices away. A condition is a facet's own where it must hold and is about
+nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from stores.query import And, Compare, Filter, Not, Or, SearchQuery
 
 @dataclass(frozen=True, slots=True)
 class FacetFilters:
-    """A query's filter in parts that all must hold. `own`: by property, the conditions of its facet alone."""
+    """A query's filter in parts that all must hold. `own`: by property, the conditions of its facet
+    alone."""
 
     shared: tuple[Filter, ...]
     own: dict[str, tuple[Filter, ...]]
@@ -47,7 +49,7 @@ def _conjuncts(filter: Filter) -> Iterator[Filter]:
 
 
 def _about(filter: Filter) -> Iterable[str | None]:
-    """The properties that a filter is about; None for what is of a related record."""
+    """Yield the properties that a filter tests, None for one of a related record."""
     match filter:
         case Compare(property=name):
             yield name

@@ -20,7 +20,8 @@ def wanted(prop: Property, size: int) -> int:
 
 
 def shown(prop: Property, buckets: Iterable[Mapping[str, Any]], size: int) -> list[FacetBucket]:
-    """The first `size` of `buckets` (Elasticsearch's form, which Tantivy has too) whose value is known whole."""
+    """The first `size` of `buckets` (Elasticsearch's form, which Tantivy has too) whose value is
+    known whole."""
     found: list[FacetBucket] = []
     for bucket in buckets:
         value = facet_value(prop, bucket["key"])
@@ -30,7 +31,8 @@ def shown(prop: Property, buckets: Iterable[Mapping[str, Any]], size: int) -> li
 
 
 def facet_value(prop: Property, twin: Any) -> Any:
-    """The JSON value of `twin`, an element's for arrays; None where the text was too long to be kept whole."""
+    """The JSON value of `twin`, an element's for arrays; None where the text was too long to be
+    kept whole."""
     match prop.scalar:
         case Scalar.BOOLEAN:
             return bool(twin)
@@ -57,7 +59,7 @@ def facet_value(prop: Property, twin: Any) -> Any:
 
 
 def _infinite(number: int) -> str | None:
-    """What an infinite day or moment is called; None for any other."""
+    """Return the name of an infinite day or moment, None for any other."""
     if abs(number) != INFINITE:
         return None
     return "infinity" if number > 0 else "-infinity"

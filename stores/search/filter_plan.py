@@ -1,8 +1,8 @@
-"""What of a filter a search index can apply with canonical's meaning: a pure plan that each search store makes
-its own query of, or the reason why the filter cannot be kept.
+"""What of a filter a search index can apply with canonical's meaning: a pure plan that each search
+store makes its own query of, or the reason why the filter cannot be kept.
 
-A comparison does not hold where the value is missing, and `Not` holds where its part does not: as in canonical,
-SQL's third truth value does not leak out.
+A comparison does not hold where the value is missing, and `Not` holds where its part does not: as
+in canonical, SQL's third truth value does not leak out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stores.search.fields import Field, Level
 from stores.search.twins import TWIN_BYTES, Kind, operand
 
 MAX_BOUND = 200
-"""Characters of a text bound: no twin that short is cut, so the order is exact, and an automaton of it is
-small."""
+"""Characters of a text bound: no twin that short is cut, so the order is exact, and an automaton of
+it is small."""
 MAX_PART = 100
 """Characters of a part of a text."""
 MAX_VALUES = 10_000
@@ -93,7 +93,7 @@ Node: TypeAlias = All | OneOf | Range | Pattern | Missing | Both | Either | With
 
 
 def plan(level: Level, filter: Filter) -> Node:
-    """Where `filter` holds. Raises CannotFilter."""
+    """Return the node that matches where `filter` holds. Raise CannotFilter."""
     match filter:
         case And(parts=parts):
             return Both(tuple(plan(level, part) for part in parts))
@@ -126,17 +126,19 @@ _POSITIVE = {Op.NEQ: (Op.EQ, True), Op.NOT_IN: (Op.IN, True)}
 
 
 def _matching(field: Field, op: Op, value: Any) -> Node:
-    """Where the comparison holds."""
+    """Return the node that matches where the comparison holds."""
     prop, kind = field.prop, field.kind
     if kind is None:
-        raise CannotFilter(f"{prop.name} is not indexed: {prop.sql_type} is not compared here")
+        raise CannotFilter(
+            f"{prop.name} is not indexed: {prop.sql_type} cannot be compared in this store"
+        )
     if not field.valued:
-        raise CannotFilter(f"{prop.name} is a list that is searched by its words only")
+        raise CannotFilter(f"{prop.name} is a list that can only be searched by its words")
     if prop.array and op is not Op.CONTAINS:
-        raise CannotFilter(f"{prop.name} is a list: only contains and isNull are answered here")
+        raise CannotFilter(f"{prop.name} is a list: this store answers only contains and isNull")
     if op is Op.IN:
         if not value or len(value) > MAX_VALUES:
-            raise CannotFilter(f"a list of 1 to {MAX_VALUES} values is answered here")
+            raise CannotFilter(f"this store answers lists of 1 to {MAX_VALUES} values")
         return OneOf(field, tuple(_operand(field, v) for v in value))
     if op in (Op.CONTAINS, Op.STARTS_WITH) and not prop.array:
         return _pattern(field, value, start=op is Op.STARTS_WITH)
@@ -144,9 +146,9 @@ def _matching(field: Field, op: Op, value: Any) -> Node:
     if op is Op.EQ or prop.array:
         return OneOf(field, (bound,))
     if kind is Kind.BOOL:
-        raise CannotFilter(f"{prop.name} is true or false: it has no order here")
+        raise CannotFilter(f"{prop.name} is true or false: this store does not order it")
     if kind is Kind.TEXT and len(bound) > MAX_BOUND:
-        raise CannotFilter(f"a text bound has at most {MAX_BOUND} characters here")
+        raise CannotFilter(f"a text bound may have at most {MAX_BOUND} characters in this store")
     return Range(field, bound, op in (Op.GT, Op.GTE), op in (Op.GTE, Op.LTE))
 
 
@@ -157,9 +159,9 @@ def _pattern(field: Field, text: Any, *, start: bool) -> Node:
     if not isinstance(text, str):
         raise CannotFilter(f"{prop.name}: the value is not of the property's type")
     if len(text) > MAX_PART:
-        raise CannotFilter(f"a part of a text has at most {MAX_PART} characters here")
+        raise CannotFilter(f"a part of a text may have at most {MAX_PART} characters in this store")
     if not start and not prop.enum and (prop.max_length or TWIN_BYTES) * 4 > TWIN_BYTES:
-        raise CannotFilter(f"{prop.name} may be longer than what is compared here")
+        raise CannotFilter(f"{prop.name} may be longer than what this store compares")
     if not text:
         return Without(All(), Missing(field.path))
     return Pattern(field, text, start)
@@ -174,8 +176,9 @@ def _operand(field: Field, value: Any) -> Any:
 
 
 def fitted(node: Node, value: Callable[[Field], Field], known: Callable[[str], None]) -> Node:
-    """The plan for an index that may keep its fields in another way than the contract says now: each field
-    becomes what `value` gives for it; `known` is told each path that is asked to be null. Raises what they do."""
+    """The plan for an index that may keep its fields in another way than the contract says now:
+    each field becomes what `value` gives for it; `known` is told each path that is asked to be
+    null. Raises what they do."""
     match node:
         case OneOf() | Range() | Pattern():
             return replace(node, field=value(node.field))

@@ -1,8 +1,10 @@
-"""What of a contract's fields one generation of an index holds: it may have been made by an earlier contract.
+"""What of a contract's fields one generation of an index holds: it may have been made by an earlier
+contract.
 
-Until the reload that a change asks for is done, what the generation has is searched as it has it: a text by the
-analyzer that it was indexed with, a value though it is no facet there yet. What only the newer contract has is left out
-where nobody asked for it by name, and is NotLoaded where somebody did.
+Until the reload that a change asks for is done, what the generation has is searched as it has it: a
+text by the analyzer that it was indexed with, a value though it is no facet there yet. What only
+the newer contract has is left out where nobody asked for it by name, and is NotLoaded where
+somebody did.
 """
 
 from __future__ import annotations
@@ -72,8 +74,8 @@ def _searched(field: Field, marks: Set[str]) -> Property:
 
 
 class Held:
-    """A generation as the newest contract asks it. `store`: the adapter's kind, for errors; `level`: the
-    contract's."""
+    """A generation as the newest contract asks it. `store`: the adapter's kind, for errors;
+    `level`: the contract's."""
 
     def __init__(self, store: str, level: Level, marks: Set[str]) -> None:
         self._store = store
@@ -102,8 +104,8 @@ class Held:
         return filter_plan.fitted(node, self.value, self._known)
 
     def searched(self, query: SearchQuery) -> list[Field]:
-        """The texts to look in. Raises InputError for a name that is no text of the contract's, NotLoaded
-        where there are words to look for and none of the texts is there."""
+        """The texts to look in. Raises InputError for a name that is no text of the contract's,
+        NotLoaded where there are words to look for and none of the texts is there."""
         declared = text_fields(self.declared)
         names = [f.prop.name for f in declared]
         if query.properties is not None:
@@ -118,8 +120,8 @@ class Held:
         return found
 
     def completed(self, names: tuple[str, ...] | None, *, counted: bool) -> list[Field]:
-        """The texts whose values complete what is typed: `names`, or all. `counted`: the store counts them in a
-        column of their own. Raises as `searched` does."""
+        """The texts whose values complete what is typed: `names`, or all. `counted`: the store
+        counts them in a column of their own. Raises as `searched` does."""
         declared = [f.prop.name for f in suggest_fields(self.declared)]
         unknown = set(names or ()) - set(declared)
         if unknown:
@@ -142,6 +144,6 @@ class Held:
             f"{self._store}: {what} of {self._type} is being loaded: the contract has it since the"
             " last load only",
             store=self._store,
-            hint="ask again once the load is done, which the worker makes by itself when it has this contract",
+            hint="try again when the load is done; a worker with this contract does it by itself",
             retry_after=5.0,
         )

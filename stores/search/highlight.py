@@ -17,8 +17,8 @@ MAX_LOOKED_AT = 20_000
 
 
 def highlights(value: object, matcher: Matcher) -> list[str]:
-    """Up to MAX_FRAGMENTS fragments of a text or of a list of texts; those with most matches first
-    among elements of a list, in the text's order within one text."""
+    """Return up to MAX_FRAGMENTS fragments of a text or a list of texts. Of a list's elements
+    those with the most matches come first; fragments of one text keep its order."""
     texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     found: list[tuple[int, str]] = []
     budget = MAX_LOOKED_AT

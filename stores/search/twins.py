@@ -23,7 +23,8 @@ EXACT_DIGITS = 15
 
 
 class BadValue(Exception):
-    """A property of the document is not of the contract's type; the message names it, not its value."""
+    """A property of the document is not of the contract's type; the message names it, not its
+    value."""
 
 
 class Kind(StrEnum):
@@ -51,11 +52,12 @@ _KINDS = {
 
 
 NOT_A_NUMBER = sys.float_info.max
-"""The twin of a decimal's NaN, which Postgres has beyond all numbers; no decimal of EXACT_DIGITS comes near it."""
+"""The twin of a decimal's NaN, which Postgres has beyond all numbers; no decimal of EXACT_DIGITS
+comes near it."""
 
 
 def decimal_scale(prop: Property) -> int | None:
-    """The digits after the point of a numeric that a double holds exactly, else None."""
+    """Return the decimal places of a numeric that a double holds exactly, else None."""
     match = re.search(r"numeric\((\d+)(?:,(\d+))?\)", prop.sql_type)
     if match is None or int(match[1]) > EXACT_DIGITS:
         return None
@@ -63,7 +65,7 @@ def decimal_scale(prop: Property) -> int | None:
 
 
 def kind_of(prop: Property) -> Kind | None:
-    """The type of the property's twin; None where it has none."""
+    """Return the type of the property's twin, or None if it has none."""
     if prop.scalar is Scalar.DECIMAL:
         return None if decimal_scale(prop) is None else Kind.FLOAT
     return _KINDS.get(prop.scalar)
@@ -71,7 +73,8 @@ def kind_of(prop: Property) -> Kind | None:
 
 INFINITE = 2**62
 FARTHEST = INFINITE - 1
-"""Where the twins of moments end: a time stamp beyond the year 148,000 has the twin of this microsecond."""
+"""The last moment with a twin of its own. A time stamp beyond the year 148,000 has the twin of
+this microsecond."""
 _ISO = re.compile(
     r"(\d{4,})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?(?:\+00(?::?00)?|Z)?)?( BC)?"
 )
@@ -168,8 +171,8 @@ def elements(value: Any) -> list[Any]:
 
 
 def twin_converter(prop: Property) -> Callable[[Any], Any]:
-    """From a (non-null) JSON value, an element's for arrays, to the twin's. The function raises
-    TypeError or ValueError for a value that is not of the property's type."""
+    """Return the function from a non-null JSON value (an element's for arrays) to its twin. The
+    function raises TypeError or ValueError if the value is not of the property's type."""
     match prop.scalar:
         case Scalar.INT | Scalar.BIGINT:
             return _integer
@@ -190,8 +193,8 @@ def twin_converter(prop: Property) -> Callable[[Any], Any]:
 
 
 def operand(prop: Property, value: Any) -> Any:
-    """The twin of a filter's operand (a Python value, see stores.query). Raises ValueError where the
-    twin cannot tell it from a neighbour."""
+    """The twin of a filter's operand (a Python value, see stores.query). Raises ValueError where
+    the twin cannot tell it from a neighbour."""
     if prop.scalar is Scalar.DECIMAL:
         number = Decimal(str(value))
         if number.is_nan():

@@ -1,5 +1,5 @@
-"""The replication slot that the other change source has left in canonical: nobody reads it, and canonical keeps its log
-for it until the disk is full."""
+"""The replication slot that the other change source has left in canonical: nobody reads it, and
+canonical keeps its log for it until the disk is full."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHERE slot_name = %s AND database = current_database() AND NOT active
 
 @dataclass(frozen=True, slots=True)
 class LeftSlot:
-    """`source`: whose it was. `active`: somebody still reads it."""
+    """`source`: whose it was. `active`: a process still reads it."""
 
     name: str
     source: str
@@ -35,10 +35,10 @@ class LeftSlot:
 
     @property
     def text(self) -> str:
-        reader = "somebody still reads it" if self.active else "nobody reads it"
+        reader = "a process still reads it" if self.active else "no process reads it"
         return (
-            f"{self.name}, of the change source {self.source}, which is not the setting `changes`, keeps"
-            f" {self.retained_bytes:,} bytes of WAL; {reader}"
+            f"{self.name}, of the change source {self.source}, which is no longer the setting"
+            f" `changes`, retains {self.retained_bytes:,} bytes of WAL; {reader}"
         )
 
     @property
@@ -49,8 +49,11 @@ class LeftSlot:
                 f" SELECT pg_drop_replication_slot('{self.name}')"
             )
         if self.source == "kafka":
-            return "delete the connector in Kafka Connect, then run `recordgate apply`: it drops the slot"
-        return "end the worker that reads it, then run `recordgate apply`: it drops the slot"
+            return (
+                "delete the connector in Kafka Connect, then run `recordgate apply`, which drops"
+                " the slot"
+            )
+        return "stop the worker that reads it, then run `recordgate apply`, which drops the slot"
 
 
 def source_kind(changes: str) -> str:
@@ -81,7 +84,7 @@ def left_slot(conn: psycopg.Connection[Any], contract: Contract, changes: str) -
 async def left_slot_async(
     conn: psycopg.AsyncConnection[Any], contract: Contract, changes: str
 ) -> LeftSlot | None:
-    """The same."""
+    """Find the slot as `left_slot` does, for an event loop."""
     name, source = other_slot(contract, conn.info.dbname, changes)
     return as_left(await (await conn.execute(_SLOT.encode(), (name,))).fetchone(), source)
 
@@ -89,13 +92,13 @@ async def left_slot_async(
 def drop_left_slot(
     conn: psycopg.Connection[Any], contract: Contract, changes: str
 ) -> LeftSlot | None:
-    """Drop it where nobody reads it; what was there. The way back begins with a load in any case: the other source's
-    positions are its own."""
+    """Drop the slot if no process reads it, and return what it was. Returning to that source
+    begins with a load in any case, because its positions are its own."""
     found = left_slot(conn, contract, changes)
     if found is not None and not found.active:
         try:
             conn.execute(_DROP.encode(), (found.name,))
         except psycopg.errors.ObjectInUse:  # somebody has come in between
             return LeftSlot(found.name, found.source, True, found.retained_bytes)
-        log.info("the replication slot %s is dropped: it was %s's", found.name, found.source)
+        log.info("dropped the replication slot %s, which belonged to %s", found.name, found.source)
     return found

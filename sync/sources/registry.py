@@ -15,7 +15,7 @@ from sync.sources.pgoutput import PgOutputSource
 
 def _pgoutput(url: str, contract: Contract, canonical_url: str) -> ChangeSource:
     if url != "pgoutput:":
-        raise SetupError("the setting changes: nothing may follow pgoutput:")
+        raise SetupError("the setting `changes`: nothing may follow pgoutput:")
     return PgOutputSource(
         canonical_url,
         contract,
@@ -31,7 +31,8 @@ def _kafka(url: str, contract: Contract, canonical_url: str) -> ChangeSource:
         from sync.sources.debezium import DebeziumSource
     except ImportError:
         raise SetupError(
-            "changes from Kafka need the extra kafka", hint="pip install 'recordgate[kafka]'"
+            "reading changes from Kafka needs the extra `kafka`",
+            hint="pip install 'recordgate[kafka]'",
         ) from None
     return DebeziumSource(url, contract, canonical_url)
 
@@ -44,13 +45,13 @@ SOURCES: dict[str, Callable[[str, Contract, str], ChangeSource]] = {
 
 
 def open_source(url: str, contract: Contract, canonical_url: str) -> ChangeSource:
-    """The change source that `url` names, not opened yet. Raises SetupError; never shows the URL, which
-    may hold a password."""
+    """The change source that `url` names, not opened yet. Raises SetupError; never shows the URL,
+    which may hold a password."""
     scheme = urlsplit(url).scheme
     make = SOURCES.get(scheme)
     if make is None:
         raise SetupError(
-            f"the setting changes names no known source: {scheme or 'no scheme'}",
+            f"the setting `changes` names no known source: {scheme or 'no scheme'}",
             hint=f"known: {', '.join(f'{name}:' for name in SOURCES)}",
         )
     return make(url, contract, canonical_url)

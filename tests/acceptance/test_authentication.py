@@ -176,7 +176,7 @@ def test_without_authentication_a_gateway_answers_on_this_machine_only(tmp_path:
     for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
         assert authenticator(settings(tmp_path, host=host), contract).rules.anonymous == "write"
     for host in ("0.0.0.0", "::", "10.1.2.3", "example.org"):
-        with pytest.raises(SetupError, match="nothing says who may ask"):
+        with pytest.raises(SetupError, match="no authentication is configured"):
             authenticator(settings(tmp_path, host=host), contract)
         for allowed in ("read", "write"):
             given = settings(tmp_path, host=host, anonymous=allowed)
@@ -254,7 +254,7 @@ def test_the_command_makes_lists_and_revokes_keys_and_a_gateway_on_all_addresses
 
     refused = recordgate("serve", "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 1
-    assert "SETUP: host 0.0.0.0 can be reached from elsewhere" in refused.stderr
+    assert "SETUP: host 0.0.0.0 is reachable from other machines" in refused.stderr
     unknown = recordgate("keys", "create", "--role", "boss")
     assert (unknown.returncode, unknown.stdout) == (1, "")
     made = recordgate("keys", "create", "--role", "hr", "--name", "ci", "--expires", "90d")
@@ -269,7 +269,7 @@ def test_the_command_makes_lists_and_revokes_keys_and_a_gateway_on_all_addresses
     assert found is not None
     assert found.id == shown["id"]
     later = recordgate("serve", "--host", "0.0.0.0", "--port", "0")
-    assert "can be reached from elsewhere" not in later.stderr, "there is a key now"
+    assert "is reachable from other machines" not in later.stderr, "there is a key now"
     assert recordgate("keys", "revoke", shown["id"]).returncode == 0
     assert recordgate("keys", "revoke", shown["id"]).returncode == 1
     assert recordgate("keys", "list", "--json").stdout.strip() == "[]"

@@ -20,7 +20,7 @@ from recordgate.cli.app import build
 from stores.canonical.connect import connect
 from stores.canonical.plan import make_plan
 from stores.canonical.tables import metadata_for
-from stores.contract.catalog import Table
+from stores.contract.catalog import ReflectedTable
 from stores.contract.lint import lint_text
 from stores.contract.load import load_contract
 from stores.contract.model import Contract, Logical, Property, Scalar
@@ -218,7 +218,11 @@ def test_names_that_clash_get_others_and_no_table_is_lost(database: str, tmp_pat
 
 
 def test_a_finding_is_about_the_table_in_whose_lines_it_stands() -> None:
-    chosen = [Table("first", "table"), Table("second", "table"), Table("third", "table")]
+    chosen = [
+        ReflectedTable("first", "table"),
+        ReflectedTable("second", "table"),
+        ReflectedTable("third", "table"),
+    ]
     one = "- name: {0}\n  physicalName: {1}\n  properties:\n  - {{name: id, logicalType: integer, primaryKey: true}}\n"
     text = (
         "apiVersion: v3.2.0\nkind: DataContract\nid: a\nversion: 1.0.0\nstatus: draft\nschema:\n"
@@ -229,7 +233,7 @@ def test_a_finding_is_about_the_table_in_whose_lines_it_stands() -> None:
     )
     notes: list[str] = []
     assert _refused(text, chosen, notes) == ["second"]
-    assert notes == ["table 'second': the GraphQL name 'Query' is taken"]
+    assert notes == ["table 'second': the GraphQL name 'Query' is reserved"]
 
 
 def test_what_is_left_out_says_why(tables: str, tmp_path: Path) -> None:
@@ -280,7 +284,7 @@ def test_a_schema_without_tables_is_refused(database: str) -> None:
         with pytest.raises(SetupError, match="no schema 'nowhere'") as lacking:
             contract_from_database(conn, "nowhere")
         with pytest.raises(
-            ContractError, match=r"nothing in the schema 'public'.*no tables"
+            ContractError, match=r"no table in the schema 'public' can be followed.*no tables"
         ) as empty:
             contract_from_database(conn, "public")
         for error in (lacking.value, empty.value):
@@ -305,7 +309,7 @@ def test_the_commands(tables: str, tmp_path: Path) -> None:
     assert "SETUP" in again.stderr
 
     sound = run("contract", "lint", str(made))
-    assert (sound.exit_code, sound.stdout) == (0, "1 checked, nothing found\n")
+    assert (sound.exit_code, sound.stdout) == (0, "1 checked, no findings\n")
     broken = tmp_path / "broken.yaml"
     broken.write_text(made.read_text("utf-8").replace("logicalType: string", "logicalType: strng"))
     line = next(i for i, t in enumerate(broken.read_text().splitlines(), 1) if "strng" in t)
@@ -333,7 +337,7 @@ def test_the_commands(tables: str, tmp_path: Path) -> None:
     lost = run("contract", "diff", str(made), str(less), "--json")
     assert lost.exit_code == 1
     assert json.loads(lost.stdout)["breaking"] == [
-        {"where": "far.name", "message": "the property is gone"}
+        {"where": "far.name", "message": "the property was removed"}
     ]
     assert run("contract", "diff", str(less), str(made)).exit_code == 0
     assert run("contract", "diff", str(broken), str(made)).exit_code == 1

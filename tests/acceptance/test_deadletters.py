@@ -9,7 +9,7 @@ import pytest
 
 from stores.canonical.connect import connect
 from stores.canonical.dead_letters import Selection, count, discard, find, replay
-from stores.canonical.importing import Limit, Mode
+from stores.canonical.importing import Mode, RowLimit
 from stores.errors import InputError
 from tests.acceptance.test_import_command import run
 from tests.import_target import Target, new_target
@@ -35,7 +35,7 @@ ITEMS = (
     "4\n"
     "5,fi\0ve,,,,,,\n"
 )
-ANY = Limit(percent=None, count=100)
+ANY = RowLimit(percent=None, count=100)
 
 
 def ids(target: Target, **selection: str) -> list[int]:

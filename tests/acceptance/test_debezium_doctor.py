@@ -17,7 +17,13 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from compose.local import servers
 from compose.local.process import free_port
 from stores.errors import StoreUnavailable
-from sync.sources.debezium import KafkaLocation, Seen, apply_connector, connector_config, inspect
+from sync.sources.debezium import (
+    Inspected,
+    KafkaLocation,
+    apply_connector,
+    connector_config,
+    inspect,
+)
 from sync.sources.debezium.connect_api import ConnectApi
 from sync.sources.debezium.registration import on_the_network
 from tests.acceptance.test_debezium import KafkaWorld, command, world  # noqa: F401
@@ -28,7 +34,7 @@ pytestmark = pytest.mark.servers
 PLUGIN = {"class": "io.debezium.connector.postgresql.PostgresConnector", "version": "3.7.0.Final"}
 
 
-def seen(world: KafkaWorld, **instead: str) -> dict[str, Seen]:  # noqa: F811
+def seen(world: KafkaWorld, **instead: str) -> dict[str, Inspected]:  # noqa: F811
     """The findings by name; `instead`: parameters of the URL."""
     head, _, query = world.changes.partition("?")
     given = dict(part.split("=", 1) for part in query.split("&"))
@@ -122,8 +128,8 @@ def test_servers_that_are_away_are_named(world: KafkaWorld) -> None:  # noqa: F8
     url = url.replace(connect_url, quote(f"http://{nobody}", safe=""))
     [kafka, connect] = inspect(url, world.contract, world.url)
     assert (kafka.ok, connect.ok) == (False, False)
-    assert "Kafka is not reached" in kafka.saw
-    assert "Kafka Connect is not reached" in connect.saw
+    assert "Kafka is not reachable" in kafka.saw
+    assert "Kafka Connect is not reachable" in connect.saw
     assert kafka.hint
     assert connect.hint
 
@@ -158,7 +164,7 @@ def answering(answers: Callable[[str, str], tuple[int, Any]]) -> Iterator[str]:
 def test_what_kafka_connect_answers_is_told(world: KafkaWorld) -> None:  # noqa: F811
     version: dict[str, Any] = {"version": "4.3.1"}
 
-    def connect_seen(plugins: Any, root: tuple[int, Any] = (200, version)) -> Seen:
+    def connect_seen(plugins: Any, root: tuple[int, Any] = (200, version)) -> Inspected:
         def answers(_: str, path: str) -> tuple[int, Any]:
             return root if path == "/" else (200, plugins)
 
@@ -213,7 +219,7 @@ def test_a_wrong_password_of_kafka_is_told_without_showing_it(world: KafkaWorld)
         try:
             query = world.changes.partition("?")[2]
 
-            def looked(password: str) -> dict[str, Seen]:
+            def looked(password: str) -> dict[str, Inspected]:
                 url = f"kafka://reader:{password}@{address}/?security=SASL_PLAINTEXT&{query}"
                 return {s.name: s for s in inspect(url, world.contract, world.url)}
 
@@ -221,7 +227,7 @@ def test_a_wrong_password_of_kafka_is_told_without_showing_it(world: KafkaWorld)
             assert right["kafka"].ok
             assert right["topics"].saw.startswith("0 of ")
             wrong = looked("s3cret")
-            assert "not us, by SASL_PLAINTEXT" in wrong["kafka"].saw
+            assert "refuses SASL_PLAINTEXT" in wrong["kafka"].saw
             assert "password" in wrong["kafka"].hint
             assert "s3cret" not in str(wrong)
         finally:

@@ -210,7 +210,7 @@ def test_own_fields_read_and_write_with_the_callers_rights(
         ("import nothing_like_it", "No module named 'nothing_like_it'"),
         ("x = 1 / 0", "ZeroDivisionError"),
         ("def f(:\n  pass", "SyntaxError"),
-        ("class Query:\n  pass", "is no Strawberry type"),
+        ("class Query:\n  pass", "is not a Strawberry type"),
         (
             "from recordgate.extending import *\nimport strawberry\n@extends('Town')\nclass Town:\n"
             "  @strawberry.field\n  def a(self) -> int: return 1",

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from psycopg.conninfo import make_conninfo
 
-from stores.canonical.importing import Limit, Mode, batches
+from stores.canonical.importing import Mode, RowLimit, batches
 from stores.canonical.importing.connection import connect
 from stores.errors import ConflictError, ConstraintError, InputError, LimitError, SetupError
 from tests.import_target import Target, new_target
@@ -59,7 +59,7 @@ def test_a_csv_file_becomes_records(target: Target) -> None:
 def test_an_empty_value_is_null_and_a_quoted_one_an_empty_text(target: Target) -> None:
     target.load("maker", 'code,name\nAB,""\n')
     assert target.rows("SELECT name FROM makers") == [("",)]
-    report = target.load("maker", "code,name\nAC,\n", max_rejects=Limit(count=1))
+    report = target.load("maker", "code,name\nAC,\n", max_rejects=RowLimit(count=1))
     assert report.reasons == {"REQUIRED": 1}
 
 
@@ -394,17 +394,21 @@ def test_composite_keys(target: Target) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "problem"),
     [
-        ("id,name\n1,x\n2,two\n3,y\n", {"max_rejects": Limit(count=1)}, "--max-rejects"),
-        ("id,name\n1,x\n2,two\n3,three\n", {"max_rejects": Limit.parse("30%")}, "--max-rejects"),
+        ("id,name\n1,x\n2,two\n3,y\n", {"max_rejects": RowLimit(count=1)}, "--max-rejects"),
+        ("id,name\n1,x\n2,two\n3,three\n", {"max_rejects": RowLimit.parse("30%")}, "--max-rejects"),
         ("id,name\n1,x\n2,y\n", {}, "every row is bad"),
         ("id,name\n", {"mode": Mode.REPLACE}, "empty"),
         ("", {"mode": Mode.REPLACE}, "empty"),
         (
             "id,name\n1,one\n",
-            {"mode": Mode.REPLACE, "max_deletes": Limit(count=1)},
+            {"mode": Mode.REPLACE, "max_deletes": RowLimit(count=1)},
             "--max-deletes",
         ),
-        ("id\n1\n2\n", {"mode": Mode.DELETE, "max_deletes": Limit.parse("50%")}, "--max-deletes"),
+        (
+            "id\n1\n2\n",
+            {"mode": Mode.DELETE, "max_deletes": RowLimit.parse("50%")},
+            "--max-deletes",
+        ),
     ],
 )
 def test_a_limit_refuses_the_whole_batch(
@@ -425,7 +429,7 @@ def test_a_limit_refuses_the_whole_batch(
 
 def test_an_empty_file_may_replace_where_deletes_are_allowed(target: Target) -> None:
     target.load("item", "id,name\n1,one\n2,two\n")
-    report = target.load("item", "id,name\n", mode=Mode.REPLACE, max_deletes=Limit.parse("100%"))
+    report = target.load("item", "id,name\n", mode=Mode.REPLACE, max_deletes=RowLimit.parse("100%"))
     assert (report.deleted, report.state) == (2, "done")
 
 
@@ -433,7 +437,7 @@ def test_replacing_more_than_half_is_asked_for(target: Target) -> None:
     target.load("item", "id,name\n" + "".join(f"{i},name\n" for i in range(300)))
     content = "id,name\n" + "".join(f"{i},name\n" for i in range(149))
     assert target.load("item", content, mode=Mode.REPLACE).state == "refused"
-    report = target.load("item", content, mode=Mode.REPLACE, max_deletes=Limit(count=151))
+    report = target.load("item", content, mode=Mode.REPLACE, max_deletes=RowLimit(count=151))
     assert (report.state, report.deleted) == ("done", 151)
 
 
@@ -444,10 +448,10 @@ def test_replacing_more_than_half_is_asked_for(target: Target) -> None:
         ("f.csv", "id\n1\n", "lacks name"),
         ("f.csv", "name\none\n", "lacks id"),
         ("f.csv", "id,name,name\n1,a,b\n", "two columns"),
-        ("f.csv", "id,name,ID\n1,a,b\n", "are both item.id"),
+        ("f.csv", "id,name,ID\n1,a,b\n", "both map to item.id"),
         ("f.csv", b"id,name\n1,caf\xe9\n", "line 2: byte 13 (0xe9) is not valid UTF-8"),
         ("f.csv", "id,name\n1,one\n".encode("utf-16"), "UTF-16"),
-        ("f.csv", 'id,name\n1,"one\n2,two\n', "line 2: a quoted value is opened and never closed"),
+        ("f.csv", 'id,name\n1,"one\n2,two\n', "line 2: a quoted value is not closed"),
         ("f.csv.gz", gzip.compress(b"id,name\n" + b"1,one\n" * 100_000)[:150], "damaged"),
         ("f.csv.zst", b"\x28\xb5\x2f\xfd" + b"junk" * 10, "damaged"),
         ("f.parquet", "no parquet", "not a Parquet file"),
@@ -547,7 +551,7 @@ def test_a_role_without_rights_is_a_clear_error(target: Target) -> None:
     url = target.url
     try:
         target.url = make_conninfo(url, options=f"-crole={role}")
-        with pytest.raises(SetupError, match="may not"):
+        with pytest.raises(SetupError, match="lacks a privilege"):
             target.load("item", "id,name\n1,one\n")
     finally:
         target.url = url

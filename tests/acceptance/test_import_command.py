@@ -52,7 +52,7 @@ def test_exit_codes_and_json(target: Target) -> None:
     assert (target.folder / "out.csv").read_text().splitlines()[1].startswith("3,name,,REQUIRED")
     again = run(target, "import", "maker", "makers.csv", "--batch", "b")
     assert again.returncode == 0
-    assert b"done before" in again.stdout
+    assert b"imported before" in again.stdout
     refused = run(target, "import", "maker", "makers.csv", "--max-rejects", "0", "--json")
     assert refused.returncode == 1
     assert json.loads(refused.stdout)["error"]["code"] == "LIMIT_EXCEEDED"

@@ -169,7 +169,7 @@ def test_what_a_process_lacks_keeps_it_from_starting_and_no_hint_leads_to_droppi
     product.apply(product.write("2.0.0", ONE_COLOR, AREA))
     with pytest.raises(SetupError, match="add column name") as older:
         make_ready(product.url, first, may_apply=False)
-    assert "applied last is 2.0.0" in older.value.hint
+    assert "applied last, 2.0.0" in older.value.hint
     assert "do not apply this one over it" in older.value.hint
     # One that nobody has applied, beside what it does not know.
     unknown = product.write("0.9.0", SIZE)
@@ -283,7 +283,7 @@ def test_gateways_with_different_secrets_are_named_and_the_error_names_the_setti
     contract = product.write("1.0.0", NAME)
     product.apply(contract)
     one, other = b"a secret of sixteen", b"another secret, too"
-    with pytest.raises(InputError, match="not made here") as refused:
+    with pytest.raises(InputError, match="not signed by this gateway") as refused:
         read_token(sign_token("1/1", 7, one), "1/1", other)
     assert "token_secret_file" in refused.value.hint
     with product.alive(contract, secret=one), product.alive(contract, secret=one):

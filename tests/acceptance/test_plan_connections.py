@@ -103,9 +103,9 @@ def failed(
             "INSERT INTO people (id, team_id, rank)"
             f" VALUES (gen_random_uuid(), 1, '{SECRET}')",
             "rank",
-            "breaks the rule",
+            "violates the rule",
         ),
-        ("DELETE FROM teams WHERE id = 1", "teamId", "still refer"),
+        ("DELETE FROM teams WHERE id = 1", "teamId", "still reference"),
     ],
 )  # fmt: skip
 def test_a_broken_constraint_names_the_property_and_no_value(
@@ -165,7 +165,7 @@ def test_a_connection_that_is_lost_is_a_store_that_is_not_available(
 @pytest.mark.parametrize(
     ("change", "kind", "says"),
     [
-        ("host=/nowhere", StoreUnavailable, "not reached"),
+        ("host=/nowhere", StoreUnavailable, "not reachable"),
         ("password=wrong", SetupError, "refused the password"),
         ("dbname=missing", SetupError, "database does not exist"),
     ],

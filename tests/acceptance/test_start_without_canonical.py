@@ -135,4 +135,4 @@ def test_a_gateway_that_starts_while_canonical_is_away_answers_what_the_stores_c
         assert "errors" not in until(gateway, WRITTEN)
         assert gateway.stop() == 0
         log = gateway.log.read_text("utf-8")
-    assert "canonical is not reached, and is tried again" in log
+    assert "canonical is not reachable, retrying" in log

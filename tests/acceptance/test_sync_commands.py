@@ -114,7 +114,7 @@ def test_a_repair_that_takes_too_long_says_what_is_left(
 def test_a_command_ends_where_its_worker_waits_for_what_nobody_mends(
     world: World, action: str
 ) -> None:
-    """A column of the type is gone."""
+    """A column of the type was removed."""
     world.sql("ALTER TABLE public.lines DROP COLUMN quantity")
     done = command(world.url, world.folder, action, "line", "--json")
     assert done.returncode == 1

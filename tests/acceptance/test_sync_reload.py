@@ -90,7 +90,9 @@ def test_a_rollback_goes_to_a_warm_generation(world: World) -> None:
     async def main() -> None:
         async with world.running():
             await world.synced()
-            assert "no generation of line to go back to" in await asked(world, "rollback", "line")
+            assert "no earlier generation of line to roll back to" in await asked(
+                world, "rollback", "line"
+            )
             await asked(world, "reload", "line", "documents")
             world.sql(
                 "DELETE FROM public.lines WHERE id < 50", "UPDATE public.lines SET quantity = 9"

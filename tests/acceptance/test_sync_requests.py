@@ -42,8 +42,8 @@ def test_a_type_that_the_worker_does_not_know_is_refused_and_stops_nothing(
             for request in (before, await ask(world, action, "voucher")):
                 state, message = await ended(world, request)
                 assert state == "failed"
-                assert "contract that has no type 'voucher'" in message
-                assert "restart it" in message
+                assert "contract has no type 'voucher'" in message
+                assert "restart the worker" in message
             world.sql("UPDATE public.products SET name = 'afterwards'")
             await world.synced()
             await world.assert_equal()

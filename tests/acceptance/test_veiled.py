@@ -31,9 +31,9 @@ SPOKEN: list[tuple[str, str]] = [
     # hidden rows of the type itself
     ('createDepartment(input: {code: "sec", open: true})', "department.code: another record"),
     # hidden rows that are referred to
-    ('createPerson(input: {id: 9, name: "xx", departmentCode: "none"})', "person.departmentCode: the record"),
-    ('updatePerson(id: "1", input: {departmentCode: "none"})', "person.departmentCode: the record"),
-    ('upsertPeople(input: [{id: 1, name: "xx", departmentCode: "none"}])', "person.departmentCode: the record"),
+    ('createPerson(input: {id: 9, name: "xx", departmentCode: "none"})', "person.departmentCode: the referenced record"),
+    ('updatePerson(id: "1", input: {departmentCode: "none"})', "person.departmentCode: the referenced record"),
+    ('upsertPeople(input: [{id: 1, name: "xx", departmentCode: "none"}])', "person.departmentCode: the referenced record"),
     # a type that may not be read refers to it
     ('deletePerson(id: "2")', "note.personId: other records"),
     ('deletePeople(filter: {name: {eq: "Bob"}}, max: 1)', "note.personId: other records"),
@@ -41,9 +41,9 @@ SPOKEN: list[tuple[str, str]] = [
 OPEN: list[tuple[str, str]] = [
     # what both may see is told to both
     ('createPerson(input: {id: 1, name: "xx"})', "person.id: another record has the same value"),
-    ('createPerson(input: {id: 9, name: "x"})', "person.name: a value breaks the rule"),
-    ('deletePerson(id: "4")', "badge.personId: other records still refer"),
-    ('createBadge(input: {id: 7, personId: 99})', "badge.personId: the record referred to"),
+    ('createPerson(input: {id: 9, name: "x"})', "person.name: a value violates the rule"),
+    ('deletePerson(id: "4")', "badge.personId: other records still reference"),
+    ('createBadge(input: {id: 7, personId: 99})', "badge.personId: the referenced record"),
 ]  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_what_canonical_refuses_by_itself_is_no_fault_of_ours(
             conn.execute("ALTER TABLE people RENAME COLUMN name TO secret")
             code, message = await error("{ people { nodes { name } } }")
             assert code == "STORE_UNAVAILABLE"
-            assert "set up" in message
+            assert "not configured" in message
             answer = await rig.client.get("/export/person", headers=bearer(hr))
             assert (answer.status_code, answer.json()["code"]) == (503, "STORE_UNAVAILABLE")
 

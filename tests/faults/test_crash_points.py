@@ -24,7 +24,7 @@ import pytest
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect
 from stores.canonical.importing import ImportOptions, Mode, run_import
-from stores.canonical.importing.options import Limit
+from stores.canonical.importing.options import RowLimit
 from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
 from sync import crash_points, lease, requests, sweep, worker, writer
@@ -203,7 +203,7 @@ def imports(url: str, contract: str, file: str, number: int, after: bool) -> Non
         load_contract(Path(contract)),
         "item",
         [Path(file)],
-        ImportOptions(mode=Mode.REPLACE, max_deletes=Limit.parse("100%")),
+        ImportOptions(mode=Mode.REPLACE, max_deletes=RowLimit.parse("100%")),
     )
 
 

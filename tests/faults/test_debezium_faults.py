@@ -181,7 +181,7 @@ def test_a_topic_that_was_made_again_is_a_gap(stage: Stage) -> None:
         admin.delete_topics([stage.topic("shop")])
         await asyncio.sleep(0.5)
         admin.close()
-        with pytest.raises(GapError, match="is gone"):
+        with pytest.raises(GapError, match="was deleted"):
             await source.open(at)
         ConnectApi(stage.connect, stage.name).restart(everything=True)
         stage.insert(*range(3, 9))  # more than there were
@@ -195,7 +195,7 @@ def test_a_topic_that_was_made_again_is_a_gap(stage: Stage) -> None:
         stage.insert(9)
         assert "9" in ids(await read_to(other, wal_end(stage.conn)))
         await other.close()
-        with pytest.raises(GapError, match="made again"):
+        with pytest.raises(GapError, match="created again"):
             await source.open(at)
         await source.reset()
         await source.open(None)
@@ -275,7 +275,7 @@ def test_a_group_without_offsets_another_database_and_a_future_position_are_gaps
             await source.open(wal_end(stage.conn))
         start = await source.open(None)
         await source.close()
-        with pytest.raises(GapError, match="another database"):
+        with pytest.raises(GapError, match="not the database"):
             await source.open(start, system="1/1")
         with pytest.raises(GapError, match="beyond the end"):
             await source.open(1 << 50)
@@ -410,9 +410,9 @@ def test_what_cannot_be_reached_or_is_not_set_up_is_said(stage: Stage) -> None:
     config = connector_config(
         CONTRACT, on_the_network(stage.url), KafkaLocation.parse(source_url("b:1", "", "x"))
     )
-    with pytest.raises(StoreUnavailable, match="Kafka Connect is not reached"):
+    with pytest.raises(StoreUnavailable, match="Kafka Connect is not reachable"):
         register(f"http://{nobody}", config, "x")
-    with pytest.raises(SetupError, match="not ours"):
+    with pytest.raises(SetupError, match="did not create"):
         register(stage.connect, config, stage.name)
     with pytest.raises(SetupError, match=r"refuses|has failed"):
         register(stage.connect, {**config, "database.password": "wrong"}, f"{stage.name}x")

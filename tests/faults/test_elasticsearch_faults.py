@@ -480,7 +480,12 @@ OLD_CLIENT = (
         (200, b'{"version": {"number": "8.11.0"}}', ELASTIC, "too old"),
         (400, OLD_CLIENT, ELASTIC, "older than the installed client"),
         (401, b'{"error":{"type":"security_exception","reason":"s3cret"}}', ELASTIC, "login"),
-        (403, b'{"error":{"type":"security_exception","reason":"s3cret"}}', ELASTIC, "not allow"),
+        (
+            403,
+            b'{"error":{"type":"security_exception","reason":"s3cret"}}',
+            ELASTIC,
+            "denies the request",
+        ),
     ],
 )
 def test_a_server_we_cannot_work_with_is_refused_with_the_reason(

@@ -179,7 +179,7 @@ def test_the_account_may_do_all_that_is_needed_and_nothing_else(server: Secured)
             await store.close()
         error = await refusal(server.store("theirs"))
         assert isinstance(error, StoreRefused)
-        assert "not allow" in error.message
+        assert "denies the request" in error.message
 
     asyncio.run(story())
 

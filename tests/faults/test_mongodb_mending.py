@@ -98,7 +98,7 @@ def test_a_collection_that_was_dropped_is_noticed_by_the_next_publish(server: Se
         with server.client() as client:
             client["records"]["conformance.author.g1"].drop()
         await store.write("author", 1, [put("a", 2)])
-        with pytest.raises(StoreUnavailable, match=r"dropped conformance\.author\.g1") as told:
+        with pytest.raises(StoreUnavailable, match=r"conformance\.author\.g1 was dropped") as told:
             await publish(store, 2)
         assert told.value.hint
         assert await store.generations("author") == []
@@ -208,9 +208,9 @@ def test_a_worker_that_slept_in_the_middle_of_mending_harms_nothing_of_its_succe
     async def story() -> None:
         old = await opened(server)
         await old.take_charge(1)
-        empty = await old._books()
+        empty = await old._metadata()
         await loaded(old)
-        before = await old._books()
+        before = await old._metadata()
         new = await opened(server)
         await new.take_charge(2)
         await new.create_generation("author", 2)

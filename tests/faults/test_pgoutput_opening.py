@@ -76,7 +76,7 @@ def test_a_slot_that_was_made_again_is_a_gap(stage: Stage) -> None:
     made, new = ensure_slot(stage.conn, stage.slot)
     assert new
     assert made > start
-    with pytest.raises(GapError, match="ahead of our position"):
+    with pytest.raises(GapError, match="ahead of the recorded position"):
         stage.open(start)
 
 
@@ -86,7 +86,7 @@ def test_a_slot_that_somebody_else_moved_is_a_gap(stage: Stage) -> None:
     stage.conn.execute(
         "SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())", (stage.slot,)
     )
-    with pytest.raises(GapError, match="ahead of our position"):
+    with pytest.raises(GapError, match="ahead of the recorded position"):
         stage.open(start)
 
 
@@ -100,7 +100,7 @@ def test_another_database_is_a_gap(stage: Stage) -> None:
     start = stage.open(None)
     system = slot_state(stage.conn, stage.slot).system
     assert stage.open(start, system=system) == start
-    with pytest.raises(GapError, match="another database"):
+    with pytest.raises(GapError, match="not the database"):
         stage.open(start, system=f"{system}1")
 
 
@@ -136,7 +136,7 @@ def test_a_slot_that_lost_its_wal_is_a_gap(own_server: Callable[..., str]) -> No
         assert slot_state(conn, stage.slot).lost
         with pytest.raises(GapError, match="invalidated") as caught:
             stage.open(start)
-        assert "loaded anew" in caught.value.hint
+        assert "reloaded" in caught.value.hint
         stage.reset()
         assert stage.open(None) > start
 
@@ -215,7 +215,7 @@ def test_an_identity_that_would_make_the_applications_updates_fail_is_named(stag
     stage.conn.execute("INSERT INTO city (id) VALUES (1)")
     with pytest.raises(psycopg.Error):
         stage.conn.execute("UPDATE city SET name = 'x'")
-    with pytest.raises(SetupError, match=r"public\.city holds the column label"):
+    with pytest.raises(SetupError, match=r"public\.city holds unpublished columns \(label\)"):
         stage.open(None)
 
 
@@ -264,7 +264,7 @@ def test_a_slot_waits_for_an_older_transaction_no_longer_than_allowed(
     monkeypatch.setattr("sync.sources.pgoutput.slot.CREATION", 1)
     with psycopg.connect(stage.url) as old:
         old.execute("INSERT INTO other VALUES (1)")
-        with pytest.raises(StoreUnavailable, match="could not be made within"):
+        with pytest.raises(StoreUnavailable, match="could not be created within"):
             stage.open(None)
     assert not slot_state(stage.conn, stage.slot).exists
     stage.open(None)
@@ -272,7 +272,7 @@ def test_a_slot_waits_for_an_older_transaction_no_longer_than_allowed(
 
 @pytest.mark.parametrize("name", ["", "UPPER", "a-b", "x" * 64, 'a"; DROP TABLE shop; --'])
 def test_a_hostile_slot_name_is_refused(stage: Stage, name: str) -> None:
-    with pytest.raises(SetupError, match="no name for a replication slot"):
+    with pytest.raises(SetupError, match="is not a valid replication slot name"):
         ensure_slot(stage.conn, name)
 
 

@@ -65,7 +65,7 @@ def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
         async with sink_writer(world, memory_keys=1) as sink:
             sink.mark("product", ["sku,1"])
             sink.boundary(100, 1.0)
-            await sink._read_live()
+            await sink._reader.read_live()
             sink.note_failure(StoreUnavailable("it hangs", store="sqlite"))
             with psycopg.connect(world.url) as other:
                 other.execute(

@@ -376,14 +376,14 @@ NAMED = {
     "an unlogged partition": Named(
         "CREATE UNLOGGED TABLE public.lines_u PARTITION OF public.lines FOR VALUES FROM (5000) TO (6000)",
         "line",
-        "public.lines_u: nothing of an unlogged table is in the log",
+        "public.lines_u: changes of an unlogged table are not in the WAL",
         ("INSERT INTO public.lines VALUES (5000, 'shop\\,1', 1, 'sku,1', 5)",),
         "ALTER TABLE public.lines_u SET LOGGED",
     ),
     "a virtual column where identities are FULL": Named(
         "ALTER TABLE public.lines ADD COLUMN twice integer GENERATED ALWAYS AS (quantity * 2) VIRTUAL",
         "line",
-        "its column twice is generated when it is read",
+        "its column twice is a virtual generated column",
         (
             "UPDATE public.lines SET shop = 'shop\\,1', number = 1 WHERE id = 5",
             "DELETE FROM public.lines WHERE id = 7",
@@ -470,7 +470,7 @@ def test_plan_fails_where_a_step_cannot_be_carried_out(
         )
         done = CliRunner().invoke(build(), ["plan"], env=environment)
         assert done.exit_code == 1
-        assert "public.products is there already and is not a table" in done.output
+        assert "public.products already exists and is not a table" in done.output
 
 
 def as_role(url: str, role: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from stores.canonical.connect import connect
-from stores.canonical.importing import ImportOptions, Limit, Mode, run_import
+from stores.canonical.importing import ImportOptions, Mode, RowLimit, run_import
 from stores.contract.model import Contract
 from stores.errors import RecordgateError
 from tests.histories import reshapes
@@ -60,7 +60,7 @@ def bulk(stage: Stage, mode: str, type_name: str, rows: list[dict[str, Any]]) ->
     """A bulk import of `rows`, with properties by name."""
     file = stage.folder / "import.ndjson"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    options = ImportOptions(Mode(mode), max_deletes=Limit.parse("100%"))
+    options = ImportOptions(Mode(mode), max_deletes=RowLimit.parse("100%"))
     try:
         run_import(stage.spec.canonical, stage.contract, type_name, [file], options)
     except RecordgateError as error:

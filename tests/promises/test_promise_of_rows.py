@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stores.canonical.importing import ImportOptions, Limit, Mode, run_import
+from stores.canonical.importing import ImportOptions, Mode, RowLimit, run_import
 from tests.histories.stage import Stage
 from tests.histories.steps import play
 from tests.promises.case import Case
@@ -96,7 +96,7 @@ def test_promise_nothing_by_half(case: Case) -> None:
                 try:
                     run_import(
                         stage.spec.canonical, stage.contract, "product", [file],
-                        ImportOptions(Mode.REPLACE, batch=f"half {case.sinks} {turn // 2}", max_deletes=Limit.parse("100%")),
+                        ImportOptions(Mode.REPLACE, batch=f"half {case.sinks} {turn // 2}", max_deletes=RowLimit.parse("100%")),
                     )  # fmt: skip
                 finally:
                     os._exit(0)

@@ -88,7 +88,7 @@ CASES = {
     + ORDER.replace("name: order", "name: create_order  #! DUPLICATE_NAME"),
     "reserved type": HEAD + ORDER.replace("name: order", "name: query  #! RESERVED_NAME"),
     "reserved field": HEAD + ORDER.replace("name: order", "name: node  #! RESERVED_NAME"),
-    "id that is no key": order("{name: id, logicalType: string}  #! RESERVED_NAME"),
+    "id that is not a key": order("{name: id, logicalType: string}  #! RESERVED_NAME"),
     "cursor": order("{name: cursor, logicalType: string}  #! RESERVED_NAME"),
     "filter word": order("{name: or, logicalType: string}  #! RESERVED_NAME"),
     "system column": order("{name: a, physicalName: xmin, logicalType: string}  #! RESERVED_NAME"),
@@ -358,7 +358,7 @@ def test_all_mistakes_are_told_at_once() -> None:
     [
         (CASES["unknown key"], "did you mean 'schema'?"),
         (CASES["unknown extension"], "did you mean 'embed'?"),
-        (CASES["extension in the wrong place"], "it belongs on a property"),
+        (CASES["extension in the wrong place"], "put it on a property"),
         (CASES["relationship to no property"], "did you mean 'number'?"),
         (CASES["unknown SLA"], "did you mean 'freshness'?"),
         (CASES["mask of an unknown role"], "did you mean 'analyst'?"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stores.contract.lint import lint_file, lint_text
-from stores.contract.yaml_source import MAX_DEPTH, Place, SourceError, parse
+from stores.contract.yaml_source import MAX_DEPTH, SourceError, TextPosition, parse
 
 GEONAMES = Path(__file__).parents[2] / "recordgate/demo/geonames.odcs.yaml"
 GEONAMES_LINES = GEONAMES.read_text("utf-8").splitlines(keepends=True)
@@ -29,9 +29,9 @@ def test_scalars_follow_yaml_1_2() -> None:
 
 def test_every_node_knows_its_place() -> None:
     source = parse("a:\n  - b: 1\n    c: [x,\n        y]\n", "x")
-    assert source.value_place(("a", 0, "c", 1)) == Place(4, 9)
-    assert source.key_place(("a", 0, "c")) == Place(3, 5)
-    assert source.value_place(("a", 0, "nowhere", 7)) == Place(2, 5)
+    assert source.value_place(("a", 0, "c", 1)) == TextPosition(4, 9)
+    assert source.key_place(("a", 0, "c")) == TextPosition(3, 5)
+    assert source.value_place(("a", 0, "nowhere", 7)) == TextPosition(2, 5)
 
 
 def test_an_alias_is_read_and_a_bomb_is_refused() -> None:

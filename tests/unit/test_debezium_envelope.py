@@ -13,7 +13,6 @@ from stores.errors import SetupError
 from sync.changes import ChangeOp
 from sync.sources.debezium.connect_api import failure
 from sync.sources.debezium.connector import connector_config, shown
-from sync.sources.debezium.consumer import Place
 from sync.sources.debezium.envelope import (
     AnotherDatabase,
     End,
@@ -23,6 +22,7 @@ from sync.sources.debezium.envelope import (
     read_transaction,
 )
 from sync.sources.debezium.location import KafkaLocation
+from sync.sources.debezium.places import Checkpoint
 from sync.sources.debezium.source import topic
 from sync.sources.debezium.tables import TableForm
 from sync.sources.debezium.texts import PLACEHOLDER, ColumnType, Modes
@@ -240,8 +240,8 @@ def test_a_failure_is_said_in_one_line() -> None:
 
 
 def test_a_place_survives_its_text_and_a_strangers_text_is_no_place() -> None:
-    place = Place("id", "1/2", 3, ("abcdef",))
-    assert Place.parse(place.text()) == place
-    assert len(Place("id", "1/2", 3, ("abcdef",) * 5000).text()) < 4096
+    place = Checkpoint("id", "1/2", 3, ("abcdef",))
+    assert Checkpoint.parse(place.text()) == place
+    assert len(Checkpoint("id", "1/2", 3, ("abcdef",) * 5000).text()) < 4096
     for text in (None, "", "x", "{}", "[]", '{"topic":1}', "null"):
-        assert Place.parse(text) is None
+        assert Checkpoint.parse(text) is None

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from stores.canonical.followed import Column, Form, Leaf
+from stores.canonical.followed import Column, FollowedTable, Leaf
 from sync.forms import blind, missed
 
-FORM = Form(
+FORM = FollowedTable(
     oid=1,
     partitioned=False,
     columns={"id": Column(1, 23, -1, "700", ""), "name": Column(2, 25, -1, "700", "")},
@@ -25,7 +25,7 @@ PARTED = msgspec.structs.replace(
 )
 
 
-def but(form: Form = FORM, **changes: Any) -> Form:
+def but(form: FollowedTable = FORM, **changes: Any) -> FollowedTable:
     return msgspec.structs.replace(form, **changes)
 
 
@@ -39,26 +39,26 @@ NAME = Column(2, 25, -1, "701", "")
 @pytest.mark.parametrize(
     ("before", "now", "why"),
     [
-        (None, FORM, "there again"),
-        (FORM, but(oid=2), "made anew"),
-        (FORM, but(published=None), "not all of its changes were published"),
-        (FORM, but(published="5 700 7"), "not all of its changes were published"),
-        (FORM, but(published="5 700 6 rows"), "not all of its changes were published"),
-        (PARTED, but(PARTED, leaves={"2": PARTED.leaves["2"]}), "partition public.b is gone"),
+        (None, FORM, "exists again"),
+        (FORM, but(oid=2), "created again"),
+        (FORM, but(published=None), "some of its changes were not published"),
+        (FORM, but(published="5 700 7"), "some of its changes were not published"),
+        (FORM, but(published="5 700 6 rows"), "some of its changes were not published"),
+        (PARTED, but(PARTED, leaves={"2": PARTED.leaves["2"]}), "partition public.b was removed"),
         (PARTED, but(PARTED, leaves={**PARTED.leaves, "3": Leaf("b", 9, "f")}), "b was emptied"),
-        (PARTED, but(PARTED, leaves={**PARTED.leaves, "4": Leaf("c", 4, "d")}), "c came with rows"),
-        (FORM, but(columns=columns(Column(3, 25, -1, "701", ""))), "name was changed or made anew"),
+        (PARTED, but(PARTED, leaves={**PARTED.leaves, "4": Leaf("c", 4, "d")}), "c was attached with rows"),
+        (FORM, but(columns=columns(Column(3, 25, -1, "701", ""))), "name was changed or created again"),
         (FORM, but(columns=columns(Column(2, 1043, 9, "701", ""))), "name was changed"),
-        (FORM, but(columns=columns(Column(2, 25, -1, "701", "x"))), "generated in another way"),
-        (but(columns=columns(None)), FORM, "name is there again"),
+        (FORM, but(columns=columns(Column(2, 25, -1, "701", "x"))), "the expression of its generated column"),
+        (but(columns=columns(None)), FORM, "name was dropped and added again"),
         (FORM, but(columns=columns(NAME), leaves={"1": Leaf("t", 7, "d")}), "name was rewritten"),
         (FORM, but(labels={"9": "blue"}), "value sad of an enum"),
         (FORM, but(parts={"8.1": "road 25 -1"}), "composite type"),
-        (FORM, but(silent=("7",)), "a table whose changes are not told"),
-        (but(silent=("7",)), FORM, "a table whose changes are not told"),
+        (FORM, but(silent=("7",)), "a table whose changes are not published"),
+        (but(silent=("7",)), FORM, "a table whose changes are not published"),
     ],
 )  # fmt: skip
-def test_what_no_change_tells(before: Form | None, now: Form, why: str) -> None:
+def test_what_no_change_tells(before: FollowedTable | None, now: FollowedTable, why: str) -> None:
     assert why in missed(before, now, {"4"})
 
 
@@ -81,7 +81,7 @@ def test_what_no_change_tells(before: Form | None, now: Form, why: str) -> None:
         "an empty partition",
     ],
 )  # fmt: skip
-def test_what_misses_nothing(before: Form, now: Form | None) -> None:
+def test_what_misses_nothing(before: FollowedTable, now: FollowedTable | None) -> None:
     assert missed(before, now, {"4"}) == ""
 
 

@@ -19,7 +19,7 @@ from stores.canonical.importing.forms import array_literal, bytes_literal
 from stores.canonical.importing.json_reader import JsonReader
 from stores.canonical.importing.key_order import KeyOrder
 from stores.canonical.importing.limits import problem_of
-from stores.canonical.importing.options import ImportOptions, Limit, Mode
+from stores.canonical.importing.options import ImportOptions, Mode, RowLimit
 from stores.canonical.importing.raw_stream import RawStream, format_of
 from stores.errors import InputError
 
@@ -196,7 +196,7 @@ def test_bytes_are_hexadecimal_or_base64() -> None:
 @pytest.mark.parametrize("text", ["", "-1", "x", "101%", "%", "1.5"])
 def test_a_limit_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InputError):
-        Limit.parse(text)
+        RowLimit.parse(text)
 
 
 def test_limits() -> None:
@@ -211,8 +211,8 @@ def test_limits() -> None:
     assert "more than half" in problem(Mode.REPLACE, deletes=501)
     assert problem(Mode.REPLACE, deletes=100, existing=101) == ""
     assert problem(Mode.DELETE, deletes=1000) == ""
-    assert Limit.parse("2.5%").rows(1000) == 25
-    assert Limit.parse("7").rows(3) == 7
+    assert RowLimit.parse("2.5%").rows(1000) == 25
+    assert RowLimit.parse("7").rows(3) == 7
 
 
 def test_the_format_is_the_names_or_the_options() -> None:

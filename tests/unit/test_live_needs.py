@@ -10,7 +10,7 @@ import pytest
 from recordgate.live import Affected, affected, lines, order, refuse_to_break
 from stores.canonical.live_needs import needs_of, taken_away
 from stores.canonical.processes import Process
-from stores.canonical.steps import Need, Phase, Plan, Step, needed
+from stores.canonical.steps import Need, Phase, SchemaPlan, Step, needed
 from stores.contract.model import Contract, Embed, RecordType, Relation, Scalar
 from stores.contract.shape import contract_digest
 from stores.errors import ConflictError, ContractError
@@ -58,7 +58,7 @@ def step(kind: str, table: str = "public.items", **more: object) -> Step:
          ["column size of public.items becomes bigint"]),
         (contract(ITEM), contract(replace(ITEM, key=("id", "of"))), ["replace_key"],
          ["the key of public.items becomes (id, of)"]),
-        (contract(WHOLE), contract(ITEM), ["replica_identity"], ["old rows of public.items are told in part only"]),
+        (contract(WHOLE), contract(ITEM), ["replica_identity"], ["old rows of public.items are published only in part"]),
         # What adds, loosens or tightens takes nothing away.
         (contract(without("name")), contract(ITEM), ["add_column"], []),
         (contract(ITEM), contract(WHOLE), ["replica_identity"], []),
@@ -73,19 +73,19 @@ def step(kind: str, table: str = "public.items", **more: object) -> Step:
 def test_what_a_plan_takes_from_a_worker(
     before: Contract, after: Contract, kinds: list[str], taken: list[str]
 ) -> None:
-    plan = Plan(tuple(step(kind) for kind in kinds))
+    plan = SchemaPlan(tuple(step(kind) for kind in kinds))
     assert taken_away(plan, after, needs_of(before), "sync") == taken
 
 
 def test_only_who_follows_changes_needs_them_told_and_published() -> None:
-    narrower = Plan((step("replica_identity"),))
-    fewer = Plan((step("alter_publication", ""),))
+    narrower = SchemaPlan((step("replica_identity"),))
+    fewer = SchemaPlan((step("alter_publication", ""),))
     for role, breaks in (("up", True), ("sync", True), ("serve", False)):
         assert bool(taken_away(narrower, contract(ITEM), needs_of(contract(WHOLE)), role)) == breaks
         assert (
             bool(taken_away(fewer, contract(ITEM), needs_of(contract(ITEM, NOTE)), role)) == breaks
         )
-    dropped = Plan((step("drop_table", "public.notes, public.others"),))
+    dropped = SchemaPlan((step("drop_table", "public.notes, public.others"),))
     assert taken_away(dropped, contract(ITEM), needs_of(contract(ITEM, NOTE)), "serve") == [
         "table public.notes is dropped"
     ]
@@ -98,8 +98,8 @@ def process(of: Contract, role: str = "serve") -> Process:
 
 def test_the_order_is_said_and_what_would_break_is_refused() -> None:
     old, new = contract(ITEM), contract(without("name"))
-    drops = Plan((step("drop_column", need=Need.SURPLUS),))
-    adds = Plan((step("add_column"),))
+    drops = SchemaPlan((step("drop_column", need=Need.SURPLUS),))
+    adds = SchemaPlan((step("add_column"),))
     live = affected(drops, new, [process(new), process(old), process(new, "sync")])
     assert [a.process.contract_digest for a in live] == [contract_digest(old)]
     assert "restart the worker, then the gateways, with this contract" in order(drops, live)
@@ -108,7 +108,7 @@ def test_the_order_is_said_and_what_would_break_is_refused() -> None:
     assert refused.value.detail_code == "LIVE_PROCESSES"
     assert "--break-live" in refused.value.hint
     assert any("serve on host, process 7" in line for line in lines(drops, live))
-    assert "no order is safe" in order(Plan((*drops.steps, *adds.steps)), live)
+    assert "no order is safe" in order(SchemaPlan((*drops.steps, *adds.steps)), live)
     going_on = affected(adds, old, [process(new)])
     refuse_to_break(adds, going_on)
     assert order(adds, going_on).startswith("the safe order: `recordgate apply`, then")

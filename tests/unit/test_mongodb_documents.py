@@ -25,7 +25,7 @@ from tests.conformance.store_contract import AUTHOR, BOOK, CONTRACT, SHELF, prop
 FORM = form(CONTRACT, BOOK)
 
 
-def stored(document: bytes, of: mongodb_documents.Form = FORM) -> dict[str, Any]:
+def stored(document: bytes, of: mongodb_documents.BsonForm = FORM) -> dict[str, Any]:
     """What MongoDB gives back."""
     held = live(of, 7, document)
     assert not isinstance(held, Verdict)

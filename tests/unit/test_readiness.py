@@ -123,7 +123,9 @@ def test_a_worker_between_two_sessions_lives_for_as_long_as_it_was_heard_of() ->
     retrying = [Condition("worker-retrying", "no publication")]
     lives = worker_view(retrying, "h", 1, 3.0, running=False)
     assert lives.retrying
-    assert _worker({"running": False, "retrying": True, "host": "h", "pid": 1}).startswith("begins")
+    assert _worker({"running": False, "retrying": True, "host": "h", "pid": 1}).startswith(
+        "restarting"
+    )
     assert not worker_view(retrying, "h", 1, 300.0, running=False).retrying
     assert not worker_view([], "h", 1, 3.0, running=False).retrying
     assert not observed(lives, SlotView("s"), [], [])

@@ -212,7 +212,7 @@ BAD_TOKENS = {
     "expired": lambda: token(exp=int(time.time()) - 6),
     "without an end": lambda: token(exp=None),
     "not valid yet": lambda: token(nbf=int(time.time()) + 60),
-    "of another issuer": lambda: token(iss="https://other.example"),
+    "made for another service": lambda: token(iss="https://other.example"),
     "without an issuer": lambda: token(iss=None),
     "for another audience": lambda: token(aud="other"),
     "without an audience": lambda: token(aud=None),
@@ -259,9 +259,9 @@ def test_a_verified_token_is_not_remembered_beyond_its_end() -> None:
         subject = verifier(rules=TokenRules("i", "a", ("RS256",), leeway=0))
         text = token(iss="i", aud="a", exp=int(time.time()) + 2)
         await subject.verify(text)
-        until = subject._kept[text][0]
+        until = subject._kept.get(text)[0]
         assert until <= int(time.time()) + 2
-        subject._kept[text] = (0.0, *subject._kept[text][1:])
+        subject._kept.keep(text, (0.0, *subject._kept.get(text)[1:]))
         await asyncio.sleep(max(0.0, until - time.time()))
         with pytest.raises(HttpProblem):
             await subject.verify(text)

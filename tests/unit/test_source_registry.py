@@ -21,6 +21,6 @@ def test_pgoutput_reads_canonical_itself() -> None:
     "url", ["", "pgoutput", "nothing://u:secret-of-it@h/", "pgoutput://u:secret-of-it@h/"]
 )
 def test_an_unknown_source_is_refused_without_showing_its_url(url: str) -> None:
-    with pytest.raises(SetupError, match="the setting changes") as caught:
+    with pytest.raises(SetupError, match="the setting `changes`") as caught:
         open_source(url, CONTRACT, CANONICAL)
     assert "secret" not in str(caught.value)

@@ -72,7 +72,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost_in_silence(tmp_path: Path) -> N
         await store.write("author", 1, [put("published", 1)])
         await store.publish(Position("s", 1, 1.0))
         await store.write("author", 1, [put("unpublished", 2)])
-        writer = store._books.writer
+        writer = store._metadata.writer
         assert writer
         pages = writer.execute("PRAGMA page_count").fetchone()[0]
         writer.execute(f"PRAGMA max_page_count={pages + 5}")

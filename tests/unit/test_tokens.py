@@ -48,7 +48,7 @@ def test_a_token_of_another_database_or_secret_is_refused() -> None:
     token = sign_token(SYSTEM, 5, SECRET)
     with pytest.raises(InputError, match="another database"):
         read_token(token, "7412345678901234567/16385", SECRET)
-    with pytest.raises(InputError, match="not made here"):
+    with pytest.raises(InputError, match="not signed by this gateway"):
         read_token(token, SYSTEM, b"another secret altogether")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stores.canonical.importing.options import ImportOptions, ImportReport, Limit, Mode, Progress
+from stores.canonical.importing.options import ImportOptions, ImportReport, Mode, Progress, RowLimit
 
 if TYPE_CHECKING:
     from stores.canonical.importing.run import run_import
 
-__all__ = ["ImportOptions", "ImportReport", "Limit", "Mode", "Progress", "run_import"]
+__all__ = ["ImportOptions", "ImportReport", "Mode", "Progress", "RowLimit", "run_import"]
 
 
 def __getattr__(name: str) -> Any:

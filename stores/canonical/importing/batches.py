@@ -33,7 +33,7 @@ _UNFINISHED = ("staging", "staged", "merging")
 
 
 def fingerprint(type_name: str, files: Sequence[Source], options: ImportOptions) -> str | None:
-    """Names the same command on the same files; None where a file is standard input."""
+    """Return a fingerprint of the command and its files, or None if one of them is standard input."""
     parts: list[object] = [
         type_name,
         options.mode.value,
@@ -81,12 +81,13 @@ def _lock(connection: Connection, name: str, what: str, wait: float) -> None:
         if row and row[0]:
             return
         if time.monotonic() >= deadline:
-            raise ConflictError(f"another import {what} is running", hint="wait until it has ended")
+            raise ConflictError(f"another import {what} is running", hint="wait until it ends")
         time.sleep(0.1)
 
 
 def find(connection: Connection, batch: str | None, print_: str | None) -> dict[str, Any] | None:
-    """The batch of that id or, without one, the unfinished batch of the same files."""
+    """Return the batch with the given id or, without an id, the unfinished batch of the same
+    files."""
     cursor = connection.cursor(row_factory=dict_row)
     try:
         if batch is not None:
@@ -101,7 +102,7 @@ def find(connection: Connection, batch: str | None, print_: str | None) -> dict[
         ).fetchone()
     except psycopg.errors.UndefinedTable:
         raise SetupError(
-            "the tables of recordgate are not there", hint="run `recordgate apply`"
+            "recordgate's own tables are missing", hint="run `recordgate apply`"
         ) from None
 
 
@@ -134,13 +135,12 @@ def begin(
 ) -> None:
     """Write down that the batch is being staged, before any table of it exists."""
     connection.execute(
-        "INSERT INTO recordgate.import_batches"
-        " (id, type, mode, file, fingerprint, state, staging_table, options)"
-        " VALUES (%(id)s, %(type)s, %(mode)s, %(file)s, %(print)s, 'staging', %(table)s, %(options)s)"
-        " ON CONFLICT (id) DO UPDATE SET mode = excluded.mode, file = excluded.file,"
-        " fingerprint = excluded.fingerprint, state = 'staging', options = excluded.options,"
-        " staging_table = excluded.staging_table, rows = 0, error = NULL, started_at = now(),"
-        " finished_at = NULL",
+        "INSERT INTO recordgate.import_batches (id, type, mode, file, fingerprint, state,"
+        " staging_table, options) VALUES (%(id)s, %(type)s, %(mode)s, %(file)s, %(print)s,"
+        " 'staging', %(table)s, %(options)s) ON CONFLICT (id) DO UPDATE SET mode ="
+        " excluded.mode, file = excluded.file, fingerprint = excluded.fingerprint, state ="
+        " 'staging', options = excluded.options, staging_table = excluded.staging_table, rows ="
+        " 0, error = NULL, started_at = now(), finished_at = NULL",
         {
             "id": batch,
             "type": type_name,
@@ -170,10 +170,11 @@ def merging(connection: Connection, batch: str) -> None:
 def finish(connection: Connection, report: ImportReport) -> None:
     """Write the outcome; in the merge's own transaction where rows were changed."""
     connection.execute(
-        "UPDATE recordgate.import_batches SET state = %(state)s, rows = %(read)s, inserted = %(inserted)s,"
-        " updated = %(updated)s, unchanged = %(unchanged)s, deleted = %(deleted)s,"
-        " rejected = %(rejected)s, error = nullif(%(problem)s, ''), finished_at = clock_timestamp(),"
-        " options = options || jsonb_build_object('reasons', %(reasons)s::jsonb) WHERE id = %(batch)s",
+        "UPDATE recordgate.import_batches SET state = %(state)s, rows = %(read)s, inserted ="
+        " %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s, deleted = %(deleted)s,"
+        " rejected = %(rejected)s, error = nullif(%(problem)s, ''), finished_at ="
+        " clock_timestamp(), options = options || jsonb_build_object('reasons',"
+        " %(reasons)s::jsonb) WHERE id = %(batch)s",
         {
             "state": report.state,
             "read": report.read,
@@ -240,4 +241,9 @@ def sweep(connection: Connection, type_name: str, keep: str | None) -> None:
         with suppress(psycopg.errors.UndefinedTable):
             drop(connection, table)
         if state in _UNFINISHED:
-            _set(connection, batch, state="failed", error="abandoned: another import began")
+            _set(
+                connection,
+                batch,
+                state="failed",
+                error="abandoned: another import of the type started",
+            )

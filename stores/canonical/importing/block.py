@@ -11,12 +11,14 @@ from stores.canonical.importing.arrow import Array
 from stores.canonical.importing.codes import Reject
 
 FILE_SHIFT = 40
-"""A row's number is its file's index (from 0) in the bits above, its line (from 1) in those below."""
+"""A row's number is its file's index (from 0) in the bits above, its line (from 1) in those below.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One reason against one row. `column` is the index in the block, None where it is the whole row."""
+    """A reason against a row. `column` is the column's index in the block, or None for the whole
+    row."""
 
     row: int
     code: Reject
@@ -53,10 +55,11 @@ class Chunk:
 
     size: int
     parse: Callable[[Sequence[int], frozenset[int]], Block]
-    """Takes the indexes of the file's columns that are wanted, and which of them hold JSON, to be kept as it is."""
+    """Takes the indexes of the file's columns that are wanted, and which of them hold JSON, to be
+    kept as it is."""
 
 
-class Reader(Protocol):
+class BlockReader(Protocol):
     """A file that is open. `columns` are its column names in order."""
 
     columns: tuple[str, ...]

@@ -18,7 +18,7 @@ MAX_KEY_BYTES = 2600
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignKey:
+class TargetForeignKey:
     """`columns` of `table` point to `target_columns` of `target`; both (schema, name)."""
 
     table: tuple[str, str]
@@ -37,11 +37,12 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TargetTable:
     """`types`: column → format_type's name. `defaulted`: columns that may be left out of an INSERT.
-    `computed`: those that may not be in one. `not_null`: columns without NULL. `checks`: those that the contract does
-    not make. `unique`: column sets of unique constraints beside the key. `references`: foreign keys of this
-    table; `referenced`: those of any table that keep a record of this one from being deleted."""
+    `computed`: those that may not be in one. `not_null`: columns without NULL. `checks`: those
+    that the contract does not make. `unique`: column sets of unique constraints beside the key.
+    `references`: foreign keys of this table; `referenced`: those of any table that keep a record
+    of this one from being deleted."""
 
     schema: str
     name: str
@@ -52,8 +53,8 @@ class Table:
     not_null: frozenset[str]
     checks: tuple[Check, ...]
     unique: tuple[tuple[str, ...], ...]
-    references: tuple[ForeignKey, ...]
-    referenced: tuple[ForeignKey, ...]
+    references: tuple[TargetForeignKey, ...]
+    referenced: tuple[TargetForeignKey, ...]
 
     @property
     def index_bytes(self) -> dict[str, int]:
@@ -115,14 +116,14 @@ SELECT n.nspname, c.relname, fn.nspname, f.relname,
 """
 
 
-def read_table(connection: Connection, contract: Contract, record: RecordType) -> Table:
+def read_table(connection: Connection, contract: Contract, record: RecordType) -> TargetTable:
     """Raises SetupError where the table, a column or its key is not as the contract says."""
     where = (record.schema, record.table)
     cursor = connection.cursor(row_factory=tuple_row)
     columns = cursor.execute(_COLUMNS, where).fetchall()
     if not columns:
         raise SetupError(
-            f"the table {record.schema}.{record.table} of {record.name} is not there",
+            f"the table {record.schema}.{record.table} of {record.name} does not exist",
             hint="run `recordgate apply`",
         )
     types = {name: kind for name, kind, _, _, _ in columns}
@@ -138,10 +139,10 @@ def read_table(connection: Connection, contract: Contract, record: RecordType) -
             f"{record.schema}.{record.table} has no unique constraint on {', '.join(record.key)}, "
             f"the key of {record.name}"
         )
-    references: dict[ForeignKey, None] = {}
-    referenced: dict[ForeignKey, None] = {}
+    references: dict[TargetForeignKey, None] = {}
+    referenced: dict[TargetForeignKey, None] = {}
     for row in cursor.execute(_FOREIGN, {"schema": where[0], "table": where[1]}).fetchall():
-        foreign = ForeignKey((row[0], row[1]), tuple(row[4]), (row[2], row[3]), tuple(row[5]))
+        foreign = TargetForeignKey((row[0], row[1]), tuple(row[4]), (row[2], row[3]), tuple(row[5]))
         if foreign.table == where:
             references[foreign] = None
         if foreign.target == where and row[6] in ("a", "r", b"a", b"r"):
@@ -150,11 +151,11 @@ def read_table(connection: Connection, contract: Contract, record: RecordType) -
         if relation.owner:
             target = contract.types[relation.target]
             references[
-                ForeignKey(
+                TargetForeignKey(
                     where, relation.columns, (target.schema, target.table), relation.target_columns
                 )
             ] = None
-    return Table(
+    return TargetTable(
         schema=record.schema,
         name=record.table,
         key=record.key,

@@ -1,4 +1,5 @@
-"""The codes of rows that an import sets aside; docs/reference/import-codes.md explains each to users."""
+"""The codes of rows that an import sets aside; docs/reference/import-codes.md explains each to
+users."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class Reject(StrEnum):
     DUPLICATE_VALUE = "DUPLICATE_VALUE"
     """An earlier row of the file has the same value of a unique property."""
     KEY_EXISTS = "KEY_EXISTS"
-    """Mode insert: a record with this key is there already."""
+    """Mode insert: a record with this key already exists."""
     UNIQUE_TAKEN = "UNIQUE_TAKEN"
     """Another record has this value of a unique property."""
     FOREIGN_KEY = "FOREIGN_KEY"

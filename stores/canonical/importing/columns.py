@@ -13,7 +13,7 @@ from stores.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """One column that is imported: `index` in the file, its `header` there, the property it fills."""
+    """A column to import: its `index` in the file, its `header` there, and the property it fills."""
 
     index: int
     header: str
@@ -21,7 +21,7 @@ class Matched:
 
 
 def find_property(record: RecordType, name: str) -> Property | None:
-    """The property called `name`: exactly so, else without regard to case where only one is."""
+    """Return the property called `name`. Letter case is ignored if that leaves only one property."""
     for names in (record.by_name, record.by_column, record.by_graphql):
         if name in names:
             return names[name]
@@ -60,7 +60,7 @@ def match_columns(
             )
     twice = sorted({h for h in headers if headers.count(h) > 1})
     if twice:
-        raise InputError(f"{file} has two columns of the name {_listed(twice)}")
+        raise InputError(f"{file} has two columns named {_listed(twice)}")
     found: dict[str, Matched] = {}
     unknown: list[str] = []
     for index, header in enumerate(headers):
@@ -71,7 +71,8 @@ def match_columns(
         if prop is not None and not is_imported(record, prop, computed):
             if header in mapping:
                 raise InputError(
-                    f"{file}: {record.name}.{prop.name} is computed by Postgres and cannot be imported",
+                    f"{file}: {record.name}.{prop.name} is computed by Postgres and cannot be"
+                    " imported",
                     hint=f"leave the column out: --map {header}=",
                 )
             continue
@@ -80,8 +81,8 @@ def match_columns(
             continue
         if prop.name in found:
             raise InputError(
-                f"{file}: the columns {found[prop.name].header!r} and {header!r} "
-                f"are both {record.name}.{prop.name}",
+                f"{file}: the columns {found[prop.name].header!r} and {header!r} both map to"
+                f" {record.name}.{prop.name}",
                 hint=f"leave one out: --map {header}=",
             )
         found[prop.name] = Matched(index, header, prop)
@@ -114,7 +115,7 @@ def _require(
     if missing:
         raise InputError(
             f"{file} lacks {_listed(missing)}, which {record.name} requires",
-            hint="add the column, or name another one for it: --map COLUMN=" + missing[0],
+            hint="add the column, or map another one to it: --map COLUMN=" + missing[0],
         )
 
 

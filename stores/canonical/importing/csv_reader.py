@@ -25,7 +25,7 @@ from stores.errors import InputError
 RAW_KEPT = 2000
 """Characters kept of a row that could not be split."""
 MAX_COLUMNS = 1600
-"""As many as a table of Postgres can have."""
+"""Maximum number of columns: as many as a Postgres table can have."""
 
 
 class CsvReader:

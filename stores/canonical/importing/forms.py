@@ -71,7 +71,7 @@ def _bytes(block: Block, index: int, column: Any) -> Any:
 
 
 def bytes_literal(text: str) -> str | None:
-    """`\\x…` for a value in hexadecimal or base64; None where it is neither."""
+    """Return a hexadecimal or base64 value as `\\x…`, or None if it is neither."""
     if text.startswith("\\x"):
         return text if _HEX.fullmatch(text) else None
     try:

@@ -1,5 +1,6 @@
 """Newline-delimited JSON and JSON arrays of objects. Numbers keep their digits; objects and arrays
-become JSON text, and so does every value of a JSON property: `"123"` is a text there, and no number.
+become JSON text, and so does every value of a JSON property: `"123"` is a text there, and no
+number.
 
 The file's columns are the fields of its first part (1 MiB); a field that comes up only later is a
 reason against its row, since the columns that an import writes are decided before it begins.
@@ -108,7 +109,7 @@ def _fields(piece: Piece, name: str) -> tuple[str, ...]:
         if _UNFIT.search(field):
             raise InputError(
                 f"{name}: the field {field[:60]!r} has a quote, a backslash or a control character",
-                hint="name it otherwise: no property of a contract can be called so",
+                hint="rename it: no property of a contract can have such a name",
             )
     return tuple(found)
 
@@ -172,7 +173,7 @@ def _parse_piece(
 def _line_by_line(
     piece: Piece, decoder: msgspec.json.Decoder[Any], first_row: int
 ) -> tuple[list[Any], list[int], list[Lost]]:
-    """For a piece in which some line is not as it should be."""
+    """Read a piece line by line, because some line of it is malformed."""
     rows: list[Any] = []
     lines: list[int] = []
     lost: list[Lost] = []

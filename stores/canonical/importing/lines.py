@@ -1,8 +1,9 @@
 """Splits a stream of bytes into pieces that end where a row ends, so that each is parsed by itself.
 
-A newline inside a quoted CSV value ends no row. Counting quotes tells in nearly every case whether a
-newline is inside one (an even number before it: outside); where the last newline of a piece seems to
-be inside, a scan by the grammar of RFC 4180 decides, in which a quote opens a value only at its start.
+A newline inside a quoted CSV value ends no row. Counting quotes tells in nearly every case whether
+a newline is inside one (an even number before it: outside); where the last newline of a piece seems
+to be inside, a scan by the grammar of RFC 4180 decides, in which a quote opens a value only at its
+start.
 """
 
 from __future__ import annotations
@@ -35,14 +36,12 @@ class Piece:
 def pieces(
     stream: RawStream, *, quoted: bool, delimiter: bytes = b",", begun: bytes = b""
 ) -> Iterator[Piece]:
-    """The stream in pieces of whole rows; `begun` was read from it already. The last row may lack its
-    newline. Raises InputError where a quoted value never ends, LimitError for a row longer than
-    MAX_ROW."""
+    """The stream in pieces of whole rows; `begun` was read from it already. The last row may lack
+    its newline. Raises InputError where a quoted value never ends, LimitError for a row longer
+    than MAX_ROW."""
     data = begun or stream.read(PIECE)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(
-            f"{stream.name} is UTF-16", hint="convert it to UTF-8, the encoding that is read"
-        )
+        raise InputError(f"{stream.name} is UTF-16", hint="convert it to UTF-8")
     line, offset = 1, 0
     if data.startswith(BOM):
         data, offset = data[len(BOM) :], len(BOM)
@@ -67,7 +66,7 @@ def pieces(
             if len(rest) > MAX_ROW:
                 raise LimitError(
                     f"{stream.name}, line {line}: a row of more than {MAX_ROW >> 20} MiB",
-                    hint="a quote that is opened and never closed makes such rows",
+                    hint="check for a quote that is not closed",
                 )
         data = stream.read(PIECE)
     if rest:
@@ -83,8 +82,8 @@ def pieces(
 
 def _unclosed(name: str, line: int) -> InputError:
     return InputError(
-        f"{name}, line {line}: a quoted value is opened and never closed",
-        hint='a quote inside a quoted value is written twice: ""',
+        f"{name}, line {line}: a quoted value is not closed",
+        hint='write a quote inside a quoted value twice: ""',
     )
 
 

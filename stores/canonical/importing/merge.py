@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from stores.canonical.importing.catalog import Table
+from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.options import Mode
 from stores.canonical.importing.set_checks import good, identifiers
@@ -32,7 +32,7 @@ class MergePlan:
     """`good_rows` without a reason; `clean`: no row has one; `empty`: the table had no record."""
 
     staging: Staging
-    table: Table
+    table: TargetTable
     mode: Mode
     good_rows: int
     clean: bool
@@ -41,7 +41,8 @@ class MergePlan:
 
 
 def merge(connection: Connection, plan: MergePlan, finally_: Callable[[Merged], None]) -> Merged:
-    """Carry the plan out; `finally_` runs in the same transaction, last. Raises what psycopg raises."""
+    """Carry the plan out; `finally_` runs in the same transaction, last. Raises what psycopg
+    raises."""
     done = Merged()
     with connection.transaction():
         # Rows of one batch may point to each other in any order.
@@ -137,8 +138,8 @@ def _changing(plan: MergePlan) -> list[tuple[sql.Identifier, sql.Identifier]]:
 
 
 def _differs(plan: MergePlan) -> sql.Composable:
-    """The record `t` of the good row `s` differs in some byte: this compares values of any type, and
-    tells 1.0 from 1.00, which documents show."""
+    """The record `t` of the good row `s` differs in some byte: this compares values of any type,
+    and tells 1.0 from 1.00, which documents show."""
     changing = _changing(plan)
     condition = sql.SQL("{} AND record_image_ne(ROW({}), ROW({}))").format(
         _same_key(plan),

@@ -12,7 +12,8 @@ from typing import Literal, TypeAlias
 from stores.errors import InputError
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
-"""Called with (stage, rows done, rows in all as far as known); from the thread that imports."""
+"""Called with the stage, the rows done and the rows in all if known, from the thread that imports.
+"""
 
 Source: TypeAlias = "Path | Literal['-']"
 
@@ -27,14 +28,14 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RowLimit:
     """A number of rows, or a share of them in percent."""
 
     count: int | None = None
     percent: Decimal | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Limit:
+    def parse(cls, text: str) -> RowLimit:
         """`"100"` or `"2.5%"`; raises InputError."""
         try:
             if text.endswith("%"):
@@ -68,8 +69,8 @@ class ImportOptions:
     mode: Mode = Mode.UPSERT
     format: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    max_rejects: Limit | None = None
-    max_deletes: Limit | None = None
+    max_rejects: RowLimit | None = None
+    max_deletes: RowLimit | None = None
     batch: str | None = None
     rejects: Path | None = None
     dry_run: bool = False

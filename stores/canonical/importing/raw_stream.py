@@ -36,7 +36,7 @@ def format_of(source: Path | str, given: str | None) -> str:
         return name
     if source == "-":
         raise InputError(
-            "the format of standard input is not known", hint=f"add --format {'|'.join(FORMATS)}"
+            "the format of standard input is unknown", hint=f"add --format {'|'.join(FORMATS)}"
         )
     suffixes = [s.lower() for s in Path(source).suffixes]
     if suffixes and suffixes[-1] in (".gz", ".zst"):
@@ -44,7 +44,7 @@ def format_of(source: Path | str, given: str | None) -> str:
     found = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if found is None:
         raise InputError(
-            f"{source}: the name does not say the format",
+            f"{source}: the format cannot be told from the name",
             hint=f"add --format {'|'.join(FORMATS)}",
         )
     return found
@@ -74,7 +74,7 @@ class RawStream:
             )
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end. Raises InputError for a damaged file."""
+        """Return up to `size` bytes, none at the end. Raise InputError if the file is damaged."""
         try:
             return cast(bytes, self._stream.read(size))
         except (OSError, pa.ArrowException):

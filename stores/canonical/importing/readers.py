@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stores.canonical.importing.block import Reader
+from stores.canonical.importing.block import BlockReader
 from stores.canonical.importing.csv_reader import CsvReader
 from stores.canonical.importing.json_reader import JsonReader
 from stores.canonical.importing.parquet_reader import ParquetReader
@@ -15,13 +15,13 @@ from stores.errors import InputError, LimitError
 MAX_FILES = 200
 
 
-def open_readers(sources: Sequence[Path | str], given_format: str | None) -> list[Reader]:
+def open_readers(sources: Sequence[Path | str], given_format: str | None) -> list[BlockReader]:
     """All sources, open, in order. Raises InputError."""
     if not sources:
-        raise InputError("no file is named")
+        raise InputError("no file is given")
     if len(sources) > MAX_FILES:
         raise LimitError(f"{len(sources)} files at once, more than {MAX_FILES}")
-    readers: list[Reader] = []
+    readers: list[BlockReader] = []
     try:
         for index, source in enumerate(sources):
             readers.append(_open(source, format_of(source, given_format), index))
@@ -31,15 +31,15 @@ def open_readers(sources: Sequence[Path | str], given_format: str | None) -> lis
     return readers
 
 
-def close_readers(readers: Sequence[Reader]) -> None:
+def close_readers(readers: Sequence[BlockReader]) -> None:
     for reader in readers:
         reader.close()
 
 
-def _open(source: Path | str, kind: str, index: int) -> Reader:
+def _open(source: Path | str, kind: str, index: int) -> BlockReader:
     if kind == "parquet":
         if source == "-":
-            raise InputError("Parquet is not read from standard input", hint="name a file")
+            raise InputError("Parquet cannot be read from standard input", hint="name a file")
         return ParquetReader(Path(source), index)
     stream = RawStream(source)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from psycopg import sql
 
 from stores.canonical.checks import check_expressions
-from stores.canonical.importing.catalog import Table
+from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.staging import Staging
@@ -35,7 +35,7 @@ def create_reasons(connection: Connection, staging: Staging) -> None:
     )
 
 
-def check_loose(connection: Connection, staging: Staging, table: Table) -> None:
+def check_loose(connection: Connection, staging: Staging, table: TargetTable) -> None:
     """Judge the loose rows, and move what is typed of them to the staged table. Safe to repeat."""
     found = connection.execute(
         sql.SQL("SELECT EXISTS (SELECT FROM {})").format(staging.loose)
@@ -71,7 +71,7 @@ def _known_faults(connection: Connection, staging: Staging) -> None:
     )
 
 
-def _types(connection: Connection, staging: Staging, table: Table) -> None:
+def _types(connection: Connection, staging: Staging, table: TargetTable) -> None:
     branches: list[sql.Composable] = []
     for i, matched in enumerate(staging.columns):
         kind = table.types[matched.property.column]
@@ -131,7 +131,7 @@ def _first_error(text: sql.Composable, prop: Property, kind: str) -> sql.Composa
     return sql.SQL("left(coalesce({}), 300)").format(sql.SQL(", ").join(messages))
 
 
-def _move(connection: Connection, staging: Staging, table: Table) -> None:
+def _move(connection: Connection, staging: Staging, table: TargetTable) -> None:
     values: list[sql.Composable] = []
     most = table.index_bytes
     for i, matched in enumerate(staging.columns):
@@ -159,7 +159,7 @@ def _move(connection: Connection, staging: Staging, table: Table) -> None:
     )
 
 
-def _rules(connection: Connection, staging: Staging, table: Table) -> None:
+def _rules(connection: Connection, staging: Staging, table: TargetTable) -> None:
     """The contract's rules, by the very expressions that the table's checks are made of."""
     branches: list[sql.Composable] = []
     limits = table.index_bytes

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from stores.canonical.importing import batches, rejects
-from stores.canonical.importing.block import Chunk, Reader, label
+from stores.canonical.importing.block import BlockReader, Chunk, label
 from stores.canonical.importing.catalog import read_table
 from stores.canonical.importing.columns import Matched, is_imported, match_columns
 from stores.canonical.importing.connection import Connection, connect, translated
@@ -129,7 +129,7 @@ class _Import:
             raise
 
     def _find(self) -> dict[str, Any] | None:
-        """The record of this batch, if there is one; a dry run belongs to none."""
+        """Return the record of this batch, or None if there is none. A dry run has no batch."""
         if self._options.dry_run:
             return None
         return batches.find(self._connection, self._options.batch, self._print)
@@ -142,13 +142,13 @@ class _Import:
         ):
             raise ConflictError(
                 f"the batch {found['id']} is an import of {found['type']} in mode {found['mode']}",
-                hint="give this one another --batch id",
+                hint="choose another --batch id for this import",
             )
 
     # Staging --------------------------------------------------------------------------------------
 
     def _resumable(self) -> dict[str, Any] | None:
-        """The batch of these files that a run before this one staged to the end, if it is whole."""
+        """Return the batch of these files that an earlier run staged completely, or None."""
         found = self._found
         if found is None or found["state"] not in ("staged", "merging"):
             return None
@@ -162,7 +162,8 @@ class _Import:
         return found
 
     def _staging_of(self, found: dict[str, Any]) -> Staging | None:
-        """The staging tables of a recorded batch; None where the contract is another by now."""
+        """Return the staging tables of a recorded batch, or None if the contract has changed
+        since."""
         columns: list[Matched] = []
         for index, header, name in found["options"]["columns"]:
             prop = self._record.by_name.get(name)
@@ -183,8 +184,8 @@ class _Import:
         except ProofError:
             if "-" in self._files:
                 raise InputError(
-                    "Postgres refused a value that looked right, and standard input cannot be read"
-                    " twice",
+                    "Postgres refused a value that had passed the checks, and standard input"
+                    " cannot be read twice",
                     hint="import it from a file",
                 ) from None
             staging, report.read = self._read(batch, prove=False)
@@ -212,7 +213,7 @@ class _Import:
         batches.staged(self._connection, batch, filler.rows)
         return staging, filler.rows
 
-    def _match(self, readers: Sequence[Reader]) -> list[tuple[Matched, ...]]:
+    def _match(self, readers: Sequence[BlockReader]) -> list[tuple[Matched, ...]]:
         """Columns of each file that has any; they must be the same properties in all."""
         found: list[tuple[Matched, ...]] = []
         for source, reader in zip(self._files, readers, strict=True):
@@ -224,8 +225,8 @@ class _Import:
             )  # fmt: skip
             if found and [m.property.name for m in found[0]] != [m.property.name for m in matched]:
                 raise InputError(
-                    f"{label(source)} has other columns than {label(self._files[0])}",
-                    hint="files imported together fill the same properties",
+                    f"{label(source)} has different columns from {label(self._files[0])}",
+                    hint="files imported together must have the same columns",
                 )
             found.append(tuple(self._held_to_not_null(m) for m in matched))
         return found
@@ -341,7 +342,9 @@ class _Import:
         report.unchanged, report.deleted = done.unchanged, done.deleted
 
 
-def _chunks(readers: Sequence[Reader], rules: Sequence[Rules]) -> Iterator[tuple[Chunk, Rules]]:
+def _chunks(
+    readers: Sequence[BlockReader], rules: Sequence[Rules]
+) -> Iterator[tuple[Chunk, Rules]]:
     for reader, rule in zip(readers, rules, strict=True):
         for chunk in reader.chunks():
             yield chunk, rule
@@ -350,7 +353,7 @@ def _chunks(readers: Sequence[Reader], rules: Sequence[Rules]) -> Iterator[tuple
 class _ReadProgress:
     """Rows so far, and rows in all as the bytes read so far foretell."""
 
-    def __init__(self, progress: Progress, filler: Filler, readers: Sequence[Reader]) -> None:
+    def __init__(self, progress: Progress, filler: Filler, readers: Sequence[BlockReader]) -> None:
         self._progress, self._filler, self._readers = progress, filler, readers
 
     def tick(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import sql
 
-from stores.canonical.importing.catalog import Check, ForeignKey, Table
+from stores.canonical.importing.catalog import Check, TargetForeignKey, TargetTable
 from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.options import Mode
@@ -21,7 +21,7 @@ LINE_MASK = sql.SQL("((1::bigint << 40) - 1)")
 def check_sets(
     connection: Connection,
     staging: Staging,
-    table: Table,
+    table: TargetTable,
     mode: Mode,
     *,
     empty: bool,
@@ -114,7 +114,8 @@ def _add(
     staged = staging.all(columns)
     assert staged is not None
     statement = sql.SQL(
-        "INSERT INTO {} (row, property, header, value, code, message) SELECT s.row, {}, {}, {}, {}, {} {}"
+        "INSERT INTO {} (row, property, header, value, code, message) SELECT s.row, {}, {}, {},"
+        " {}, {} {}"
     ).format(
         staging.reasons,
         sql.Literal(names),
@@ -166,14 +167,16 @@ def _broken(connection: Connection, staging: Staging, check: Check) -> None:
     )
     # The expression is Postgres's own print of the constraint: it is SQL, not input.
     rest = sql.SQL(
-        "FROM (SELECT *, (SELECT ({expression}) IS FALSE FROM (SELECT {named}) AS of_row) AS is_broken"
-        " FROM {staged} c) s WHERE s.is_broken"
+        "FROM (SELECT *, (SELECT ({expression}) IS FALSE FROM (SELECT {named}) AS of_row) AS"
+        " is_broken FROM {staged} c) s WHERE s.is_broken"
     ).format(expression=sql.SQL(check.expression), named=named, staged=staging.staged)
     message = sql.Literal(f"breaks the rule {check.name} of the table")
     _add(connection, staging, check.columns, Reject.CHECK, rest, message)
 
 
-def _taken(connection: Connection, staging: Staging, table: Table, columns: Sequence[str]) -> None:
+def _taken(
+    connection: Connection, staging: Staging, table: TargetTable, columns: Sequence[str]
+) -> None:
     staged, key = staging.all(columns), staging.all(table.key)
     assert staged is not None
     assert key is not None
@@ -194,17 +197,17 @@ def _taken(connection: Connection, staging: Staging, table: Table, columns: Sequ
     )  # fmt: skip
 
 
-def _existing(connection: Connection, staging: Staging, table: Table) -> None:
+def _existing(connection: Connection, staging: Staging, table: TargetTable) -> None:
     key = staging.all(table.key)
     assert key is not None
     rest = sql.SQL("FROM {} s WHERE EXISTS (SELECT FROM {} t WHERE {})").format(
         staging.staged, table.identifier, _equal("s", key, "t", identifiers(table.key))
     )
-    message = sql.SQL("'a record with this key is there already'")
+    message = sql.SQL("'a record with this key already exists'")
     _add(connection, staging, table.key, Reject.KEY_EXISTS, rest, message)
 
 
-def _dangling(connection: Connection, staging: Staging, foreign: ForeignKey) -> None:
+def _dangling(connection: Connection, staging: Staging, foreign: TargetForeignKey) -> None:
     staged = staging.all(foreign.columns)
     if staged is None:
         return
@@ -217,12 +220,12 @@ def _dangling(connection: Connection, staging: Staging, foreign: ForeignKey) -> 
     _add(connection, staging, foreign.columns, Reject.FOREIGN_KEY, rest, _no_target(foreign))
 
 
-def _no_target(foreign: ForeignKey) -> sql.Composable:
+def _no_target(foreign: TargetForeignKey) -> sql.Composable:
     return sql.Literal(f"{foreign.target[1]} has no such record")
 
 
 def _dangling_self(
-    connection: Connection, staging: Staging, table: Table, foreign: ForeignKey
+    connection: Connection, staging: Staging, table: TargetTable, foreign: TargetForeignKey
 ) -> int:
     """Rows not bad yet whose target is neither a good row of the file nor a record that stays."""
     staged = staging.all(foreign.columns)
@@ -251,7 +254,7 @@ def _dangling_self(
     return _add(connection, staging, foreign.columns, Reject.FOREIGN_KEY, rest, _no_target(foreign))
 
 
-def _not_yet(staging: Staging, foreign: ForeignKey) -> sql.Composable:
+def _not_yet(staging: Staging, foreign: TargetForeignKey) -> sql.Composable:
     names, _ = _names(staging, foreign.columns)
     return sql.SQL(
         "NOT EXISTS (SELECT FROM {} r WHERE r.row = s.row AND r.code = {} AND r.property = {})"
@@ -261,13 +264,13 @@ def _not_yet(staging: Staging, foreign: ForeignKey) -> sql.Composable:
 # Deletes -----------------------------------------------------------------------------------------
 
 
-def _key_names(table: Table) -> list[sql.Identifier]:
+def _key_names(table: TargetTable) -> list[sql.Identifier]:
     """The key's columns in the table `gone`."""
     return [sql.Identifier(f"k{i}") for i in range(len(table.key))]
 
 
 def _gone(
-    connection: Connection, staging: Staging, table: Table, mode: Mode, *, empty: bool
+    connection: Connection, staging: Staging, table: TargetTable, mode: Mode, *, empty: bool
 ) -> None:
     """The keys to delete. In mode replace those that no row of the file has, good or bad."""
     key = staging.all(table.key)
@@ -288,7 +291,8 @@ def _gone(
         )
     connection.execute(
         sql.SQL(
-            "CREATE UNLOGGED TABLE {} WITH (autovacuum_enabled = off) AS SELECT {} FROM {} t WHERE {}"
+            "CREATE UNLOGGED TABLE {} WITH (autovacuum_enabled = off) AS SELECT {} FROM {} t"
+            " WHERE {}"
         ).format(staging.gone, listed, table.identifier, condition)
     )
     connection.execute(sql.SQL("ANALYZE {}").format(staging.gone))
@@ -297,7 +301,9 @@ def _gone(
             pass
 
 
-def _keep_used(connection: Connection, staging: Staging, table: Table, foreign: ForeignKey) -> int:
+def _keep_used(
+    connection: Connection, staging: Staging, table: TargetTable, foreign: TargetForeignKey
+) -> int:
     """Take those out of `gone` that a record which stays points to, with a reason; how many."""
     names = _key_names(table)
     keys = identifiers(table.key)
@@ -332,9 +338,9 @@ def _keep_used(connection: Connection, staging: Staging, table: Table, foreign: 
     assert staged_key is not None
     result = connection.execute(
         sql.SQL(
-            "WITH used AS ({used}) INSERT INTO {reasons} (row, property, header, value, code, message)"
-            " SELECT (SELECT min(s.row) FROM {staged} s WHERE {same}), {properties}, {headers}, {shown},"
-            " {code}, {message} FROM used u"
+            "WITH used AS ({used}) INSERT INTO {reasons} (row, property, header, value, code,"
+            " message) SELECT (SELECT min(s.row) FROM {staged} s WHERE {same}), {properties},"
+            " {headers}, {shown}, {code}, {message} FROM used u"
         ).format(
             used=used,
             reasons=staging.reasons,
@@ -344,7 +350,7 @@ def _keep_used(connection: Connection, staging: Staging, table: Table, foreign: 
             headers=sql.Literal(headers),
             shown=_shown(names, "u"),
             code=sql.Literal(Reject.FOREIGN_KEY_IN_USE.value),
-            message=sql.Literal(f"records of {foreign.table[1]} point to it"),
+            message=sql.Literal(f"records of {foreign.table[1]} refer to it"),
         )
     )
     return result.rowcount

@@ -22,7 +22,7 @@ from psycopg import Copy, sql
 
 from stores.canonical.importing.arrow import compute as pc
 from stores.canonical.importing.block import Block, Chunk, Fault
-from stores.canonical.importing.catalog import Table
+from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.columns import Matched
 from stores.canonical.importing.connection import Connection, connect, translated
 from stores.canonical.importing.forms import bring_into_form
@@ -66,19 +66,19 @@ class Staging:
         return sql.Identifier(SCHEMA, f"{self.table}_gone")
 
     def position(self, column: str) -> int | None:
-        """The index of a table's column among the file's, None where the file lacks it."""
+        """Return the position of a table's column in the file, or None if the file lacks it."""
         for i, matched in enumerate(self.columns):
             if matched.property.column == column:
                 return i
         return None
 
     def all(self, columns: Sequence[str]) -> list[sql.Identifier] | None:
-        """The staged names of `columns`; None where the file lacks one."""
+        """Return the staged names of `columns`, or None if the file lacks one of them."""
         found = [self.position(c) for c in columns]
         return None if None in found else [sql.Identifier(f"c{i}") for i in found]
 
 
-def create(connection: Connection, staging: Staging, table: Table) -> None:
+def create(connection: Connection, staging: Staging, table: TargetTable) -> None:
     """Make the two tables that are filled from the file, empty."""
     drop(connection, staging.table)
     fields = sql.SQL(", ").join(
@@ -123,7 +123,7 @@ class Rules:
     """Index of the key's column where it is the only one and of whole numbers."""
 
 
-def rules_for(columns: Sequence[Matched], table: Table) -> Rules:
+def rules_for(columns: Sequence[Matched], table: TargetTable) -> Rules:
     limits = table.index_bytes
     key = [i for i, m in enumerate(columns) if m.property.column in table.key]
     ordered = len(key) == 1 and table.types[table.key[0]] in INTEGERS

@@ -1,9 +1,11 @@
-"""The texts that a file's cell may have for a value of a type: one strict form each, and never a word that Postgres
-would look up (`now`, `today`, `allballs`), a number in another notation (`0x1F`, `1_000`, `J2451187`) or a part that
-it would drop without a word (the time in a date's cell, the zone in that of a time stamp without one).
+"""The texts that a file's cell may have for a value of a type: one strict form each, and never a
+word that Postgres would look up (`now`, `today`, `allballs`), a number in another notation
+(`0x1F`, `1_000`, `J2451187`) or a part that it would drop without a word (the time in a date's
+cell, the zone in that of a time stamp without one).
 
-They are what stores.values takes from JSON and from URLs, and beside it what files are full of and what loses nothing:
-blanks around the value, a midnight behind a date, NaN and the infinities, which Postgres itself prints. Pure.
+They are what stores.values takes from JSON and from URLs, and beside it what files are full of and
+what loses nothing: blanks around the value, a midnight behind a date, NaN and the infinities, which
+Postgres itself prints. Pure.
 """
 
 from __future__ import annotations
@@ -25,21 +27,23 @@ _FAR = r"( BC)?|-?infinity"
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class TextForm:
     """`pattern` means the same to Postgres and to Python's `re`. `said`: what the text must be."""
 
     pattern: str
     said: str
 
 
-_INTEGER = Form(r"[+-]?[0-9]+", "a whole number in decimal digits")
-_FLOAT = Form(f"({_NUMBER}|{_NOT_FINITE})", "a number in decimal digits")
-_DATE = Form(f"({_DAY}([T ]{_MIDNIGHT})?{_FAR})", "a date, YYYY-MM-DD, without a time")
-_MOMENT = Form(
+_INTEGER = TextForm(r"[+-]?[0-9]+", "a whole number in decimal digits")
+_FLOAT = TextForm(f"({_NUMBER}|{_NOT_FINITE})", "a number in decimal digits")
+_DATE = TextForm(f"({_DAY}([T ]{_MIDNIGHT})?{_FAR})", "a date, YYYY-MM-DD, without a time")
+_MOMENT = TextForm(
     f"({_DAY}([T ]{_CLOCK} ?{_ZONE}?)?{_FAR})", "a time stamp, YYYY-MM-DDTHH:MM:SS and its zone"
 )
-_LOCAL = Form(f"({_DAY}([T ]{_CLOCK})?{_FAR})", "a time stamp, YYYY-MM-DDTHH:MM:SS, without a zone")
-_TIME = Form(f"({_CLOCK})", "a time of the day, HH:MM:SS")
+_LOCAL = TextForm(
+    f"({_DAY}([T ]{_CLOCK})?{_FAR})", "a time stamp, YYYY-MM-DDTHH:MM:SS, without a zone"
+)
+_TIME = TextForm(f"({_CLOCK})", "a time of the day, HH:MM:SS")
 
 _BY_TYPE = {
     "smallint": _INTEGER,
@@ -48,14 +52,14 @@ _BY_TYPE = {
     "real": _FLOAT,
     "double precision": _FLOAT,
     "numeric": _FLOAT,
-    "boolean": Form(
+    "boolean": TextForm(
         "([tT]([rR][uU][eE])?|[fF]([aA][lL][sS][eE])?|1|0)", "true or false (also t, f, 1, 0)"
     ),
     "date": _DATE,
     "timestamp with time zone": _MOMENT,
     "timestamp without time zone": _LOCAL,
     "time without time zone": _TIME,
-    "uuid": Form("[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", "a UUID"),
+    "uuid": TextForm("[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", "a UUID"),
 }
 _BY_SCALAR = {
     Scalar.DATE: _DATE,
@@ -63,13 +67,13 @@ _BY_SCALAR = {
     Scalar.DATETIME: _LOCAL,
     Scalar.TIME: _TIME,
 }
-"""Of a type that is not Postgres' own, such as a domain over one."""
+"""Text forms for types that are not built into Postgres, such as a domain."""
 _MODIFIER = re.compile(r"\(\d[\d,-]*\)")
 
 
 def without_modifier(kind: str) -> str:
-    """The type without its length or precision; a cast goes through that one, and 1e-40000 is a numeric(6,2) but no
-    numeric. `character` alone would be one of the length 1, and `bit` too."""
+    """The type without its length or precision; a cast goes through that one, and 1e-40000 is a
+    numeric(6,2) but no numeric. `character` alone would be one of the length 1, and `bit` too."""
     if '"' in kind:
         return kind
     bare = _MODIFIER.sub("", kind)
@@ -79,15 +83,16 @@ def without_modifier(kind: str) -> str:
     return {"character": "bpchar", "bit": "bit varying"}.get(head, head) + array
 
 
-def form_of(prop: Property, kind: str) -> Form | None:
-    """The form of a value, in an array of an element; None where Postgres' own reading is strict. `kind` as
-    format_type prints the column's type."""
+def form_of(prop: Property, kind: str) -> TextForm | None:
+    """Return the text form that a value (or an array's element) must have, or None if Postgres
+    itself reads the type strictly. `kind` is the column's type as format_type prints it."""
     base = without_modifier(kind).removesuffix("[]")
     return _BY_TYPE.get(base) or _BY_SCALAR.get(prop.scalar)
 
 
-def has_form(text: sql.Composable, form: Form, *, array: bool) -> sql.Composable:
-    """The condition that a text has the form, NULL for NULL; of an array's literal, that each element has."""
+def has_form(text: sql.Composable, form: TextForm, *, array: bool) -> sql.Composable:
+    """The condition that a text has the form, NULL for NULL; of an array's literal, that each
+    element has."""
     pattern = sql.Literal(rf"^\s*{form.pattern}\s*$")
     if not array:
         return sql.SQL("{} ~ {}").format(text, pattern)

@@ -1,10 +1,10 @@
 """`children` in MongoDB: related records of many parents.
 
-One round trip: an aggregate with a `$lookup` for each parent, each served by the index of the foreign key
-followed by the key, so it stops at its limit. It starts at the collection's marker: no row at all
-means that readers may no longer read there. A server that plans no queries (it cannot even explain
-one) would pass over the collection for each parent; it is asked for one pass for all of them, which
-gives the keys, and then for the documents.
+One round trip: an aggregate with a `$lookup` for each parent, each served by the index of the
+foreign key followed by the key, so it stops at its limit. It starts at the collection's marker: no
+row at all means that readers may no longer read there. A server that plans no queries (it cannot
+even explain one) would pass over the collection for each parent; it is asked for one pass for all
+of them, which gives the keys, and then for the documents.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from bson.decimal128 import Decimal128
 from pymongo.asynchronous.collection import AsyncCollection
 
 from stores.contract.model import RecordType
-from stores.documents.mongodb.books import MARKER
 from stores.documents.mongodb.documents import document_bytes
 from stores.documents.mongodb.indexes import key_order, path
+from stores.documents.mongodb.metadata import MARKER
 from stores.query import Children, ChildrenQuery
 
 Collection = AsyncCollection[dict[str, Any]]
@@ -114,7 +114,7 @@ class _Page:
     """What is read of one parent."""
 
     values: Values
-    """As they stand in documents."""
+    """The values as they are in documents."""
     documents: list[bytes] = field(default_factory=list)
     total: int = 0
 
@@ -127,8 +127,8 @@ async def read_children(
     *,
     uses_indexes: bool,
 ) -> dict[Values, Children]:
-    """The answer to `query`. `bound`: each of its values → the same as it stands in documents. Raises
-    Moved."""
+    """The answer to `query`. `bound`: each of its values → the same as it stands in documents.
+    Raises Moved."""
     # Nothing equals a missing value.
     pages = {_hashable(b): _Page(b) for b in bound.values() if None not in b}
     if pages and uses_indexes:

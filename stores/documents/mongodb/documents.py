@@ -42,27 +42,28 @@ _CONTEXT = create_decimal128_context()
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """What of a type's documents is not kept as JSON has it. `kept`: properties that an index needs."""
+class BsonForm:
+    """What of a type's documents is not kept as JSON has it. `kept`: properties that an index
+    needs."""
 
     decimals: tuple[str, ...]
-    embedded: tuple[tuple[str, Form], ...]
+    embedded: tuple[tuple[str, BsonForm], ...]
     kept: tuple[str, ...] = ()
 
 
-def form(contract: Contract, record_type: RecordType) -> Form:
+def form(contract: Contract, record_type: RecordType) -> BsonForm:
     return _form(contract, record_type, record_type.embeds, indexed(record_type))
 
 
 def _form(
     contract: Contract, record_type: RecordType, embeds: Sequence[Embed], kept: tuple[str, ...]
-) -> Form:
+) -> BsonForm:
     inner = (
         (e.relation, contract.types[record_type.relation_by_name[e.relation].target], e.embeds)
         for e in embeds
     )
     embedded = ((name, _form(contract, target, below, ())) for name, target, below in inner)
-    return Form(
+    return BsonForm(
         tuple(p.name for p in record_type.properties if p.scalar is Scalar.DECIMAL),
         tuple((name, f) for name, f in embedded if f.decimals or f.embedded),
         kept,
@@ -87,7 +88,7 @@ def indexed(record_type: RecordType) -> tuple[str, ...]:
 # To MongoDB --------------------------------------------------------------------------------------
 
 
-def live(form: Form, version: int, document: bytes) -> RawBSONDocument | Verdict:
+def live(form: BsonForm, version: int, document: bytes) -> RawBSONDocument | Verdict:
     """What replaces a key's document, or the verdict on one that no store takes."""
     parsed, refused = parse_document(document)
     if parsed is None:
@@ -102,7 +103,7 @@ def live(form: Form, version: int, document: bytes) -> RawBSONDocument | Verdict
         encoded = _encoded(fields)
         if encoded is not None:
             return encoded
-    _use_decimals(Form(form.decimals, ()), kept)
+    _use_decimals(BsonForm(form.decimals, ()), kept)
     text = {"v": Int64(version), "doc": kept, "json": document.decode()}
     encoded = _encoded(text) or _encoded(text | {"doc": {}})
     assert encoded is not None  # the largest document that is valid has room
@@ -114,7 +115,7 @@ def tombstone(version: int, at: datetime) -> RawBSONDocument:
 
 
 def _encoded(fields: Mapping[str, Any]) -> RawBSONDocument | None:
-    """None where BSON cannot hold it, or MongoDB not in one document."""
+    """Return the BSON document, or None if BSON cannot hold it or it exceeds MongoDB's limit."""
     try:
         encoded = bson.encode(fields)
     except (bson.errors.BSONError, OverflowError, RecursionError):
@@ -144,7 +145,7 @@ def _shallow(parsed: Any, document: bytes) -> bool:
     return False
 
 
-def _use_decimals(form: Form, document: dict[str, Any]) -> None:
+def _use_decimals(form: BsonForm, document: dict[str, Any]) -> None:
     """Decimals' texts become Decimal128 where that gives back the same text."""
     for name in form.decimals:
         value = document.get(name)
@@ -161,7 +162,7 @@ def _use_decimals(form: Form, document: dict[str, Any]) -> None:
 
 @lru_cache(maxsize=4096)
 def decimal(text: str) -> Decimal128 | None:
-    """None where Decimal128 (34 digits) or its own spelling would change the text."""
+    """Return a Decimal128, or None if its 34 digits or its spelling would change the text."""
     try:
         with localcontext(_CONTEXT):
             found = Decimal128(Decimal(text))

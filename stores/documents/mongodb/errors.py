@@ -1,4 +1,5 @@
-"""MongoDB's errors in our terms, by code: servers that speak its protocol word their texts differently.
+"""MongoDB's errors in our terms, by code: servers that speak its protocol word their texts
+differently.
 
 Codes: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 """
@@ -28,8 +29,8 @@ TRANSIENT = frozenset(
         11602, 13388, 13435, 13436, 14031,
     )
 )  # fmt: skip
-"""The server, its primary or its disk is not able to now: elections, shutdowns, locks, limits of time and
-memory, conflicts of writes, interrupted operations, disk full."""
+"""The server, its primary or its disk is not able to now: elections, shutdowns, locks, limits of
+time and memory, conflicts of writes, interrupted operations, disk full."""
 ACCESS = frozenset((13, 18, 31, 33, 8000))
 """The account or its password, or what the account may do."""
 _MISSING = frozenset((59, 115, 40324, 72, 9))
@@ -37,13 +38,13 @@ _MISSING = frozenset((59, 115, 40324, 72, 9))
 
 
 def item_verdict(error: Mapping[str, Any]) -> Verdict:
-    """The verdict on one entry of `writeErrors`. A guarded upsert that finds a version at least as new
-    tries to insert the key a second time: a duplicate key is a stale write."""
+    """The verdict on one entry of `writeErrors`. A guarded upsert that finds a version at least as
+    new tries to insert the key a second time: a duplicate key is a stale write."""
     code = error.get("code")
     if code == DUPLICATE_KEY:
         return STALE
     if code in TRANSIENT:
-        return Verdict(Outcome.RETRY, f"MongoDB did not take it now (code {code})")
+        return Verdict(Outcome.RETRY, f"MongoDB did not accept the write now (code {code})")
     return reject(f"MongoDB refuses the document (code {code})")
 
 
@@ -53,8 +54,8 @@ def refuses_all(error: Mapping[str, Any]) -> bool:
 
 
 def translate(error: errors.PyMongoError, where: str) -> StoreError | SetupError:
-    """One of our errors for the driver's. Carries neither texts of the server nor parts of the URL but
-    `where`."""
+    """One of our errors for the driver's. Carries neither texts of the server nor parts of the URL
+    but `where`."""
     if isinstance(error, errors.OperationFailure):
         return _failure(error.code, where)
     if isinstance(error, errors.ConnectionFailure):
@@ -64,13 +65,15 @@ def translate(error: errors.PyMongoError, where: str) -> StoreError | SetupError
         return StoreUnavailable(
             f"{KIND}: {where} {'did not answer in time' if late else 'is not reached'}",
             store=KIND,
-            hint="" if late else "is the server running, and are host, port and TLS right?",
+            hint=""
+            if late
+            else "check that the server runs and that host, port and TLS options are right",
         )
     if isinstance(error, errors.ConfigurationError):
         return StoreRefused(
             f"{KIND}: the driver cannot talk to {where} as it is configured",
             store=KIND,
-            hint="MongoDB 5.0 or newer is needed; else one of the URL's options is wrong",
+            hint="use MongoDB 5.0 or newer; else check the URL's options",
         )
     if isinstance(error, errors.InvalidOperation):
         return StoreUnavailable(f"{KIND}: not open", store=KIND)
@@ -89,11 +92,11 @@ def _failure(code: int | None, where: str) -> StoreError:
         )
     if code == WRITE_CONCERN_IMPOSSIBLE:
         return StoreUnavailable(
-            f"{KIND}: {where} has too few members to make a write safe", store=KIND
+            f"{KIND}: {where} has too few members for a majority write", store=KIND
         )
     if code in _MISSING:
         return StoreRefused(
-            f"{KIND}: {where} lacks what is needed (code {code})",
+            f"{KIND}: {where} lacks a required feature (code {code})",
             store=KIND,
             hint="use MongoDB 5.0 or newer",
         )
@@ -101,14 +104,17 @@ def _failure(code: int | None, where: str) -> StoreError:
 
 
 def _certificate(error: errors.ConnectionFailure) -> StoreRefused | None:
-    """Where a certificate was not accepted: that is not mended by waiting. The driver leaves the cause out of its
-    error; the name that Python's ssl gives it is in the text."""
+    """Return the error for a refused certificate, which waiting does not heal, else None. The
+    driver does not pass the cause on; its text has the name that Python's ssl module gives it."""
     if "CERTIFICATE_VERIFY_FAILED" not in str(error):
         return None
     return StoreRefused(
         f"{KIND}: the server's certificate is not accepted",
         store=KIND,
-        hint="it may be expired, of another host, or of an authority that tlsCAFile does not name",
+        hint=(
+            "check that it is not expired, names this host, and is signed by an authority in"
+            " tlsCAFile"
+        ),
     )
 
 

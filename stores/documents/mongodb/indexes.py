@@ -1,4 +1,5 @@
-"""The indexes of a generation's collection, made before it is loaded, and the order that they serve. Pure."""
+"""The indexes of a generation's collection, made before it is loaded, and the order that they
+serve. Pure."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ TOMBSTONE_SECONDS = 30 * 24 * 3600
 
 
 def path(name: str) -> str:
-    """Where a property is in a stored document."""
+    """Return the path of a property in a stored document."""
     return f"doc.{name}"
 
 
 def cannot_index(record_type: RecordType) -> str | None:
-    """The first property that an index needs and whose name no path can hold."""
+    """Return the first property that needs an index and whose name cannot be a path, or None."""
     return next(
         (n for n in indexed(record_type) if not n or n[0] == "$" or "." in n or "\0" in n), None
     )
@@ -30,8 +31,8 @@ def key_order(record_type: RecordType) -> list[tuple[str, int]]:
 
 
 def index_models(record_type: RecordType) -> list[IndexModel]:
-    """Tombstones by age, in an index that has nothing else; each foreign key followed by the key, so
-    that one parent's children stand in it in order."""
+    """Tombstones by age, in an index that has nothing else; each foreign key followed by the key,
+    so that one parent's children stand in it in order."""
     models = [
         IndexModel(
             [("at", ASCENDING)], name=TOMBSTONES, sparse=True, expireAfterSeconds=TOMBSTONE_SECONDS

@@ -3,7 +3,7 @@ process which died has left, and collections of ours that somebody has dropped.
 
     {_id: 0, incarnation, active, term}
 
-`active` says that readers may still read here, which they learn with every read, without asking the books. `term` is
+`active` says that readers may still read here, which they learn with every read, without asking the metadata. `term` is
 that of the worker that wrote the marker last: one of a smaller term, which may have slept in between, neither changes
 it nor drops the collection.
 """
@@ -22,9 +22,9 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
 from stores.contract.model import Contract
-from stores.documents.mongodb import books as books_of
-from stores.documents.mongodb.books import MARKER, META, Books, Row
+from stores.documents.mongodb import metadata as metadata_of
 from stores.documents.mongodb.errors import KIND, NAMESPACE_EXISTS
+from stores.documents.mongodb.metadata import MARKER, META, Row, StoreMetadata
 from stores.errors import FencedError, StoreRefused, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A database, in one of its lives, and the term in which it is written to; None before there is one."""
+    """A database, in one of its lives, and the term in which it is written to; None before there is
+    one."""
 
     db: AsyncDatabase[dict[str, Any]]
     incarnation: str
@@ -43,11 +44,11 @@ class Charge:
 
 
 async def make_collection(
-    charge: Charge, stem: str, books: Books
+    charge: Charge, stem: str, metadata: StoreMetadata
 ) -> AsyncCollection[dict[str, Any]]:
-    """An empty collection with our marker, of the name `stem`. One that died halfway is made anew; a name that somebody
-    else has is left alone, and another one taken."""
-    used = {row.collection for row in books.rows}
+    """An empty collection with our marker, of the name `stem`. One that died halfway is made anew;
+    a name that somebody else has is left alone, and another one taken."""
+    used = {row.collection for row in metadata.rows}
     for name in (stem, *(f"{stem}.{n}" for n in range(2, 50))):
         if name in used:
             continue
@@ -72,8 +73,8 @@ async def is_ours(charge: Charge, collection: str) -> bool:
 
 
 async def mark(charge: Charge, row: Row, *, active: bool) -> bool:
-    """Say in the collection whether readers may read there. False where it has no marker any more. Raises FencedError
-    where a worker of a greater term has written it."""
+    """Say in the collection whether readers may read there. False where it has no marker any more.
+    Raises FencedError where a worker of a greater term has written it."""
     collection = charge.collection(row.collection)
     said = {"$set": {"active": active, **_term(charge)}}
     if await collection.find_one_and_update(_mine(charge), said, {"_id": 1}) is not None:
@@ -84,17 +85,17 @@ async def mark(charge: Charge, row: Row, *, active: bool) -> bool:
 
 
 async def mark_all(charge: Charge, rows: Sequence[Row]) -> None:
-    """Make the markers agree with the books. What has lost its collection is struck off."""
+    """Make the markers agree with the metadata. What has lost its collection is struck off."""
     await strike_off(
         charge, [r for r in rows if not await mark(charge, r, active=r.state == "active")]
     )
 
 
-async def mend(charge: Charge, contract: Contract, books: Books) -> None:
-    """Finish what a process that died between two steps has left: markers that do not agree with the pointer,
-    collections that are in no row but have our marker."""
-    known = {row.collection for row in books.rows}
-    await mark_all(charge, books.rows)
+async def mend(charge: Charge, contract: Contract, metadata: StoreMetadata) -> None:
+    """Finish what a process that died between two steps has left: markers that do not agree with
+    the pointer, collections that are in no row but have our marker."""
+    known = {row.collection for row in metadata.rows}
+    await mark_all(charge, metadata.rows)
     for name in await collections_of(charge.db, contract):
         if name in known:
             continue
@@ -104,14 +105,16 @@ async def mend(charge: Charge, contract: Contract, books: Books) -> None:
 
 
 async def collections_of(db: AsyncDatabase[dict[str, Any]], contract: Contract) -> list[str]:
-    """Those with names as we give them; not every server applies a filter to the list."""
-    ours = books_of.name_pattern(contract)
+    """Return the collections with names as `collection_name` makes them. Not every server applies
+    a filter to the list, so it is filtered here."""
+    ours = metadata_of.name_pattern(contract)
     return [n for n in await db.list_collection_names() if ours.fullmatch(n)]
 
 
 async def check(charge: Charge, rows: Sequence[Row]) -> None:
-    """That the collections of `rows` are there, and not ones that a write has made anew. Raises StoreUnavailable
-    where somebody has dropped one: then it is in the books no more, and what it held is to be loaded anew."""
+    """Check that the collections of `rows` exist and were not created again by a write. Raise
+    StoreUnavailable if one was dropped: it is then struck from the store's records, and its
+    contents are reloaded."""
     found = await asyncio.gather(*(is_ours(charge, row.collection) for row in rows))
     gone = [row for row, there in zip(rows, found, strict=True) if not there]
     await strike_off(charge, gone)
@@ -122,33 +125,38 @@ async def check(charge: Charge, rows: Sequence[Row]) -> None:
 def dropped(rows: Sequence[Row]) -> StoreUnavailable:
     names = ", ".join(row.collection for row in rows)
     return StoreUnavailable(
-        f"{KIND}: somebody has dropped {names}", store=KIND, hint="what it held is loaded anew"
+        f"{KIND}: {names} was dropped by another program",
+        store=KIND,
+        hint="its contents are reloaded from canonical",
     )
 
 
 async def strike_off(charge: Charge, gone: Sequence[Row]) -> None:
-    """Take rows without a collection out of the books. Writes that came after have made a new one of that name: it
-    goes, where it holds only what has the form of ours, as one that is not there does."""
+    """Take rows without a collection out of the metadata. Writes that came after have made a new
+    one of that name: it goes, where it holds only what has the form of ours, as one that is not
+    there does."""
     if not gone:
         return
     names = {row.collection for row in gone}
     meta = charge.collection(META)
-    await books_of.change(
-        meta, charge.incarnation, lambda books: books_of.without(books, names), charge.term
+    await metadata_of.change(
+        meta, charge.incarnation, lambda metadata: metadata_of.without(metadata, names), charge.term
     )
-    log.warning("%s; what it held is loaded anew", dropped(gone).message)
+    log.warning("%s; its contents are reloaded from canonical", dropped(gone).message)
     for name in names:
         if await charge.collection(name).find_one({"v": {"$exists": False}}, {"_id": 1}) is None:
             await charge.db.drop_collection(name)
         else:
-            log.warning("%s: %s holds what is not ours: left alone", KIND, name)
+            log.warning(
+                "%s: %s holds data that recordgate did not write: left unchanged", KIND, name
+            )
 
 
 def _mine(charge: Charge) -> dict[str, Any]:
     """A marker that we may write."""
     if charge.term is None:
         return {"_id": MARKER}
-    return {"_id": MARKER, "term": books_of.not_after(charge.term)}
+    return {"_id": MARKER, "term": metadata_of.not_after(charge.term)}
 
 
 def _term(charge: Charge) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The MongoDB document store: a collection for each generation, in a database of its own.
 
-`mongodb_books` has what is in `recordgate.meta`, `mongodb_mending` the collections' markers, `mongodb_documents` the
-form of a document. Every write is
-a replacement on the condition that the version held is older, safe on a majority's journals before
-it counts. Readers read where the pointer they know says; the collection's marker, read with the documents,
-tells them when the pointer has moved. A database that comes back without its books is StoreLost once, and
-then an empty store.
+`metadata` has what is in `recordgate.meta`, `mongodb_mending` the collections' markers,
+`mongodb_documents` the form of a document. Every write is a replacement on the condition that the
+version held is older, safe on a majority's journals before it counts. Readers read where the
+pointer they know says; the collection's marker, read with the documents, tells them when the
+pointer has moved. A database that comes back without its metadata is StoreLost once, and then an
+empty store.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 
 from stores.contract.model import Contract, RecordType
 from stores.contract.shape import document_shape
-from stores.documents.mongodb import books as books_of
+from stores.documents.children import properties_of
 from stores.documents.mongodb import documents as documents_of
 from stores.documents.mongodb import indexes, mending
+from stores.documents.mongodb import metadata as metadata_of
 from stores.documents.mongodb import url as mongodb_url
-from stores.documents.mongodb.books import MARKER, Books, Row
 from stores.documents.mongodb.children import Moved, read_children
 from stores.documents.mongodb.errors import (
     BAD_VALUE,
@@ -41,6 +41,7 @@ from stores.documents.mongodb.errors import (
     translate,
     translated,
 )
+from stores.documents.mongodb.metadata import MARKER, Row, StoreMetadata
 from stores.errors import (
     InputError,
     RecordgateError,
@@ -89,7 +90,7 @@ class MongodbStore:
     def __init__(self, url: str) -> None:
         self._address = mongodb_url.parse(url)
         self._contract: Contract | None = None
-        self._forms: dict[str, documents_of.Form] = {}
+        self._forms: dict[str, documents_of.BsonForm] = {}
         self._client: AsyncMongoClient[dict[str, Any]] | None = None
         self._db: AsyncDatabase[dict[str, Any]] | None = None
         self._write_allowed = False
@@ -98,7 +99,8 @@ class MongodbStore:
         self._active: dict[str, Row] = {}
         self._uses_indexes = True
         self._unsure = False
-        """What another process has left was not looked at yet, or a swap was begun and its end was not seen."""
+        """What another process has left was not looked at yet, or a swap was begun and its end was
+        not seen."""
         self._written: set[str] = set()
         """Collections, since the last publish."""
         self._checked = 0.0
@@ -129,46 +131,48 @@ class MongodbStore:
             write_concern=WriteConcern("majority", WRITE_CONCERN_MS, j=True),
         )
         self._incarnation = ""
-        books = await books_of.load(self._meta)
+        metadata = await metadata_of.load(self._meta)
         self._uses_indexes = await self._explains()
-        if books is None:
+        if metadata is None:
             lost = await self._not_ours(contract)
-            # A writer may have made the books, and more, since they were looked for.
-            books = await books_of.load(self._meta) if lost else None
-            if lost and books is None:
+            # A writer may have made the metadata, and more, since they were looked for.
+            metadata = await metadata_of.load(self._meta) if lost else None
+            if lost and metadata is None:
                 raise lost
-        if books is None:
+        if metadata is None:
             if not write:
                 return
             await self._journal_or_not()
-            books = await books_of.make(self._meta, contract)
-        self._check_owner(books, contract)
-        self._incarnation = books.incarnation
+            metadata = await metadata_of.make(self._meta, contract)
+        self._check_owner(metadata, contract)
+        self._incarnation = metadata.incarnation
         if write:
             await self._journal_or_not()
 
     async def _not_ours(self, contract: Contract) -> StoreLost | None:
-        """Without books, nothing may be there that looks like ours: what is wrong where there is."""
+        """Return the error for a database without our records that has collections with our names,
+        else None."""
         assert self._db is not None
         if await self._meta.find_one({}) is not None:
             return StoreLost(
-                f"{KIND}: {books_of.META} holds something that is not ours",
+                f"{KIND}: {metadata_of.META} holds data that recordgate did not write",
                 store=KIND,
                 hint="give recordgate a database of its own",
             )
         if await mending.collections_of(self._db, contract):
             return StoreLost(
-                f"{KIND}: {self._address.where} has collections named as ours, but not {books_of.META}",
+                f"{KIND}: {self._address.where} has collections with recordgate's names, but"
+                f" not {metadata_of.META}",
                 store=KIND,
-                hint=f"drop those whose names begin with {books_of.prefix(contract)!r}, or name"
+                hint=f"drop those whose names begin with {metadata_of.prefix(contract)!r}, or name"
                 " another database; the next start loads it anew",
             )
         return None
 
-    def _check_owner(self, books: Books, contract: Contract) -> None:
-        if books.contract != contract.id:
+    def _check_owner(self, metadata: StoreMetadata, contract: Contract) -> None:
+        if metadata.contract != contract.id:
             raise StoreLost(
-                f"{KIND}: {self._address.where} holds the data of contract {books.contract!r}",
+                f"{KIND}: {self._address.where} holds the data of contract {metadata.contract!r}",
                 store=KIND,
                 hint="give each contract a database of its own, or drop this one",
             )
@@ -188,7 +192,7 @@ class MongodbStore:
     async def _explains(self) -> bool:
         """Whether the server plans queries at all (see mongodb_children)."""
         assert self._db is not None
-        query = {"find": books_of.META, "filter": {"_id": ""}}
+        query = {"find": metadata_of.META, "filter": {"_id": ""}}
         try:
             await self._db.command({"explain": query, "verbosity": "queryPlanner"})
         except OperationFailure:
@@ -210,17 +214,18 @@ class MongodbStore:
                         return Health(False, "", f"{KIND}: not open")
                     info = await self._client.server_info()
                     version = str(info.get("version", ""))
-                    books = await books_of.load(self._meta)
+                    metadata = await metadata_of.load(self._meta)
         except RecordgateError as error:
             return Health(False, version, error.message, error.hint)
         except TimeoutError:
             return Health(False, version, f"{KIND}: no answer in two seconds")
-        # A reader has nothing to lose: what the worker has made anew, and loaded, is what there is to read.
+        # A reader has nothing to lose: what the worker has made anew, and loaded, is what there is
+        # to read.
         mine = self._contract.id if self._contract and not self._write_allowed else None
-        if books is not None and books.contract == mine:
-            self._incarnation = books.incarnation
-        if self._incarnation and (books is None or books.incarnation != self._incarnation):
-            problem = books_of.lost()
+        if metadata is not None and metadata.contract == mine:
+            self._incarnation = metadata.incarnation
+        if self._incarnation and (metadata is None or metadata.incarnation != self._incarnation):
+            problem = metadata_of.lost()
             return Health(False, version, problem.message, problem.hint)
         return Health(True, version)
 
@@ -228,7 +233,7 @@ class MongodbStore:
 
     @property
     def _meta(self) -> Collection:
-        return self._collection(books_of.META)
+        return self._collection(metadata_of.META)
 
     @property
     def _database(self) -> AsyncDatabase[dict[str, Any]]:
@@ -250,13 +255,15 @@ class MongodbStore:
             return await work()
 
     async def _write(self, work: Callable[[], Awaitable[T]], *, mends: bool = False) -> T:
-        """`work` of the writing process, after what is to be mended, unless that is what it does. A database without
-        our books is claimed anew, and told once."""
+        """`work` of the writing process, after what is to be mended, unless that is what it does. A
+        database without our metadata is claimed anew, and told once."""
         if self._client is None:
             raise StoreUnavailable(f"{KIND}: not open", store=KIND)
         if not self._write_allowed:
             raise StoreRefused(
-                f"{KIND}: not open for writing", store=KIND, hint="only the worker writes"
+                f"{KIND}: not open for writing",
+                store=KIND,
+                hint="only the worker opens a store for writing",
             )
         with translated(self._address.where):
             try:
@@ -269,11 +276,11 @@ class MongodbStore:
 
     async def _claim_again(self) -> None:
         assert self._contract is not None
-        books = await books_of.load(self._meta)
-        if books is None:
-            books = await books_of.make(self._meta, self._contract)
-        self._check_owner(books, self._contract)
-        self._incarnation = books.incarnation
+        metadata = await metadata_of.load(self._meta)
+        if metadata is None:
+            metadata = await metadata_of.make(self._meta, self._contract)
+        self._check_owner(metadata, self._contract)
+        self._incarnation = metadata.incarnation
         self._active = {}
         self._unsure = False
         self._written = set()
@@ -284,19 +291,20 @@ class MongodbStore:
 
     async def _mend(self) -> None:
         assert self._contract is not None
-        await mending.mend(self._charge, self._contract, await self._books())
+        await mending.mend(self._charge, self._contract, await self._metadata())
         self._unsure = False
 
-    async def _books(self) -> Books:
-        """Of the writing process's life of the database. Raises StoreLost."""
-        books = await books_of.load(self._meta)
-        if books is None or books.incarnation != self._incarnation:
-            raise books_of.lost()
-        return books
+    async def _metadata(self) -> StoreMetadata:
+        """Return the records of the database's present life, for the writing process. Raise
+        StoreLost."""
+        metadata = await metadata_of.load(self._meta)
+        if metadata is None or metadata.incarnation != self._incarnation:
+            raise metadata_of.lost()
+        return metadata
 
     async def take_charge(self, term: int) -> None:
         async def work() -> None:
-            await books_of.take_charge(self._meta, self._incarnation, term)
+            await metadata_of.take_charge(self._meta, self._incarnation, term)
             self._term = term
             await self._mend()
 
@@ -305,8 +313,8 @@ class MongodbStore:
     # Generations -------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]:
-        books = await self._read(lambda: books_of.load(self._meta))
-        return [row.generation() for row in books.of(type_name)] if books else []
+        metadata = await self._read(lambda: metadata_of.load(self._meta))
+        return [row.generation() for row in metadata.of(type_name)] if metadata else []
 
     async def create_generation(self, type_name: str, number: int) -> None:
         record_type = self._type(type_name)
@@ -319,18 +327,18 @@ class MongodbStore:
             )
 
         async def work() -> None:
-            books = await self._books()
-            if any(row.number == number for row in books.of(type_name)):
+            metadata = await self._metadata()
+            if any(row.number == number for row in metadata.of(type_name)):
                 return
             assert self._contract is not None
-            name = books_of.collection_name(self._contract, type_name, number)
-            collection = await mending.make_collection(self._charge, name, books)
+            name = metadata_of.collection_name(self._contract, type_name, number)
+            collection = await mending.make_collection(self._charge, name, metadata)
             await collection.create_indexes(indexes.index_models(record_type))
             row = Row(type_name, number, "building", shape, collection.name)
-            await books_of.change(
+            await metadata_of.change(
                 self._meta,
                 self._incarnation,
-                lambda books: books_of.added(books, row),
+                lambda metadata: metadata_of.added(metadata, row),
                 self._term,
             )
 
@@ -340,21 +348,22 @@ class MongodbStore:
         self._type(type_name)
 
         async def work() -> None:
-            books = await self._books()
-            chosen = books.find(type_name, number)
-            # A reader takes the new collection when the pointer has moved, and leaves the old one when
-            # its marker says so: for the moment in between both may be read, never a mix of them.
+            metadata = await self._metadata()
+            chosen = metadata.find(type_name, number)
+            # A reader takes the new collection when the pointer has moved, and leaves the old one
+            # when its marker says so: for the moment in between both may be read, never a mix of
+            # them.
             if not await mending.mark(self._charge, chosen, active=True):
                 await mending.strike_off(self._charge, [chosen])
                 raise mending.dropped([chosen])
             self._unsure = True
-            books = await books_of.change(
+            metadata = await metadata_of.change(
                 self._meta,
                 self._incarnation,
-                lambda books: books_of.activated(books, type_name, number),
+                lambda metadata: metadata_of.activated(metadata, type_name, number),
                 self._term,
             )
-            await mending.mark_all(self._charge, books.of(type_name))
+            await mending.mark_all(self._charge, metadata.of(type_name))
             self._unsure = False
 
         await self._write(work)
@@ -362,14 +371,14 @@ class MongodbStore:
     async def drop_generation(self, type_name: str, number: int) -> None:
         async def work() -> None:
             assert self._db is not None
-            books = await self._books()
-            if all(row.number != number for row in books.of(type_name)):
+            metadata = await self._metadata()
+            if all(row.number != number for row in metadata.of(type_name)):
                 return
-            row = books.find(type_name, number)
-            await books_of.change(
+            row = metadata.find(type_name, number)
+            await metadata_of.change(
                 self._meta,
                 self._incarnation,
-                lambda books: books_of.removed(books, type_name, number),
+                lambda metadata: metadata_of.removed(metadata, type_name, number),
                 self._term,
             )
             await self._db.drop_collection(row.collection)
@@ -385,11 +394,11 @@ class MongodbStore:
         form = self._forms[type_name]
 
         async def work() -> list[Verdict]:
-            row = (await self._books()).find(type_name, generation)
+            row = (await self._metadata()).find(type_name, generation)
             collection = self._collection(row.collection)
             self._written.add(row.collection)
-            # Encoded off the event loop in one go: more hand-overs between threads cost more than they
-            # win, and the server's answer takes longer than they do.
+            # Encoded off the event loop in one go: more hand-overs between threads cost more than
+            # they win, and the server's answer takes longer than they do.
             taken = await asyncio.to_thread(_operations, form, writes)
             return await self._send(collection, *taken)
 
@@ -402,8 +411,9 @@ class MongodbStore:
         places: Sequence[int],
         operations: Sequence[ReplaceOne[dict[str, Any]]],
     ) -> list[Verdict]:
-        """`verdicts` with those of `operations`, whose places are `places`. Raises where a failure is not
-        about single writes. The driver splits what is more or larger than the server takes at once."""
+        """`verdicts` with those of `operations`, whose places are `places`. Raises where a failure
+        is not about single writes. The driver splits what is more or larger than the server
+        takes at once."""
         if not operations:
             return verdicts
         try:
@@ -423,12 +433,12 @@ class MongodbStore:
         return verdicts
 
     async def publish(self, position: Position | None) -> None:
-        """Every write was safe when `write` returned; what is left is that it went into collections of ours, and the
-        position, in this life of the database or not at all."""
+        """Every write was safe when `write` returned; what is left is that it went into collections
+        of ours, and the position, in this life of the database or not at all."""
 
         async def work() -> None:
             await self._check_collections()
-            await books_of.publish(self._meta, self._incarnation, position, self._term)
+            await metadata_of.publish(self._meta, self._incarnation, position, self._term)
 
         await self._write(work)
 
@@ -439,7 +449,7 @@ class MongodbStore:
             return
         rows = [
             row
-            for row in (await self._books()).rows
+            for row in (await self._metadata()).rows
             if row.collection in self._written or (due and row.state == "active")
         ]
         await mending.check(self._charge, rows)
@@ -449,8 +459,8 @@ class MongodbStore:
 
     async def position(self) -> Position | None:
         async def work() -> Position | None:
-            books = await books_of.load(self._meta)
-            return books.position if books else None
+            metadata = await metadata_of.load(self._meta)
+            return metadata.position if metadata else None
 
         return await self._read(work)
 
@@ -486,10 +496,10 @@ class MongodbStore:
 
     async def _found(self, type_name: str, generation: int) -> Collection:
         """Raises StoreRefused where there is no such generation."""
-        books = await books_of.load(self._meta)
-        if books is None:
-            raise books_of.lost() if self._incarnation else books_of.not_loaded(type_name)
-        return self._collection(books.find(type_name, generation).collection)
+        metadata = await metadata_of.load(self._meta)
+        if metadata is None:
+            raise metadata_of.lost() if self._incarnation else metadata_of.not_loaded(type_name)
+        return self._collection(metadata.find(type_name, generation).collection)
 
     async def _in_active(self, type_name: str, read: Callable[[Row], Awaitable[T]]) -> T:
         """`read` in the active generation; again where it says that the pointer has moved."""
@@ -499,10 +509,10 @@ class MongodbStore:
             for attempt in range(_TRIES):
                 row = self._active.get(type_name)
                 if row is None:
-                    books = await books_of.load(self._meta)
-                    if books is None:
-                        raise books_of.not_loaded(type_name)
-                    row = self._active[type_name] = books.active(type_name)
+                    metadata = await metadata_of.load(self._meta)
+                    if metadata is None:
+                        raise metadata_of.not_loaded(type_name)
+                    row = self._active[type_name] = metadata.active(type_name)
                 try:
                     return await read(row)
                 except Moved:
@@ -541,12 +551,7 @@ class MongodbStore:
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
         record_type = self._type(query.type)
-        try:
-            props = [record_type.by_name[name] for name in query.properties]
-        except KeyError as error:
-            raise StoreRefused(
-                f"{KIND}: {query.type} has no property {error.args[0]!r}", store=KIND
-            ) from None
+        props = properties_of(record_type, query, KIND)
         parents = {
             values: tuple(
                 documents_of.bound(p.scalar, v) for p, v in zip(props, values, strict=True)
@@ -567,7 +572,7 @@ class MongodbStore:
 
 
 def _operations(
-    form: documents_of.Form, writes: Sequence[Write]
+    form: documents_of.BsonForm, writes: Sequence[Write]
 ) -> tuple[list[Verdict], list[int], list[ReplaceOne[dict[str, Any]]]]:
     """A verdict for each write, and the operations of those that are sent, with their places."""
     verdicts = [APPLIED] * len(writes)

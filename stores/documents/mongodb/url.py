@@ -1,7 +1,9 @@
-"""The URL of the MongoDB document store: what it must hold, what we add to it, and what never shows.
+"""The URL of the MongoDB document store: what it must hold, what we add to it, and what never
+shows.
 
-`mongodb://user@host:27017/database?…` or `mongodb+srv://…` with every option of the driver (TLS, CA,
-authentication, replica set) and one of ours: `password_file=PATH`, whose first line is the password.
+`mongodb://user@host:27017/database?…` or `mongodb+srv://…` with every option of the driver (TLS,
+CA, authentication, replica set) and one of ours: `password_file=PATH`, whose first line is the
+password.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ DEFAULTS: Mapping[str, Any] = {
     "socketTimeoutMS": 30_000,
     "appname": "recordgate",
 }
-"""The driver's options where the URL does not set them: a store that hangs is noticed in seconds."""
+"""The driver's options where the URL does not set them: a store that hangs is noticed in seconds.
+"""
 _FORM = "write documents = mongodb://user@host:27017/database"
 
 
@@ -65,7 +68,7 @@ def parse(url: str) -> Address:
         raise SetupError("documents: the URL names no database", hint=_FORM)
     if len(database.encode()) > 63 or any(c in '/\\. "$*<>:|?\0' for c in database):
         raise SetupError(
-            "documents: the URL's database has a name that MongoDB does not take", hint=_FORM
+            "documents: the URL's database has a name that MongoDB does not allow", hint=_FORM
         )
     if database in ("admin", "local", "config"):
         raise SetupError(

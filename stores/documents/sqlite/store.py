@@ -1,11 +1,11 @@
 """The embedded document store: one SQLite file in WAL mode, `documents.sqlite` in data_dir.
 
-Writes of the one writing process run in one thread, in a transaction that `publish` commits together
-with the position; readers of any process have their own connections, see the last commit, and neither
-block the writer nor wait for it. A commit is flushed to the disk (synchronous=FULL): what is published
-survives a killed process and a power cut, as far as the disk keeps what it acknowledged. Tombstones
-stay as long as their generation. The pages of a dropped generation are used again by the next one; the
-file does not shrink.
+Writes of the one writing process run in one thread, in a transaction that `publish` commits
+together with the position; readers of any process have their own connections, see the last commit,
+and neither block the writer nor wait for it. A commit is flushed to the disk (synchronous=FULL):
+what is published survives a killed process and a power cut, as far as the disk keeps what it
+acknowledged. Tombstones stay as long as their generation. The pages of a dropped generation are
+used again by the next one; the file does not shrink.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import orjson
 from stores import local_state
 from stores.contract.model import Contract, RecordType
 from stores.contract.shape import document_shape
+from stores.documents.children import properties_of
 from stores.documents.sqlite import tables
 from stores.errors import InputError, StoreRefused
-from stores.local_books import LocalBooks, Work, in_one_snapshot
+from stores.local_metadata import LocalMetadata, Work, in_one_snapshot, path_in
 from stores.protocols import (
     APPLIED,
     STALE,
@@ -43,7 +44,8 @@ from stores.write_checks import check_key, parse_document, reject
 
 KIND = "sqlite"
 COMMIT_BYTES = 16_000_000
-"""Written bytes after which `write` commits by itself, so that a long load keeps the WAL file small."""
+"""Written bytes after which `write` commits by itself, so that a long load keeps the WAL file
+small."""
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +54,7 @@ T = TypeVar("T")
 
 def from_url(url: str, data_dir: Path) -> SqliteStore:
     """`sqlite:` is `documents.sqlite` in data_dir; `sqlite:PATH` another file."""
-    path = url.partition(":")[2]
-    return SqliteStore(Path(path) if path else data_dir / "documents.sqlite")
+    return SqliteStore(path_in(url, data_dir, "documents.sqlite"))
 
 
 class SqliteStore:
@@ -66,7 +67,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._books = LocalBooks(KIND, path, snapshot=True, raw=True)
+        self._metadata = LocalMetadata(KIND, path, snapshot=True, raw=True)
         self._contract: Contract | None = None
         self._key_reader: sqlite3.Connection | None = None
         self._key_reader_of = 0
@@ -76,19 +77,19 @@ class SqliteStore:
     # Opening -----------------------------------------------------------------------------------
 
     async def open(self, contract: Contract, *, write: bool) -> None:
-        await asyncio.to_thread(self._books.open, contract.id, write=write)
+        await asyncio.to_thread(self._metadata.open, contract.id, write=write)
         self._contract = contract
         self._lost_writes = False
         self._pending_bytes = 0
         if write:
-            await self._books.write(_strike_off_without_table)
+            await self._metadata.write(_strike_off_without_table)
 
     async def close(self) -> None:
-        await self._books.close()
+        await self._metadata.close()
         self._key_reader = None
 
     async def health(self) -> Health:
-        return await self._books.health(
+        return await self._metadata.health(
             sqlite3.sqlite_version, lambda c: c.execute("SELECT 1 FROM meta").fetchone()
         )
 
@@ -115,7 +116,7 @@ class SqliteStore:
                     connection.rollback()
                 raise
 
-        return await self._books.write(guarded)
+        return await self._metadata.write(guarded)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
@@ -125,7 +126,7 @@ class SqliteStore:
     # Generations -------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]:
-        return await self._books.read(lambda c: local_state.generations(c, type_name))
+        return await self._metadata.read(lambda c: local_state.generations(c, type_name))
 
     async def create_generation(self, type_name: str, number: int) -> None:
         record_type = self._type(type_name)
@@ -228,8 +229,8 @@ class SqliteStore:
                 self._lost_writes = False
                 connection.rollback()
                 self._pending_bytes = 0
-                raise self._books.lost_writes()
-            self._books.check_place()
+                raise self._metadata.lost_writes()
+            self._metadata.check_place()
             if position is not None:
                 if not connection.in_transaction:
                     connection.execute("BEGIN IMMEDIATE")
@@ -239,7 +240,7 @@ class SqliteStore:
         await self._write(work)
 
     async def position(self) -> Position | None:
-        return await self._books.position()
+        return await self._metadata.position()
 
     # Reading -----------------------------------------------------------------------------------
 
@@ -253,14 +254,14 @@ class SqliteStore:
             )
             return [Stored(key.decode(), version, document) for key, version, document in rows]
 
-        return await self._books.read(work)
+        return await self._metadata.read(work)
 
     async def count(self, type_name: str, generation: int) -> int:
         def work(connection: sqlite3.Connection) -> int:
             generation_id = local_state.find(connection, type_name, generation, KIND)
             return int(connection.execute(tables.count(generation_id)).fetchone()[0])
 
-        return await self._books.read(work)
+        return await self._metadata.read(work)
 
     async def newer(self, type_name: str, generation: int, version: int) -> list[str]:
         def work(connection: sqlite3.Connection) -> list[str]:
@@ -268,11 +269,11 @@ class SqliteStore:
             rows = connection.execute(tables.newer(generation_id), (version,))
             return [key.decode() for (key,) in rows]
 
-        return await self._books.read(work)
+        return await self._metadata.read(work)
 
     async def get(self, type_name: str, keys: Sequence[str]) -> dict[str, bytes]:
         def work(connection: sqlite3.Connection) -> dict[str, bytes]:
-            generation_id, _ = self._books.active(connection, type_name)
+            generation_id, _ = self._metadata.active(connection, type_name)
             if len(keys) == 1:
                 statement, argument = tables.get_one(generation_id), keys[0]
             else:
@@ -288,22 +289,17 @@ class SqliteStore:
             if len(keys) == 1:
                 # In place, as in `position`: a thread costs several times what the read does.
                 with suppress(sqlite3.Error):
-                    if self._key_reader is None or self._key_reader_of != self._books.renewed:
-                        self._key_reader_of = self._books.renewed
-                        self._key_reader = self._books.reader(busy_seconds=0)
+                    if self._key_reader is None or self._key_reader_of != self._metadata.renewed:
+                        self._key_reader_of = self._metadata.renewed
+                        self._key_reader = self._metadata.reader(busy_seconds=0)
                     return in_one_snapshot(self._key_reader, work)
-            return await self._books.read(work)
+            return await self._metadata.read(work)
         except UnicodeEncodeError:
             raise InputError("a key is not valid Unicode") from None
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
         record_type = self._type(query.type)
-        try:
-            props = [record_type.by_name[name] for name in query.properties]
-        except KeyError as error:
-            raise StoreRefused(
-                f"{KIND}: {query.type} has no property {error.args[0]!r}", store=KIND
-            ) from None
+        props = properties_of(record_type, query, KIND)
         arguments = {
             values: tuple(tables.bound(p, v) for p, v in zip(props, values, strict=True))
             for values in query.values
@@ -312,7 +308,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> dict[tuple[object, ...], Children]:
             # One prepared statement a parent, all in one snapshot: a window over all the children
             # would read each of them only to drop those beyond the limit.
-            generation_id, _ = self._books.active(connection, query.type)
+            generation_id, _ = self._metadata.active(connection, query.type)
             page = tables.children(record_type, generation_id, query.properties)
             total = tables.count_children(generation_id, query.properties)
             answer: dict[tuple[object, ...], Children] = {}
@@ -326,7 +322,7 @@ class SqliteStore:
                 answer[values] = Children(documents, counted)
             return answer
 
-        return await self._books.read(work)
+        return await self._metadata.read(work)
 
 
 def _strike_off_without_table(connection: sqlite3.Connection) -> None:
@@ -334,9 +330,7 @@ def _strike_off_without_table(connection: sqlite3.Connection) -> None:
     with local_state.transaction(connection):
         for generation_id, type_name, number in local_state.everything(connection):
             if not connection.execute(tables.EXISTS, (tables.table(generation_id),)).fetchone():
-                log.warning(
-                    "%s: generation %d of %s has no table any more", KIND, number, type_name
-                )
+                log.warning("%s: generation %d of %s has lost its table", KIND, number, type_name)
                 local_state.strike_off(connection, type_name, number)
 
 

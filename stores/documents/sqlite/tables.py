@@ -2,7 +2,8 @@
 """The tables of the SQLite document store: one per generation, and every statement made of names.
 
 A table holds the newest version of each key; a NULL document is a tombstone. The foreign keys that
-`children` asks for are indexed inside the JSON, followed by the key's properties in canonical's order.
+`children` asks for are indexed inside the JSON, followed by the key's properties in canonical's
+order.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ def newer(generation_id: int) -> str:
 
 
 def children(record_type: RecordType, generation_id: int, names: Sequence[str]) -> str:
-    """One parent's children; the index of its foreign key serves filter and order, so it stops at
-    the limit."""
+    """Return the statement for one parent's children. The index of its foreign key serves both
+    filter and order, so that the statement stops at the limit."""
     equal = " AND ".join(f"{value_of(n)} = ?" for n in names)
     order = ", ".join(key_order(record_type))
     return (

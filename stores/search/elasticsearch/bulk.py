@@ -1,8 +1,9 @@
 """Bulk writes: bodies made of bytes once, bounded in size, and the answer read item by item.
 
-Every write carries canonical's version as an external one, so the index takes it only where it is greater than
-the one held. A delete is a write, too: of a tombstone, a document that says only when the record went. It
-holds the version longer than the index remembers deletes of its own (`index.gc_deletes`, a minute).
+Every write carries canonical's version as an external one, so the index takes it only where it is
+greater than the one held. A delete is a write, too: of a tombstone, a document that says only when
+the record went. It holds the version longer than the index remembers deletes of its own
+(`index.gc_deletes`, a minute).
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from stores.search.elasticsearch.http import Http, path
 from stores.write_checks import reject
 
 BODY_BYTES = 8_000_000
-"""Of one request, unless a single document is larger. The server allows 100 MB and a tenth of its heap."""
+"""Maximum bytes of a request, unless a single document is larger. The server allows 100 MB and a
+tenth of its heap."""
 BODY_ITEMS = 5_000
 SHARD_SECONDS = "10s"
 """How long the server waits for a shard that is not there yet, as after its start."""
@@ -42,7 +44,7 @@ _RETRY = frozenset({408, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One write of a batch, at `place`, as the two lines of a bulk body."""
+    """A write of a batch, at `place`, as the two lines of a bulk body."""
 
     place: int
     lines: bytes
@@ -90,8 +92,9 @@ def bodies(items: Sequence[Item]) -> Iterator[list[Item]]:
 
 
 async def send(http: Http, target: str, items: list[Item], seconds: float) -> list[Verdict]:
-    """The verdicts on `items`, written into the alias `target`, in halves where the server calls the whole
-    too large. Raises StoreUnavailable where all of it has to wait, or the index is gone."""
+    """The verdicts on `items`, written into the alias `target`, in halves where the server calls
+    the whole too large. Raises StoreUnavailable where all of it has to wait, or the index is
+    gone."""
     answer = await http.send(
         "POST",
         path(target, "_bulk"),
@@ -117,7 +120,8 @@ async def send(http: Http, target: str, items: list[Item], seconds: float) -> li
 
 
 def _all_too_large(found: dict[str, Any]) -> bool:
-    """Items of one shard are refused together; of other shards some may have been taken: they are stale then."""
+    """Items of one shard are refused together; of other shards some may have been taken: they are
+    stale then."""
     return bool(found.get("errors")) and any(
         larger_than_the_server(answer.get("error"))
         for item in found["items"]
@@ -126,7 +130,8 @@ def _all_too_large(found: dict[str, Any]) -> bool:
 
 
 def verdict(item: dict[str, Any], target: str) -> Verdict:
-    """The verdict that an item's answer stands for. Raises where it is about the index and not the item."""
+    """The verdict that an item's answer stands for. Raises where it is about the index and not the
+    item."""
     status = int(item.get("status", 500))
     if status < 300:
         return APPLIED
@@ -139,7 +144,9 @@ def verdict(item: dict[str, Any], target: str) -> Verdict:
     if kind in ("index_not_found_exception", "index_closed_exception") or status == 404:
         raise generation_gone(target)
     if status in (401, 403):
-        raise refused("this user may not write into the index", hint="its role needs `index`")
+        raise refused(
+            "the user may not write to the index", hint="grant its role the privilege `index`"
+        )
     if status in _RETRY:
-        return Verdict(Outcome.RETRY, f"the server asks to wait ({kind or status})")
+        return Verdict(Outcome.RETRY, f"the server asks the client to wait ({kind or status})")
     return reject(rejected_reason(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,17 +10,10 @@ import orjson
 from stores.protocols import Verdict, Write
 from stores.search.elasticsearch.fields import DOCUMENT, KEY, NULLS, TOMBSTONE
 from stores.search.elasticsearch.folding import composed, fold, spaced
-from stores.search.fields import (
-    WHOLE_CHARACTERS,
-    Level,
-    null_paths,
-    text_fields,
-    whole_fields,
-)
+from stores.search.fields import WHOLE_CHARACTERS, Level
+from stores.search.record_plan import MISFITS, RecordPlan
 from stores.search.twins import BadValue, elements, text_twin, twin_converter
 from stores.write_checks import check_key, parse_document, reject
-
-Convert = Callable[[Any], Any]
 
 
 class DocumentBuilder:
@@ -31,7 +23,8 @@ class DocumentBuilder:
         self._record = _Record(level)
 
     def build(self, write: Write) -> tuple[bytes, Verdict | None]:
-        """The index document of a write or of a delete, or the verdict on what no index takes."""
+        """Return the index document of a write or delete, or the verdict on a write that no index
+        accepts."""
         refused = check_key(write)
         if refused is not None:
             return b"", refused
@@ -52,31 +45,18 @@ class DocumentBuilder:
             return b"", reject("the document cannot be indexed")
 
 
-class _Record:
-    """What of a record, or of an embedded record, goes into which field; sorted out beforehand, since
-    this runs for every property of every document."""
-
+class _Record(RecordPlan):
     def __init__(self, level: Level) -> None:
-        texts = [] if level.path else text_fields(level)
-        wholes = [] if level.path else whole_fields(level)
+        super().__init__(level)
         self._where = f"{level.path}/" if level.path else ""
         self._paths = [(f.prop.name, f.path) for f in level.fields]
-        self._values: list[tuple[str, str, Convert, bool]] = []
-        self._texts: list[tuple[str, bool, bool, str | None, str | None]] = []
-        for field in level.fields:
-            name, array = field.prop.name, field.prop.array
-            if field.valued:
-                self._values.append((name, field.value, twin_converter(field.prop), array))
-            text = field.text if field in texts else None
-            whole = field.whole if field in wholes else None
-            if text or whole:
-                self._texts.append((name, array, field.whole_text, text, whole))
-        self._relations = [
-            (name, sub.path, _Record(sub), null_paths(sub)) for name, sub in level.relations
+        self._values = [
+            (f.prop.name, f.value, twin_converter(f.prop), f.prop.array)
+            for f in level.fields
+            if f.valued
         ]
 
-    def fill(self, record: dict[str, Any], fields: dict[str, Any], nulls: list[str]) -> None:
-        """Add the record's fields, and the paths of what is null. Raises BadValue."""
+    def own(self, record: dict[str, Any], fields: dict[str, Any], nulls: list[str]) -> None:
         get = record.get
         name = ""
         for name, path in self._paths:
@@ -89,7 +69,7 @@ class _Record:
                     fields[column] = (
                         [convert(v) for v in elements(value)] if array else convert(value)
                     )
-            for name, array, whole_text, text, whole in self._texts:
+            for name, array, whole_text, text, whole in self.texts:
                 value = get(name)
                 if value is not None:
                     texts = [composed(v) for v in (elements(value) if array else (value,))]
@@ -98,13 +78,5 @@ class _Record:
                         fields[text] = [make(v) for v in texts]
                     if whole is not None:
                         fields[whole] = [fold(v) for v in texts if len(v) <= WHOLE_CHARACTERS]
-        except (TypeError, ValueError, ArithmeticError, AttributeError):
+        except MISFITS:
             raise BadValue(f"{self._where}{name} is not of the contract's type") from None
-        for name, path, inner, absent in self._relations:
-            related = get(name)
-            if related is None:
-                nulls += absent
-            elif isinstance(related, dict):
-                inner.fill(related, fields, nulls)
-            else:
-                raise BadValue(f"{path} is not an object")

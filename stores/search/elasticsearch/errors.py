@@ -1,5 +1,5 @@
-"""Elasticsearch's answers in our terms. Its reasons quote values of documents, so only the kind of an error and
-the name of a field are ever shown."""
+"""Elasticsearch's answers in our terms. Its reasons quote values of documents, so only the kind of
+an error and the name of a field are ever shown."""
 
 from __future__ import annotations
 
@@ -41,31 +41,34 @@ def lost(message: str, *, hint: str = "") -> StoreLost:
 def blocked() -> StoreUnavailable:
     return unavailable(
         "the index or the cluster is closed to writes by a block",
-        hint="free disk space, then remove index.blocks.* and cluster.blocks.*;"
-        " writing goes on by itself",
+        hint=(
+            "free disk space, then remove index.blocks.* and cluster.blocks.*; writing then"
+            " continues by itself"
+        ),
         retry_after=5.0,
     )
 
 
 def index_gone(name: str) -> StoreLost:
     return lost(
-        f"the index {name} is gone",
-        hint="everything is loaded anew from canonical",
+        f"the index {name} is missing",
+        hint="everything is reloaded from canonical",
     )
 
 
 def generation_gone(names: str) -> StoreUnavailable:
-    """Of indexes of generations: those that are still there are good, so nothing else is loaded."""
+    """Return the error for missing indexes of generations. Other indexes are intact, so only these
+    are reloaded."""
     return unavailable(
-        f"somebody has deleted or closed {names}, or taken its alias away",
-        hint="what it held is loaded anew",
+        f"{names} was deleted or closed, or its alias removed, by another program",
+        hint="its contents are reloaded from canonical",
     )
 
 
 def taken(name: str) -> StoreLost:
     """A name that we need belongs to somebody else, whose data is not touched."""
     return StoreLost(
-        f"{KIND}: {name} is there and not ours",
+        f"{KIND}: {name} exists and was not created by recordgate",
         store=KIND,
         hint="delete it, or choose another prefix: elasticsearch://host:9200/PREFIX",
         foreign=True,
@@ -85,15 +88,18 @@ def translate(status: int, kind: str, node: str, retry_after: float | None = Non
         )
     if status == 403:
         return refused(
-            f"{node} does not allow it to this user",
-            hint="the role needs `monitor` on the cluster and `all` on the indexes of the prefix",
+            f"{node} denies the request to this user",
+            hint="grant its role `monitor` on the cluster and `all` on the indexes of the prefix",
         )
     if status >= 500 or status == 408:
         return unavailable(f"{node} answers with status {status}", retry_after=retry_after)
     if kind == "media_type_header_exception":
         return refused(
             f"{node} is older than the installed client",
-            hint="for a server 8.19 install the client of its line: pip install 'elasticsearch[async]>=8.19,<9'",
+            hint=(
+                "for a server of version 8.19 install the matching client: pip install"
+                " 'elasticsearch[async]>=8.19,<9'"
+            ),
         )
     return refused(f"{node} answers with status {status}" + (f", {kind}" if kind else ""))
 
@@ -102,8 +108,9 @@ _PRESSURE = re.compile(r"operation_bytes=(\d+), max_\w+=(\d+)")
 
 
 def larger_than_the_server(error: Any) -> bool:
-    """Whether a rejection (429) is because the operation alone is larger than what the server ever has in
-    work (`indexing_pressure.memory.limit`, a tenth of its heap): then waiting does not help."""
+    """Whether a rejection (429) is because the operation alone is larger than what the server ever
+    has in work (`indexing_pressure.memory.limit`, a tenth of its heap): then waiting does not
+    help."""
     reason = str(error.get("reason") or "") if isinstance(error, dict) else ""
     found = _PRESSURE.search(reason)
     return found is not None and int(found[1]) > int(found[2])
@@ -119,4 +126,4 @@ def rejected_reason(error: Any) -> str:
             fields.append(found[1].partition(":")[0])
         error = error.get("caused_by")
     where = f" because of {fields[0]}" if fields else ""
-    return f"the index does not take the document{where} ({kind})"[:300]
+    return f"the index refuses the document{where} ({kind})"[:300]

@@ -18,7 +18,8 @@ from stores.search.twins import Kind
 
 KEY, DOCUMENT, TOMBSTONE, NULLS = "k", "d", "t", "n"
 PRESENCE = "recordgate_presence"
-"""A similarity that counts only how rare a word is: for lists of texts, whose length says nothing."""
+"""A similarity that counts only how rare a word is: for lists of texts, whose length says nothing.
+"""
 
 _TYPES = {Kind.TEXT: "keyword", Kind.INT: "long", Kind.FLOAT: "double", Kind.BOOL: "boolean"}
 
@@ -73,5 +74,5 @@ def analysis(level: Level) -> dict[str, Any]:
 
 
 def field_count(level: Level) -> int:
-    """More than the fields and paths of the mapping, for the index's limit of them."""
+    """Return an upper bound of the mapping's fields and paths, for the index's limit."""
     return len(mapping(level)) + 100

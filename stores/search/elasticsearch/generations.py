@@ -38,22 +38,23 @@ from stores.search.elasticsearch.url import Address
 from stores.search.fields import Level, marks
 
 FORMAT = 1
-"""Of what we write into indexes; another one is StoreLost."""
+"""Format version of what the store writes into indexes. Another version raises StoreLost."""
 REFRESH = "1s"
-"""Of a generation that is read: `publish` refreshes anyway, this is for writes whose publish never came."""
+"""Refresh interval of an active generation. `publish` refreshes anyway; this is for writes that
+were never published."""
 ADMIN_SECONDS = 30.0
 _FILTER = (
     "*.aliases,*.mappings._meta.recordgate,*.settings.index.uuid,*.settings.index.number_of_shards,"
     "*.settings.index.verified_before_close"
 )
 LIVE: dict[str, Any] = {"bool": {"must_not": {"exists": {"field": TOMBSTONE}}}}
-"""What is no tombstone."""
+"""The query that excludes tombstones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The index of a generation, as the cluster has it. One that somebody has closed can neither be read nor written:
-    it is retired, and of no shape that is wanted."""
+    """The index of a generation, as the cluster has it. One that somebody has closed can neither be
+    read nor written: it is retired, and of no shape that is wanted."""
 
     name: str
     number: int
@@ -89,7 +90,8 @@ class Generations:
     # Names -------------------------------------------------------------------------------------
 
     def alias(self, type_name: str) -> str:
-        """Only lower case and no hyphen inside a name's parts: two types never share a name."""
+        """Return the type's alias. Name parts are lower case and have no hyphen, so that two types
+        never share one."""
         if re.fullmatch(r"[a-z0-9_]{1,60}", type_name):
             return f"{self.books}-{type_name}"
         digest = hashlib.sha256(type_name.encode()).hexdigest()[:16]
@@ -132,8 +134,8 @@ class Generations:
                 return
             if attempt == 2 or _kind(made.body) != "resource_already_exists_exception":
                 raise lost(
-                    f"the index {self.books} cannot be made ({_kind(made.body)})",
-                    hint="another prefix in the URL of `search` keeps clear of what is there",
+                    f"the index {self.books} cannot be created ({_kind(made.body)})",
+                    hint="choose another prefix in the URL of `search`",
                 )
 
     def _check_books(self, body: Any) -> None:
@@ -155,7 +157,7 @@ class Generations:
         if meta.get("format") != FORMAT:
             raise lost(
                 f"the index {name} was written by another version",
-                hint="delete the indexes of the prefix; the next start loads them anew",
+                hint="delete the indexes of the prefix; the next start reloads them",
             )
 
     def _foreign(self, name: str) -> StoreLost:
@@ -190,8 +192,8 @@ class Generations:
         )
 
     async def take_charge(self, term: int) -> None:
-        """The term is the version of the documents in the books: the server refuses a smaller one. Raises
-        as `set_position`."""
+        """The term is the version of the documents in the books: the server refuses a smaller one.
+        Raises as `set_position`."""
         self._term = term
         await self.claim(write=True)
         await self._put("term", {})
@@ -261,8 +263,8 @@ class Generations:
         )
 
     async def not_as_left(self, active: Mapping[str, str]) -> list[str]:
-        """Of `active` (type → the index that was made its active one), the indexes that are not there, closed, or not
-        behind the aliases that we gave them."""
+        """Return those of `active` (type → active index) that are missing, closed, or no longer
+        behind our alias."""
         answer = await self._http.send(
             "GET",
             path(f"{self.books}-*"),
@@ -293,12 +295,12 @@ class Generations:
             raise NotLoaded(
                 f"{KIND}: {type_name} is not loaded yet",
                 store=KIND,
-                hint="its first load is not finished",
+                hint="wait until its first load has finished; `recordgate status` shows it",
             )
         if len(answer.body) > 1:
             raise lost(
                 f"the alias {self.alias(type_name)} has several indexes",
-                hint="it is made by recordgate alone: remove it and reload",
+                hint="only recordgate may create it: remove it and reload",
             )
         return str(next(iter(answer.body)))
 
@@ -310,7 +312,7 @@ class Generations:
         raise self._foreign(self.alias(type_name))
 
     async def create(self, type_name: str, number: int, level: Level) -> None:
-        """Nothing happens where it is there already; settings are those of a load."""
+        """Create a generation's index with the settings of a load. Does nothing if it exists."""
         name = self.index(type_name, number)
         meta = self._meta(
             type=type_name,
@@ -347,7 +349,7 @@ class Generations:
                 return
             if kind == "invalid_index_name_exception":
                 raise self._foreign(name)
-            raise refused(f"the index {name} is not taken ({kind})")
+            raise refused(f"the index {name} cannot be created ({kind})")
 
     async def activate(self, type_name: str, number: int) -> None:
         """Settings of an index that is read, then the aliases in one step."""

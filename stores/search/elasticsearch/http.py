@@ -1,5 +1,5 @@
-"""Requests to the cluster by Elasticsearch's own client: one way in, bytes where bytes matter, and every failure
-translated once."""
+"""Requests to the cluster by Elasticsearch's own client: one way in, bytes where bytes matter, and
+every failure translated once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def path(*parts: str) -> str:
 
 
 class Http:
-    """One cluster. Belongs to the event loop that made it."""
+    """The HTTP client of one cluster. It belongs to the event loop that created it."""
 
     def __init__(self, address: Address) -> None:
         self.node = address.node
@@ -60,8 +60,8 @@ class Http:
         serializer = _Orjson()
         try:
             if address.node.startswith("https:"):
-                # The client's own context checks no name of a host that is an IP address, and trusts the
-                # system's authorities beside the one that is named.
+                # The client's own context checks no name of a host that is an IP address, and
+                # trusts the system's authorities beside the one that is named.
                 options["ssl_context"] = ssl.create_default_context(cafile=address.ca or None)
             self._client = AsyncElasticsearch(
                 [address.node],
@@ -77,7 +77,7 @@ class Http:
             )
         except (ValueError, OSError) as error:
             raise refused(
-                f"{self.node}: the client cannot be made: {type(error).__name__}",
+                f"{self.node}: the client cannot be created: {type(error).__name__}",
                 hint="check the file of the certificate authority",
             ) from None
 
@@ -122,7 +122,8 @@ class Http:
             raise unavailable(f"{self.node} does not answer in time") from None
         except elastic_transport.TlsError:
             raise unavailable(
-                f"{self.node}: the TLS certificate is not accepted: unknown issuer, expired, or another host's",
+                f"{self.node}: the TLS certificate is not accepted: unknown issuer, expired,"
+                " or another host's",
                 hint="name the certificate authority's file by ?ca=FILE",
             ) from None
         except elastic_transport.TransportError as error:

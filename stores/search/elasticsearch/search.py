@@ -1,7 +1,8 @@
 """One search of one generation: page, order, facets, highlights, corrections, in one request.
 
-Order by properties is exact and a cursor of it holds while the index changes: it is a place among values, with
-the key for ties. Scores change with the index, so a cursor by score is exact only while nothing is published.
+Order by properties is exact and a cursor of it holds while the index changes: it is a place among
+values, with the key for ties. Scores change with the index, so a cursor by score is exact only
+while nothing is published.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from stores.search.elasticsearch.filters import Query, any_of
 from stores.search.elasticsearch.filters import query as filter_query
 from stores.search.elasticsearch.folding import composed, spaced
 from stores.search.elasticsearch.text import (
-    Silent,
+    StopWords,
     TextQuery,
     corrected,
     correction_fields,
@@ -48,8 +49,8 @@ NOT_TOMBSTONE: Query = {"exists": {"field": TOMBSTONE}}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One property of an order."""
+class SortProperty:
+    """A property of an order."""
 
     field: Field
     names: tuple[str, ...]
@@ -72,7 +73,8 @@ class Step:
         return None if record is None else twin_converter(self.field.prop)(record)
 
     def after(self, value: Any) -> Any:
-        """The value as `search_after` takes it: a missing number is the least or the greatest there is."""
+        """The value as `search_after` takes it: a missing number is the least or the greatest there
+        is."""
         if value is not None:
             return value
         greatest = self.nulls_first == self.descending
@@ -100,8 +102,8 @@ class Search:
     """Checked when it is made; `body` is the request, `result` reads the answer."""
 
     def __init__(self, level: Level, query: SearchQuery, held: Held) -> None:
-        """`level`: the contract's fields; `held`: what the generation has of them. Raises InputError, LimitError,
-        StoreRefused, NotLoaded."""
+        """`level`: the contract's fields; `held`: what the generation has of them. Raises
+        InputError, LimitError, StoreRefused, NotLoaded."""
         if not 0 <= query.first <= MAX_FIRST:
             raise LimitError(f"first is at most {MAX_FIRST} in a search")
         self._level = level
@@ -128,18 +130,18 @@ class Search:
             raise refused(f"the filter cannot be applied: {error}") from None
         return filter_query(self._held.filter(planned))
 
-    def _step(self, order: Order) -> Step:
+    def _step(self, order: Order) -> SortProperty:
         level = self._level.find(order.path)
         found = level.field(order.property) if level else None
         if found is None or not found.column or found.prop.array or not found.prop.search.sort:
             path = "/".join((*order.path, order.property))
             raise refused(
-                f"{path} is not a property that a search sorts by",
+                f"{path} is not sortable in search",
                 hint="mark it `sort` in the contract",
             )
         found = self._held.column(found)
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
-        return Step(found, (*order.path, order.property), order.descending, nulls_first)
+        return SortProperty(found, (*order.path, order.property), order.descending, nulls_first)
 
     def _asked_facets(self) -> list[tuple[Field, int]]:
         if len(self._query.facets) > MAX_FACETS:
@@ -191,12 +193,12 @@ class Search:
         """The same for all pages of a query, spread over many queries."""
         return f"recordgate{zlib.crc32(self._query.text.encode(errors='replace')) % 64}"
 
-    def body(self, silent: Silent, shards: int, seconds: float) -> dict[str, Any] | None:
-        """None where the text has no word that could match anything."""
+    def body(self, stop_words: StopWords, shards: int, seconds: float) -> dict[str, Any] | None:
+        """Return the body of the search, or None if no word of the text can match anything."""
         query = self._query
         matching: dict[str, Any] = {"must_not": [NOT_TOMBSTONE], "filter": [self._filter]}
         if query.text.strip():
-            self._text = text_query(self.fields, query.text, self.phrases, query.fuzzy, silent)
+            self._text = text_query(self.fields, query.text, self.phrases, query.fuzzy, stop_words)
             if self._text.query is None:
                 return None
             matching["must"] = [self._text.query]
@@ -252,7 +254,7 @@ class Search:
         )
 
     def _known_words(self) -> dict[str, Any]:
-        """Of which words there are records, whatever the filter says."""
+        """Return the request that tells which words occur in records, whatever the filter is."""
         fields = [f.text for f in self.fields if not f.whole_text]
         filters = {
             str(place): any_of([{"match": {f: {"query": word, "operator": "and"}}} for f in fields])

@@ -1,15 +1,15 @@
-"""The Elasticsearch search store: an index per type and generation behind an alias (elasticsearch_generations),
-writes by bulk under external versions (elasticsearch_bulk), reads of the active generation.
+"""The Elasticsearch search store: an index per type and generation behind an alias
+(elasticsearch_generations), writes by bulk under external versions (elasticsearch_bulk), reads
+of the active generation.
 
-What was acknowledged is on the server's disk (translog); `publish` makes it visible by a refresh of the indexes
-that were written to, then records the position.
+What was acknowledged is on the server's disk (translog); `publish` makes it visible by a refresh of
+the indexes that were written to, then records the position.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, StoreRefused
 from stores.protocols import (
+    SEARCH,
     Capability,
     Generation,
     Health,
@@ -26,6 +27,7 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
+from stores.recent import Recent
 from stores.search.elasticsearch import bulk as elasticsearch_bulk
 from stores.search.elasticsearch import tombstones as elasticsearch_tombstones
 from stores.search.elasticsearch.documents import DocumentBuilder
@@ -64,17 +66,7 @@ class ElasticsearchStore:
     """SearchStore on a cluster; see the module for what it promises."""
 
     kind = KIND
-    capabilities = frozenset(
-        {
-            Capability.EXACT_BYTES,
-            Capability.HIGHLIGHTS,
-            Capability.FACETS,
-            Capability.SUGGEST,
-            Capability.FUZZY,
-            Capability.SEARCH_SORT,
-            Capability.SHARED,
-        }
-    )
+    capabilities = SEARCH | {Capability.SHARED}
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -87,9 +79,10 @@ class ElasticsearchStore:
         self._active: dict[str, Index] = {}
         self._held: dict[str, tuple[Index, Held]] = {}
         self._left: dict[str, str] = {}
-        """Type → the index that is its active generation, as this process has left it or found it."""
+        """Type → the index that is its active generation, as this process has left it or found it.
+        """
         self._checked = 0.0
-        self._heard: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._indexed_words: Recent[tuple[str, str], bool] = Recent(KNOWN_WORDS)
         self._purge = elasticsearch_tombstones.Purge(address.tombstone_seconds)
 
     # Opening -----------------------------------------------------------------------------------
@@ -124,7 +117,7 @@ class ElasticsearchStore:
     def _open_to_write(self) -> tuple[Http, Generations]:
         found = self._open()
         if not self._writing:
-            raise refused("not open for writing", hint="only the worker writes")
+            raise refused("not open for writing", hint="only the worker opens a store for writing")
         return found
 
     def _level(self, type_name: str) -> Level:
@@ -154,8 +147,8 @@ class ElasticsearchStore:
             return Health(
                 False,
                 version,
-                f"{KIND}: an index has shards that are not there",
-                "see GET /_cluster/allocation/explain; an index that is lost is loaded anew by a reload",
+                f"{KIND}: an index has missing shards",
+                "see GET /_cluster/allocation/explain; `recordgate reload` rebuilds a lost index",
             )
         return Health(True, version)
 
@@ -257,8 +250,8 @@ class ElasticsearchStore:
         await self._purge.some(http, [i.name for i, _ in self._targets.values()])
 
     def _forget(self, names: Collection[str]) -> None:
-        """What was known of indexes that fail. It is told once: who is told asks for the generations, which shows what
-        is there still, and loads the rest."""
+        """What was known of indexes that fail. It is told once: who is told asks for the
+        generations, which shows what is there still, and loads the rest."""
         self._left = {t: name for t, name in self._left.items() if name not in names}
         self._targets.clear()
 
@@ -270,13 +263,14 @@ class ElasticsearchStore:
             allow=(400, 404),
         )
         if answer.status in (400, 404):
-            # What was not published is sent again, to those that are there, which makes them dirty again.
+            # What was not published is sent again, to those that are there, which makes them dirty
+            # again.
             self._forget(dirty)
             self._dirty.clear()
             raise generation_gone(", ".join(dirty))
         shards = answer.body["_shards"]
         if shards["failed"] or shards["successful"] < sum(dirty.values()):
-            raise unavailable("an index has shards that are not there", retry_after=1.0)
+            raise unavailable("an index has missing shards", retry_after=1.0)
 
     async def position(self) -> Position | None:
         _, generations = self._open()
@@ -285,8 +279,9 @@ class ElasticsearchStore:
     # Reading -----------------------------------------------------------------------------------
 
     async def _read_active(self, type_name: str, work: Callable[[Http, Index], Awaitable[T]]) -> T:
-        """`work` with the active generation. Whether it still was is asked while the work is done: a
-        search goes to the index itself, whose mapping we know, and not to what an alias may become."""
+        """`work` with the active generation. Whether it still was is asked while the work is done:
+        a search goes to the index itself, whose mapping we know, and not to what an alias may
+        become."""
         http, generations = self._open()
         self._level(type_name)
         for _ in range(_SWAPS):
@@ -304,12 +299,13 @@ class ElasticsearchStore:
             if isinstance(done, BaseException):
                 raise done
             return done
-        raise unavailable(f"the generation of {type_name} changes all the time", retry_after=1.0)
+        raise unavailable(f"the active generation of {type_name} keeps changing", retry_after=1.0)
 
     async def _search(
         self, http: Http, index: Index, body: dict[str, Any], preference: str = "recordgate"
     ) -> dict[str, Any]:
-        """Requests of one `preference` go to one copy of a shard: scores of two copies differ a little."""
+        """Requests of one `preference` go to one copy of a shard: scores of two copies differ a
+        little."""
         answer = await http.send(
             "POST",
             path(index.name, "_search"),
@@ -329,8 +325,8 @@ class ElasticsearchStore:
 
         async def work(http: Http, index: Index) -> SearchResult:
             search = Search(level, query, self._held_by(index, level))
-            silent = await self._silent(http, index, search)
-            body = search.body(silent, index.shards, self._address.timeout)
+            stop_words = await self._stop_words(http, index, search)
+            body = search.body(stop_words, index.shards, self._address.timeout)
             if body is None:
                 return search.nothing()
             return search.result(await self._search(http, index, body, search.preference))
@@ -343,20 +339,19 @@ class ElasticsearchStore:
             held = self._held[level.record_type.name] = index, Held(KIND, level, index.marks)
         return held[1]
 
-    async def _silent(self, http: Http, index: Index, search: Search) -> dict[str, set[str]]:
-        """For each language searched, the words of the query that it does not hear: stop words. They are
-        asked of the server once and remembered."""
+    async def _stop_words(self, http: Http, index: Index, search: Search) -> dict[str, set[str]]:
+        """Return the query's stop words for each language searched. The server is asked once, and
+        the answer kept."""
         found: dict[str, set[str]] = {}
         words = list(dict.fromkeys(w for p in search.phrases for w in p.words))
         for field in search.analyzers():
             name = field.prop.search.analyzer
-            unknown = [w for w in words if (name, w) not in self._heard]
+            unknown = [w for w in words if (name, w) not in self._indexed_words]
             if unknown:
-                heard = await _heard(http, index, field, unknown)
-                self._heard.update({(name, w): w in heard for w in unknown})
-            found[name] = {w for w in words if not self._heard[name, w]}
-        while len(self._heard) > KNOWN_WORDS:
-            self._heard.popitem(last=False)
+                indexed = await _indexed_words(http, index, field, unknown)
+                for word in unknown:
+                    self._indexed_words.keep((name, word), word in indexed)
+            found[name] = {w for w in words if not self._indexed_words.get((name, w))}
         return found
 
     async def suggest(
@@ -406,7 +401,7 @@ class ElasticsearchStore:
     async def _page(
         self, index: Index, query: dict[str, Any], source: Any, after: str | None, size: int
     ) -> list[dict[str, Any]]:
-        """Up to `size` hits by key, with their versions."""
+        """Return up to `size` hits by key, with their versions."""
         http, _ = self._open()
         body: dict[str, Any] = {
             "query": query,
@@ -441,7 +436,7 @@ class ElasticsearchStore:
         if answer.status == 404:
             raise generation_gone(index.name)
         if answer.body["_shards"]["failed"]:
-            raise unavailable("an index has shards that are not there", retry_after=1.0)
+            raise unavailable("an index has missing shards", retry_after=1.0)
         return int(answer.body["count"])
 
 
@@ -456,9 +451,9 @@ async def _settled(work: Awaitable[T]) -> T | _Gone | RecordgateError:
         return error
 
 
-async def _heard(http: Http, index: Index, field: Field, words: list[str]) -> set[str]:
-    """The words of which the field's analyzer leaves something. Offsets count UTF-16 units, with one
-    between two texts."""
+async def _indexed_words(http: Http, index: Index, field: Field, words: list[str]) -> set[str]:
+    """The words of which the field's analyzer leaves something. Offsets count UTF-16 units, with
+    one between two texts."""
     answer = await http.send(
         "POST",
         path(index.name, "_analyze"),
@@ -468,11 +463,11 @@ async def _heard(http: Http, index: Index, field: Field, words: list[str]) -> se
     if answer.status == 404:
         raise _Gone
     starts = [int(t["start_offset"]) for t in answer.body["tokens"]]
-    heard: set[str] = set()
+    indexed: set[str] = set()
     begin = 0
     for word in words:
         end = begin + len(word.encode("utf-16-le")) // 2
         if any(begin <= s < end for s in starts):
-            heard.add(word)
+            indexed.add(word)
         begin = end + 1
-    return heard
+    return indexed

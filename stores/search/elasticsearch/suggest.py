@@ -19,9 +19,9 @@ MAX_CHARACTERS = 200
 
 
 class Suggest:
-    """Up to `first` values that begin with `text` (case and accents do not count), each once, those of most
-    records first, then by alphabet. `key` is the first record's with that value, `score` the number of
-    records. An empty text suggests nothing."""
+    """The request for up to `first` distinct values that begin with `text`, ignoring case and
+    accents. Values of most records come first, then alphabetical order. `key` is that of the
+    first record with the value, `score` the number of records. An empty text suggests nothing."""
 
     def __init__(
         self, held: Held, text: str, first: int, properties: tuple[str, ...] | None
@@ -36,7 +36,7 @@ class Suggest:
         self.fields = held.completed(properties, counted=True)
 
     def body(self, shards: int, seconds: float) -> dict[str, Any] | None:
-        """None where nothing can be suggested."""
+        """Return the body of the request, or None if nothing can be suggested."""
         fields = self.fields
         if not self._prefix or not self._first or not fields:
             return None

@@ -1,9 +1,10 @@
-"""Query text as an Elasticsearch query: which records match, how they rank, and what of them is marked.
+"""Query text as an Elasticsearch query: which records match, how they rank, and what of them is
+marked.
 
-A word matches where it stands, or within the edits that `edit_distance.allowed` forgives (Elasticsearch's
-AUTO:3,8 is the same). A match as typed outranks a forgiven one, and a value that is the whole query text
-outranks one that holds it. Of one or two words all must match, of more three quarters; the stop words of a
-searched property's language need not.
+A word matches where it stands, or within the edits that `edit_distance.allowed` forgives
+(Elasticsearch's AUTO:3,8 is the same). A match as typed outranks a forgiven one, and a value that
+is the whole query text outranks one that holds it. Of one or two words all must match, of more
+three quarters; the stop words of a searched property's language need not.
 """
 
 from __future__ import annotations
@@ -23,21 +24,24 @@ from stores.search.twins import text_twin
 from stores.search.vocabulary import meant
 
 FUZZY_WEIGHT = 0.5
-"""Of a forgiven match in the property with the greatest boost; a match as typed has at least 1."""
+"""Weight of a fuzzy match in the property with the greatest boost. A match as typed weighs at
+least 1."""
 TIE_BREAKER = 0.2
 """What the other properties that match add to the best one's score."""
 WHOLE_WEIGHT = 25.0
-"""More than any match of one word: 1 and BM25's rarity, which is below 22 for a billion of records."""
+"""A weight above any match of one word: 1 plus BM25's idf, which is below 22 for a billion
+records."""
 LONGEST_MISSPELLED = 60
 """Characters of a word: the automata of longer ones trip the server's circuit breakers."""
 
-Silent = Mapping[str, Collection[str]]
-"""For each analyzer, the words of which it leaves nothing: stop words."""
+StopWords = Mapping[str, Collection[str]]
+"""The stop words by analyzer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """`query` None: the text has no word that could match anything. `words`: the part of it that marks."""
+    """`query` None: the text has no word that could match anything. `words`: the part of it that
+    marks."""
 
     query: Query | None
     words: Query | None
@@ -50,22 +54,26 @@ def phrases_of(text: str, vocabulary: Vocabulary) -> tuple[Phrase, ...]:
 
 
 def text_query(
-    fields: Sequence[Field], text: str, phrases: tuple[Phrase, ...], fuzzy: bool, silent: Silent
+    fields: Sequence[Field],
+    text: str,
+    phrases: tuple[Phrase, ...],
+    fuzzy: bool,
+    stop_words: StopWords,
 ) -> TextQuery:
     text = composed(text).strip()
 
-    def is_silent(phrase: Phrase) -> bool:
-        return any(not f.whole_text and _silent(f, phrase, silent) for f in fields)
+    def has_stop_words(phrase: Phrase) -> bool:
+        return any(not f.whole_text and _is_stopped(f, phrase, stop_words) for f in fields)
 
     boosts = [f.prop.search.boost for f in fields if f.prop.search.boost > 0] or [1.0]
     low, high = min(boosts), max(boosts)
     clauses: list[Query] = []
-    stop_words: list[Query] = []
+    optional: list[Query] = []
 
     def ways_of(phrase: Phrase, fuzzy: bool) -> list[Query]:
         ways: list[Query] = []
         for field in fields:
-            if field.whole_text or _silent(field, phrase, silent):
+            if field.whole_text or _is_stopped(field, phrase, stop_words):
                 continue
             boost = max(field.prop.search.boost / low, 1.0)
             ways.append(_exact(field, phrase, boost))
@@ -79,10 +87,10 @@ def text_query(
         if len(typed) > 1:
             typed = [{"bool": {"must": typed}}]
         if ways or typed:
-            kind = stop_words if phrase.optional or is_silent(phrase) else clauses
+            kind = optional if phrase.optional or has_stop_words(phrase) else clauses
             kind.append(_best([*typed, *ways]))
     if not clauses:
-        clauses, stop_words = stop_words, []
+        clauses, optional = optional, []
     wholes = [q for f in fields for q in _whole(f, text, low, high, len(phrases))]
     if len(wholes) > 1:
         wholes = [{"dis_max": {"queries": wholes}}]
@@ -90,10 +98,10 @@ def text_query(
     if clauses:
         needed = len(clauses) if len(clauses) <= 2 else math.ceil(len(clauses) * 0.75)
         words = {"bool": {"should": clauses, "minimum_should_match": needed}}
-        if stop_words:
-            words = {"bool": {"must": [words], "should": stop_words}}
+        if optional:
+            words = {"bool": {"must": [words], "should": optional}}
     parts = [*wholes, *([words] if words else [])]
-    marks = [*clauses, *stop_words]
+    marks = [*clauses, *optional]
     marking = {"bool": {"should": marks, "minimum_should_match": 1}} if marks else None
     return TextQuery(any_of(parts) if parts else None, marking, phrases)
 
@@ -102,8 +110,8 @@ def _best(ways: list[Query]) -> Query:
     return {"dis_max": {"queries": ways, "tie_breaker": TIE_BREAKER}} if len(ways) > 1 else ways[0]
 
 
-def _silent(field: Field, phrase: Phrase, silent: Silent) -> bool:
-    stopped = silent.get(field.prop.search.analyzer, ())
+def _is_stopped(field: Field, phrase: Phrase, stop_words: StopWords) -> bool:
+    stopped = stop_words.get(field.prop.search.analyzer, ())
     return all(word in stopped for word in phrase.words)
 
 
@@ -148,8 +156,9 @@ def corrected(
     known: Collection[str],
     near: Mapping[str, Sequence[tuple[str, int]]],
 ) -> list[str]:
-    """The query text with each word that no record has (it is not in `known`) replaced by the most common
-    word near it, out of `near`: word → (candidate, records). Empty where there is nothing to replace."""
+    """The query text with each word that no record has (it is not in `known`) replaced by the most
+    common word near it, out of `near`: word → (candidate, records). Empty where there is nothing
+    to replace."""
     text = composed(text)
     found = text
     for phrase in reversed([p for q in phrases if not q.synonyms for p in q.as_typed()]):
@@ -167,7 +176,7 @@ def corrected(
 
 
 def correction_fields(fields: Sequence[Field]) -> list[Field]:
-    """Those whose indexed words are words people would read."""
+    """Return the fields whose indexed words can be shown to people as corrections."""
     return [f for f in fields if f.prop.search.analyzer == "standard"]
 
 
@@ -183,7 +192,8 @@ def marked_spans(snippet: str, marker: str) -> tuple[str, list[tuple[int, int]]]
 
 
 def highlight_request(words: Query, fields: Sequence[Field], marker: str, most: int) -> Any:
-    """Whole values with `marker` around matches; cut and escaped by `highlight.highlights`."""
+    """Return the request for whole values with `marker` around matches. `highlight.highlights`
+    cuts and escapes them."""
     return {
         "type": "unified",
         "number_of_fragments": 0,

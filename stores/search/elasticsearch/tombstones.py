@@ -1,7 +1,7 @@
 """Tombstones are removed after some days, a page at a time, without holding anybody up.
 
-A tombstone is deleted under its own version (`external_gte`), so a record that was written again in the
-meantime stays.
+A tombstone is deleted under its own version (`external_gte`), so a record that was written again in
+the meantime stays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Purge:
         self._due: dict[str, float] = {}
 
     async def some(self, http: Http, indexes: Sequence[str]) -> None:
-        """One page of one index that is due. A failure only means a later try."""
+        """Remove a page of expired tombstones from one index that is due. A failure only postpones
+        it."""
         now = time.monotonic()
         for name in indexes:
             if self._due.setdefault(name, now + self._every) <= now:

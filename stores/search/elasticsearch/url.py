@@ -91,9 +91,9 @@ def parse(url: str) -> Address:
         raise _wrong("the URL has both a user and an API key")
     ca = options.get("ca", "")
     if ca and not secure:
-        raise _wrong("`ca` needs TLS", "write elasticsearch+https://")
+        raise _wrong("`ca` requires TLS", "write elasticsearch+https://")
     if ca and not Path(ca).is_file():
-        raise _wrong("the file that `ca` names is not there")
+        raise _wrong("the file named by `ca` does not exist")
     shown = f"[{host}]" if ":" in host else host
     return Address(
         node=f"{'https' if secure else 'http'}://{shown}:{port or 9200}",
@@ -130,9 +130,9 @@ def _first_line(path: str) -> str:
     try:
         lines = Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError):
-        raise _wrong("a file of a secret that the URL names cannot be read") from None
+        raise _wrong("a secret file named by the URL cannot be read") from None
     if not lines or not lines[0].strip():
-        raise _wrong("a file of a secret that the URL names is empty")
+        raise _wrong("a secret file named by the URL is empty")
     return lines[0].strip()
 
 

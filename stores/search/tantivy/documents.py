@@ -1,4 +1,5 @@
-"""From a JSON document to a Tantivy document, by the plan that fields and held make of the contract."""
+"""From a JSON document to a Tantivy document, by the plan that fields and held make of the
+contract."""
 
 from __future__ import annotations
 
@@ -12,9 +13,8 @@ from stores.search.fields import (
     Field,
     Level,
     null_paths,
-    text_fields,
-    whole_fields,
 )
+from stores.search.record_plan import MISFITS, RecordPlan
 from stores.search.tantivy.analyzers import composed
 from stores.search.tantivy.fields import (
     DOCUMENT,
@@ -28,14 +28,13 @@ from stores.search.tantivy.fields import (
 from stores.search.tantivy.fields import terms as terms_of
 from stores.search.twins import BadValue, Kind, elements, twin_converter
 
-_MISFITS = (TypeError, ValueError, ArithmeticError, AttributeError)
-"""What the conversions raise for a value of another type."""
 Fields = dict[str, Any]
 Convert = Callable[[Any], Any]
 
 
 class DocumentBuilder:
-    """Builds documents of one record type for an index that holds `level` (see held); made once for it."""
+    """Builds documents of one record type for an index that holds `level` (see held); made once for
+    it."""
 
     def __init__(self, level: Level, schema: tantivy.Schema) -> None:
         self._schema = schema
@@ -51,18 +50,13 @@ class DocumentBuilder:
         return tantivy.Document.from_dict(fields, self._schema)
 
 
-class _Record:
-    """What of a record, or of an embedded record, goes into which field. The properties are sorted
-    into kinds beforehand, since this runs for every property of every document."""
-
+class _Record(RecordPlan):
     def __init__(self, level: Level) -> None:
-        texts = [] if level.path else text_fields(level)
-        wholes = [] if level.path else whole_fields(level)
+        super().__init__(level)
         self._fields = level.fields
         self._columns: list[tuple[str, str, str | None, Convert]] = []
         self._terms: list[tuple[str, str, str, Convert]] = []
         self._lists: list[tuple[str, str | None, str | None, Convert]] = []
-        self._texts: list[tuple[str, bool, str | None, str | None]] = []
         self._nullable: list[tuple[str, str]] = []
         for field in level.fields:
             name = field.prop.name
@@ -79,16 +73,12 @@ class _Record:
                     self._columns.append((name, column, None if before else null, convert))
             if field.prop.array or not field.valued:
                 self._nullable.append((name, null))
-            text = field.text if field in texts else None
-            whole = field.whole if field in wholes else None
-            if text or whole:
-                self._texts.append((name, field.prop.array, text, whole))
-        self._relations = [
-            (name, sub.path, _Record(sub), _null_terms(sub)) for name, sub in level.relations
-        ]
 
-    def fill(self, record: dict[str, Any], fields: Fields, terms: list[str]) -> None:
-        """Add the record's fields, and the terms of `_values`. Raises BadValue."""
+    def nulls(self, level: Level) -> list[str]:
+        return [null_term(path) for path in null_paths(level)]
+
+    def own(self, record: dict[str, Any], fields: Fields, nulls: list[str]) -> None:
+        terms = nulls
         get = record.get
         try:
             for name, term in self._nullable:
@@ -113,20 +103,12 @@ class _Record:
                         terms += [
                             prefix + (boolean_term(v) if isinstance(v, bool) else v) for v in found
                         ]
-            for name, array, text, whole in self._texts:
+            for name, array, _, text, whole in self.texts:
                 value = get(name)
                 if value is not None:
                     _add_text(elements(value) if array else (value,), fields, text, whole)
-        except _MISFITS:
+        except MISFITS:
             raise BadValue(f"{self._culprit(record)} is not of the contract's type") from None
-        for name, path, inner, nulls in self._relations:
-            related = get(name)
-            if related is None:
-                terms += nulls
-            elif isinstance(related, dict):
-                inner.fill(related, fields, terms)
-            else:
-                raise BadValue(f"{path} is not an object")
 
     def _culprit(self, record: dict[str, Any]) -> str:
         """The path of the first property whose value is not of its type."""
@@ -138,7 +120,7 @@ class _Record:
             try:
                 for element in elements(value) if field.prop.array else [value]:
                     convert(element)
-            except _MISFITS:
+            except MISFITS:
                 return field.path
         return "a property"
 
@@ -147,10 +129,6 @@ def _as_term(field: Field, convert: Convert) -> Convert:
     if field.kind is not Kind.BOOL:
         return convert
     return lambda value: boolean_term(convert(value))
-
-
-def _null_terms(level: Level) -> list[str]:
-    return [null_term(path) for path in null_paths(level)]
 
 
 def _add_text(values: Iterable[Any], fields: Fields, text: str | None, whole: str | None) -> None:

@@ -1,5 +1,5 @@
-"""Tantivy's errors in our terms. The binding raises ValueError or OSError with a text for everything,
-and a PanicException, which is no Exception, where the library itself gave up."""
+"""Tantivy's errors in our terms. The binding raises ValueError or OSError with a text for
+everything, and a PanicException, which is no Exception, where the library itself gave up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stores.errors import RecordgateError, StoreError, StoreLost, StoreUnavailab
 
 KIND = "tantivy"
 
-_RELOAD = "load it anew from canonical: recordgate reload {where} --sink search"
+_RELOAD = "reload it: recordgate reload {where} --sink search"
 _DISK = ("No space left", "os error 28", "StorageFull", "QuotaExceeded", "os error 122")
 _ACCESS = ("Permission denied", "os error 13", "Read-only file system", "os error 30")
 _DAMAGED = (
@@ -21,19 +21,19 @@ _DAMAGED = (
 
 def lost(where: str) -> StoreLost:
     return StoreLost(
-        f"{KIND}: the index of {where} is damaged or gone",
+        f"{KIND}: the index of {where} is damaged or missing",
         store=KIND,
         hint=_RELOAD.format(where=where),
     )
 
 
 def translate(text: str, where: str) -> StoreError:
-    """One of our errors for the text of one of Tantivy's; `where` names the index."""
+    """Return one of our errors for the text of one of Tantivy's. `where` names the index."""
     if any(mark in text for mark in _DISK):
         return StoreUnavailable(
             f"{KIND}: the index of {where} cannot be written: the disk is full",
             store=KIND,
-            hint="free space on the disk of data_dir; writing goes on by itself",
+            hint="free space on the disk of data_dir; writing then continues by itself",
         )
     if any(mark in text for mark in _ACCESS):
         return StoreUnavailable(
@@ -46,7 +46,7 @@ def translate(text: str, where: str) -> StoreError:
     return StoreUnavailable(
         f"{KIND}: the index of {where} failed",
         store=KIND,
-        hint=f"it is tried again; where that does not help, {_RELOAD.format(where=where)}",
+        hint=f"it is retried; if that does not help, {_RELOAD.format(where=where)}",
     )
 
 

@@ -1,10 +1,10 @@
 """The guard beside a Tantivy index: the newest version of every key, deleted or not, in SQLite.
 
-Tantivy has no versions, and two files cannot be committed in one step. The guard is committed first,
-then the index, then the guard notes that the index followed. A process that dies in between leaves a
-guard that may know more than the index: `doubtful` lists the keys of that last commit, and those that
-the index does not show are corrected before anything is written, so that the same write, sent again,
-is taken, and an older one still is not.
+Tantivy has no versions, and two files cannot be committed in one step. The guard is committed
+first, then the index, then the guard notes that the index followed. A process that dies in between
+leaves a guard that may know more than the index: `doubtful` lists the keys of that last commit, and
+those that the index does not show are corrected before anything is written, so that the same write,
+sent again, is taken, and an older one still is not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DOUBTFUL = (
 )
 
 
-class Guard:
+class VersionIndex:
     """The writing side; used by one thread. Raises our errors."""
 
     def __init__(self, path: Path, store: str) -> None:
@@ -58,7 +58,8 @@ class Guard:
         """Whether the last batch held new keys only: then the next one is tried as such first."""
 
     def pass_(self, writes: Sequence[Write]) -> tuple[set[str], set[str]]:
-        """Record the writes that are new enough. Returns (keys that are stale, keys that were known)."""
+        """Record the writes that are new enough. Returns (keys that are stale, keys that were
+        known)."""
         with translated(self._store, self._name):
             if not self._connection.in_transaction:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -80,7 +81,7 @@ class Guard:
             return stale, set(held)
 
     def commit(self) -> None:
-        """Before the index: what was passed is remembered from now on."""
+        """Commit what was passed. Must be called before the index commits."""
         with translated(self._store, self._name):
             if not self._connection.in_transaction:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -89,7 +90,8 @@ class Guard:
             self._committed += 1
 
     def followed(self) -> None:
-        """After the index. Not flushed: where this is lost, the index is looked into once more."""
+        """Record that the index has committed, too. This is not flushed: if it is lost, the index
+        is read once more."""
         with translated(self._store, self._name):
             self._connection.execute("PRAGMA synchronous=OFF")
             try:

@@ -23,7 +23,7 @@ from stores.search.tantivy import guard as tantivy_guard
 from stores.search.tantivy.documents import DocumentBuilder
 from stores.search.tantivy.errors import KIND, lost, translated
 from stores.search.tantivy.fields import DOCUMENT, KEY, VERSION, build_schema, register_analyzers
-from stores.search.tantivy.guard import Guard
+from stores.search.tantivy.guard import VersionIndex
 from stores.search.twins import BadValue
 from stores.write_checks import check_key, parse_document, reject
 
@@ -79,7 +79,7 @@ class Writing:
         """Holds writes that are not committed."""
         if not guard_path(folder).is_file():
             raise lost(where)
-        self._guard = Guard(guard_path(folder), KIND)
+        self._guard = VersionIndex(guard_path(folder), KIND)
         try:
             with translated(where):
                 index = tantivy.Index.open(str(index_path(folder)))
@@ -170,8 +170,8 @@ class Writing:
 class Reading:
     """The reading side of a generation, in any process; used by many threads.
 
-    Commits of the writer are seen by looking at `meta.json`, which every commit replaces: a stat, and
-    a reload of the index only where the file is another one.
+    Commits of the writer are seen by looking at `meta.json`, which every commit replaces: a stat,
+    and a reload of the index only where the file is another one.
     """
 
     def __init__(self, number: int, folder: Path, where: str) -> None:
@@ -226,8 +226,8 @@ def _stored(found: tantivy.Document) -> Stored:
 
 
 def scan(folder: Path, reading: Reading, after: str | None, limit: int) -> list[Stored]:
-    """Up to `limit` records of the index in bytewise order of keys, all of one state of it. The guard,
-    which knows every key of the index and has them in order, is only asked where to look."""
+    """Return up to `limit` records of one state of the index, in bytewise key order. The guard,
+    which knows every key in order, is only asked where to look."""
     searcher = reading.searcher()
     found: list[Stored] = []
     if not guard_path(folder).is_file():

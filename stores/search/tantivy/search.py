@@ -1,9 +1,10 @@
 """One search of one generation: page, order, facets, highlights.
 
 Order by properties is exact and a cursor of it holds while the index changes: it is a place among
-values. Tantivy orders by one field only, so a page is put together from groups of equal values, each
-ordered by the next property and at last by key. Order by score is cut from the best SCORE_WINDOW hits;
-scores change with the index, so a cursor of it is exact only while nothing is published in between.
+values. Tantivy orders by one field only, so a page is put together from groups of equal values,
+each ordered by the next property and at last by key. Order by score is cut from the best
+SCORE_WINDOW hits; scores change with the index, so a cursor of it is exact only while nothing is
+published in between.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ Address = tantivy.DocAddress
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One property of an order."""
+class SortProperty:
+    """A property of an order."""
 
     field: Field
     kind: Kind
@@ -64,7 +65,7 @@ class Found:
 
 
 class Search:
-    """One search; made for it and used once, by one thread."""
+    """A search. Each object is used once, by one thread."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Search:
         self._schema = schema
         self._level = level
         self._held = held
-        self._steps: tuple[Step, ...] = ()
+        self._steps: tuple[SortProperty, ...] = ()
 
     def run(self, query: SearchQuery) -> SearchResult:
         if not 0 <= query.first <= MAX_FIRST:
@@ -163,7 +164,7 @@ class Search:
         wanted: int,
         final: bool,
     ) -> list[Found] | None:
-        """The page out of the best hits; None where it takes more of them to know it."""
+        """Return the page from the best hits, or None if more hits are needed to decide it."""
         page: list[Found] = []
         place = 0
         while place < len(hits):
@@ -184,20 +185,20 @@ class Search:
             place = end
         if final and len(hits) == SCORE_WINDOW:
             raise LimitError(
-                f"a search by score is paged through up to {SCORE_WINDOW} hits",
+                f"a search by score can be paged through up to {SCORE_WINDOW} hits",
                 hint="add a filter, or sort by a property",
             )
         return page if final else None
 
     # Order by properties -----------------------------------------------------------------------
 
-    def _step(self, order: Order) -> Step:
+    def _step(self, order: Order) -> SortProperty:
         level = self._level.find(order.path)
         field = level.field(order.property) if level else None
         if field is None or field.kind is None or field.prop.array or not field.prop.search.sort:
             path = "/".join((*order.path, order.property))
             raise StoreRefused(
-                f"{KIND}: {path} is not a property that a search sorts by",
+                f"{KIND}: {path} is not sortable in search",
                 store=KIND,
                 hint="mark it `sort` in the contract",
             )
@@ -205,7 +206,7 @@ class Search:
         nulls_first = order.descending if order.nulls_first is None else order.nulls_first
         names = (*order.path, order.property)
         assert field.kind is not None
-        return Step(field, field.kind, names, order.descending, nulls_first)
+        return SortProperty(field, field.kind, names, order.descending, nulls_first)
 
     def _by_values(
         self, matching: Query, after: tuple[Any, ...] | None, wanted: int
@@ -221,7 +222,7 @@ class Search:
     def _page(
         self, matching: Query, depth: int, after: tuple[Any, ...] | None, wanted: int
     ) -> list[Found]:
-        """Up to `wanted` hits in the order of the steps from `depth` on, beyond `after`."""
+        """Return up to `wanted` hits in the order of the steps from `depth` on, after `after`."""
         if wanted <= 0:
             return []
         if depth == len(self._steps):
@@ -281,7 +282,7 @@ class Search:
             place = end
         return page[:wanted]
 
-    def _equal(self, step: Step, value: Any) -> Query:
+    def _equal(self, step: SortProperty, value: Any) -> Query:
         return filters.one_of(self._schema, step.field, [value])
 
     def _ordered(
@@ -379,7 +380,7 @@ def _fits(kind: Kind, value: Any) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _value(step: Step, record: Any) -> Any:
+def _value(step: SortProperty, record: Any) -> Any:
     for name in step.names:
         if not isinstance(record, dict):
             return None

@@ -30,8 +30,9 @@ from stores import local_state, private_files
 from stores.contract.model import Contract
 from stores.contract.shape import search_shape
 from stores.errors import RecordgateError, StoreLost, StoreRefused, StoreUnavailable
-from stores.local_books import LocalBooks
+from stores.local_metadata import LocalMetadata, path_in
 from stores.protocols import (
+    SEARCH,
     Capability,
     Generation,
     Health,
@@ -59,29 +60,18 @@ OPEN_WRITERS = 4
 
 def from_url(url: str, data_dir: Path) -> TantivyStore:
     """`tantivy:` is the folder `search` in data_dir; `tantivy:PATH` another folder."""
-    path = url.partition(":")[2]
-    return TantivyStore(Path(path) if path else data_dir / "search")
+    return TantivyStore(path_in(url, data_dir, "search"))
 
 
 class TantivyStore:
     """SearchStore on a folder of this machine; see the module for what it promises."""
 
     kind = KIND
-    capabilities = frozenset(
-        {
-            Capability.EXACT_BYTES,
-            Capability.HIGHLIGHTS,
-            Capability.FACETS,
-            Capability.SUGGEST,
-            Capability.FUZZY,
-            Capability.SEARCH_SORT,
-            Capability.TOMBSTONES_FOREVER,
-        }
-    )
+    capabilities = SEARCH | {Capability.TOMBSTONES_FOREVER}
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._books = LocalBooks(KIND, folder / "state.sqlite", snapshot=False, raw=False)
+        self._state_file = LocalMetadata(KIND, folder / "state.sqlite", snapshot=False, raw=False)
         self._contract: Contract | None = None
         self._levels: dict[str, Level] = {}
         self._writers: OrderedDict[tuple[str, int], Writing] = OrderedDict()
@@ -94,13 +84,13 @@ class TantivyStore:
     # Opening -----------------------------------------------------------------------------------
 
     async def open(self, contract: Contract, *, write: bool) -> None:
-        await asyncio.to_thread(self._books.open, contract.id, write=write)
+        await asyncio.to_thread(self._state_file.open, contract.id, write=write)
         await asyncio.to_thread(private_files.tighten_tree, self.folder)
         self._contract = contract
         self._levels = {name: levels(contract, t) for name, t in contract.types.items()}
         self._lost_writes = False
         if write:
-            await self._books.write(self._remove_leftovers)
+            await self._state_file.write(self._remove_leftovers)
 
     def _remove_leftovers(self, state: sqlite3.Connection) -> None:
         """Folders of generations that were dropped or never finished being made."""
@@ -113,13 +103,13 @@ class TantivyStore:
                 shutil.rmtree(folder, ignore_errors=True)
 
     async def close(self) -> None:
-        if self._books.writer is not None:
-            await self._books.write(lambda _: self._close_writers(wait=True))
-        await self._books.close()
+        if self._state_file.writer is not None:
+            await self._state_file.write(lambda _: self._close_writers(wait=True))
+        await self._state_file.close()
         self._readings.clear()
 
     async def health(self) -> Health:
-        return await self._books.health(metadata.version("tantivy"), self._check)
+        return await self._state_file.health(metadata.version("tantivy"), self._check)
 
     def _check(self, state: sqlite3.Connection) -> None:
         """Every active generation can be read."""
@@ -142,7 +132,7 @@ class TantivyStore:
     # Generations -------------------------------------------------------------------------------
 
     async def generations(self, type_name: str) -> list[Generation]:
-        return await self._books.read(lambda state: local_state.generations(state, type_name))
+        return await self._state_file.read(lambda state: local_state.generations(state, type_name))
 
     async def create_generation(self, type_name: str, number: int) -> None:
         level = self._level(type_name)
@@ -159,7 +149,7 @@ class TantivyStore:
             with local_state.transaction(state):
                 local_state.add(state, type_name, number, shape)
 
-        await self._books.write(work)
+        await self._state_file.write(work)
 
     async def activate(self, type_name: str, number: int) -> None:
         def work(state: sqlite3.Connection) -> None:
@@ -170,7 +160,7 @@ class TantivyStore:
                 # The next write opens it with the memory of an active one.
                 self._writers.pop((type_name, number)).close(wait=True)
 
-        await self._books.write(work)
+        await self._state_file.write(work)
 
     async def drop_generation(self, type_name: str, number: int) -> None:
         def work(state: sqlite3.Connection) -> None:
@@ -182,7 +172,7 @@ class TantivyStore:
             if known is not None:
                 shutil.rmtree(self._folder(type_name, number), ignore_errors=True)
 
-        await self._books.write(work)
+        await self._state_file.write(work)
 
     # Writing -----------------------------------------------------------------------------------
 
@@ -205,7 +195,7 @@ class TantivyStore:
             except StoreLost:
                 raise self._strike_off(state, type_name, generation) from None
 
-        return await self._books.write(guarded)
+        return await self._state_file.write(guarded)
 
     def _strike_off(
         self, state: sqlite3.Connection, type_name: str, generation: int
@@ -216,14 +206,15 @@ class TantivyStore:
             local_state.strike_off(state, type_name, generation)
         shutil.rmtree(self._folder(type_name, generation), ignore_errors=True)
         return StoreUnavailable(
-            f"{KIND}: generation {generation} of {type_name} is damaged, or somebody has removed it",
+            f"{KIND}: generation {generation} of {type_name} is damaged or was removed",
             store=KIND,
-            hint="it is loaded anew from canonical",
+            hint="it is reloaded from canonical",
         )
 
     def _check_folders(self, state: sqlite3.Connection) -> None:
-        """Raises StoreLost where the files are other ones, StoreUnavailable where a generation's are gone."""
-        self._books.check_place()
+        """Raises StoreLost where the files are other ones, StoreUnavailable where a generation's
+        are gone."""
+        self._state_file.check_place()
         if time.monotonic() - self._checked <= CHECK_SECONDS:
             return
         for _, type_name, number in local_state.everything(state):
@@ -248,7 +239,7 @@ class TantivyStore:
         return writer
 
     def _give_up(self, type_name: str, generation: int) -> None:
-        """After a failure: a writer that failed once is never used again."""
+        """Discard a generation's writer after a failure; it is never used again."""
         writer = self._writers.pop((type_name, generation), None)
         if writer is not None:
             self._lost_writes = True
@@ -266,7 +257,7 @@ class TantivyStore:
             if self._lost_writes:
                 self._lost_writes = False
                 self._close_writers(wait=False)
-                raise self._books.lost_writes()
+                raise self._state_file.lost_writes()
             self._check_folders(state)
             for (type_name, generation), writer in list(self._writers.items()):
                 try:
@@ -282,10 +273,10 @@ class TantivyStore:
                 with local_state.transaction(state):
                     local_state.set_position(state, position)
 
-        await self._books.write(work)
+        await self._state_file.write(work)
 
     async def position(self) -> Position | None:
-        return await self._books.position()
+        return await self._state_file.position()
 
     # Reading -----------------------------------------------------------------------------------
 
@@ -300,10 +291,10 @@ class TantivyStore:
         return reading
 
     def _active(self, state: sqlite3.Connection, type_name: str) -> Reading:
-        """The active generation. Between the look into the books and the opening of the index it may
-        have been retired and dropped: then the books are looked into once more."""
+        """The active generation. Between the look into the metadata and the opening of the index it
+        may have been retired and dropped: then the metadata is looked into once more."""
         for attempt in (1, 2):
-            found = self._books.active(state, type_name)
+            found = self._state_file.active(state, type_name)
             try:
                 reading = self._reading(type_name, found[1])
             except RecordgateError:
@@ -329,7 +320,7 @@ class TantivyStore:
             with translated(query.type):
                 return Search(searcher, reading.schema, level, reading.held(level)).run(query)
 
-        return await self._books.read(work)
+        return await self._state_file.read(work)
 
     async def suggest(
         self, type_name: str, text: str, first: int, properties: tuple[str, ...] | None = None
@@ -342,7 +333,7 @@ class TantivyStore:
             with translated(type_name):
                 return tantivy_suggest.suggest(searcher, reading.schema, fields, text, first)
 
-        return await self._books.read(work)
+        return await self._state_file.read(work)
 
     def can_filter(self, type_name: str, filter: Filter) -> str:
         try:
@@ -365,7 +356,7 @@ class TantivyStore:
                 folder = self._folder(type_name, generation)
                 return tantivy_index.scan(folder, reading, after, limit)
 
-        return await self._books.read(work)
+        return await self._state_file.read(work)
 
     async def count(self, type_name: str, generation: int) -> int:
         def work(state: sqlite3.Connection) -> int:
@@ -373,7 +364,7 @@ class TantivyStore:
             with translated(type_name):
                 return self._reading(type_name, generation).searcher().num_docs
 
-        return await self._books.read(work)
+        return await self._state_file.read(work)
 
     async def newer(self, type_name: str, generation: int, version: int) -> list[str]:
         def work(state: sqlite3.Connection) -> list[str]:
@@ -383,7 +374,7 @@ class TantivyStore:
                 raise lost(type_name)
             return tantivy_guard.newer(guard, KIND, version)
 
-        return await self._books.read(work)
+        return await self._state_file.read(work)
 
 
 def folder_name(type_name: str) -> str:
@@ -398,7 +389,7 @@ def _check_analyzer(path: str, name: str) -> None:
         analyzer(name)
     except ValueError:
         raise StoreRefused(
-            f"{KIND}: {path} has the analyzer {name!r}, which the store does not know",
+            f"{KIND}: {path} has the analyzer {name!r}, which the store does not have",
             store=KIND,
             hint="use standard, keyword or a language such as english",
         ) from None

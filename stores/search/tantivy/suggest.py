@@ -25,9 +25,9 @@ def suggest(
     text: str,
     first: int,
 ) -> list[Suggestion]:
-    """Up to `first` values that begin with `text` (case and accents do not count), each once, those
-    of most records first, then by alphabet. `key` is the first record's with that value, `score` the
-    number of records. An empty text suggests nothing."""
+    """Return up to `first` distinct values that begin with `text`, ignoring case and accents.
+    Values of most records come first, then alphabetical order. `key` is that of the first
+    record with the value, `score` the number of records. An empty text suggests nothing."""
     if not 0 <= first <= MAX_FIRST:
         raise LimitError(f"first is at most {MAX_FIRST} suggestions")
     prefix = fold(text.lstrip())
@@ -37,7 +37,8 @@ def suggest(
         return []
     counted: list[tuple[int, str, Field]] = []
     for field in fields:
-        # Twice as many as asked: a term may be held by deleted records alone until its segment merges.
+        # Twice as many as asked: a term may be held by deleted records alone until its segment
+        # merges.
         for term, count in searcher.terms_with_prefix(field.whole, prefix, limit=first * 2):
             counted.append((-int(count), term, field))
     counted.sort(key=lambda c: c[:2])

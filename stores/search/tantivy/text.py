@@ -1,9 +1,9 @@
 """Query text as a Tantivy query: which records match, how they rank, and what of them is marked.
 
-A word matches where it stands, or within the edits that `edit_distance.allowed` forgives. A match as
-typed outranks a forgiven one, and a value that is the whole query text outranks one that holds it. Of
-one or two words all must match, of more three quarters; the stop words of a searched property's language
-need not.
+A word matches where it stands, or within the edits that `edit_distance.allowed` forgives. A match
+as typed outranks a forgiven one, and a value that is the whole query text outranks one that holds
+it. Of one or two words all must match, of more three quarters; the stop words of a searched
+property's language need not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from stores.search.tantivy.filters import any_of
 from stores.search.vocabulary import meant
 
 FUZZY_WEIGHT = 0.5
-"""Of a forgiven match in the property with the greatest boost; a match as typed has at least 1."""
+"""Weight of a fuzzy match in the property with the greatest boost. A match as typed weighs at
+least 1."""
 TIE_BREAKER = 0.2
 """What the other properties that match add to the best one's score."""
 
@@ -94,7 +95,7 @@ class _Scale:
         self._low, self._high = min(boosts), max(boosts)
 
     def _boost(self, field: Field) -> float:
-        """At least 1."""
+        """Return the field's boost relative to the least, so at least 1."""
         return max(field.prop.search.boost / self._low, 1.0)
 
     def _rarity(self, name: str, token: str) -> float:
@@ -132,8 +133,8 @@ class _Scale:
         return queries
 
     def _exact(self, field: Field, tokens: list[str]) -> Query:
-        """One, and BM25. In a list of texts the length says nothing (a city of a hundred names is not
-        a hundredth as much called so), so there only the word's rarity counts."""
+        """One, and BM25. In a list of texts the length says nothing (a city of a hundred names is
+        not a hundredth as much called so), so there only the word's rarity counts."""
         if len(tokens) == 1:
             found = Query.term_query(self._schema, field.text, tokens[0])
         else:

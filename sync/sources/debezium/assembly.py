@@ -1,9 +1,10 @@
 """Puts the records of several topics together to transactions, in the order of their commits. Pure.
 
-Each partition is in the order of the log, but between partitions there is no order: the END of a transaction
-may be read before its changes. An END says how many changes of each table there were, and where the commit
-record ends, so a transaction is handed out when all of them have come and all before it are out. Repeated
-records (Connect was killed) are counted once, by their place in the transaction.
+Each partition is in the order of the log, but between partitions there is no order: the END of a
+transaction may be read before its changes. An END says how many changes of each table there were,
+and where the commit record ends, so a transaction is handed out when all of them have come and all
+before it are out. Repeated records (Connect was killed) are counted once, by their place in the
+transaction.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from sync.sources.debezium.envelope import End, Read
 Partition: TypeAlias = Hashable
 """A topic's partition; only compared."""
 PART = 5000
-"""Most changes of one transaction that are held."""
+"""Maximum number of changes held of one transaction."""
 HELD = 20_000
-"""Most changes that are held of all."""
+"""Maximum number of changes held in all."""
 REMEMBERED = 20_000
 """How many finished transactions are remembered, for records that come again."""
 
@@ -29,7 +30,8 @@ REMEMBERED = 20_000
 @dataclass(slots=True)
 class _Open:
     """A transaction whose END has not been met. `furthest`: partition → the last place counted;
-    `behind`: partition → the offset behind its last record. `split`: parts of it have been handed out."""
+    `behind`: partition → the offset behind its last record. `split`: parts of it have been
+    handed out."""
 
     changes: list[Change] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
@@ -47,8 +49,8 @@ class Assembly:
     """Takes records by `change` and `end`, gives events by `take`."""
 
     def __init__(self, tables: Collection[str], position: int, *, part: int = PART) -> None:
-        """`tables`: "schema.table" of those whose changes are fed; `position`: where the events begin,
-        transactions up to there are left out."""
+        """`tables`: "schema.table" of those whose changes are fed; `position`: where the events
+        begin, transactions up to there are left out."""
         self.position = position
         """Everything that was committed up to there has been handed out."""
         self.done: dict[Partition, int] = {}
@@ -64,7 +66,7 @@ class Assembly:
         self._loose_time = 0.0
         self._held = 0
         self._whole_from = 0
-        """Nothing of a transaction that ended behind it has been let go."""
+        """The position after which transactions ended of which no change was dropped."""
         self._events: list[Transaction] = []
 
     def change(self, read: Read, partition: Partition, offset: int) -> None:
@@ -81,7 +83,8 @@ class Assembly:
     def changes(
         self, partition: Partition, made: Iterable[tuple[int, int, int, Change, int]]
     ) -> None:
-        """Take changes of a partition, in its order: (transaction, place, offset, change, milliseconds)."""
+        """Take changes of a partition, in its order: (transaction, place, offset, change,
+        milliseconds)."""
         current = -1
         found: _Open | None = None
         last = 0
@@ -113,8 +116,8 @@ class Assembly:
             found.furthest[partition] = last
 
     def begin(self, lsn: int) -> bool:
-        """Leave out what has been assembled of transactions up to `lsn`. False, with nothing done, where
-        `forget` has let go what came behind it."""
+        """Leave out what has been assembled of transactions up to `lsn`. False, with nothing done,
+        where `forget` has let go what came behind it."""
         if lsn < self._whole_from or any(found.forgotten for found in self._open.values()):
             return False
         self._start = self.position = max(self.position, lsn)
@@ -123,8 +126,8 @@ class Assembly:
         return True
 
     def forget(self, most: int = HELD) -> None:
-        """Before the events begin: let go what waits to be taken, where it is more than `most` changes.
-        Finding the place where they begin may take long, and what ended before it is left out anyway."""
+        """Drop waiting changes beyond `most`, before the events begin. Finding where they begin
+        may take long, and transactions that ended before it are left out anyway."""
         if sum(len(e.changes) for e in self._events) <= most:
             return
         ends = self._ends_of_finished()
@@ -146,31 +149,34 @@ class Assembly:
         self._advance()
 
     def take(self) -> list[Event]:
-        """The events since the last call."""
+        """Return the events since the last call."""
         self._advance()
         self._flush_loose()
         events, self._events = self._events, []
         return list(events)
 
     def settled(self, read_up_to: Mapping[Partition, int]) -> bool:
-        """Nothing is open: everything read so far has been handed out, and may be taken as done."""
+        """Return whether no transaction is open: everything read so far was delivered and may
+        count as done."""
         if self._open or self._ends:
             return False
         self.done.update(read_up_to)
         return True
 
     def end_of(self, xid: int) -> int | None:
-        """Where the commit record of a transaction ends that has been handed out; None: not yet."""
+        """Return the end of the commit record of a delivered transaction, or None if it was not
+        delivered yet."""
         return self._finished.get(xid)
 
     @property
     def waiting(self) -> bool:
-        """The END of a transaction is there, and not all of its changes are."""
+        """Whether the END of a transaction has come, but not all of its changes."""
         return bool(self._ends)
 
     def passed(self, lsn: int, upto: Mapping[Partition, int]) -> None:
-        """It is certain that every record of what was committed up to `lsn` stood before the offsets
-        `upto`, and all of these have been read: whatever has been counted, that is all there is."""
+        """Note that every record committed up to `lsn` stood before the offsets `upto`, and all of
+        these were read. Transactions up to there are therefore complete, whatever number of
+        changes was counted."""
         while self._ends and self._ends[0][0].lsn <= lsn:
             self._finish(*self._ends.popleft())
         for xid, found in list(self._open.items()):
@@ -210,8 +216,8 @@ class Assembly:
         self.position = max(self.position, end.lsn)
 
     def _ends_of_finished(self) -> dict[int | None, int]:
-        """Short transaction id → where the transaction ended, of those whose END has been met: parts that
-        were handed out earlier do not know it."""
+        """Return the ends of the transactions whose END was met, by short transaction id. Parts
+        that were delivered earlier do not know them."""
         return {_short(xid): lsn for xid, lsn in self._finished.items() if lsn}
 
     def _close(self, xid: int, lsn: int) -> None:
@@ -235,16 +241,16 @@ class Assembly:
             found.changes, found.places, found.moves = [], [], {}
 
     def _hand_out_parts(self) -> None:
-        """Memory is bounded by handing out what has come, in the order in which it came: a record's changes
-        are all in one partition, so their order is kept."""
+        """Memory is bounded by handing out what has come, in the order in which it came: a record's
+        changes are all in one partition, so their order is kept."""
         for xid, found in self._open.items():
             if found.changes:
                 self._emit(xid, found, 0)
                 found.split = True
 
     def _let_loose(self, change: Change, xid: int | None, ts_ms: int, snapshot: bool) -> None:
-        """A change whose transaction is not told (a snapshot, a connector without transaction metadata), or
-        that comes again."""
+        """Deliver a change without transaction metadata (of a snapshot, or of a connector without
+        them), or one that comes again."""
         short = None if xid is None or snapshot else _short(xid)
         if self._loose and (short != self._loose_xid or len(self._loose) >= self._part):
             self._flush_loose()
@@ -263,8 +269,8 @@ def _short(xid: int) -> int:
 
 
 def _in_order(found: _Open) -> list[Change]:
-    """The changes as they were made. A changed key comes as two: the old one's delete, the new one's
-    create; together they are an update that knows both."""
+    """Return the changes in the order in which they were made. A changed key comes as a delete of
+    the old and a create of the new one; together they become one update that knows both."""
     changes, places = found.changes, found.places
     if len(found.furthest) > 1:
         order = sorted(range(len(places)), key=places.__getitem__)

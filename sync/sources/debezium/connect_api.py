@@ -20,20 +20,22 @@ from stores.errors import SetupError, StoreUnavailable
 STORE = "kafka connect"
 TIMEOUT = 10.0
 PATIENCE = 30.0
-"""Seconds that an answer 409 (Connect is rebalancing) is waited out, and that a change of state may take."""
+"""Seconds that an answer 409 (Connect is rebalancing) is waited out, and that a change of state may
+take."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectorStatus:
-    """`state`: as Connect says it, RUNNING, FAILED…, or MISSING; FAILED too where its task is. `trace`: the
-    first line of the failure."""
+    """`state`: as Connect says it, RUNNING, FAILED…, or MISSING; FAILED too where its task is.
+    `trace`: the first line of the failure."""
 
     state: str
     trace: str = ""
 
 
 class ConnectApi:
-    """One connector of one Connect. Every call may raise StoreUnavailable and SetupError."""
+    """A connector of a Kafka Connect cluster. Every call may raise StoreUnavailable and
+    SetupError."""
 
     def __init__(self, url: str, connector: str) -> None:
         self.connector = connector
@@ -42,10 +44,10 @@ class ConnectApi:
 
     def version(self) -> str:
         """Kafka Connect's own."""
-        return str(self._call("GET", "/")[1].get("version", "of an unknown version"))
+        return str(self._call("GET", "/")[1].get("version", "of unknown version"))
 
     def plugin(self, name: str) -> str | None:
-        """The version of an installed connector class; None where it is not there."""
+        """Return the version of an installed connector class, or None."""
         _, found = self._call("GET", "/connector-plugins")
         return next((str(p.get("version")) for p in found if p.get("class") == name), None)
 
@@ -63,7 +65,7 @@ class ConnectApi:
         return ConnectorStatus(next((s for s in states if s != "RUNNING"), "RUNNING"))
 
     def config(self) -> dict[str, str] | None:
-        """The connector's configuration; None where there is no such connector."""
+        """Return the connector's configuration, or None if there is no such connector."""
         code, body = self._call("GET", f"{self._path}/config")
         return None if code == 404 else dict(body)
 
@@ -82,7 +84,7 @@ class ConnectApi:
         while self.status().state != "STOPPED":
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
-                    f"connector {self.connector} does not stop",
+                    f"connector {self.connector} did not stop in time",
                     store=STORE,
                     hint="see its status in Kafka Connect",
                 )
@@ -134,16 +136,18 @@ class ConnectApi:
                 return error.code, _read(error.read())
         except (OSError, ValueError):
             raise StoreUnavailable(
-                "Kafka Connect is not reached", store=STORE, hint="is it running, at this address?"
+                "Kafka Connect is not reachable",
+                store=STORE,
+                hint="check that Kafka Connect runs at the address of connect=",
             ) from None
 
 
 def failure(trace: str) -> str:
-    """What a stack trace says: its last cause, without the classes and the places."""
+    """Return the last cause in a stack trace, without classes and places."""
     lines = trace.splitlines()
     causes = [line for line in lines if line.startswith("Caused by: ")] or lines[:1]
     if not causes:
-        return "it does not say why"
+        return "no reason given"
     cause = causes[-1].removeprefix("Caused by: ")
     _, separator, message = cause.partition(": ")
     # What stands in brackets is the inside of the connector's objects.
@@ -151,7 +155,7 @@ def failure(trace: str) -> str:
 
 
 def _read(data: bytes) -> Any:
-    """An object or a list; an empty object for anything else."""
+    """Return an object or a list; anything else becomes an empty object."""
     try:
         found = json.loads(data) if data else {}
     except ValueError:

@@ -1,7 +1,7 @@
 """The configuration of Debezium's Postgres connector for a contract.
 
-Its settings are those of Debezium's documentation, "Debezium connector for PostgreSQL". Why each is as it
-is: docs/decisions/change-source-debezium.md.
+Its settings are those of Debezium's documentation, "Debezium connector for PostgreSQL". Why each is
+as it is: docs/decisions/change-source-debezium.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SECRETS = frozenset(("database.password",))
 
 
 def debezium_slot(contract: Contract, database: str) -> str:
-    """The slot of the connector; never that of the pgoutput source."""
+    """Return the name of the connector's slot, which differs from that of the pgoutput source."""
     return kafka_slot_name(contract, database)
 
 
@@ -44,8 +44,9 @@ def connector_config(
     partitions: int = 1,
     replication: int = -1,
 ) -> dict[str, str]:
-    """The configuration as Connect takes it. It holds the password of canonical. `replication`: -1 is the
-    brokers' default. Raises SetupError where canonical has no address that Connect can use."""
+    """Return the configuration for Kafka Connect. It contains canonical's password. `replication`:
+    -1 is the brokers' default. Raise SetupError if canonical has no address that Kafka Connect
+    can use."""
     at = _address(canonical_url)
     tables = published_tables(contract)
     columns = sorted(
@@ -98,7 +99,7 @@ def connector_config(
 
 
 def shown(config: Mapping[str, str]) -> dict[str, str]:
-    """The configuration for others to deploy: what is secret is left for them to fill in."""
+    """Return the configuration for others to deploy, without secrets, which they fill in."""
     return {
         name: "${file:/run/secrets/recordgate.properties:password}" if name in SECRETS else value
         for name, value in config.items()
@@ -106,20 +107,20 @@ def shown(config: Mapping[str, str]) -> dict[str, str]:
 
 
 def _pattern(name: str) -> str:
-    """A regular expression of Java that matches `name`, inside of a list with commas."""
+    """Return a Java regular expression that matches `name` inside a list with commas."""
     return re.escape(name).replace(",", "\\,")
 
 
 def _address(canonical_url: str) -> dict[str, str]:
-    """Where the connector finds canonical: over TCP, with a password."""
+    """Return the address at which the connector reaches canonical: TCP, with a password."""
     try:
         given = conninfo_to_dict(canonical_url)
     except psycopg.ProgrammingError:
-        raise SetupError("the URL of canonical is not one that Postgres understands") from None
+        raise SetupError("the URL of canonical is not a valid Postgres connection URL") from None
     host = str(given.get("host") or "")
     if not host or host.startswith(("/", "@")) or "," in host:
         raise SetupError(
-            "the connector needs an address of canonical on the network, not a socket",
+            "the connector needs a network address of canonical, not a socket",
             hint="set `postgres` to postgresql://user@host:5432/database",
         )
     found = {

@@ -1,7 +1,8 @@
-"""Reads the topics with kafka-python in a thread of its own: decodes, assembles, hands batches to the loop.
+"""Reads the topics with kafka-python in a thread of its own: decodes, assembles, hands batches to
+the loop.
 
-Every partition is assigned by hand; the group holds the offsets only. The thread waits when the loop does not
-keep up, and goes on committing meanwhile.
+Every partition is assigned by hand; the group holds the offsets only. The thread waits when the
+loop does not keep up, and goes on committing meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sync.sources.debezium.envelope import (
     read_transaction,
 )
 from sync.sources.debezium.location import KafkaLocation
-from sync.sources.debezium.places import RELOAD, Place, go_on, made_again, mark_of
+from sync.sources.debezium.places import RELOAD, Checkpoint, go_on, made_again, mark_of
 from sync.sources.debezium.reach import better
 
 log = logging.getLogger(__name__)
@@ -36,24 +37,24 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 STORE = "kafka"
 RECORDS = 2000
-"""Most records taken at once."""
+"""Maximum number of records taken at once."""
 BATCHES = 4
-"""Most batches that wait for the loop."""
+"""Maximum number of batches that wait for the event loop."""
 POLL_MS = 100
 FETCH_BYTES = 8 << 20
 FETCH_WAIT_MS = 20
-"""How long a broker holds a question that it has no records for. The client asks a broker one thing at a
-time: while it waits for a quiet topic, the busy ones wait as well."""
+"""How long a broker holds a question that it has no records for. The client asks a broker one thing
+at a time: while it waits for a quiet topic, the busy ones wait as well."""
 COMMIT_INTERVAL = 0.5
 CHECKPOINTS = 1000
 CHECK = 1.0
 """Seconds between two looks whether a topic was made again."""
 DISCOVER_WAITING, DISCOVER = 0.1, 1.0
-"""Seconds between two looks for topics that are not there yet, while changes of theirs are missing, and
-otherwise."""
+"""Seconds between two looks for topics that are not there yet, while changes of theirs are missing,
+and otherwise."""
 DISCOVER_PARTITIONS = 5.0
-"""Seconds between two looks for partitions that a topic has been given; until then the transactions that have changes
-there wait."""
+"""Seconds between two looks for partitions that a topic has been given; until then the transactions
+that have changes there wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Batch:
 
 
 class TopicReader:
-    """One reading, from `start` to `close`. `deliver` and `fail` are called in the thread."""
+    """A thread that reads the topics from `start` to `close`. It calls `deliver` and `fail`."""
 
     def __init__(
         self,
@@ -90,8 +91,8 @@ class TopicReader:
         deliver: Callable[[Batch], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """`readers`: topic → its table's; `transactions`: the topic of transaction metadata; `now`: where
-        canonical's log ends."""
+        """`readers`: topic → its table's; `transactions`: the topic of transaction metadata; `now`:
+        where canonical's log ends."""
         self._location = location
         self._readers = dict(readers)
         self._transactions = transactions
@@ -106,8 +107,8 @@ class TopicReader:
         self._room = threading.Semaphore(BATCHES)
         self._lock = threading.Lock()
         """Held while records are assembled."""
-        self._books = threading.Lock()
-        """Held while checkpoints are looked at: never for long, the loop waits for it."""
+        self._bookkeeping = threading.Lock()
+        """Held briefly while checkpoints are read, because the event loop waits for it."""
         self._checkpoints: deque[tuple[int, dict[Any, int]]] = deque()
         self._to_commit: tuple[int, dict[Any, int]] | None = None
         self._committed_at = 0.0
@@ -133,32 +134,33 @@ class TopicReader:
         self._opened.result()
 
     def end_of(self, xid: int) -> int | None:
-        """See Assembly.end_of."""
+        """Return the end of a delivered transaction; see Assembly.end_of."""
         return self._assembly.end_of(xid)
 
     def begin(self, lsn: int) -> bool:
-        """After a first start: the events begin at `lsn`; what was read of before is not delivered. False
-        where it is not certain any more that all behind `lsn` is: then a later place is needed."""
+        """Begin the events at `lsn` after a first start; what was read before is not delivered.
+        Return False if it is no longer certain that everything after `lsn` is held: a later
+        position is needed then."""
         with self._lock:
             if not self._assembly.begin(lsn):
                 return False
-            with self._books:
+            with self._bookkeeping:
                 self._to_commit = (lsn, dict(self._first))
             self._streaming = True
             return True
 
     def taken(self) -> None:
-        """The loop has taken a batch."""
+        """Note that the event loop has taken a batch."""
         self._room.release()
 
     def acknowledge(self, lsn: int) -> None:
         """Offsets up to `lsn` may be committed."""
-        with self._books:
+        with self._bookkeeping:
             while self._checkpoints and self._checkpoints[0][0] <= lsn:
                 self._to_commit = self._checkpoints.popleft()
 
     def everything_is_there(self, lsn: int) -> None:
-        """Every record of what was committed up to `lsn` is in Kafka by now."""
+        """Note that every record committed up to `lsn` is in Kafka."""
         if self._barrier is None:
             self._barrier = (lsn, None)
 
@@ -187,7 +189,7 @@ class TopicReader:
                 self._step()
             self._commit()
         except BaseException as error:
-            log.debug("the reading of the topics ended", exc_info=error)
+            log.debug("reading the topics ended unexpectedly", exc_info=error)
             self._fail(translated(error))
         finally:
             if self._consumer is not None:
@@ -231,7 +233,7 @@ class TopicReader:
         self.position = begin
 
     def _existing(self) -> list[str]:
-        """Those of our topics that are there."""
+        """Return those of our topics that exist."""
         self._looked = time.monotonic()
         wanted = {*self._readers, self._transactions}
         there = wanted & set(self._consumer.topics())
@@ -241,7 +243,8 @@ class TopicReader:
         return sorted(there)
 
     def _id_of(self, topic: str) -> str:
-        """The topic's id, which tells one made again from the one before; empty where the broker has none."""
+        """Return the topic's id, which differs after the topic was created again; empty if the
+        broker has none."""
         return str(self._consumer._client.cluster.topic_id(topic) or "")
 
     def _check_ids(self) -> None:
@@ -265,7 +268,8 @@ class TopicReader:
         ]
 
     def _go_on(self, partitions: list[Any]) -> dict[Any, int]:
-        """Seek each partition to where the group is; what `go_on` says. Raises GapError where records are missing."""
+        """Seek each partition to where the group is; what `go_on` says. Raises GapError where
+        records are missing."""
         consumer = self._consumer
         places = go_on(
             self._location.group,
@@ -316,8 +320,8 @@ class TopicReader:
     def _feed_changes(
         self, reader: TableReader, partition: Any, records: list[Any], poison: list[SetAside]
     ) -> None:
-        """The usual message, a new row without schema and headers, goes the short way: this loop is what the
-        rate depends on."""
+        """Feed changes to the assembly. The usual message, a new row without schema and headers,
+        takes a short path, because the rate depends on this loop."""
         assembly = self._assembly
         decode, row, wrapped = reader.decode, reader.row, reader.wrapped
         schema, table = reader.form.schema, reader.form.table
@@ -350,9 +354,11 @@ class TopicReader:
                 read = reader.read(value, record.headers)
             except AnotherDatabase as other:
                 raise SetupError(
-                    f"topic {partition.topic} holds {other}, not of ours",
-                    hint="another topic_prefix in the setting changes keeps apart from topics of others;"
-                    " end the connector that writes there, then run `recordgate apply`",
+                    f"topic {partition.topic} holds {other}, which do not belong to this contract",
+                    hint=(
+                        "set another topic_prefix in `changes`, or stop the connector that"
+                        " writes to the topic; then run `recordgate apply`"
+                    ),
                 ) from None
             except Poison as reason:
                 self._set_aside(record, reason, poison)
@@ -360,7 +366,7 @@ class TopicReader:
             wrapped = reader.wrapped
             if read.whole_snapshot and (read.source.lsn or 0) > assembly.position:
                 raise GapError(
-                    "the connector has read the tables anew: it had lost its place",
+                    "the connector took a new snapshot because it had lost its offset",
                     hint=f"set its snapshot.mode to no_data; {RELOAD}",
                 )
             assembly.change(read, partition, record.offset)
@@ -368,7 +374,7 @@ class TopicReader:
             assembly.changes(partition, made)
 
     def _set_aside(self, record: Any, reason: Poison, poison: list[SetAside]) -> None:
-        self.last_poison = f"; {record.topic} holds what is no change: {reason}"
+        self.last_poison = f"; {record.topic} holds a message that is not a change: {reason}"
         text = payload_text(record.value)
         poison.append(SetAside(record.topic, record.partition, record.offset, str(reason), text))
 
@@ -380,7 +386,7 @@ class TopicReader:
         if moved:
             self.position = assembly.position
             assembly.settled({p: self._consumer.position(p) for p in self._consumer.assignment()})
-            with self._books:
+            with self._bookkeeping:
                 if len(self._checkpoints) >= CHECKPOINTS:
                     self._checkpoints = deque(list(self._checkpoints)[1::2])
                 self._checkpoints.append((self.position, dict(assembly.done)))
@@ -446,7 +452,7 @@ class TopicReader:
         now = time.monotonic()
         if not self._stop.is_set() and now - self._committed_at < COMMIT_INTERVAL:
             return
-        with self._books:
+        with self._bookkeeping:
             due, self._to_commit = self._to_commit, None
         if due is None or not due[1]:
             return
@@ -456,7 +462,7 @@ class TopicReader:
         self._committed_at = now
         marks = tuple(mark_of(topic, topic_id) for topic, topic_id in sorted(self._ids.items()))
         texts = {
-            topic: Place(topic_id, self._system, lsn, marks).text()
+            topic: Checkpoint(topic_id, self._system, lsn, marks).text()
             for topic, topic_id in self._ids.items()
         }
         self._consumer.commit(
@@ -471,11 +477,9 @@ def translated(error: BaseException) -> BaseException:
     if isinstance(error, RecordgateError) or not isinstance(error, Exception):
         return error
     if isinstance(error, errors.OffsetOutOfRangeError | errors.NoOffsetForPartitionError):
-        return GapError(
-            "records that were not read yet have been removed from a topic", hint=RELOAD
-        )
+        return GapError("records were removed from a topic before they were read", hint=RELOAD)
     if isinstance(error, errors.UnknownTopicOrPartitionError | errors.UnknownTopicIdError):
-        return GapError("a topic was removed while it was read", hint=RELOAD)
+        return GapError("a topic was deleted while it was read", hint=RELOAD)
     if isinstance(
         error,
         errors.AuthorizationError
@@ -484,14 +488,14 @@ def translated(error: BaseException) -> BaseException:
         | errors.KafkaConfigurationError,
     ):
         return SetupError(
-            f"Kafka refuses us: {type(error).__name__}",
-            hint="check user, password and rights: read on the topics and the group",
+            f"Kafka refuses access: {type(error).__name__}",
+            hint="check user, password and ACLs: READ on the topics and the group",
         )
     if isinstance(error, errors.KafkaError | OSError | TimeoutError):
         return StoreUnavailable(
-            f"Kafka is not reached: {type(error).__name__}",
+            f"Kafka is not reachable: {type(error).__name__}",
             store=STORE,
-            hint="are the brokers running, at the address that the setting changes names?",
+            hint="check that the brokers run at the address in the setting `changes`",
         )
     refused = StoreRefused(f"reading from Kafka failed: {type(error).__name__}", store=STORE)
     refused.__cause__ = error

@@ -1,8 +1,8 @@
 """Decodes Debezium's messages, as the JSON converter writes them with or without a schema. Pure.
 
-A reader is made for each table: it decodes into structs that have the tracked columns only, so the rest of a
-message is skipped and never becomes an object. Formats: Debezium's documentation, "Data change events" and
-"Transaction metadata" of the Postgres connector.
+A reader is made for each table: it decodes into structs that have the tracked columns only, so the
+rest of a message is skipped and never becomes an object. Formats: Debezium's documentation, "Data
+change events" and "Transaction metadata" of the Postgres connector.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Poison(ValueError):
 
 
 class AnotherDatabase(Poison):
-    """The message is a change of another database's table of the same name. Nothing else of its topic can be
-    believed then, nor the transactions that are told beside it."""
+    """The message is a change of another database's table of the same name. Nothing else of its
+    topic can be believed then, nor the transactions that are told beside it."""
 
     def __init__(self, database: str) -> None:
         super().__init__(f"changes of the database {database[:63]!r}")
@@ -40,7 +40,8 @@ class AnotherDatabase(Poison):
 
 
 class Source(msgspec.Struct, gc=False):
-    """Of each table there is one like it whose first four fields take its own names only."""
+    """The source block of an envelope. Each table has a struct like it whose first four fields
+    accept its own names only."""
 
     connector: str
     db: str
@@ -88,12 +89,13 @@ class Read(msgspec.Struct, gc=False):
 
     @property
     def snapshot(self) -> bool:
-        """It was read from the table, not from the log."""
+        """Whether the row was read from the table, not from the WAL."""
         return self.source.snapshot not in (None, False, "false")
 
     @property
     def whole_snapshot(self) -> bool:
-        """And it is part of a reading of all tables, as the connector does it where it has lost its place."""
+        """Whether the row is part of a snapshot of all tables, which the connector takes after
+        losing its offset."""
         return self.snapshot and self.source.snapshot != "incremental"
 
 
@@ -113,7 +115,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 def read_transaction(value: bytes) -> End | None:
-    """A message of the transaction topic; None for a BEGIN. Raises Poison."""
+    """Return the END in a message of the transaction topic, or None for a BEGIN. Raise Poison."""
     try:
         mark = _decode_mark(unwrapped(value)[0])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -122,7 +124,7 @@ def read_transaction(value: bytes) -> End | None:
         return None
     xid, colon, lsn = mark.id.partition(":")
     if not colon or not xid.isdigit() or not lsn.isdigit():
-        raise Poison("the id of a transaction is not of the Postgres connector")
+        raise Poison("a transaction id does not come from the Postgres connector")
     counts = {c.data_collection: c.event_count for c in mark.data_collections or ()}
     return End(int(xid), int(lsn), mark.ts_ms / 1000, counts)
 
@@ -143,7 +145,8 @@ class TableReader:
     """Reads the messages of one table's topic."""
 
     def __init__(self, form: TableForm, modes: Modes, databases: frozenset[str]) -> None:
-        """`databases`: the names of the one database whose changes are taken (see `names_of_database`)."""
+        """`databases`: the names of the one database whose changes are taken (see
+        `names_of_database`)."""
         self.form = form
         self._databases = databases
         self.wrapped = False
@@ -204,7 +207,7 @@ class TableReader:
         except Poison:
             raise
         except (ValueError, TypeError, KeyError, OverflowError, ArithmeticError) as error:
-            raise Poison(f"a value that is not of its column's type: {error}") from None
+            raise Poison(f"a value that does not fit its column's type: {error}") from None
 
     def _change(
         self,
@@ -227,7 +230,7 @@ class TableReader:
             moved = "from" if headers and _header(headers, NEW_KEY) is not None else ""
             return Read(change, source, found.transaction, moved)
         if found.after is None or op not in ("c", "u", "r"):
-            raise Poison(f"an operation {op[:20]!r} that is not known, or has no row")
+            raise Poison(f"an operation {op[:20]!r} that is unknown or has no row")
         new = row(found.after)
         old: Mapping[str, str | None] = NOTHING
         kind = ChangeOp.UPDATE if op == "u" else ChangeOp.INSERT
@@ -256,11 +259,11 @@ class TableReader:
         try:
             found = row(self._decode_key(unwrapped(header)[0]))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise Poison(f"the header {OLD_KEY} is no key") from None
+            raise Poison(f"the header {OLD_KEY} is not a key") from None
         return {name: value for name, value in found.items() if name in self.form.key}
 
     def _believed(self, before: dict[str, str | None]) -> dict[str, str | None]:
-        """Without the columns that were not in the log: the connector pads them."""
+        """Return the row without the columns that were not in the WAL, which the connector pads."""
         old = self.form.old
         if old is None:
             return before
@@ -280,9 +283,9 @@ def row_function(
     modes: Modes,
     forms: Mapping[str, Text] | None = None,
 ) -> Callable[[Any], dict[str, str | None]]:
-    """A generated function from a row's struct to the texts of its columns; what was not sent is left out.
-    Nothing of the table gets into its source but the `repr` of column names. `forms` are used instead of
-    what the type asks for."""
+    """A generated function from a row's struct to the texts of its columns; what was not sent is
+    left out. Nothing of the table gets into its source but the `repr` of column names. `forms`
+    are used instead of what the type asks for."""
     forms = forms or {}
     scope: dict[str, Any] = {"UNSET": UNSET, "UNAVAILABLE": UNAVAILABLE}
     lines = ["def row(r):", " d = {}"]
@@ -329,13 +332,13 @@ _DECIMAL = "org.apache.kafka.connect.data.Decimal"
 def schema_texts(
     schema: Any, columns: Iterable[str], types: Mapping[str, ColumnType], modes: Modes
 ) -> dict[str, Text]:
-    """The text functions of the columns whose type a message's own schema tells more exactly."""
+    """Return the text functions of columns whose type a message's own schema tells more exactly."""
     try:
         fields = {f["field"]: f for f in schema["fields"]}
         row = fields.get("after") or fields["before"]
         described = {f["field"]: f for f in row["fields"]}
     except (KeyError, TypeError):
-        raise Poison("the schema of a message is not of an envelope") from None
+        raise Poison("the schema of a message is not an envelope's") from None
     found: dict[str, Text] = {}
     for column in columns:
         field, kind = described.get(column), types[column]
@@ -364,7 +367,7 @@ def _header(headers: Headers, name: str) -> bytes | None:
 
 
 def _poison(value: bytes, error: Exception, databases: frozenset[str]) -> Poison:
-    """Why a message is no change of the table of ours."""
+    """Return why a message is not a change of our table."""
     try:
         found = _decode_any(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -379,13 +382,13 @@ def _poison(value: bytes, error: Exception, databases: frozenset[str]) -> Poison
         if connector and source.get("db") not in (None, *databases):
             return AnotherDatabase(str(source["db"]))
         if "`$.source.table`" in str(error) or "`$.source.schema`" in str(error):
-            return Poison("a change of another table than the topic's")
-        return Poison(f"not an envelope as the connector writes it: {error}")
-    return Poison("JSON, but no envelope of a change")
+            return Poison("a change of a table other than the topic's")
+        return Poison(f"not an envelope of the connector: {error}")
+    return Poison("JSON that is not a change envelope")
 
 
 def payload_text(value: bytes, limit: int = 2000) -> str:
-    """A message that is set aside, for people: its beginning as text, or in base64."""
+    """Return the beginning of a message that is set aside, as text or in base64, for people."""
     try:
         return value[:limit].decode("utf-8", errors="strict")
     except UnicodeDecodeError:

@@ -17,7 +17,7 @@ from sync.sources.debezium.connector import connector_config, connector_name
 from sync.sources.debezium.consumer import translated
 from sync.sources.debezium.envelope import Poison, TableReader, read_transaction
 from sync.sources.debezium.location import KafkaLocation
-from sync.sources.debezium.places import Place
+from sync.sources.debezium.places import Checkpoint
 from sync.sources.debezium.reach import better
 from sync.sources.debezium.registration import on_the_network
 from sync.sources.debezium.source import topic
@@ -26,7 +26,8 @@ from sync.sources.debezium.texts import Modes
 from sync.sources.pgoutput.transactions import TrackedTable
 
 OLDEST_KAFKA = (2, 8)
-"""Older brokers have no ids of topics: one that was made again could be taken for the one before."""
+"""Older brokers have no ids of topics: one that was made again could be taken for the one before.
+"""
 OLDEST_DEBEZIUM = 2
 """Older ones name a transaction otherwise."""
 HOWTO = "see docs/howto/debezium.md"
@@ -34,8 +35,8 @@ PATIENCE_MS = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One thing looked at. `hint`: how to mend it, where it is not `ok`."""
+class Inspected:
+    """A finding of the inspection. `hint` says how to correct it if it is not `ok`."""
 
     name: str
     ok: bool
@@ -43,27 +44,30 @@ class Seen:
     hint: str = ""
 
 
-def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Seen]:
-    """Everything behind the setting `changes`. Never raises for what it finds; SetupError for a URL that
-    says nothing usable."""
+def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Inspected]:
+    """Everything behind the setting `changes`. Never raises for what it finds; SetupError for a URL
+    that says nothing usable."""
     location = KafkaLocation.parse(changes)
     seen = _kafka(location, contract, canonical_url)
     if not location.connect:
-        return [*seen, Seen("connector", True, "deployed by others: the setting has no connect=")]
+        return [
+            *seen,
+            Inspected("connector", True, "not managed by recordgate: `changes` has no connect="),
+        ]
     return [*seen, *_connect(location, contract, canonical_url)]
 
 
-def _told(name: str, look: Callable[[], Seen]) -> Seen:
+def _told(name: str, look: Callable[[], Inspected]) -> Inspected:
     try:
         return look()
     except RecordgateError as error:
-        return Seen(name, False, error.message, error.hint)
+        return Inspected(name, False, error.message, error.hint)
 
 
 # Kafka ------------------------------------------------------------------------------------------------
 
 
-def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Seen]:
+def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Inspected]:
     from kafka import KafkaConsumer  # type: ignore[import-untyped]
 
     consumer: Any = None
@@ -80,10 +84,12 @@ def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> l
         version = tuple(consumer._client.get_broker_version())[:2]
         there = set(consumer.topics())
         said = ".".join(map(str, version))
-        broker = Seen("kafka", True, f"Kafka {said}, {len(location.bootstrap)} addresses named")
+        broker = Inspected(
+            "kafka", True, f"Kafka {said}, {len(location.bootstrap)} addresses named"
+        )
         if version < OLDEST_KAFKA:
             oldest = ".".join(map(str, OLDEST_KAFKA))
-            broker = Seen(
+            broker = Inspected(
                 "kafka", False, f"Kafka {said} is too old", f"{oldest} or newer is needed"
             )
         return [
@@ -95,7 +101,7 @@ def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> l
         found = better(translated(error), location)
         if not isinstance(found, RecordgateError):
             raise
-        return [Seen("kafka", False, found.message, found.hint)]
+        return [Inspected("kafka", False, found.message, found.hint)]
     finally:
         if consumer is not None:
             consumer.close(autocommit=False)
@@ -107,8 +113,8 @@ def _topics(
     location: KafkaLocation,
     contract: Contract,
     canonical_url: str,
-) -> Seen:
-    """Each table's topic, and whether what was last written to it is a change of that table."""
+) -> Inspected:
+    """Check each table's topic, and that its last record is a change of that table."""
     readers = _readers(location, contract, canonical_url)
     transactions = f"{location.topic_prefix}.transaction"
     wrong = []
@@ -122,20 +128,20 @@ def _topics(
         except Poison as reason:
             wrong.append(f"{name} holds {reason}")
     if wrong:
-        hint = "another topic_prefix in the setting changes keeps apart from topics of others"
-        return Seen("topics", False, "; ".join(wrong), hint)
+        hint = "set another topic_prefix in `changes` to keep apart from topics of others"
+        return Inspected("topics", False, "; ".join(wrong), hint)
     missing = sorted(set(readers) - there)
     saw = f"{len(readers) - len(missing)} of {len(readers)} tables have one"
     if missing:
-        saw += ", the others get it with their first change"
+        saw += ", the others get theirs with their first change"
     if transactions not in there and len(missing) < len(readers):
-        return Seen(
+        return Inspected(
             "topics",
             False,
             f"{saw}, but there is no {transactions}",
             f"the connector needs provide.transaction.metadata = true; {HOWTO}",
         )
-    return Seen("topics", True, saw)
+    return Inspected("topics", True, saw)
 
 
 def _readers(
@@ -156,7 +162,7 @@ def _readers(
 
 
 def _last(consumer: Any, name: str) -> bytes | None:
-    """The last record's value; None where there is none, or it is a tombstone."""
+    """Return the last record's value, or None if there is none or it is a tombstone."""
     from kafka import TopicPartition
 
     partitions = [TopicPartition(name, n) for n in consumer.partitions_for_topic(name) or ()]
@@ -173,8 +179,8 @@ def _last(consumer: Any, name: str) -> bytes | None:
     return None
 
 
-def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Seen:
-    """Whose the offsets of the group are."""
+def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Inspected:
+    """Check that the offsets of the consumer group are ours."""
     from kafka import TopicPartition
 
     name = location.group
@@ -183,22 +189,22 @@ def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Seen:
         found = consumer.committed(TopicPartition(topic_name, 0), metadata=True)
         if not found:
             continue
-        if Place.parse(found.metadata) is None:
-            return Seen(
+        if Checkpoint.parse(found.metadata) is None:
+            return Inspected(
                 "consumer group",
                 False,
-                f"{name} holds offsets of {topic_name} that are not ours",
-                "name a group of recordgate's own in the setting changes: group=NAME",
+                f"{name} holds offsets of {topic_name} that recordgate did not commit",
+                "set a group of recordgate's own in `changes`: group=NAME",
             )
         known += 1
-    saw = f"holds our offsets of {known} topics" if known else "has no offsets yet"
-    return Seen("consumer group", True, f"{name} {saw}")
+    saw = f"holds recordgate's offsets of {known} topics" if known else "has no offsets yet"
+    return Inspected("consumer group", True, f"{name} {saw}")
 
 
 # Kafka Connect ----------------------------------------------------------------------------------------
 
 
-def _connect(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Seen]:
+def _connect(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Inspected]:
     api = ConnectApi(location.connect, location.connector or connector_name(contract))
     server = _told("kafka connect", lambda: _server(api))
     if not server.ok:
@@ -206,49 +212,50 @@ def _connect(location: KafkaLocation, contract: Contract, canonical_url: str) ->
     return [server, _told("connector", lambda: _connector(api, location, contract, canonical_url))]
 
 
-def _server(api: ConnectApi) -> Seen:
+def _server(api: ConnectApi) -> Inspected:
     version = api.version()
     found = api.plugin("io.debezium.connector.postgresql.PostgresConnector")
     if found is None:
-        return Seen(
+        return Inspected(
             "kafka connect",
             False,
             f"Kafka Connect {version} has no Debezium connector for Postgres",
-            "put debezium-connector-postgres into its plugin.path and restart it",
+            "add debezium-connector-postgres to the plugin.path of Kafka Connect and restart it",
         )
     major = found.partition(".")[0]
     if major.isdigit() and int(major) < OLDEST_DEBEZIUM:
-        return Seen(
+        return Inspected(
             "kafka connect",
             False,
             f"Debezium {found} is too old",
             f"{OLDEST_DEBEZIUM}.0 or newer is needed",
         )
-    return Seen("kafka connect", True, f"Kafka Connect {version}, Debezium {found}")
+    return Inspected("kafka connect", True, f"Kafka Connect {version}, Debezium {found}")
 
 
 def _connector(
     api: ConnectApi, location: KafkaLocation, contract: Contract, canonical_url: str
-) -> Seen:
+) -> Inspected:
     there = api.config()
     if there is None:
-        return Seen(
+        return Inspected(
             "connector", False, f"{api.connector} is not registered", "run `recordgate apply`"
         )
     if there.get("topic.prefix") != location.topic_prefix:
-        return Seen(
+        return Inspected(
             "connector",
             False,
-            f"{api.connector} is a connector of somebody else",
-            "name another one in the setting changes: connector=NAME",
+            f"{api.connector} was not created by recordgate",
+            "set another name in `changes`: connector=NAME",
         )
     status = api.status()
     if status.state == "FAILED":
-        return Seen(
+        return Inspected(
             "connector",
             False,
             f"{api.connector} has failed: {status.trace}",
-            "mend what it names; the worker starts it again, `recordgate apply` does so at once",
+            "correct what the trace names; the worker restarts the connector, `recordgate apply`"
+            " does so at once",
         )
     try:
         config = connector_config(contract, on_the_network(canonical_url), location)
@@ -256,13 +263,14 @@ def _connector(
         config = {}
     other = sorted(k for k, v in config.items() if there.get(k) != v)
     if other:
-        return Seen(
+        return Inspected(
             "connector",
             False,
-            f"{api.connector} is {status.state} and not as the contract wants it: {', '.join(other)}",
+            f"{api.connector} is {status.state} and its configuration differs from the"
+            f" contract's: {', '.join(other)}",
             "run `recordgate apply`",
         )
-    return Seen(
+    return Inspected(
         "connector",
         status.state == "RUNNING",
         f"{api.connector} is {status.state}",

@@ -34,8 +34,9 @@ PARAMETERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class KafkaLocation:
-    """`bootstrap`: host:port of each broker. `connector`, `slot`: empty for the names that we give them.
-    `modes`: how values are written; None: asked of Connect, else as in our own configuration."""
+    """`bootstrap`: host:port of each broker. `connector`, `slot`: empty for the names that we give
+    them. `modes`: how values are written; None: asked of Connect, else as in our own
+    configuration."""
 
     bootstrap: tuple[str, ...]
     topic_prefix: str
@@ -57,11 +58,11 @@ class KafkaLocation:
         """Raises SetupError, which never shows a value of the URL: it may hold a password."""
         parts = urlsplit(url)
         if parts.scheme != "kafka" or parts.path not in ("", "/") or parts.fragment:
-            raise _wrong("it is not a URL of Kafka")
+            raise _wrong("it is not a Kafka URL")
         credentials, _, hosts = parts.netloc.rpartition("@")
         bootstrap = tuple(h if ":" in h else f"{h}:9092" for h in hosts.split(",") if h)
         if not bootstrap or not all(h.rpartition(":")[2].isdigit() for h in bootstrap):
-            raise _wrong("it names no broker, or a port that is no number")
+            raise _wrong("it names no broker, or a port that is not a number")
         given: dict[str, str] = {}
         for name, value in parse_qsl(parts.query, keep_blank_values=True):
             if name not in PARAMETERS:
@@ -79,12 +80,12 @@ class KafkaLocation:
             password = _first_line(file)
         security = given.get("security", "").upper() or ("SASL_SSL" if user else "PLAINTEXT")
         if security not in SECURITY:
-            raise _wrong(f"security is none of {', '.join(SECURITY)}")
+            raise _wrong(f"security must be one of {', '.join(SECURITY)}")
         if security.startswith("SASL") and not (user and password):
             raise _wrong("SASL needs a user and a password")
         connect = given.get("connect", "").rstrip("/")
         if connect and urlsplit(connect).scheme not in ("http", "https"):
-            raise _wrong("connect is not an http URL")
+            raise _wrong("connect must be an http or https URL")
         return cls(
             bootstrap,
             given["topic_prefix"],
@@ -103,7 +104,7 @@ class KafkaLocation:
         )
 
     def client_options(self) -> dict[str, Any]:
-        """What every client of kafka-python is made with."""
+        """The options of every client of kafka-python."""
         options: dict[str, Any] = {
             "bootstrap_servers": list(self.bootstrap),
             "client_id": "recordgate",
@@ -146,4 +147,4 @@ def _first_line(file: str) -> str:
 
 
 def _wrong(reason: str) -> SetupError:
-    return SetupError(f"the setting changes: {reason}", hint=f"write it as {FORM}")
+    return SetupError(f"the setting `changes`: {reason}", hint=f"write it as {FORM}")

@@ -1,9 +1,10 @@
 """Where reading goes on in each partition, and whether records are missing before that place. Pure.
 
-An offset says nothing of a topic that was deleted and made again: the brokers forget its offsets and count from 0. So with
-each offset we store which topic it belongs to, by the id that it has for its life, and which topics we have seen at all: a
-topic whose offsets are missing has been made again only where it was seen under another id. A partition that was never committed
-(its topic was made a moment before the reader ended, or has got it since) is read from its beginning.
+An offset says nothing of a topic that was deleted and made again: the brokers forget its offsets
+and count from 0. So with each offset we store which topic it belongs to, by the id that it has for
+its life, and which topics we have seen at all: a topic whose offsets are missing has been made
+again only where it was seen under another id. A partition that was never committed (its topic was
+made a moment before the reader ended, or has got it since) is read from its beginning.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any, Protocol, TypeVar
 
 from stores.errors import GapError
 
-RELOAD = "every type is loaded anew by itself: see `recordgate status`"
+RELOAD = "nothing to do: every type is reloaded by itself; see `recordgate status`"
 METADATA = 4000
 """Bytes that the brokers take with an offset, by default (offset.metadata.max.bytes)."""
-LETTERS = 6
-"""Of a mark, for the topic's name, and as many for its id."""
+MARK_CHARACTERS = 6
+"""Maximum characters of a topic's name in a mark, and as many of its id."""
 
 
 class Partition(Protocol):
@@ -45,9 +46,9 @@ P = TypeVar("P", bound=Partition)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What is stored with a committed offset: the id of the topic that it belongs to, which database, and marks of
-    all topics that were seen."""
+class Checkpoint:
+    """What is stored with a committed offset: the id of the topic that it belongs to, which
+    database, and marks of all topics that were seen."""
 
     topic: str
     system: str
@@ -55,13 +56,14 @@ class Place:
     topics: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """At most METADATA bytes: with many topics the marks are left out."""
+        """Return the metadata in at most METADATA bytes; marks are left out if there are too many
+        topics."""
         said: dict[str, Any] = {"topic": self.topic, "system": self.system, "lsn": self.lsn}
         whole = json.dumps({**said, "topics": " ".join(self.topics)})
         return whole if len(whole) <= METADATA else json.dumps(said)
 
     @classmethod
-    def parse(cls, text: str | None) -> Place | None:
+    def parse(cls, text: str | None) -> Checkpoint | None:
         try:
             found = json.loads(text or "")
             topics = found.get("topics", ())  # a list, as an earlier version wrote it
@@ -72,16 +74,16 @@ class Place:
 
 
 def mark_of(topic: str, topic_id: str = "") -> str:
-    """A few characters that stand for a topic's name, and as many for its id where it has one."""
+    """Return a few characters that stand for a topic's name, and as many for its id if it has one."""
     return _digest(topic) + (_digest(topic_id) if topic_id else "")
 
 
 def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:LETTERS]
+    return sha256(text.encode()).hexdigest()[:MARK_CHARACTERS]
 
 
 def made_again(topic: str) -> GapError:
-    return GapError(f"topic {topic} was made again", hint=RELOAD)
+    return GapError(f"topic {topic} was deleted and created again", hint=RELOAD)
 
 
 def go_on(
@@ -93,23 +95,23 @@ def go_on(
     ids: Mapping[str, str],
     missing: Collection[str],
 ) -> dict[P, int]:
-    """Partition → the offset to read from, for all in `committed`. `ids`: the topics that are there → their id, empty
-    where the brokers have none; `missing`: our topics that are not there. Raises GapError where records are
-    missing."""
+    """Partition → the offset to read from, for all in `committed`. `ids`: the topics that are there
+    → their id, empty where the brokers have none; `missing`: our topics that are not there.
+    Raises GapError where records are missing."""
     if not any(committed.values()):
         raise GapError(
-            f"the consumer group {group} has no offsets: they have expired, it is"
-            " another group, or the topics were made again",
+            f"the consumer group {group} has no offsets: they have expired, the group has"
+            " changed, or the topics were created again",
             hint=RELOAD,
         )
-    places = {p: Place.parse(found.metadata) for p, found in committed.items() if found}
+    places = {p: Checkpoint.parse(found.metadata) for p, found in committed.items() if found}
     # Which topics were seen, and under which ids.
     seen: dict[str, set[str]] = {}
     for mark in (mark for place in places.values() if place for mark in place.topics):
-        seen.setdefault(mark[:LETTERS], set()).add(mark[LETTERS:])
+        seen.setdefault(mark[:MARK_CHARACTERS], set()).add(mark[MARK_CHARACTERS:])
     for topic in missing:
         if mark_of(topic) in seen:
-            raise GapError(f"topic {topic} is gone", hint=RELOAD)
+            raise GapError(f"topic {topic} was deleted", hint=RELOAD)
     known = {p.topic for p, found in committed.items() if found}
     found_at: dict[P, int] = {}
     for partition, found in committed.items():
@@ -128,7 +130,9 @@ def go_on(
     return found_at
 
 
-def _check_place(place: Place | None, topic: str, topic_id: str, system: str, group: str) -> None:
+def _check_place(
+    place: Checkpoint | None, topic: str, topic_id: str, system: str, group: str
+) -> None:
     if place is None:
         return
     if place.topic and topic_id and place.topic != topic_id:
@@ -138,8 +142,9 @@ def _check_place(place: Place | None, topic: str, topic_id: str, system: str, gr
 
 
 def _was_another(seen_ids: Collection[str] | None, topic_id: str) -> bool:
-    """Whether a topic without any offset is not the one that was seen under its name. Without ids, of the brokers or of
-    an earlier version's marks, nobody can tell, and a reload is the safe answer."""
+    """Whether a topic without any offset is not the one that was seen under its name. Without ids,
+    of the brokers or of an earlier version's marks, nobody can tell, and a reload is the safe
+    answer."""
     if seen_ids is None:
         return False
     return not topic_id or _digest(topic_id) not in seen_ids
@@ -147,6 +152,7 @@ def _was_another(seen_ids: Collection[str] | None, topic_id: str) -> bool:
 
 def _expired(topic: str, offset: int, start: int, end: int) -> GapError:
     return GapError(
-        f"topic {topic} no longer has the records from offset {offset} on: it holds {start} to {end}",
+        f"topic {topic} no longer has the records from offset {offset} on: it holds {start} to"
+        f" {end}",
         hint=f"keep its records longer (retention.ms); {RELOAD}",
     )

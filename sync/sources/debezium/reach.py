@@ -1,4 +1,5 @@
-"""Tells a broker that is away from one that is there and does not let us in: to the client both are a timeout."""
+"""Tells a broker that is away from one that is there and does not let us in: to the client both are
+a timeout."""
 
 from __future__ import annotations
 
@@ -15,9 +16,12 @@ def better(error: BaseException, location: KafkaLocation) -> BaseException:
     if not isinstance(error, StoreUnavailable) or not any(map(_accepts, location.bootstrap)):
         return error
     return StoreUnavailable(
-        f"a broker of Kafka takes the connection, but not us, by {location.security}",
+        f"a Kafka broker accepts the connection but refuses {location.security}",
         store=error.store,
-        hint="check security, user, password and certificates in the setting changes; it may be starting",
+        hint=(
+            "check security, user, password and certificates in `changes`; the broker may also"
+            " still be starting"
+        ),
     )
 
 

@@ -31,13 +31,13 @@ class Outcome(StrEnum):
 
 
 def configured(changes: str, contract: Contract, canonical_url: str) -> dict[str, str]:
-    """The connector's configuration for the setting `changes`."""
+    """Return the connector's configuration for the setting `changes`."""
     return connector_config(contract, on_the_network(canonical_url), KafkaLocation.parse(changes))
 
 
 def apply_connector(changes: str, contract: Contract, canonical_url: str) -> Outcome | None:
-    """Register the connector where the setting `changes` names Connect; None where it does not. The
-    publication must be there."""
+    """Register the connector if the setting `changes` names Kafka Connect, else return None. The
+    publication must exist."""
     location = KafkaLocation.parse(changes)
     if not location.connect:
         return None
@@ -46,9 +46,9 @@ def apply_connector(changes: str, contract: Contract, canonical_url: str) -> Out
 
 
 def register(connect_url: str, config: Mapping[str, str], name: str) -> Outcome:
-    """Make Connect run the connector as configured, and wait until it runs. Calling it again changes
-    nothing. Raises SetupError where Connect refuses it or the connector fails, StoreUnavailable where
-    Connect is not reached or the connector does not start in time."""
+    """Make Connect run the connector as configured, and wait until it runs. Calling it again
+    changes nothing. Raises SetupError where Connect refuses it or the connector fails,
+    StoreUnavailable where Connect is not reached or the connector does not start in time."""
     api = ConnectApi(connect_url, name)
     there = api.config()
     outcome = Outcome.UNCHANGED
@@ -58,8 +58,8 @@ def register(connect_url: str, config: Mapping[str, str], name: str) -> Outcome:
         there.get("topic.prefix") != config["topic.prefix"]
     ):
         raise SetupError(
-            f"Kafka Connect has a connector {name} that is not ours",
-            hint="name another one in the setting changes: connector=NAME",
+            f"Kafka Connect has a connector {name} that recordgate did not create",
+            hint="set another name in `changes`: connector=NAME",
         )
     elif {k: v for k, v in there.items() if k != "name"} != dict(config):
         outcome = Outcome.CHANGED
@@ -81,11 +81,11 @@ def wait_running(api: ConnectApi, patience: float = PATIENCE) -> None:
         elif status.state == "FAILED" and restarted is not None and now > restarted + RESTART:
             raise SetupError(
                 f"connector {api.connector} has failed: {status.trace}",
-                hint="mend what it names, then run `recordgate apply` again",
+                hint="correct what the trace names, then run `recordgate apply` again",
             )
         if now > deadline:
             raise StoreUnavailable(
-                f"connector {api.connector} does not run after {patience:.0f} s: {status.state}",
+                f"connector {api.connector} is not running after {patience:.0f} s: {status.state}",
                 store=STORE,
                 hint="see the log of Kafka Connect",
             )
@@ -93,12 +93,12 @@ def wait_running(api: ConnectApi, patience: float = PATIENCE) -> None:
 
 
 def on_the_network(canonical_url: str) -> str:
-    """The URL of canonical for Connect. Where ours names a socket, the server is asked whether it listens on
-    this machine too."""
+    """Return canonical's URL for Kafka Connect. If ours names a socket, the server is asked
+    whether it also listens on this machine."""
     try:
         given = conninfo_to_dict(canonical_url)
     except psycopg.ProgrammingError:
-        raise SetupError("the URL of canonical is not one that Postgres understands") from None
+        raise SetupError("the URL of canonical is not a valid Postgres connection URL") from None
     if not str(given.get("host") or "/").startswith(("/", "@")):
         return canonical_url
     try:

@@ -1,7 +1,8 @@
 """The ChangeSource on Debezium's topics: opening it, its events, and how old they are.
 
-Positions are canonical's, never Kafka's. What the connector has not sent yet is found out by markers: small
-messages of our own in canonical's log, which come back as transactions of the transaction topic.
+Positions are canonical's, never Kafka's. What the connector has not sent yet is found out by
+markers: small messages of our own in canonical's log, which come back as transactions of the
+transaction topic.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from stores.errors import GapError, SetupError, StoreUnavailable
 from stores.lsn import format_lsn
 from sync.changes import Event, Progress, Transaction, tracked_columns
 from sync.ending import end
-from sync.sources.debezium import letters, texts
+from sync.sources.debezium import dead_letters, texts
 from sync.sources.debezium.connect_api import ConnectApi
 from sync.sources.debezium.connector import MARKER, connector_name, debezium_slot
 from sync.sources.debezium.consumer import Batch, SetAside, TopicReader
@@ -53,8 +54,8 @@ SILENCE = 30.0
 INACTIVE = 5.0
 """Seconds the connector may be away from its slot before Connect is asked why."""
 CERTAIN = 3.0
-"""Seconds after which what the slot has confirmed counts as being in Kafka: the connector confirms what
-one broker has acknowledged, while another's acknowledgement may be outstanding."""
+"""Seconds after which what the slot has confirmed counts as being in Kafka: the connector confirms
+what one broker has acknowledged, while another's acknowledgement may be outstanding."""
 
 MARK = (
     "SELECT pg_current_xact_id()::text, pg_logical_emit_message(true, %s, 'marker') - '0/0'::pg_lsn"
@@ -87,8 +88,8 @@ class DebeziumSource:
         publication: str = "",
         on_poison: OnPoison | None = None,
     ) -> None:
-        """`on_poison` is given the messages that are no changes of ours before the events behind them are
-        yielded; default: they become dead letters."""
+        """`on_poison` is given the messages that are no changes of ours before the events behind
+        them are yielded; default: they become dead letters."""
         self.system = ""
         self._location = KafkaLocation.parse(url)
         self._url = canonical_url
@@ -200,13 +201,13 @@ class DebeziumSource:
             self._reader.acknowledge(lsn)
 
     async def lag_bytes(self) -> int | None:
-        """Bytes of WAL that canonical keeps because of the connector's slot."""
+        """Return the bytes of WAL that canonical retains for the connector's slot."""
         row = await self._ask(_LAG, self._slot)
         return None if row is None else int(row[0])
 
     async def reset(self) -> None:
-        """Forget the place that cannot be gone on from. Where Connect is known, the connector is made to
-        forget its own, and its slot is made anew: it would fail again else."""
+        """Forget the place that cannot be gone on from. Where Connect is known, the connector is
+        made to forget its own, and its slot is made anew: it would fail again else."""
         await self.close()
         if self._location.connect:
             await asyncio.to_thread(self._start_anew)
@@ -249,14 +250,21 @@ class DebeziumSource:
             if resume is not None:
                 if system is not None and system != state.system:
                     raise GapError(
-                        "canonical is another database than the one our positions belong to",
-                        hint="every type is loaded anew by itself: see `recordgate status`",
+                        "canonical is not the database of the recorded positions",
+                        hint=(
+                            "nothing to do: every type is reloaded by itself; see `recordgate"
+                            " status`"
+                        ),
                     )
                 if resume > state.server_lsn:
                     raise GapError(
-                        f"our position {format_lsn(resume)} is beyond the end of canonical's log,"
-                        f" {format_lsn(state.server_lsn)}: it was restored from a backup, or is another one",
-                        hint="every type is loaded anew by itself: see `recordgate status`",
+                        f"the recorded position {format_lsn(resume)} is beyond the end of"
+                        f" canonical's WAL, {format_lsn(state.server_lsn)}: canonical was"
+                        " restored from a backup, or is another database",
+                        hint=(
+                            "nothing to do: every type is reloaded by itself; see `recordgate"
+                            " status`"
+                        ),
                     )
             if self._location.connect:
                 modes = self._ask_connect(modes)
@@ -282,7 +290,8 @@ class DebeziumSource:
         }
 
     def _ask_connect(self, modes: Modes) -> Modes:
-        """How the connector writes values. Connect need not be there: what is in Kafka can be read."""
+        """Return how the connector writes values. Kafka Connect need not be reachable: what is in
+        Kafka can be read."""
         api = ConnectApi(self._location.connect, self._connector)
         try:
             config = api.config()
@@ -297,7 +306,8 @@ class DebeziumSource:
         if status.state == "FAILED":
             problem = connector_failed(self._connector, status.trace)
             if not isinstance(problem, GapError):
-                # Connect leaves it at that, though a restart of canonical may have been the whole reason.
+                # Connect leaves it at that, though a restart of canonical may have been the whole
+                # reason.
                 api.restart()
             raise problem
         if self._location.modes is not None:
@@ -339,10 +349,13 @@ class DebeziumSource:
             if time.monotonic() > max(began, reader.received_at) + START_PATIENCE:
                 problem = await asyncio.to_thread(self._diagnose, patience=0.0)
                 raise problem or StoreUnavailable(
-                    f"the connector {self._connector} has not told a change within {START_PATIENCE:.0f} s"
+                    (
+                        f"the connector {self._connector} has not delivered a change within"
+                        f" {START_PATIENCE:.0f} s"
+                    )
                     + reader.last_poison,
                     store=KAFKA,
-                    hint="is it running, with this topic prefix? see `recordgate doctor`",
+                    hint="check that it runs with this topic_prefix; see `recordgate doctor`",
                 )
             await asyncio.sleep(0.02)
 
@@ -359,8 +372,8 @@ class DebeziumSource:
             self._wake.set()
 
     async def _sample(self) -> None:
-        """Samples of canonical's clock. Where the log has gone on, a marker is sent behind the sample: once
-        it is back, everything before it has come."""
+        """Samples of canonical's clock. Where the log has gone on, a marker is sent behind the
+        sample: once it is back, everything before it has come."""
         sent_at, marked = 0.0, 0
         confirmed: deque[tuple[float, int]] = deque()
         inactive_since: float | None = None
@@ -403,7 +416,7 @@ class DebeziumSource:
                     raise StoreUnavailable(
                         f"no change has come from Kafka for {SILENCE:.0f} s",
                         store=KAFKA,
-                        hint="are Kafka, Kafka Connect and the connector running?",
+                        hint="check that Kafka, Kafka Connect and the connector run",
                     )
                 inactive_since = now
             self._active.clear()
@@ -413,14 +426,14 @@ class DebeziumSource:
                     await asyncio.sleep(SAMPLE_ACTIVE)
 
     def _diagnose(self, patience: float = SLOT_PATIENCE) -> Exception | None:
-        """Why nothing comes, as far as Connect can tell. `patience`: seconds for which it may know of no connector, as
-        one that has just started does."""
+        """Return why nothing arrives, as far as Kafka Connect can tell. For `patience` seconds it
+        may know no connector, as just after its start."""
         if not self._location.connect:
             return None
         try:
             status = ConnectApi(self._location.connect, self._connector).status()
         except StoreUnavailable as error:
-            log.warning("the connector is away from its slot, and %s", error.message)
+            log.warning("the connector does not read its slot, and %s", error.message)
             return None
         if status.state == "FAILED":
             return connector_failed(self._connector, status.trace)
@@ -440,12 +453,12 @@ class DebeziumSource:
         if not exists:
             return GapError(
                 f"replication slot {self._slot} of the connector is gone",
-                hint="every type is loaded anew by itself: see `recordgate status`",
+                hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
             )
         if wal_status == "lost" or reason:
             return GapError(
                 f"replication slot {self._slot} was invalidated ({reason or 'its WAL was removed'})",
-                hint="every type is loaded anew by itself: see `recordgate status`",
+                hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
             )
         return None
 
@@ -463,7 +476,7 @@ class DebeziumSource:
             raise StoreUnavailable("the change source is not open", store=KAFKA)
         try:
             async with self._busy:
-                await letters.set_aside(monitor, messages)
+                await dead_letters.set_aside(monitor, messages)
         except psycopg.Error as error:
             raise translate(error) from None
 
@@ -480,7 +493,7 @@ class DebeziumSource:
 
 
 def topic(prefix: str, schema: str, table: str) -> str:
-    """The topic of a table; characters that a topic may not have become `_` (Debezium's
+    """Return the topic of a table; characters that a topic may not have become `_` (Debezium's
     SchemaNameAdjuster for topics)."""
     name = f"{prefix}.{schema}.{table}"
     return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
@@ -497,23 +510,24 @@ def refuse(forms: dict[tuple[str, str], TableForm], modes: Modes) -> None:
                 problems.append(f"column {column} of {form.schema}.{form.table} is {reason}")
     if problems:
         raise SetupError(
-            f"changes from Kafka cannot carry it: {'; '.join(problems)}",
+            f"Debezium cannot carry a column exactly: {'; '.join(problems)}",
             hint="use the change source pgoutput:, or another mode of the connector",
         )
 
 
 def connector_failed(connector: str, trace: str) -> Exception:
-    """A failed connector that has lost its place is a gap; any other can be mended and goes on."""
+    """Return the error for a failed connector: a gap if it has lost its position, else one that
+    can be corrected."""
     said = trace.lower()
     if "no longer available" in said or ("slot" in said and ("exist" in said or "lost" in said)):
         return GapError(
-            f"connector {connector} has lost its place in canonical's log: {trace}",
-            hint="every type is loaded anew by itself: see `recordgate status`",
+            f"connector {connector} has lost its position in canonical's WAL: {trace}",
+            hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
         )
     return StoreUnavailable(
         f"connector {connector} has failed: {trace}",
         store="kafka connect",
-        hint="mend what it names; it is started again with every try",
+        hint="correct what the trace names; the worker restarts the connector with each retry",
     )
 
 

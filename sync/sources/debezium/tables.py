@@ -46,7 +46,7 @@ class TableForm:
 def table_forms(
     conn: psycopg.Connection[Any], tables: Mapping[tuple[str, str], TrackedTable]
 ) -> dict[tuple[str, str], TableForm]:
-    """The forms of the tables that exist."""
+    """Return the forms of the tables that exist."""
     base: dict[int, int] = dict(conn.execute(DOMAINS).fetchall())
     types: dict[tuple[str, str], dict[str, ColumnType]] = {}
     identity: dict[tuple[str, str], set[str] | None] = {}
@@ -75,7 +75,8 @@ def table_forms(
 
 
 def names_of_database(conn: psycopg.Connection[Any]) -> frozenset[str]:
-    """What a connector may call the database of `conn`: its own name, and the one by which we reach it (a proxy's)."""
+    """Return the names by which a connector may call the database of `conn`: its own, and the one
+    in our URL (a proxy's)."""
     row = conn.execute("SELECT current_database()").fetchone()
     assert row is not None
     return frozenset((str(row[0]), conn.info.dbname))

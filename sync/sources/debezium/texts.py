@@ -1,8 +1,9 @@
-"""Turns a value of a Debezium message into the text that Postgres' `::text` gives in our pinned sessions.
+"""Turns a value of a Debezium message into the text that Postgres' `::text` gives in our pinned
+sessions.
 
-Debezium writes a type in one of several ways, chosen by the connector's modes; its documentation calls
-them "Data type mappings" of the Postgres connector. What a mode has lost cannot be brought back: such a
-combination is refused by `unsupported`.
+Debezium writes a type in one of several ways, chosen by the connector's modes; its documentation
+calls them "Data type mappings" of the Postgres connector. What a mode has lost cannot be brought
+back: such a combination is refused by `unsupported`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Modes:
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """`oid`: of the type, or of the one that a domain is made of. `modifier`: its typmod, -1 for none."""
+    """`oid`: of the type, or of the one that a domain is made of. `modifier`: its typmod, -1 for
+    none."""
 
     oid: int
     modifier: int = -1
@@ -67,14 +69,14 @@ UNAVAILABLE = frozenset(
 """Stands for a TOASTed value that did not change, and that the connector was not told."""
 
 MIN_DAY, MAX_DAY = -2440588, 2145031948
-"""Postgres' dates in days since 1970, 4713 BC to 5874897 AD: the connector tells infinity by a number
-beyond them."""
+"""Postgres' dates in days since 1970, 4713 BC to 5874897 AD: the connector tells infinity by a
+number beyond them."""
 INFINITE = 1 << 62
 """Time stamps beyond it, in any unit, stand for infinity."""
 
 
 def unsupported(kind: ColumnType, modes: Modes) -> str:
-    """Why values of the type cannot be told exactly; empty where they can."""
+    """Return why values of the type cannot be told exactly, or an empty text."""
     if kind.category == "A":
         return "an array"
     if kind.oid in (BIT, VARBIT):
@@ -84,9 +86,12 @@ def unsupported(kind: ColumnType, modes: Modes) -> str:
     if kind.oid == MONEY:
         return "money"
     if kind.oid == NUMERIC and modes.decimal != "string" and kind.modifier < 0:
-        return "a numeric without scale, of which only decimal.handling.mode = string keeps every digit"
+        return (
+            "a numeric without scale, whose digits only decimal.handling.mode = string keeps"
+            " exactly"
+        )
     if kind.oid == TIME_OF_DAY and modes.time == "isostring":
-        return "a time, of which time.precision.mode = isostring writes 24:00 as 00:00"
+        return "a time, whose 24:00 time.precision.mode = isostring writes as 00:00"
     if kind.oid == TIMESTAMP and modes.time == "nanoseconds":
         return "a timestamp, which time.precision.mode = nanoseconds loses beyond the year 2262"
     if kind.oid == TIMESTAMP and modes.time == "connect" and not 0 <= kind.modifier <= 3:
@@ -173,8 +178,8 @@ def float4(value: Any) -> str:
 
 
 def _floating(value: Any, digits: Callable[[float], str], precision: int) -> str:
-    """As Postgres prints it (float8out with extra_float_digits > 0): an exponent of at least two digits
-    below 1e-4 and from 1e`precision` on."""
+    """Print a float as Postgres does (float8out with extra_float_digits > 0): with an exponent of
+    at least two digits below 1e-4 and from 1e`precision` on."""
     if isinstance(value, str):
         return _SPECIAL[value] if value in _SPECIAL else _floating(float(value), digits, precision)
     number = float(value)
@@ -198,7 +203,8 @@ def _floating(value: Any, digits: Callable[[float], str], precision: int) -> str
 
 
 def _shortest_float8(value: float) -> str:
-    """As Python, but Postgres does not take a number that lies just between two doubles (1e23)."""
+    """Return the shortest text of a double. Unlike Python, Postgres does not use a number that
+    lies just between two doubles (1e23)."""
     text = repr(value)
     for neighbour in (math.nextafter(value, math.inf), math.nextafter(value, -math.inf)):
         if math.isfinite(neighbour) and (
@@ -419,7 +425,7 @@ _INTERVAL = re.compile(
 
 
 def interval(value: Any) -> str:
-    """As IntervalStyle = iso_8601 prints it: parts that are zero are left out."""
+    """Print an interval as IntervalStyle = iso_8601 does, without parts that are zero."""
     found = _INTERVAL.match(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("not an interval; interval.handling.mode must be string")

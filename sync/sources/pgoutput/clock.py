@@ -1,8 +1,10 @@
-"""How old a position of the stream is: samples of canonical's clock and WAL positions, matched with it.
+"""How old a position of the stream is: samples of canonical's clock and WAL positions, matched with
+it.
 
 A keepalive's own clock does not say it: it is sent also while the server is still far behind in
-decoding. So canonical is asked for (clock, WAL position) in this order: whatever had been committed at
-that clock lies before that position. Once the stream has reached the position, the clock holds for it.
+decoding. So canonical is asked for (clock, WAL position) in this order: whatever had been committed
+at that clock lies before that position. Once the stream has reached the position, the clock holds
+for it.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KEPT = 32
-"""Most samples that wait for the stream. When there are more, every other one is forgotten: a stream
-that lags far behind is then dated more coarsely, never wrongly."""
+"""Maximum samples that wait for the stream. Beyond it every other one is dropped: a stream that
+lags far behind is then dated more coarsely, never wrongly."""
 
 SHORT_HEADER = 24
 LONG_HEADER = 40
-"""Bytes at the start of a WAL page, and of a segment's first (XLogPageHeaderData, access/xlog_internal.h)."""
+"""Bytes at the start of a WAL page, and of a segment's first (XLogPageHeaderData,
+access/xlog_internal.h)."""
 
 SAMPLE = """
 SELECT extract(epoch FROM clock_timestamp())::float8,
@@ -29,8 +32,8 @@ SELECT extract(epoch FROM clock_timestamp())::float8,
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`inserted` and `flushed` were read after `at`. `flush_delay`: the longest time, in seconds, from a
-    commit with `synchronous_commit = off` to its flush."""
+    """`inserted` and `flushed` were read after `at`. `flush_delay`: the longest time, in seconds,
+    from a commit with `synchronous_commit = off` to its flush."""
 
     at: float
     inserted: int
@@ -45,8 +48,9 @@ def make_sample(
 
     Three times wal_writer_delay: documentation of "Asynchronous Commit".
     """
-    # Where the last record filled its page, the insert position stands behind the header of the next
-    # one, but the stream's at its start. No record ends there: the shortest has 24 bytes itself.
+    # Where the last record filled its page, the insert position stands behind the header of the
+    # next one, but the stream's at its start. No record ends there: the shortest has 24 bytes
+    # itself.
     for size, header in ((segment, LONG_HEADER), (block, SHORT_HEADER)):
         if inserted % size == header:
             inserted -= header
@@ -58,7 +62,7 @@ class SampleLog:
 
     def __init__(self) -> None:
         self.as_of = 0.0
-        """Nothing beyond the stream's position had been committed at this moment; 0: not known."""
+        """A time at which nothing beyond the stream's position had been committed; 0 if unknown."""
         self._waiting: list[Sample] = []
 
     def add(self, sample: Sample) -> None:
@@ -67,14 +71,16 @@ class SampleLog:
         self._waiting.append(sample)
 
     def reached(self, position: int) -> None:
-        """The stream is at `position`: move `as_of` on. Samples are in the order of time and position."""
+        """The stream is at `position`: move `as_of` on. Samples are in the order of time and
+        position."""
         passed = 0
         for sample in self._waiting:
             if position >= sample.inserted:
                 self.as_of = max(self.as_of, sample.at)
                 passed += 1
             elif position >= sample.flushed:
-                # What is not flushed is not sent. Only asynchronous commits can be there, young ones.
+                # What is not flushed is not sent. Only asynchronous commits can be there, young
+                # ones.
                 self.as_of = max(self.as_of, sample.at - sample.flush_delay)
             else:
                 break

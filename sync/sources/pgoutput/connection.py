@@ -1,7 +1,7 @@
 """A replication connection: START_REPLICATION, then COPY in both directions on libpq, without naps.
 
-`receive` takes what has arrived, `readable` waits for more, `send` never blocks. Nothing is read while
-nobody calls `receive`: libpq, the socket and then the server wait.
+`receive` takes what has arrived, `readable` waits for more, `send` never blocks. Nothing is read
+while nobody calls `receive`: libpq, the socket and then the server wait.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 MESSAGES = 2000
 BYTES = 4 << 20
-"""Most that one `receive` takes, so that it does not hold up the event loop."""
+"""Maximum bytes that one `receive` returns, so that it does not hold up the event loop."""
 
 
 class ReplicationConnection:
@@ -121,11 +121,12 @@ class ReplicationConnection:
             asyncio.get_running_loop().remove_writer(self._fd)
 
     def _notice(self, result: pq.abc.PGresult) -> None:
-        # Postgres 18 goes on with a warning where the publication was missing when the changes were made.
+        # Postgres 18 goes on with a warning where the publication was missing when the changes were
+        # made.
         if result.error_field(pq.DiagnosticField.SQLSTATE) == b"55000":
             self._gap = GapError(
                 "canonical skipped changes: the publication was missing for a time",
-                hint="every type is loaded anew by itself: see `recordgate status`",
+                hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
             )
 
     def _ended(self) -> RecordgateError:
@@ -175,12 +176,12 @@ def stream_error(state: str) -> RecordgateError:
     if state == "55006":  # object_in_use
         return ConflictError(
             "another process reads the replication slot",
-            hint="only one worker may run; end the other one first",
+            hint="only one worker may run; stop the other one first",
         )
     if state == "42704":  # undefined_object: before Postgres 18, a publication that was missing
         return GapError(
-            "canonical cannot tell its changes: the publication was missing for a time",
-            hint="every type is loaded anew by itself: see `recordgate status`",
+            "canonical cannot send its changes: the publication was missing for a time",
+            hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
         )
     try:
         error = translate(psycopg.errors.lookup(state)())

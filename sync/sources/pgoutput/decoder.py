@@ -1,10 +1,11 @@
-"""Decoders of row messages, generated for each table as it stands: they slice out the tracked columns and
-step over the others.
+"""Decoders of row messages, generated for each table as it stands: they slice out the tracked
+columns and step over the others.
 
-A row is `U16 columns`, then for each column 'n' (NULL), 'u' (a TOASTed value that did not change and was
-not sent) or 't' U32 length, text. A message is 'I' table 'N' row; 'U' table ['K'|'O' row] 'N' row; 'D'
-table 'K'|'O' row. An 'O' row is the whole row before (REPLICA IDENTITY FULL). A 'K' row has only the
-columns of the replica identity, which are never NULL: a NULL there means that the column was not sent.
+A row is `U16 columns`, then for each column 'n' (NULL), 'u' (a TOASTed value that did not change
+and was not sent) or 't' U32 length, text. A message is 'I' table 'N' row; 'U' table ['K'|'O' row]
+'N' row; 'D' table 'K'|'O' row. An 'O' row is the whole row before (REPLICA IDENTITY FULL). A 'K'
+row has only the columns of the replica identity, which are never NULL: a NULL there means that the
+column was not sent.
 
 Nothing of the table gets into the generated source but numbers and the `repr` of column names.
 """
@@ -30,11 +31,12 @@ TEXT_CASTS = {
     1042: "{0}.rstrip(' ')",  # character(n)
     869: "{0} if '/' in {0} else {0} + ('/128' if ':' in {0} else '/32')",  # inet
 }
-"""Type OID → the value that `::text` gives, which keys are made of, from the one that is printed. These are
-the types of pg_cast whose cast to text is a function that does not print as the type does."""
+"""Type OID → the value that `::text` gives, which keys are made of, from the one that is printed.
+These are the types of pg_cast whose cast to text is a function that does not print as the type
+does."""
 
 _FIRST = PAYLOAD + 5
-"""Where the tag of the first row stands: behind the message's tag and the table's OID."""
+"""Offset of the first row's tag, after the message's tag and the table's OID."""
 _U32 = struct.Struct(">I").unpack_from
 
 
@@ -50,8 +52,8 @@ class RowDecoders:
 def row_decoders(
     schema: str, table: str, columns: Sequence[str], types: Sequence[int], tracked: Sequence[str]
 ) -> RowDecoders:
-    """Decoders for a table whose rows have `columns` of the base types `types`; tracked columns that it
-    lacks are left out."""
+    """Decoders for a table whose rows have `columns` of the base types `types`; tracked columns
+    that it lacks are left out."""
     keep = frozenset(tracked)
     wanted = [
         (i, name, TEXT_CASTS.get(oid))
@@ -103,12 +105,12 @@ def row_decoders(
 def _row_function(
     name: str, width: int, wanted: list[tuple[int, str, str | None]], *, whole: bool, key_only: bool
 ) -> list[str]:
-    """Source of `name(data, at) -> (row, end)`. `at` is where the row's count of columns stands. Not
-    `whole`: stops behind the last wanted column and returns the row alone."""
+    """Source of `name(data, at) -> (row, end)`. `at` is where the row's count of columns stands.
+    Not `whole`: stops behind the last wanted column and returns the row alone."""
     lines = [
         f"def {name}(data, at):",
         f"    if (data[at] << 8 | data[at + 1]) != {width}:",
-        "        raise Malformed('the number of columns is not that of the table')",
+        "        raise Malformed('the row and its table differ in their number of columns')",
         "    at += 2",
     ]
     position = 0

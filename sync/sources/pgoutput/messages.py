@@ -1,8 +1,9 @@
-"""The bytes of the streaming replication protocol and of pgoutput's control messages; rows are `decoder`'s.
+"""The bytes of the streaming replication protocol and of pgoutput's control messages; rows are
+`decoder`'s.
 
 Formats: PostgreSQL documentation, "Streaming Replication Protocol" and "Logical Replication Message
-Formats", protocol version 1. Positions (LSN) are integers, times seconds since the epoch.
-All functions raise MalformedMessage for bytes that are no such message.
+Formats", protocol version 1. Positions (LSN) are integers, times seconds since the epoch. All
+functions raise MalformedMessage for bytes that are no such message.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 PAYLOAD = 25
-"""Where pgoutput's message begins inside XLogData: 'w', start, end, clock."""
+"""Offset of pgoutput's message inside XLogData, after 'w', start, end and clock."""
 POSTGRES_EPOCH = 946_684_800
 """2000-01-01 UTC, the epoch of Postgres' clocks (microseconds), in seconds since 1970."""
 
@@ -80,7 +81,7 @@ def truncate(data: bytes) -> Truncate:
     _, count, _ = _unpack(_TRUNCATE, data, PAYLOAD)
     first = PAYLOAD + _TRUNCATE.size
     if len(data) != first + 4 * count:
-        raise MalformedMessage("a truncate whose length is not that of its tables")
+        raise MalformedMessage("a truncate whose length does not fit its number of tables")
     return Truncate(struct.unpack_from(f">{count}I", data, first))
 
 
@@ -114,7 +115,7 @@ def status(received: int, flushed: int, *, ask: bool) -> bytes:
 def _text(data: bytes, at: int) -> tuple[str, int]:
     end = data.find(b"\0", at)
     if end < 0:
-        raise MalformedMessage("a name without an end")
+        raise MalformedMessage("an unterminated name")
     try:
         return data[at:end].decode("utf-8"), end + 1
     except UnicodeDecodeError as error:

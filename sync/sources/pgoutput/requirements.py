@@ -1,7 +1,7 @@
 """Whether canonical is prepared for us: WAL level, privileges, publication, replica identities.
 
-A table without a usable replica identity is refused before anything is published to it: Postgres would
-fail the *application's* updates and deletes of it.
+A table without a usable replica identity is refused before anything is published to it: Postgres
+would fail the *application's* updates and deletes of it.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ SELECT b.oid, b.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the log tells of an updated or deleted row of `relation`, a table or one of its partitions.
-    A FULL identity has generated columns too from Postgres 18 on."""
+    """What the log tells of an updated or deleted row of `relation`, a table or one of its
+    partitions. A FULL identity has generated columns too from Postgres 18 on."""
 
     relation: str
     columns: frozenset[str]
@@ -143,7 +143,7 @@ def server_problems(
     elif wal_level != "logical":
         problems.append(f"canonical has wal_level = {wal_level}; it must be logical")
     if encoding == "SQL_ASCII":
-        problems.append("the database has the encoding SQL_ASCII, so its text has none")
+        problems.append("the database's encoding SQL_ASCII does not say how its text is encoded")
     if not may_replicate:
         problems.append(f"role {role} lacks the attribute REPLICATION")
     return problems
@@ -172,12 +172,12 @@ def table_problems(
         if not identity.columns.issuperset(table.key):
             problems.append(
                 f"the replica identity of table {shown}{part} does not hold the key"
-                f" {', '.join(table.key)}: its updates and deletes could not be told"
+                f" {', '.join(table.key)}: its updates and deletes could not be followed"
             )
         unpublished = sorted(identity.columns - published.columns)
         if unpublished:
             problems.append(
-                f"the replica identity of table {shown}{part} holds the column"
-                f" {', '.join(unpublished)}, which is not published: Postgres refuses its updates"
+                f"the replica identity of table {shown}{part} holds unpublished"
+                f" columns ({', '.join(unpublished)}), so Postgres refuses its updates"
             )
     return problems

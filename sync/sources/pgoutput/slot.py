@@ -1,4 +1,5 @@
-"""The replication slot: making it, dropping it, its state, and whether it can go on from a position.
+"""The replication slot: making it, dropping it, its state, and whether it can go on from a
+position.
 
 The functions are synchronous and take an ordinary connection in autocommit mode.
 """
@@ -23,16 +24,17 @@ RELEASE = 2.0
 """Seconds in which a reader that has just gone, or was killed, releases the slot."""
 CREATION = 60
 """Seconds that the making of a slot waits for transactions that were open before."""
-RELOAD = "every type is loaded anew by itself: see `recordgate status`"
+RELOAD = "nothing to do: every type is reloaded by itself; see `recordgate status`"
 
 
 @dataclass(frozen=True, slots=True)
 class SlotState:
     """A slot as its server sees it. Positions are 0 where there is none yet.
 
-    `system` is the server's system identifier with the OID of the *connection's* database, `database`
-    the name of the slot's. `wal_status` is one of reserved, extended, unreserved, lost. `retained_bytes`
-    is the WAL that is kept because of the slot, `server_lsn` where the server's WAL ends.
+    `system` is the server's system identifier with the OID of the *connection's* database,
+    `database` the name of the slot's. `wal_status` is one of reserved, extended, unreserved, lost.
+    `retained_bytes` is the WAL that is kept because of the slot, `server_lsn` where the server's
+    WAL ends.
     """
 
     name: str
@@ -105,9 +107,9 @@ def slot_state(conn: psycopg.Connection[Any], slot: str) -> SlotState:
 
 
 def ensure_slot(conn: psycopg.Connection[Any], slot: str) -> tuple[int, bool]:
-    """Make `slot` where it is missing: the position from which it has every change, and whether it is
-    new. The publication must be there before. Raises GapError where a slot of this name cannot be used,
-    StoreUnavailable where a transaction that is open for long holds it up."""
+    """Make `slot` where it is missing: the position from which it has every change, and whether it
+    is new. The publication must be there before. Raises GapError where a slot of this name
+    cannot be used, StoreUnavailable where a transaction that is open for long holds it up."""
     state = slot_state(conn, slot)
     if state.exists:
         problem = foreign_slot(state)
@@ -116,7 +118,8 @@ def ensure_slot(conn: psycopg.Connection[Any], slot: str) -> tuple[int, bool]:
         return state.confirmed_flush_lsn, False
     if not NAME.match(slot):
         raise SetupError(
-            f"{slot!r} is no name for a replication slot", hint="a-z, 0-9, _; at most 63 of them"
+            f"{slot!r} is not a valid replication slot name",
+            hint="use 1 to 63 of the characters a-z, 0-9 and _",
         )
     try:
         conn.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(f"{CREATION}s")))
@@ -132,14 +135,14 @@ def ensure_slot(conn: psycopg.Connection[Any], slot: str) -> tuple[int, bool]:
         return ensure_slot(conn, slot)  # somebody else was faster
     except errors.QueryCanceled as error:
         raise StoreUnavailable(
-            f"replication slot {slot} could not be made within {CREATION} s",
+            f"replication slot {slot} could not be created within {CREATION} s",
             store="postgres",
-            hint="a transaction has been open for longer: see pg_stat_activity",
+            hint="an older transaction is still open: see pg_stat_activity",
         ) from error
     except (errors.ObjectNotInPrerequisiteState, errors.InsufficientPrivilege) as error:
         raise SetupError(
-            "canonical does not make a replication slot",
-            hint="wal_level must be logical, the role needs REPLICATION",
+            "canonical refuses to create a replication slot",
+            hint="set wal_level = logical and grant the role REPLICATION",
         ) from error
     except errors.ConfigurationLimitExceeded as error:
         raise SetupError(
@@ -180,7 +183,7 @@ def wait_released(
 
 
 def foreign_slot(state: SlotState) -> GapError | None:
-    """Why an existing slot can never give our changes, None where it can."""
+    """Return why an existing slot can never deliver our changes, or None if it can."""
     if state.plugin != PLUGIN:
         return GapError(
             f"replication slot {state.name} belongs to the plugin {state.plugin or 'none'}, not {PLUGIN}",
@@ -201,17 +204,19 @@ def foreign_slot(state: SlotState) -> GapError | None:
 
 
 def gap(state: SlotState, resume: int | None, system: str | None) -> GapError | None:
-    """Why the stream cannot go on from `resume` (of the database `system`), None where it can."""
+    """Return why the stream cannot continue from `resume` of the database `system`, or None if it
+    can."""
     if resume is not None:
         if system is not None and system != state.system:
             return GapError(
-                "canonical is another database than the one our positions belong to",
+                "canonical is not the database of the recorded positions",
                 hint=RELOAD,
             )
         if resume > state.server_lsn:
             return GapError(
-                f"our position {format_lsn(resume)} is beyond the end of canonical's log,"
-                f" {format_lsn(state.server_lsn)}: it was restored from a backup, or is another one",
+                f"the recorded position {format_lsn(resume)} is beyond the end of canonical's"
+                f" WAL, {format_lsn(state.server_lsn)}: canonical was restored from a backup, or"
+                " is another database",
                 hint=RELOAD,
             )
         if not state.exists:
@@ -223,8 +228,9 @@ def gap(state: SlotState, resume: int | None, system: str | None) -> GapError | 
         return foreign
     if resume is not None and state.confirmed_flush_lsn > resume:
         return GapError(
-            f"replication slot {state.name} is at {format_lsn(state.confirmed_flush_lsn)},"
-            f" ahead of our position {format_lsn(resume)}: it was made again or read by somebody else",
+            f"replication slot {state.name} is at {format_lsn(state.confirmed_flush_lsn)}, ahead"
+            f" of the recorded position {format_lsn(resume)}: it was created again or read by"
+            " another process",
             hint=RELOAD,
         )
     return None
@@ -234,5 +240,5 @@ def in_use(slot: str, pid: int | None) -> ConflictError:
     """The error for a slot that another process reads."""
     return ConflictError(
         f"replication slot {slot} is read by another process (server process {pid or 'unknown'})",
-        hint="only one worker may run; end the other one first",
+        hint="only one worker may run; stop the other one first",
     )

@@ -1,8 +1,9 @@
-"""The ChangeSource of a replication slot: opening it, its events, acknowledging, and how old they are.
+"""The ChangeSource of a replication slot: opening it, its events, acknowledging, and how old they
+are.
 
-Three things run beside the reader of `events`, also while that is busy: a task that tells the server what
-is acknowledged before `wal_sender_timeout` ends the stream, one that samples canonical's clock, and the
-socket's buffers.
+Three things run beside the reader of `events`, also while that is busy: a task that tells the
+server what is acknowledged before `wal_sender_timeout` ends the stream, one that samples
+canonical's clock, and the socket's buffers.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 COALESCE = 0.05
 """Seconds in which acknowledgements are gathered to one status update."""
 STATUS_INTERVAL = 1.0
-"""Most seconds between status updates; less where wal_sender_timeout asks for it."""
+"""Maximum seconds between status updates; fewer if wal_sender_timeout requires it."""
 SAMPLE_ACTIVE = 0.2
 SAMPLE_IDLE = 1.0
 """Seconds between two samples of canonical's clock while positions move, and while they do not."""
@@ -177,7 +178,7 @@ class PgOutputSource:
                 await self._wake.wait()
         except TimeoutError:
             raise StoreUnavailable(
-                f"canonical has been silent for {SILENCE:.0f} s", store="postgres"
+                f"canonical has sent nothing for {SILENCE:.0f} s", store="postgres"
             ) from None
         finally:
             if self._stream is stream:
@@ -190,7 +191,7 @@ class PgOutputSource:
             self._acknowledged.set()
 
     async def lag_bytes(self) -> int | None:
-        """Bytes of WAL that canonical keeps because of the slot."""
+        """Return the bytes of WAL that canonical retains for the slot."""
         monitor = self._monitor
         if monitor is None:
             raise StoreUnavailable("the change source is not open", store="postgres")
@@ -206,8 +207,8 @@ class PgOutputSource:
         return None if row is None else row[0]
 
     async def reset(self) -> None:
-        """Drop the slot, whatever its state: one that still works would tell the same gap again where
-        it was found in the stream. A slot that is not ours stays."""
+        """Drop the slot, whatever its state: one that still works would tell the same gap again
+        where it was found in the stream. A slot that is not ours stays."""
         await self.close()
         await asyncio.to_thread(self._drop_slot)
 
@@ -221,7 +222,8 @@ class PgOutputSource:
         """Tell the server the last acknowledgement and let go of the slot. Safe at any time."""
         preparing, self._preparing = self._preparing, None
         if preparing is not None:
-            # Nobody waits for the slot any more; its making may still wait for others' transactions.
+            # Nobody waits for the slot any more; its making may still wait for others'
+            # transactions.
             with suppress(psycopg.Error):
                 await asyncio.to_thread(preparing.cancel_safe, timeout=2.0)
         tasks, self._tasks = self._tasks, []
@@ -277,7 +279,7 @@ class PgOutputSource:
         try:
             await work()
         except psycopg.Error as error:
-            log.debug("the clock of canonical is not read any more", exc_info=error)
+            log.debug("canonical's clock is no longer read", exc_info=error)
             self._failure = StoreUnavailable(
                 "the connection to canonical was lost", store="postgres"
             )

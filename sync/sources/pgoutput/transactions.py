@@ -1,7 +1,8 @@
 """Puts the messages of a stream together to transactions: no input or output, one call a message.
 
-Protocol version 1: a transaction's rows come between its BEGIN and COMMIT after it has committed, and
-transactions in the order of their commits. A transaction of more than PART changes is handed out in parts.
+Protocol version 1: a transaction's rows come between its BEGIN and COMMIT after it has committed,
+and transactions in the order of their commits. A transaction of more than PART changes is handed
+out in parts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sync.sources.pgoutput.decoder import MALFORMED, RowDecoder, row_decoders
 from sync.sources.pgoutput.messages import PAYLOAD, MalformedMessage
 
 PART = 5000
-"""Most changes of one transaction that are held: what bounds memory, whatever a transaction's size."""
+"""Maximum number of changes held of one transaction, so that memory is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,10 @@ class Assembler:
         known: Mapping[int, tuple[str, str]] | None = None,
         part: int = PART,
     ) -> None:
-        """`position`: where the stream begins; `base_types`: OID of a domain → that of its base type; `known`:
-        OID → name of tables that may go by another name for a while."""
+        """`position`: where the stream begins; `base_types`: OID of a domain → that of its base
+        type; `known`: OID → name of tables that may go by another name for a while."""
         self.position = position
-        """Nothing that was committed up to there is still to come."""
+        """The position up to which everything committed has been delivered."""
         self.reply_requested = False
         """The server wants a status update at once; whoever sends it resets this."""
         self._tables = tables
@@ -68,7 +69,7 @@ class Assembler:
         return self._transaction is not None
 
     def know(self, tables: Mapping[int, tuple[str, str]]) -> None:
-        """More of `known`."""
+        """Add tables to `known`."""
         self._known |= tables
 
     def take(self) -> list[Event]:
@@ -84,7 +85,7 @@ class Assembler:
                 self._control(data)
                 return
             if self._transaction is None:
-                raise MalformedMessage("a row outside of a transaction")
+                raise MalformedMessage("a row outside a transaction")
             changes = self._changes
             changes.append(decode(data))
             if len(changes) >= self._part:
@@ -108,7 +109,7 @@ class Assembler:
         tag = data[PAYLOAD : PAYLOAD + 1]
         if tag == b"B":
             if self._transaction is not None:
-                raise MalformedMessage("a transaction inside of another")
+                raise MalformedMessage("a transaction inside another")
             self._transaction = messages.begin(data)
         elif tag == b"C":
             self._commit(messages.commit_end(data))
@@ -118,7 +119,7 @@ class Assembler:
             self._truncate(messages.truncate(data))
         elif tag in (b"I", b"U", b"D"):
             if data[PAYLOAD : PAYLOAD + 5] not in self._rows:
-                raise MalformedMessage("a row of a table that was not described")
+                raise MalformedMessage("a row of an undescribed table")
         elif tag not in (b"O", b"Y", b"M"):
             raise MalformedMessage("a message of unknown kind")
 
@@ -165,7 +166,7 @@ class Assembler:
         self._rows.update(zip(tags, decoders, strict=True))
 
     def _untold(self, name: tuple[str, str], decode: RowDecoder) -> RowDecoder:
-        """For a table that lacks columns which say what a change touches."""
+        """Return a decoder for a table that lacks columns which tell what a change touches."""
 
         def say_and_decode(data: bytes) -> Change:
             self._say(name, ChangeOp.UNTOLD)
@@ -176,8 +177,8 @@ class Assembler:
     def _checked(
         self, name: tuple[str, str], table: TrackedTable, decode: RowDecoder
     ) -> RowDecoder:
-        """For a table whose rows before are wanted: a replica identity that does not tell them is noticed at the
-        first row that it fails."""
+        """Return a decoder for a table whose old rows are needed. It notices a replica identity
+        that does not send them at the first row affected."""
         wanted = frozenset(table.old)
 
         def decode_and_look(data: bytes) -> Change:
@@ -191,14 +192,14 @@ class Assembler:
     def _say(self, name: tuple[str, str], op: ChangeOp) -> None:
         """Something about a whole table, once in a transaction."""
         if self._transaction is None:
-            raise MalformedMessage("a table's description outside of a transaction")
+            raise MalformedMessage("a table's description outside a transaction")
         if (name, op) not in self._said:
             self._said.add((name, op))
             self._changes.append(Change(*name, op))
 
     def _truncate(self, truncate: messages.Truncate) -> None:
         if self._transaction is None:
-            raise MalformedMessage("a truncate outside of a transaction")
+            raise MalformedMessage("a truncate outside a transaction")
         for oid in truncate.oids:
             name = self._known.get(oid)
             if name is not None:

@@ -1,4 +1,5 @@
-"""Dead letters of sinks: documents that a store, or canonical, would not give or take, with the reason."""
+"""Dead letters of sinks: documents that a store, or canonical, would not give or take, with the
+reason."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ KNOWN = 100_000
 """Beyond so many letters every applied batch is checked against the table."""
 
 
-class Letters:
-    """One sink's dead letters. Remembers which keys have one, so that a batch without costs nothing."""
+class DeadLetters:
+    """One sink's dead letters. It remembers which keys have one, so that a batch without any costs
+    nothing."""
 
     def __init__(self, conn: AsyncConnection, sink: str) -> None:
         self._conn = conn
@@ -40,11 +42,11 @@ class Letters:
 
     @property
     def any(self) -> bool:
-        """Whether there may be one."""
+        """Whether there may be a dead letter."""
         return bool(self._known) or self._overflow
 
     def count(self, type_name: str) -> int:
-        """How many of the type are known."""
+        """Return how many dead letters of the type are known."""
         return sum(1 for name, _ in self._known if name == type_name)
 
     async def set_aside(

@@ -1,7 +1,8 @@
-"""The open books of an embedded store: whose lock, connections and threads the store reads and writes with.
+"""The open metadata of an embedded store: whose lock, connections and threads the store reads and
+writes with.
 
-Reads run in a few threads, each with a connection of its own; writes run in one thread. Of the processes of a
-folder one writes, which holds the lock; any number read.
+Reads run in a few threads, each with a connection of its own; writes run in one thread. Of the
+processes of a folder one writes, which holds the lock; any number read.
 """
 
 from __future__ import annotations
@@ -28,25 +29,32 @@ from stores.protocols import Health, Position
 from stores.sqlite_errors import translated
 
 READERS = 4
-"""Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter."""
+"""Reading threads; a read takes tens of microseconds, so more would only fight for the interpreter.
+"""
 HEALTH_SECONDS = 2.0
 HELPERS = ("-wal", "-shm")
 WRITER_LOCK = ".writer"
-"""What the lock's file is named after the books' file."""
+"""What the lock's file is named after the metadata's file."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 
-class LocalBooks:
-    """Of the store `kind`, in the file `path`. `snapshot`: all that one read asks is seen at one moment.
-    `raw`: readers get text as bytes."""
+def path_in(url: str, data_dir: Path, default: str) -> Path:
+    """Return the path that a URL such as `sqlite:PATH` names, else `default` in data_dir."""
+    path = url.partition(":")[2]
+    return Path(path) if path else data_dir / default
+
+
+class LocalMetadata:
+    """The records of the store `kind`, in the file `path`. With `snapshot`, everything that one
+    read asks is seen at one moment. With `raw`, readers get text as bytes."""
 
     def __init__(self, kind: str, path: Path, *, snapshot: bool, raw: bool) -> None:
         self.kind, self.path = kind, path
         self._snapshot, self._raw = snapshot, raw
         self.writer: sqlite3.Connection | None = None
-        """Used in the writing thread only; None where the books are open for reading."""
+        """Used in the writing thread only; None where the metadata is open for reading."""
         self._lock: sqlite3.Connection | None = None
         self._position: sqlite3.Connection | None = None
         self._write_thread: ThreadPoolExecutor | None = None
@@ -59,13 +67,14 @@ class LocalBooks:
         """How often a reader has found other files in the place of those that it read."""
 
     def open(self, contract_id: str, *, write: bool) -> None:
-        """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process writes."""
+        """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process
+        writes."""
         folder = self.path.parent
         try:
             private_files.make_folder(folder)
         except OSError as error:
             raise StoreUnavailable(
-                f"{self.kind}: {folder} cannot be made: {error.strerror}", store=self.kind
+                f"{self.kind}: {folder} cannot be created: {error.strerror}", store=self.kind
             ) from error
         names = (self.path.name + end for end in ("", *HELPERS, WRITER_LOCK))
         private_files.tighten_all(self.path.with_name(name) for name in names)
@@ -110,7 +119,8 @@ class LocalBooks:
                     connection.close()
 
     def reader(self, busy_seconds: float = 5.0) -> sqlite3.Connection:
-        """One more connection for reading, closed with the books. Raises StoreUnavailable where they are not open."""
+        """Open another connection for reading, which is closed with the records. Raise
+        StoreUnavailable if they are not open."""
         if self._read_threads is None:
             raise self._not_open()
         connection = local_state.connect(self.path, busy_seconds=busy_seconds, read_only=True)
@@ -140,7 +150,9 @@ class LocalBooks:
         threads = self._write_thread
         if threads is None:
             raise StoreRefused(
-                f"{self.kind}: not open for writing", store=self.kind, hint="only the worker writes"
+                f"{self.kind}: not open for writing",
+                store=self.kind,
+                hint="only the worker opens a store for writing",
             )
         return await asyncio.get_running_loop().run_in_executor(threads, self._write_now, work)
 
@@ -153,7 +165,7 @@ class LocalBooks:
     # The files ------------------------------------------------------------------------------------
 
     def _found(self) -> tuple[int, int] | None:
-        """What is at the path now."""
+        """Return device and inode of the file at the path, or None."""
         try:
             found = os.stat(self.path)
         except OSError:
@@ -161,24 +173,26 @@ class LocalBooks:
         return found.st_dev, found.st_ino
 
     def _found_helpers(self) -> tuple[int, ...]:
-        """SQLite's -wal and -shm, which stay the same while a connection is open; empty where one is missing."""
+        """SQLite's -wal and -shm, which stay the same while a connection is open; empty where one
+        is missing."""
         try:
             return tuple(os.stat(f"{self.path}{end}").st_ino for end in HELPERS)
         except OSError:
             return ()
 
     def check_place(self) -> None:
-        """Raises StoreLost where somebody has removed or replaced the file that is open: nobody else would ever see
-        what is written into it. Where only a helper is gone, what it held is too, and the rest cannot be opened again
-        while anybody has it open: then the file is removed, so that all who read it see that it is another one."""
+        """Raises StoreLost where somebody has removed or replaced the file that is open: nobody
+        else would ever see what is written into it. Where only a helper is gone, what it held is
+        too, and the rest cannot be opened again while anybody has it open: then the file is
+        removed, so that all who read it see that it is another one."""
         if self._found() == self._place and self._found_helpers() != self._helpers:
             for end in ("", *HELPERS):
                 Path(f"{self.path}{end}").unlink(missing_ok=True)
         if self._found() != self._place:
             raise StoreLost(
-                f"{self.kind}: somebody has removed or replaced {self.path.name}",
+                f"{self.kind}: {self.path.name} was removed or replaced by another program",
                 store=self.kind,
-                hint="it is loaded anew from canonical",
+                hint="it is reloaded from canonical",
             )
 
     def _renew(self) -> None:
@@ -186,9 +200,9 @@ class LocalBooks:
         found = self._found()
         if found is None:
             raise StoreUnavailable(
-                f"{self.kind}: {self.path.name} is gone",
+                f"{self.kind}: {self.path.name} is missing",
                 store=self.kind,
-                hint="the worker makes it anew",
+                hint="the worker creates it again",
             )
         with translated(self.kind, self.path.name):
             position = local_state.connect(self.path, busy_seconds=0, read_only=True)
@@ -203,7 +217,8 @@ class LocalBooks:
     # What every embedded store answers alike ----------------------------------------------------
 
     async def position(self) -> Position | None:
-        """Read in place, without a thread: it costs ten microseconds and never waits for a lock."""
+        """Return the published position. It is read without a thread: it takes ten microseconds
+        and never waits for a lock."""
         if self._position is None:
             raise self._not_open()
         if self.writer is None and self._found() != self._place:
@@ -230,14 +245,14 @@ class LocalBooks:
             raise NotLoaded(
                 f"{self.kind}: {type_name} is not loaded yet",
                 store=self.kind,
-                hint="its first load is not finished",
+                hint="wait until its first load has finished; `recordgate status` shows it",
             )
         return found
 
     def lost_writes(self) -> StoreUnavailable:
         """What `publish` raises where writes since the last one are gone."""
         return StoreUnavailable(
-            f"{self.kind}: writes that were not published are lost and must be sent again",
+            f"{self.kind}: unpublished writes are lost and must be sent again",
             store=self.kind,
         )
 

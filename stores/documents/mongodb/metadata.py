@@ -1,4 +1,4 @@
-"""The books of the MongoDB store: one document that says whose database it is, which generations there
+"""The metadata of the MongoDB store: one document that says whose database it is, which generations there
 are in which collections, and the published position. Every change replaces it in one step, or fails.
 
     recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, term, position: {system, lsn,
@@ -32,9 +32,10 @@ from stores.protocols import Generation, Position, Withheld
 META = "recordgate.meta"
 ID = "recordgate"
 FORMAT = 1
-"""Of the documents that the store writes; another one is StoreLost."""
+"""Format version of the documents that the store writes. Another version raises StoreLost."""
 MARKER = 0
-"""The `_id` of the marker in each generation's collection (see mongodb_mending); keys of records are text."""
+"""The `_id` of the marker in each generation's collection (see mongodb_mending); keys of records
+are text."""
 _TRIES = 20
 
 Document: TypeAlias = Mapping[str, Any]
@@ -55,7 +56,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class StoreMetadata:
     """The document as it was read."""
 
     contract: str
@@ -85,7 +86,9 @@ class Books:
 
 def not_loaded(type_name: str) -> NotLoaded:
     return NotLoaded(
-        f"{KIND}: {type_name} is not loaded yet", store=KIND, hint="its first load is not finished"
+        f"{KIND}: {type_name} is not loaded yet",
+        store=KIND,
+        hint="wait until its first load has finished; `recordgate status` shows it",
     )
 
 
@@ -93,22 +96,24 @@ def lost() -> StoreLost:
     return StoreLost(
         f"{KIND}: the database has lost its data",
         store=KIND,
-        hint="it is loaded anew from canonical; a server that keeps its data only in memory loses it"
-        " with every restart",
+        hint=(
+            "it is reloaded from canonical; a server that keeps its data only in memory loses it"
+            " with every restart"
+        ),
     )
 
 
 # The document ------------------------------------------------------------------------------------
 
 
-def read(document: Document) -> Books:
+def read(document: Document) -> StoreMetadata:
     """Raises StoreLost where it is not one of ours, or of another version."""
     try:
         if document["format"] != FORMAT:
             raise StoreLost(
                 f"{KIND}: the database was written by another version",
                 store=KIND,
-                hint="drop it; the next start loads it anew from canonical",
+                hint="drop it; the next start reloads it from canonical",
             )
         at = document.get("position")
         position = at and Position(
@@ -123,7 +128,7 @@ def read(document: Document) -> Books:
             Row(g["type"], int(g["number"]), g["state"], g["shape"], g["collection"])
             for g in document["generations"]
         )
-        return Books(
+        return StoreMetadata(
             document["contract"],
             document["incarnation"],
             int(document["revision"]),
@@ -133,7 +138,7 @@ def read(document: Document) -> Books:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StoreLost(
-            f"{KIND}: {META} holds something that is not ours",
+            f"{KIND}: {META} holds data that recordgate did not write",
             store=KIND,
             hint="give recordgate a database of its own",
         ) from error
@@ -170,7 +175,8 @@ def prefix(contract: Contract) -> str:
 
 
 def collection_name(contract: Contract, type_name: str, number: int) -> str:
-    """Of a generation; a type whose name MongoDB or a shell may not take gets one of its own."""
+    """Return the collection's name for a generation. A type whose name MongoDB or a shell may not
+    accept gets a generated name."""
     plain = re.fullmatch(r"[A-Za-z0-9_-]{1,60}", type_name)
     digest = hashlib.sha256(type_name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{prefix(contract)}{type_name if plain else 'type-' + digest}.g{number}"
@@ -181,12 +187,12 @@ def name_pattern(contract: Contract) -> re.Pattern[str]:
     return re.compile(rf"{re.escape(prefix(contract))}[A-Za-z0-9_-]+\.g[0-9]+(\.[0-9]+)?")
 
 
-def added(books: Books, row: Row) -> tuple[Row, ...]:
-    return (*books.rows, row)
+def added(metadata: StoreMetadata, row: Row) -> tuple[Row, ...]:
+    return (*metadata.rows, row)
 
 
-def activated(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
-    chosen = books.find(type_name, number)
+def activated(metadata: StoreMetadata, type_name: str, number: int) -> tuple[Row, ...]:
+    chosen = metadata.find(type_name, number)
 
     def state(row: Row) -> str:
         if row is chosen:
@@ -194,37 +200,37 @@ def activated(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
         mine = row.type_name == type_name and row.state == "active"
         return "retired" if mine else row.state
 
-    return tuple(replace(row, state=state(row)) for row in books.rows)
+    return tuple(replace(row, state=state(row)) for row in metadata.rows)
 
 
-def removed(books: Books, type_name: str, number: int) -> tuple[Row, ...]:
+def removed(metadata: StoreMetadata, type_name: str, number: int) -> tuple[Row, ...]:
     """Raises StoreRefused for the active one."""
-    row = books.find(type_name, number)
+    row = metadata.find(type_name, number)
     if row.state == "active":
         raise StoreRefused(
             f"{KIND}: generation {number} of {type_name} is the active one",
             store=KIND,
             hint="activate another generation first",
         )
-    return tuple(r for r in books.rows if r is not row)
+    return tuple(r for r in metadata.rows if r is not row)
 
 
-def without(books: Books, collections: Collection[str]) -> tuple[Row, ...]:
-    """Less what was in `collections`, which are gone."""
-    return tuple(r for r in books.rows if r.collection not in collections)
+def without(metadata: StoreMetadata, collections: Collection[str]) -> tuple[Row, ...]:
+    """Return the rows without those whose collection is in `collections`, which are gone."""
+    return tuple(r for r in metadata.rows if r.collection not in collections)
 
 
 # In the database ---------------------------------------------------------------------------------
 
 
-async def load(meta: AsyncCollection[dict[str, Any]]) -> Books | None:
-    """None where there is no document."""
+async def load(meta: AsyncCollection[dict[str, Any]]) -> StoreMetadata | None:
+    """Return the store's records, or None if there is no document."""
     found = await meta.find_one({"_id": ID})
     return None if found is None else read(found)
 
 
-async def make(meta: AsyncCollection[dict[str, Any]], contract: Contract) -> Books:
-    """The books of a database that has none; those of somebody faster where there are some."""
+async def make(meta: AsyncCollection[dict[str, Any]], contract: Contract) -> StoreMetadata:
+    """The metadata of a database that has none; those of somebody faster where there are some."""
     document = _fresh(contract)
     try:
         await meta.insert_one(document)
@@ -234,8 +240,8 @@ async def make(meta: AsyncCollection[dict[str, Any]], contract: Contract) -> Boo
 
 
 async def take_charge(meta: AsyncCollection[dict[str, Any]], incarnation: str, term: int) -> None:
-    """Remember `term`. A change of the rows that was begun before fails, for its revision is old. Raises
-    FencedError where a greater term is there, StoreLost as `change`."""
+    """Remember `term`. A change of the rows that was begun before fails, for its revision is old.
+    Raises FencedError where a greater term is there, StoreLost as `change`."""
     found = await meta.find_one_and_update(
         {"_id": ID, "incarnation": incarnation, "term": not_after(term)},
         {"$set": {"term": Int64(term)}, "$inc": {"revision": Int64(1)}},
@@ -246,15 +252,15 @@ async def take_charge(meta: AsyncCollection[dict[str, Any]], incarnation: str, t
 
 
 def not_after(term: int) -> Document:
-    """Also where there is none yet."""
+    """Return the filter for a term that is not greater than `term`, or absent."""
     return {"$not": {"$gt": Int64(term)}}
 
 
 async def _fenced_or_lost(
     meta: AsyncCollection[dict[str, Any]], incarnation: str
 ) -> FencedError | StoreLost:
-    books = await load(meta)
-    if books is None or books.incarnation != incarnation:
+    metadata = await load(meta)
+    if metadata is None or metadata.incarnation != incarnation:
         return lost()
     return FencedError(f"{KIND}: another worker has taken over")
 
@@ -262,29 +268,29 @@ async def _fenced_or_lost(
 async def change(
     meta: AsyncCollection[dict[str, Any]],
     incarnation: str,
-    decide: Callable[[Books], tuple[Row, ...]],
+    decide: Callable[[StoreMetadata], tuple[Row, ...]],
     term: int | None,
-) -> Books:
-    """Replace the rows by what `decide` makes of them, in one step. Raises StoreLost where the books are
-    gone or of another life, FencedError where a worker of a greater term than `term` has been here, and
-    what `decide` raises."""
+) -> StoreMetadata:
+    """Replace the rows by what `decide` makes of them, in one step. Raises StoreLost where the
+    metadata is gone or of another life, FencedError where a worker of a greater term than `term`
+    has been here, and what `decide` raises."""
     for _ in range(_TRIES):
-        books = await load(meta)
-        if books is None or books.incarnation != incarnation:
+        metadata = await load(meta)
+        if metadata is None or metadata.incarnation != incarnation:
             raise lost()
-        if term is not None and books.term > term:
+        if term is not None and metadata.term > term:
             raise FencedError(f"{KIND}: another worker has taken over")
-        rows = decide(books)
-        if rows == books.rows:
-            return books
+        rows = decide(metadata)
+        if rows == metadata.rows:
+            return metadata
         found = await meta.find_one_and_update(
-            {"_id": ID, "incarnation": incarnation, "revision": books.revision},
+            {"_id": ID, "incarnation": incarnation, "revision": metadata.revision},
             {"$set": {"generations": _generations(rows)}, "$inc": {"revision": Int64(1)}},
             return_document=ReturnDocument.AFTER,
         )
         if found is not None:
             return read(found)
-    raise StoreUnavailable(f"{KIND}: another process changes the generations", store=KIND)
+    raise StoreUnavailable(f"{KIND}: another process is changing the generations", store=KIND)
 
 
 async def publish(
@@ -293,7 +299,8 @@ async def publish(
     position: Position | None,
     term: int | None,
 ) -> None:
-    """Raises StoreLost where the books that the writes belong to are gone, FencedError as `change`."""
+    """Raises StoreLost where the metadata that the writes belong to is gone, FencedError as
+    `change`."""
     if position is None:
         found = await meta.find_one({"_id": ID, "incarnation": incarnation}, {"_id": 1})
     else:
