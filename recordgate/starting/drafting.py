@@ -11,7 +11,7 @@ from pathlib import Path
 from recordgate.starting.keys import find_key, is_row_number
 from recordgate.starting.links import Keyed, find_links
 from recordgate.starting.naming import is_data, name_columns, stem_of
-from recordgate.starting.profile import FileProfile
+from recordgate.starting.profile import FileProfile, decide_markers
 from recordgate.starting.reading import Progress, no_progress, profile_file
 from recordgate.starting.writing import TypeDraft, write_contract
 from stores.contract.lint import lint_text
@@ -30,6 +30,8 @@ class FileLoad:
     nulls: Mapping[str, tuple[str, ...]]
     left_out: tuple[str, ...]
     """Columns that no property takes."""
+    kept: tuple[str, ...] = ()
+    """What stands for a missing value elsewhere, and is a text like any other in some column here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,14 @@ def contract_from_files(
     with tempfile.TemporaryDirectory(prefix="recordgate-init-") as made:
         folder = Path(made)
         named = name_types([stem_of(p) for p in paths])
+        profiles = [profile_file(path, folder, progress, files=len(paths)) for path in paths]
+        decide_markers(profiles)
         keyed: list[Keyed] = []
-        for path, (name, _, _) in zip(paths, named, strict=True):
-            profile = profile_file(path, folder, progress)
+        for profile, (name, _, _) in zip(profiles, named, strict=True):
+            path = profile.path
             wanted = next((said.pop(n) for n in (path.name, stem_of(path), name) if n in said), ())
             keyed.append(Keyed(profile, name, find_key(profile, folder, wanted, progress)))
+            profile.forget_sample()
         if said:
             raise InputError(
                 f"--key names {next(iter(said))!r}, which is none of the files",
@@ -142,7 +147,8 @@ def _load(draft: TypeDraft) -> FileLoad:
             nulls[header] = (*nulls.get(header, ()), marker)
     kept = set(map(id, draft.columns))
     left_out = tuple(c.header for c in draft.profile.columns if id(c) not in kept)
-    return FileLoad(draft.profile.path, draft.name, nulls, left_out)
+    texts = {m for c in draft.columns for m in c.markers if m not in c.null_markers}
+    return FileLoad(draft.profile.path, draft.name, nulls, left_out, tuple(sorted(texts)))
 
 
 def null_options(loads: Sequence[FileLoad]) -> list[str]:
@@ -150,9 +156,8 @@ def null_options(loads: Sequence[FileLoad]) -> list[str]:
     said = [load.nulls for load in loads if load.nulls]
     if not said:
         return []
-    plain = {m for nulls in said for m in nulls.get("", ())}
-    exact = any(header for nulls in said for header in nulls)
-    if not exact:
+    plain = {m for nulls in said for markers in nulls.values() for m in markers}
+    if not any(m in plain for load in loads for m in load.kept):
         return [f"--null={m}" for m in sorted(plain)]
     found = []
     for load in loads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,6 @@ from stores.canonical.importing.arrow import compute as pc
 COUNTED = 1000
 """Different values of a column that are counted one by one."""
 _LONGEST_COUNTED = 200
-_SAMPLE = 100_000
-"""First rows whose values are kept as hashes, to look for keys of several columns among them."""
 _MARKERS = pa.array(MARKERS, pa.string())
 
 
@@ -47,6 +46,8 @@ class Column:
     """The number that comes next where the rows are counted so far; None where they are not."""
     first: int | None = None
     lists: str | None = ""
+    sampled: int = 0
+    """Of so many first rows the values are kept as hashes, to look for keys of several columns among them."""
     sample: array[int] = field(default_factory=lambda: array("q"))
     tally: Tally | None = None
     null_markers: tuple[str, ...] = ()
@@ -86,7 +87,7 @@ class Column:
         if self.counting is not None or self.first is None:
             self._count_on(values)
         self._tally(filled)
-        if self.rows <= _SAMPLE:
+        if self.rows <= self.sampled:
             self.sample.extend(map(hash, values.to_pylist()))
         found = pc.is_in(filled, value_set=_MARKERS)
         if pc.any(found).as_py():
@@ -182,20 +183,25 @@ class FileProfile:
     lost: int = 0
     """Rows that could not be split into columns."""
 
+    def forget_sample(self) -> None:
+        for column in self.columns:
+            column.sample = array("q")
+
     def column(self, header: str) -> Column | None:
         return next((c for c in self.columns if c.header == header), None)
 
 
-def decide_markers(profile: FileProfile) -> None:
+def decide_markers(profiles: Sequence[FileProfile]) -> None:
     """Settle which texts stand for a missing value. In a column of numbers, dates and the like all markers do. In one
-    of text a marker does that stands for it elsewhere in the file, but not among codes of the same form, where "NA" may
-    be Namibia."""
+    of text a marker does that stands for it elsewhere in the files, but not among codes of the same form, where "NA"
+    may be Namibia."""
     used: set[str] = set()
-    for column in profile.columns:
+    columns = [c for profile in profiles for c in profile.columns]
+    for column in columns:
         if column.kind is not Kind.TEXT:
             column.null_markers = tuple(sorted(column.markers))
             used |= set(column.markers)
-    for column in profile.columns:
+    for column in columns:
         if column.kind is Kind.TEXT and column.filled:
             column.null_markers = tuple(
                 m for m in sorted(column.markers) if m in used and not _like_codes(column, m)

@@ -119,7 +119,7 @@ def _values(column: Column, found: Proposal) -> None:
     limits = _LIMITS.get(words[-1]) if words else None
     if limits and limits[0] <= column.low and column.high <= limits[1]:
         found.keys["logicalTypeOptions"] = {"minimum": limits[0], "maximum": limits[1]}
-        found.reasons.append(f"range: a {words[-1]} by its name, and all values keep to it")
+        found.reasons.append(f"range: by its name, {words[-1]}, and all values keep to it")
     elif column.filled >= _ENOUGH and column.low >= 0:
         amount = any(_AMOUNT.fullmatch(w) for w in words)
         if amount or column.low == 0:

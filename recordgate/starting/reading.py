@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from recordgate.starting.kinds import possible
-from recordgate.starting.profile import Column, FileProfile, decide_markers
+from recordgate.starting.profile import Column, FileProfile
 from recordgate.starting.tallies import Tally
 from stores.canonical.importing.arrow import compute as pc
 from stores.canonical.importing.forms import without_markers
@@ -20,7 +20,9 @@ from stores.canonical.importing.readers import close_readers, open_readers
 from stores.errors import InputError
 
 _HELD = 400_000
-"""Values that tallies hold in memory, all together."""
+"""Values that tallies hold in memory, those of all files together."""
+_SAMPLED = 3_000_000
+"""Values that are kept as a sample, those of all files together."""
 MOST_COLUMNS = 400
 
 Progress = Callable[[str, float], None]
@@ -31,8 +33,10 @@ def no_progress(what: str, share: float) -> None:
     return None
 
 
-def profile_file(path: Path, folder: Path, progress: Progress = no_progress) -> FileProfile:
-    """Read `path` once. `folder`: for what is too much for memory. Raises InputError, also for a file that says
+def profile_file(
+    path: Path, folder: Path, progress: Progress = no_progress, *, files: int = 1
+) -> FileProfile:
+    """Read `path`, one of so many `files`, once. `folder`: for what is too much for memory. Raises InputError, also for a file that says
     nothing about its records."""
     kind = format_of(path, None)
     readers = open_readers([path], None)
@@ -46,9 +50,10 @@ def profile_file(path: Path, folder: Path, progress: Progress = no_progress) -> 
             )
         columns = _columns(reader.columns, kind, reader)
         found = FileProfile(path, kind, columns)
-        limit = max(1000, _HELD // len(columns))
+        share = len(columns) * files
         for column in columns:
-            column.tally = Tally(folder, limit)
+            column.tally = Tally(folder, max(1000, _HELD // share))
+            column.sampled = min(100_000, max(2000, _SAMPLED // share))
         everything = list(range(len(columns)))
         raw = frozenset(everything) if kind in ("ndjson", "json") else frozenset()
         for chunk in reader.chunks():
@@ -64,7 +69,6 @@ def profile_file(path: Path, folder: Path, progress: Progress = no_progress) -> 
         raise InputError(
             f"{path} has no rows", hint="nothing can be told of its columns; leave it out"
         )
-    decide_markers(found)
     return found
 
 

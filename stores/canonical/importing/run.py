@@ -222,6 +222,9 @@ class _Import:
                 self._record, reader.columns, self._options.columns, self._options.mode,
                 self._table.defaulted, self._table.computed, label(source),
             )  # fmt: skip
+            unknown = [c for c in self._options.nulls if c and c not in reader.columns]
+            if unknown:
+                raise InputError(f"{label(source)} has no column {unknown[0]!r}, which --null names")
             if found and [m.property.name for m in found[0]] != [m.property.name for m in matched]:
                 raise InputError(
                     f"{label(source)} has other columns than {label(self._files[0])}",
