@@ -19,7 +19,7 @@ from stores.contract.model import Contract
 from stores.errors import FencedError, NotReadable, RecordgateError, StoreLost
 from stores.lsn import format_lsn
 from stores.protocols import Position, Store
-from sync import durable_backlog
+from sync import durable_backlog, unit_reader
 from sync.backlog import Backlog, Batch, Boundary
 from sync.building import Building
 from sync.conditions import Conditions
@@ -34,7 +34,7 @@ from sync.pace import Backoff, Pace
 from sync.projection import Projector
 from sync.session import SinkConnections
 from sync.store_place import StorePlace
-from sync.unit_reader import POLL, UnitReader
+from sync.unit_reader import UnitReader
 from sync.units import Unit
 from sync.unreadable import Unreadable
 from sync.watermarks import Teller, Watermark
@@ -308,7 +308,7 @@ class SinkWriter:
             return unit
         self._idle = True
         try:
-            async with asyncio.timeout(min(POLL, self.building.patience())):
+            async with asyncio.timeout(min(unit_reader.POLL, self.building.patience())):
                 await self._wake.wait()
         except TimeoutError:
             pass

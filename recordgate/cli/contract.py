@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from recordgate.cli.output import Exit, emit, reported
+from recordgate.cli.output import Exit, ProgressLine, emit, reported
+from stores.errors import InputError, SetupError
 
 
 def register(app: typer.Typer) -> None:
@@ -45,27 +46,47 @@ def lint(
 
 
 def init(
-    url: Annotated[str, typer.Option("--from", help="postgresql://user@host/database")],
-    schema: Annotated[str, typer.Option(help="Whose tables.")] = "public",
+    first: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="URL|FILE",
+            help="postgresql://user@host/database; or files (CSV, TSV, NDJSON, JSON, Parquet), or a folder of them.",
+        ),
+    ],
+    more: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="More files.")] = None,
+    schema: Annotated[str, typer.Option(help="Whose tables, of a database.")] = "public",
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key",
+            metavar="FILE=COLUMN,…",
+            help="What tells the records of a file apart, where it is known.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="New file to write to; default: stdout.")
     ] = None,
 ) -> None:
-    """A contract from the tables of a database, to be attached to them."""
+    """A contract from the tables of a database, to be attached to them; or from files, with the reason of each line."""
     from stores.canonical.connect import connect
     from stores.contract.reflect import contract_from_database
-    from stores.errors import SetupError
 
     with reported():
         if output is not None and output.exists():
-            raise SetupError(
-                f"{output} already exists", hint="name another file, or remove this one"
-            )
-        with connect(url, autocommit=False) as connection:
-            connection.read_only = True
-            text = contract_from_database(connection, schema)
+            raise SetupError(f"{output} is there already", hint="name a new file, or remove it")
+        notes: list[str] = []
+        if first.startswith(("postgresql://", "postgres://")):
+            if more or keys:
+                raise InputError("a database is described alone", hint="leave FILE and --key out")
+            with connect(first, autocommit=False) as connection:
+                connection.read_only = True
+                text = contract_from_database(connection, schema)
+        else:
+            text, notes = _from_files([first, *(more or [])], keys or [])
         if output is None:
             typer.echo(text, nl=False)
+            _tell(notes)
             return
         try:
             with output.open("x", encoding="utf-8") as file:
@@ -73,6 +94,38 @@ def init(
         except OSError as error:
             raise SetupError(f"{output} cannot be written: {error.strerror}") from None
         typer.echo(f"wrote {output}", err=True)
+        _tell(notes)
+
+
+def _from_files(given: list[str], keys: list[str]) -> tuple[str, list[str]]:
+    """The contract of the files, and what a person should know."""
+    from recordgate.starting.drafting import contract_from_files
+
+    if any("://" in name for name in given):
+        raise InputError("--from takes postgresql:// or files", hint="no other address is read")
+    with ProgressLine("reading files", unit="%") as line:
+        drafted = contract_from_files(
+            [Path(name) for name in given],
+            parse_keys(keys),
+            lambda what, share: line.update(round(share * 100), 100, what),
+        )
+    return drafted.text, list(drafted.notes)
+
+
+def _tell(notes: list[str]) -> None:
+    for note in notes:
+        typer.echo(note, err=True)
+
+
+def parse_keys(given: list[str]) -> dict[str, list[str]]:
+    """`FILE=COLUMN,…` → {file: columns}; raises InputError."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        file, equals, columns = text.partition("=")
+        if not equals or not columns:
+            raise InputError(f"--key {text!r} is not FILE=COLUMN,…")
+        found[file] = [c.strip() for c in columns.split(",")]
+    return found
 
 
 def diff(

@@ -10,8 +10,10 @@ import typer
 
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
+from recordgate.settings import Settings
 from stores.canonical import importing
 from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
+from stores.contract.model import Contract
 from stores.errors import InputError
 
 
@@ -22,12 +24,24 @@ def register(app: typer.Typer) -> None:
 def import_(
     ctx: typer.Context,
     type_name: Annotated[
-        str, typer.Argument(metavar="TYPE", help="A record type of the contract.")
-    ],
+        str | None, typer.Argument(metavar="TYPE", help="A record type of the contract.")
+    ] = None,
     files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE...", help="Files, imported in this order; -: standard input."),
-    ],
+        list[str] | None,
+        typer.Argument(metavar="FILE...", help="Files in order; - is standard input."),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--all",
+            metavar="FOLDER",
+            help="Import each file of the folder into the type that is called like it, what is pointed to first.",
+        ),
+    ] = None,
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option("--except", metavar="FILE", help="With --all: leave this file out."),
+    ] = None,
     mode: Annotated[
         Mode,
         typer.Option(
@@ -50,6 +64,21 @@ def import_(
             "--map",
             metavar="COLUMN=FIELD",
             help="Map COLUMN of the file to FIELD of the contract; COLUMN= skips the column.",
+        ),
+    ] = None,
+    nulls: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--null",
+            metavar="[COLUMN=]TEXT",
+            help="A text that stands for a missing value, such as NA; with --all also TYPE.COLUMN=TEXT, where * is"
+            " every column.",
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands between the values of a CSV file; default: what its first line shows."
         ),
     ] = None,
     max_rejects: Annotated[
@@ -87,6 +116,10 @@ def import_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Import files: exit 0 done, 1 refused and nothing changed, 3 done with rows set aside."""
+    if (folder is None) == (type_name is None) or (folder is None) != bool(files):
+        raise typer.BadParameter("name a TYPE and its FILEs, or --all FOLDER")
+    if folder is not None and mode not in (Mode.UPSERT, Mode.INSERT):
+        raise typer.BadParameter("--all goes with the modes upsert and insert")
     with reported(as_json=as_json):
         options = ImportOptions(
             mode=mode,
@@ -97,10 +130,20 @@ def import_(
             batch=batch,
             rejects=rejects,
             dry_run=dry_run,
+            delimiter=None if delimiter is None else parse_delimiter(delimiter),
         )
         given = invocation(ctx)
         settings = given.settings()
         contract = given.contract(settings)
+        if folder is not None:
+            nulls_by_type = parse_nulls(nulls or [], contract)
+            code = _import_all(
+                settings, contract, folder, left_out or [], options, nulls_by_type, as_json=as_json
+            )
+            raise typer.Exit(code)
+        assert type_name is not None
+        assert files is not None
+        options = dataclasses.replace(options, nulls=parse_nulls(nulls or [], None)[""])
         sources: list[Path | Literal["-"]] = ["-" if f == "-" else Path(f) for f in files]
         with open_canonical(settings) as canonical, ProgressLine(f"import {type_name}") as line:
 
@@ -112,6 +155,79 @@ def import_(
             )
     emit(as_value(report), as_json=as_json, text=lambda: as_text(report))
     raise typer.Exit(exit_code(report))
+
+
+def _import_all(
+    settings: Settings,
+    contract: Contract,
+    folder: Path,
+    left_out: list[str],
+    options: ImportOptions,
+    nulls: dict[str, dict[str, tuple[str, ...]]],
+    *,
+    as_json: bool,
+) -> Exit:
+    """Import each file of the folder; each report is printed as it comes, or all at the end as JSON."""
+    from recordgate.starting.loading import files_of_types, planned, run_all
+
+    files = files_of_types(contract, folder, left_out)
+    everywhere = nulls.pop("", {})
+    by_type = {name: everywhere | nulls.get(name, {}) for name in files}
+    imports = planned(contract, files, options, by_type)
+    reports: list[ImportReport] = []
+    with open_canonical(settings) as canonical, ProgressLine(f"import {folder}") as line:
+
+        def progress(stage: str, done: int, total: int | None) -> None:
+            line.update(done, total, stage)
+
+        for one, report in run_all(canonical.url, contract, imports, progress):
+            reports.append(report)
+            if not as_json:
+                again = " (again, with what its records point to)" if one.again else ""
+                typer.echo(f"{one.path.name}{again}\n{as_text(report)}")
+    if as_json:
+        emit([as_value(r) for r in reports], as_json=True, text="")
+    return max(map(exit_code, reports), key=(Exit.DONE, Exit.SET_ASIDE, Exit.FAILED).index)
+
+
+def parse_delimiter(text: str) -> str:
+    """One character, or the word `tab`; raises InputError."""
+    found = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(found) != 1 or not found.isascii() or found in '"\r\n' or found.isalnum():
+        raise InputError(
+            f"--delimiter {text!r} cannot stand between values", hint="one of , ; | or tab"
+        )
+    return found
+
+
+def parse_nulls(
+    given: list[str], contract: Contract | None
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """`TEXT` and `COLUMN=TEXT`, under ""; with a contract, for many files, `TYPE.COLUMN=TEXT` under the type, too.
+    `*` is every column. Raises InputError."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {"": {}}
+    for text in given:
+        where, equals, marker = text.partition("=")
+        if not equals:
+            where, marker = "*", text
+        if not marker:
+            raise InputError(
+                f"--null {text!r} names no text", hint="an empty value is missing anyway"
+            )
+        type_name, dot, column = where.partition(".")
+        if contract is None or where == "*":
+            type_name, column = "", where
+        elif not dot or (record := contract.type(type_name)) is None:
+            raise InputError(
+                f"--null {text!r} names no type of the contract",
+                hint="write TEXT or TYPE.COLUMN=TEXT",
+            )
+        else:
+            type_name = record.name
+        column = "" if column == "*" else column
+        columns = found.setdefault(type_name, {})
+        columns[column] = (*columns.get(column, ()), marker)
+    return found
 
 
 def parse_map(given: list[str]) -> dict[str, str]:

@@ -129,6 +129,36 @@ def generated_names(graphql: str, single: str, plural: str) -> set[tuple[str, st
     return types | {("field", name) for name in generated_fields(single, plural)}
 
 
+_LETTERS = str.maketrans(
+    {
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "Ae",
+        "œ": "oe",
+        "Œ": "Oe",
+        "ø": "o",
+        "Ø": "O",
+        "ł": "l",
+        "Ł": "L",
+        "đ": "d",
+    }
+)
+
+
+def from_header(header: str) -> str:
+    """The name that a property gets from the header of a file's column: the header itself where it can be one, else
+    its ASCII letters and digits in lower case; empty where it has none."""
+    name = header
+    if contract_name_problem(name):
+        plain = unicodedata.normalize("NFKD", header.translate(_LETTERS)).encode("ascii", "ignore")
+        name = re.sub(r"[^A-Za-z0-9]+", "_", plain.decode()).strip("_").lower()[:56].rstrip("_")
+        if name[:1].isdigit():
+            name = f"c_{name}"
+    if camel(name) in RESERVED_FIELDS or snake(name) in SYSTEM_COLUMNS:
+        name += "_value"
+    return name
+
+
 def physical_problem(name: str) -> str:
     """Why `name` cannot be a table or column, or empty."""
     if not name:

@@ -7,7 +7,6 @@ cannot be followed is left out, and a comment at the top says why.
 from __future__ import annotations
 
 import bisect
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from stores.contract import names
 from stores.contract.catalog import ReflectedColumn, ReflectedTable, read_tables
 from stores.contract.lint import lint_text
 from stores.contract.model import Scalar
+from stores.contract.naming import ascii_name, name_types
 from stores.contract.types import FOREIGN_TYPE, parse_physical
 from stores.errors import ContractError, SetupError
 
@@ -140,7 +140,7 @@ def _write(tables: Sequence[ReflectedTable], notes: list[str], database: str, sc
     contract = {
         "apiVersion": API_VERSION,
         "kind": "DataContract",
-        "id": _ascii(f"{database}-{schema}" if schema != "public" else database),
+        "id": ascii_name(f"{database}-{schema}" if schema != "public" else database),
         "name": f"{database}, schema {schema}",
         "version": "1.0.0",
         "status": "draft",
@@ -172,32 +172,11 @@ def _physical_name(table: str) -> str:
     return f'"{table}"' if "." in table else table
 
 
-def _ascii(text: str) -> str:
-    """`text` as a name of ASCII letters, digits, _ and -."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).strip("_-")[:60]
-    return name if re.match(r"[A-Za-z]", name) else f"t_{name}".rstrip("_")
-
-
 def _name_tables(tables: Sequence[ReflectedTable]) -> list[_Named]:
-    taken: set[tuple[str, str]] = set()
-    named: list[_Named] = []
-    for table in tables:
-        stem, n = _ascii(table.name), 1
-        while True:
-            name = stem if n == 1 else f"{stem}{n}"
-            single, plural = names.single_and_plural(name, "", "")
-            wanted = {("name", one.lower()) for one in (name, single, plural)}
-            wanted |= names.generated_names(names.pascal(single), single, plural)
-            n += 1
-            if wanted & taken or single in names.RESERVED_ROOTS or plural in names.RESERVED_ROOTS:
-                continue
-            if names.pascal(single) in names.RESERVED_TYPES:
-                stem, n = f"{_ascii(table.name)}_record", 1
-                continue
-            break
-        taken |= wanted
-        named.append(_Named(table, name, single, plural))
+    named = [
+        _Named(table, *found)
+        for table, found in zip(tables, name_types([t.name for t in tables]), strict=True)
+    ]
     for one in named:
         one.properties = _name_columns(one.table)
     return named
@@ -210,7 +189,7 @@ def _name_columns(table: ReflectedTable) -> dict[str, str]:
     for column in table.columns:
         if _left_out(column):
             continue
-        stem = _ascii(column.name)
+        stem = ascii_name(column.name)
         reserved = names.camel(stem) in names.RESERVED_FIELDS or (
             names.camel(stem) == "id" and table.key != (column.name,)
         )

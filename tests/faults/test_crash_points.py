@@ -27,7 +27,7 @@ from stores.canonical.importing import ImportOptions, Mode, run_import
 from stores.canonical.importing.options import RowLimit
 from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
-from sync import crash_points, lease, requests, sweep, worker, writer
+from sync import crash_points, lease, requests, sweep, unit_reader, worker
 from tests.import_target import Target, new_target
 from tests.sync_world import SINKS, World, fill, shop
 
@@ -52,8 +52,8 @@ def work(url: str, folder: str, point: str, count: int) -> None:
     """In the forked process: a worker with short waits, until it is killed or told to stop."""
     crash_points.arm(point, count)
     worker.RECORD = requests.POLL = lease.RETRY = 0.05
-    writer.POLL = 0.2
-    writer.LOAD_PAGE = 5
+    unit_reader.POLL = 0.2
+    unit_reader.LOAD_PAGE = 5
     path = Path(folder)
     world = World(load_contract(path / "shop.odcs.yaml"), url, path, None)  # type: ignore[arg-type]
 

@@ -39,6 +39,8 @@ def fingerprint(type_name: str, files: Sequence[Source], options: ImportOptions)
         options.mode.value,
         options.format,
         sorted(options.columns.items()),
+        sorted((column, sorted(texts)) for column, texts in options.nulls.items()),
+        options.delimiter,
     ]
     for file in files:
         if file == "-":

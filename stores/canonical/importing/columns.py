@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stores.canonical.importing.options import Mode
+from stores.contract import names
 from stores.contract.model import Property, RecordType
 from stores.errors import InputError
 
@@ -22,16 +23,19 @@ class Matched:
 
 def find_property(record: RecordType, name: str) -> Property | None:
     """Return the property called `name`. Letter case is ignored if that leaves only one property."""
-    for names in (record.by_name, record.by_column, record.by_graphql):
-        if name in names:
-            return names[name]
+    for properties in (record.by_name, record.by_column, record.by_graphql):
+        if name in properties:
+            return properties[name]
     folded = name.casefold()
     found = {
         p.name: p
         for p in record.properties
         if folded in (p.name.casefold(), p.column.casefold(), p.graphql.casefold())
     }
-    return next(iter(found.values())) if len(found) == 1 else None
+    if len(found) == 1:
+        return next(iter(found.values()))
+    # What `contract init` calls the column of such a header.
+    return record.by_name.get(names.from_header(name))
 
 
 def is_imported(record: RecordType, prop: Property, computed: Collection[str]) -> bool:
@@ -58,9 +62,6 @@ def match_columns(
                 f"{file} has no column {header!r}, which --map names",
                 hint=f"its columns are {_listed(headers)}",
             )
-    twice = sorted({h for h in headers if headers.count(h) > 1})
-    if twice:
-        raise InputError(f"{file} has two columns named {_listed(twice)}")
     found: dict[str, Matched] = {}
     unknown: list[str] = []
     for index, header in enumerate(headers):

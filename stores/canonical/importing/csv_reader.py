@@ -1,13 +1,14 @@
 """CSV and TSV files (RFC 4180, UTF-8), parsed by pyarrow in chunks, with true line numbers.
 
 An empty value is NULL, `""` is an empty string, as in Postgres's own CSV. A line without any value is
-skipped.
+skipped. What stands between the values is what the first line shows, where it is not said.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, cast
@@ -18,12 +19,13 @@ import pyarrow.csv as pa_csv
 from stores.canonical.importing.arrow import compute as pc
 from stores.canonical.importing.block import FILE_SHIFT, Block, Chunk, Fault, Lost
 from stores.canonical.importing.codes import Reject
-from stores.canonical.importing.lines import Piece, pieces
+from stores.canonical.importing.lines import BOM, PIECE, Piece, pieces
 from stores.canonical.importing.raw_stream import RawStream
 from stores.errors import InputError
 
 RAW_KEPT = 2000
 """Characters kept of a row that could not be split."""
+DELIMITERS = (",", ";", "\t", "|")
 MAX_COLUMNS = 1600
 """Maximum number of columns: as many as a Postgres table can have."""
 
@@ -31,17 +33,19 @@ MAX_COLUMNS = 1600
 class CsvReader:
     """An open CSV file; its header is read already."""
 
-    def __init__(self, stream: RawStream, delimiter: str, file_index: int) -> None:
+    def __init__(self, stream: RawStream, delimiter: str | None, file_index: int) -> None:
         self._stream = stream
-        self._delimiter = delimiter
         self._first_row = file_index << FILE_SHIFT
-        self._pieces = pieces(stream, quoted=True, delimiter=delimiter.encode())
+        begun = b"" if delimiter is not None else stream.read(PIECE)
+        self._delimiter = shown_delimiter(begun) if delimiter is None else delimiter
+        encoded = self._delimiter.encode()
+        self._pieces = pieces(stream, quoted=True, delimiter=encoded, begun=begun)
         first = next(self._pieces, None)
         self.empty = first is None
         self.columns: tuple[str, ...] = ()
         self._first: Piece | None = None
         if first is not None:
-            self.columns, self._first = _take_header(first, delimiter, stream.name)
+            self.columns, self._first = _take_header(first, self._delimiter, stream.name)
 
     def chunks(self) -> Iterator[Chunk]:
         if self._first is not None and self._first.data:
@@ -86,7 +90,30 @@ def _take_header(piece: Piece, delimiter: str, name: str) -> tuple[tuple[str, ..
             cut = len(piece.data)
             break
     rest = Piece(piece.data[cut:], piece.line + rows.line_num, piece.offset + cut)
-    return tuple(cell.strip() for cell in header), rest
+    return told_apart([cell.strip() for cell in header]), rest
+
+
+def shown_delimiter(begun: bytes) -> str:
+    """What stands between the values of the first line: a comma, or the semicolon, tab or bar that makes more
+    columns of it. No name of a column can have a semicolon, and hardly one has the others."""
+    line = begun.removeprefix(BOM).lstrip(b"\r\n")[:PIECE]
+    text = re.split(r"[\r\n]", line.decode("utf-8", "replace"), maxsplit=1)[0]
+    bare = re.sub(r'"[^"]*"?', "", text)
+    return max(DELIMITERS, key=lambda d: (bare.count(d), d == ","))
+
+
+def told_apart(header: Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns; one that stands there again gets a number behind it, one without a name is called
+    `column_N` by its place."""
+    given, taken, found = set(header), set[str](), list[str]()
+    for place, cell in enumerate(header, 1):
+        stem = cell or f"column_{place}"
+        name, number = stem, 2
+        while name in taken or (name != cell and name in given):
+            name, number = f"{stem}_{number}", number + 1
+        taken.add(name)
+        found.append(name)
+    return tuple(found)
 
 
 def _decoded(piece: Piece, name: str) -> str:

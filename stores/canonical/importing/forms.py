@@ -38,6 +38,21 @@ def bring_into_form(block: Block, properties: Sequence[Property]) -> None:
         block.columns[index] = column
 
 
+def take_nulls(block: Block, nulls: Sequence[tuple[str, ...]]) -> None:
+    """Make NULL, in place, of each column's values that are one of its texts for a missing one, blanks aside."""
+    for index, texts in enumerate(nulls):
+        if texts:
+            block.columns[index] = without_markers(block.columns[index], texts)
+
+
+def without_markers(column: Any, texts: Sequence[str]) -> Any:
+    """The column with NULL for each value that is one of `texts`."""
+    found = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array(texts, pa.string()))
+    if not pc.any(found).as_py():
+        return column
+    return pc.if_else(found, pa.scalar(None, pa.string()), column)
+
+
 def _without_nul(block: Block, index: int) -> Any:
     column = block.columns[index]
     found = pc.match_substring(column, "\0")

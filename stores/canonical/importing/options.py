@@ -74,6 +74,10 @@ class ImportOptions:
     batch: str | None = None
     rejects: Path | None = None
     dry_run: bool = False
+    nulls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Texts that stand for a missing value, by the file's column; under "" those of every column."""
+    delimiter: str | None = None
+    """What stands between the values of a CSV file; None: what its first line shows."""
     lock_wait: float = 5.0
     """Seconds to wait for another import of the same type before refusing."""
     workers: int = 2

@@ -35,8 +35,8 @@ class ParquetReader:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
         except pa.ArrowException as error:
             raise InputError(f"{path} is not a Parquet file: {error}") from None
-        schema = self._file.schema_arrow
-        self.columns = tuple(schema.names)
+        self.schema = self._file.schema_arrow
+        self.columns = tuple(self.schema.names)
         self.empty = False
         self._first_row = file_index << FILE_SHIFT
         self._read = 0

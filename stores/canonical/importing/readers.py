@@ -15,8 +15,10 @@ from stores.errors import InputError, LimitError
 MAX_FILES = 200
 
 
-def open_readers(sources: Sequence[Path | str], given_format: str | None) -> list[BlockReader]:
-    """All sources, open, in order. Raises InputError."""
+def open_readers(
+    sources: Sequence[Path | str], given_format: str | None, delimiter: str | None = None
+) -> list[BlockReader]:
+    """All sources, open, in order. `delimiter`: of CSV files, where it is said. Raises InputError."""
     if not sources:
         raise InputError("no file is given")
     if len(sources) > MAX_FILES:
@@ -24,7 +26,7 @@ def open_readers(sources: Sequence[Path | str], given_format: str | None) -> lis
     readers: list[BlockReader] = []
     try:
         for index, source in enumerate(sources):
-            readers.append(_open(source, format_of(source, given_format), index))
+            readers.append(_open(source, format_of(source, given_format), index, delimiter))
     except BaseException:
         close_readers(readers)
         raise
@@ -36,7 +38,7 @@ def close_readers(readers: Sequence[BlockReader]) -> None:
         reader.close()
 
 
-def _open(source: Path | str, kind: str, index: int) -> BlockReader:
+def _open(source: Path | str, kind: str, index: int, delimiter: str | None) -> BlockReader:
     if kind == "parquet":
         if source == "-":
             raise InputError("Parquet cannot be read from standard input", hint="name a file")
@@ -44,7 +46,7 @@ def _open(source: Path | str, kind: str, index: int) -> BlockReader:
     stream = RawStream(source)
     try:
         if kind in ("csv", "tsv"):
-            return CsvReader(stream, "\t" if kind == "tsv" else ",", index)
+            return CsvReader(stream, "\t" if kind == "tsv" else delimiter, index)
         return JsonReader(stream, index)
     except BaseException:
         stream.close()

@@ -193,7 +193,7 @@ class _Import:
 
     def _read(self, batch: str, *, prove: bool) -> tuple[Staging, int]:
         """Open the files, match their columns, fill the staging tables."""
-        readers = open_readers(self._files, self._options.format)
+        readers = open_readers(self._files, self._options.format, self._options.delimiter)
         try:
             matched = self._match(readers)
             staging = Staging(batches.table_name(batch), matched[0] if matched else self._all())
@@ -205,7 +205,7 @@ class _Import:
             filler = Filler(self._url, staging, prove=prove)
             full = [r for r in readers if not r.empty]
             progress = _ReadProgress(self._progress, filler, readers)
-            rules = [rules_for(columns, self._table) for columns in matched]
+            rules = [rules_for(columns, self._table, self._options.nulls) for columns in matched]
             filler.fill(_chunks(full, rules), self._options.workers, progress.tick)
         finally:
             close_readers(readers)
@@ -223,6 +223,11 @@ class _Import:
                 self._record, reader.columns, self._options.columns, self._options.mode,
                 self._table.defaulted, self._table.computed, label(source),
             )  # fmt: skip
+            unknown = [c for c in self._options.nulls if c and c not in reader.columns]
+            if unknown:
+                raise InputError(
+                    f"{label(source)} has no column {unknown[0]!r}, which --null names"
+                )
             if found and [m.property.name for m in found[0]] != [m.property.name for m in matched]:
                 raise InputError(
                     f"{label(source)} has different columns from {label(self._files[0])}",

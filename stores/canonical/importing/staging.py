@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from stores.canonical.importing.block import Block, Chunk, Fault
 from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.columns import Matched
 from stores.canonical.importing.connection import Connection, connect, translated
-from stores.canonical.importing.forms import bring_into_form
+from stores.canonical.importing.forms import bring_into_form, take_nulls
 from stores.canonical.importing.key_order import INTEGERS, KeyOrder
 from stores.canonical.importing.proof import proven
 from stores.contract.model import Scalar
@@ -121,9 +121,13 @@ class Rules:
     index_bytes: tuple[int | None, ...]
     key: int | None
     """Index of the key's column where it is the only one and of whole numbers."""
+    nulls: tuple[tuple[str, ...], ...]
+    """The texts of each column that stand for a missing value."""
 
 
-def rules_for(columns: Sequence[Matched], table: TargetTable) -> Rules:
+def rules_for(
+    columns: Sequence[Matched], table: TargetTable, nulls: Mapping[str, tuple[str, ...]]
+) -> Rules:
     limits = table.index_bytes
     key = [i for i, m in enumerate(columns) if m.property.column in table.key]
     ordered = len(key) == 1 and table.types[table.key[0]] in INTEGERS
@@ -136,6 +140,7 @@ def rules_for(columns: Sequence[Matched], table: TargetTable) -> Rules:
         types=tuple(table.types[m.property.column] for m in columns),
         index_bytes=tuple(limits.get(m.property.column) for m in columns),
         key=key[0] if ordered else None,
+        nulls=tuple((*nulls.get("", ()), *nulls.get(m.header, ())) for m in columns),
     )
 
 
@@ -228,6 +233,7 @@ class Filler:
         try:
             block = chunk.parse(rules.wanted, rules.raw)
             del chunk
+            take_nulls(block, rules.nulls)
             bring_into_form(block, [m.property for m in rules.columns])
             mask = self._proof(block, rules)
             if mask is not None or block.lost or rules.key is None:
