@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.cities import fill, loaded, own_postgres, wait_for
 from benchmarks.follow import processor_time, worker
 from stores.canonical.connect import connect
+from sync.unit_reader import UnitReader
 from sync.writer import SinkWriter
 
 RECORDS = 50_000
@@ -27,11 +28,14 @@ ROUNDS = 3
 def without(url: str, folder: Path) -> None:
     """A worker that never looks at the table and never moves anything there."""
 
-    async def nothing(self: SinkWriter, *_: Any) -> None:
-        self._durable_pending = False
+    async def no_page(self: UnitReader) -> None:
+        self.durable_pending = False
 
-    for name in ("_read_durable", "relieve"):
-        setattr(SinkWriter, name, nothing)
+    async def no_relief(self: SinkWriter, *_: Any) -> None:
+        self._reader.durable_pending = False
+
+    UnitReader._read_durable = no_page  # type: ignore[method-assign,assignment]
+    SinkWriter.relieve = no_relief  # type: ignore[method-assign]
     worker(url, folder)
 
 

@@ -80,10 +80,10 @@ def build_schema(
         if frame.added:
             named = ", ".join(frame.added.modules)
             raise SetupError(
-                f"the extension {named} and the contract make no GraphQL schema together: {error}",
+                f"the extension {named} and the contract do not form one GraphQL schema: {error}",
                 hint="give the extension's type another name; record types come by record() and extends()",
             ) from None
-        raise ContractError(f"the contract's names make no GraphQL schema: {error}") from None
+        raise ContractError(f"the contract's names do not form a GraphQL schema: {error}") from None
     if subgraph:
         frame.replace(as_subgraph(frame._schema, contract, records.objects))
     return ServedSchema(frame, extended=bool(frame.added))

@@ -31,7 +31,7 @@ def _reading(name: str, read: Callable[[Any], Any]) -> Convert:
         try:
             return read(value)
         except (ValueError, ArithmeticError):
-            raise InputError(f"{path} is no {name}") from None
+            raise InputError(f"{path} is not a valid {name}") from None
 
     return convert
 
@@ -120,7 +120,7 @@ def text_of(value: Any) -> Any:
         return value
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
-            raise GraphQLError("a moment has a time zone")
+            raise GraphQLError("a moment must have a time zone")
         return value.astimezone(datetime.UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()

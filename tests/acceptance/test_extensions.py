@@ -388,7 +388,7 @@ def test_own_fields_take_and_return_pythons_own_types(
             ):
                 (error,) = (await rig.graphql(wrong))["errors"]
                 assert error["extensions"]["code"] == "BAD_USER_INPUT"
-                assert error["message"].startswith(f"{path} is no ")
+                assert error["message"].startswith(f"{path} is not a valid ")
             answer = await rig.graphql("{ naive }")
             assert answer["errors"][0]["extensions"]["code"] == "INTERNAL"
             events = await rig.client.post(

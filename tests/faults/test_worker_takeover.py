@@ -163,7 +163,7 @@ def test_a_stalled_workers_transaction_holds_no_lock_for_long(
             pass
 
         opened = await open_session(world.url, "some_slot", ["search"], uuid.uuid4(), nobody)
-        books = opened.sinks["search"].books
+        books = opened.sinks["search"].bookkeeping
         for conn in (opened.guard.conn, opened.marking, books.conn):
             await conn.execute("BEGIN")
             await conn.execute("LOCK TABLE public.orders IN ACCESS SHARE MODE")
