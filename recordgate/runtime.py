@@ -220,6 +220,16 @@ class Runtime:
             metrics=SyncMetrics(self._registry),
         )
 
+        from recordgate.monitoring.schedule import QualityMetrics, QualitySchedule
+
+        self.quality = QualitySchedule(
+            self.contract,
+            self.url,
+            QualityMetrics(self._registry),
+            interval=settings.quality_interval,
+            timeout=settings.quality_timeout,
+        )
+
     def _answer_for_worker(self) -> None:
         from recordgate.worker_http import worker_app
 
@@ -343,11 +353,15 @@ class Runtime:
     async def _work(self) -> None:
         """The worker, until `stop`; what it has written is published before it ends."""
         work = asyncio.ensure_future(self.worker.run())
+        quality = asyncio.ensure_future(self.quality.run())
         stopped = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        await self.worker.stop()
-        await work
+        try:
+            await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            await self.worker.stop()
+            await work
+        finally:
+            await _ended(quality)
 
     def _signalled(self, number: int) -> None:
         if self._stop.is_set():

@@ -112,6 +112,16 @@ class Settings(BaseSettings):
         ge=1.0,
         description="Minimum seconds between two starts of the sweep of one type in one store.",
     )
+    quality_interval: float = Field(
+        3600.0,
+        ge=1.0,
+        description="Seconds between two measurements of a quality rule that has no `schedule`.",
+    )
+    quality_timeout: float = Field(
+        60.0,
+        gt=0,
+        description="Maximum seconds that measuring the rules of a type, or one rule of type sql, may take.",
+    )
     statement_timeout: float = Field(
         15.0, gt=0, description="Maximum seconds that a query of the gateway may take in a store."
     )

@@ -29,6 +29,7 @@ COMMANDS = {
     "reload": "generations",
     "rollback": "generations",
     "verify": "verify",
+    "quality": "quality",
     "status": "status",
     "deadletters": "deadletters",
     "export": "export",

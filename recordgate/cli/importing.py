@@ -113,6 +113,13 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check all rows without changing anything.")
     ] = False,
+    no_gate: Annotated[
+        bool,
+        typer.Option(
+            "--no-gate",
+            help="Import even if a rule of the type's gate is broken; the import's record says so.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Import files: exit 0 done, 1 refused and nothing changed, 3 done with rows set aside."""
@@ -131,9 +138,11 @@ def import_(
             rejects=rejects,
             dry_run=dry_run,
             delimiter=None if delimiter is None else parse_delimiter(delimiter),
+            gate=not no_gate,
         )
         given = invocation(ctx)
         settings = given.settings()
+        options = dataclasses.replace(options, rule_timeout=settings.quality_timeout)
         contract = given.contract(settings)
         if folder is not None:
             nulls_by_type = parse_nulls(nulls or [], contract)
@@ -253,11 +262,20 @@ def as_value(report: ImportReport) -> dict[str, Any]:
     value = dataclasses.asdict(report)
     if report.state == "refused":
         value["error"] = {
-            "code": "LIMIT_EXCEEDED",
+            "code": "RULE_BROKEN" if report.gate else "LIMIT_EXCEEDED",
             "message": report.problem,
             "hint": report.hint,
         }
     return value
+
+
+def gate_lines(report: ImportReport) -> list[str]:
+    """The gate's rules, where it refused the batch."""
+    if report.state != "refused":
+        return []
+    from recordgate.cli.quality import rule_lines
+
+    return [line for rule in report.gate if rule["state"] != "passed" for line in rule_lines(rule)]
 
 
 def as_text(report: ImportReport) -> str:
@@ -279,6 +297,7 @@ def as_text(report: ImportReport) -> str:
         f" unchanged {report.unchanged:,}  deleted {report.deleted:,}  set aside"
         f" {report.rejected:,}"
     )
+    lines += gate_lines(report)
     lines += [f"  {code}: {number:,}" for code, number in report.reasons.items()]
     if report.resumed:
         lines.append("  resumed from the rows that an interrupted run had staged")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from stores.canonical.connect import Connection, connect
 from stores.canonical.plan import make_plan
 from stores.canonical.processes import alive
 from stores.canonical.steps import SchemaPlan
+from stores.contract.gates import whole_type_rules
 from stores.contract.model import Contract
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -48,14 +49,21 @@ def plan(
             config = shown(configured(changes, contract, url))
             emit(config, as_json=True, text="")
             return
+        gates = _counted_gates(contract)
         found = make_plan(conn, contract)
         needs = store_needs(conn, contract)
         live = _live(conn, contract, found)
         emit(
             as_value(found, needs)
-            | {"processes": [a.as_json() for a in live], "order": order(found, live)},
+            | {
+                "processes": [a.as_json() for a in live],
+                "order": order(found, live),
+                "gates": gates,
+            },
             as_json=as_json,
-            text=lambda: "\n".join([as_text(found), *needs_lines(needs), *lines(found, live)]),
+            text=lambda: "\n".join(
+                [as_text(found), *needs_lines(needs), *lines(found, live), *gate_lines(gates)]
+            ),
         )
         if found.blocked:
             raise typer.Exit(Exit.FAILED)
@@ -183,6 +191,21 @@ def needs_lines(needs: Sequence[Need]) -> list[str]:
     return [
         *(f"~ {n.text}" for n in needs),
         "the worker does this when it starts with this contract (~)",
+    ]
+
+
+def _counted_gates(contract: Contract) -> dict[str, list[str]]:
+    """Type → the rules of its gate that cost a look at the whole type at each import."""
+    found = {t.name: [r.id for r in whole_type_rules(t)] for t in contract.types.values()}
+    return {name: rules for name, rules in found.items() if rules}
+
+
+def gate_lines(gates: Mapping[str, Sequence[str]]) -> list[str]:
+    """What gates cost."""
+    return [
+        f"= {name}: each import counts {', '.join(rules)} over the whole type, for its gate; the other rules of the"
+        " gate look at the rows of the batch"
+        for name, rules in gates.items()
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from stores.contract.model import ForeignRelation, Property, Relation
 from stores.contract.node import Node
+from stores.contract.promises import Rule
 from stores.contract.properties import Declared
 
 
@@ -26,6 +27,7 @@ class Draft:
     """Sets of columns."""
     relations: list[Relation] = field(default_factory=list)
     foreign: list[ForeignRelation] = field(default_factory=list)
+    rules: tuple[Rule, ...] = ()
 
     def property(self, name: str) -> Property | None:
         """Return the property with this name in the contract, else the one with this column."""

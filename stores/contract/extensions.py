@@ -15,7 +15,16 @@ VENDOR = "recordgate"
 
 KNOWN: dict[str, tuple[str, ...]] = {
     "contract": ("managed", "schema"),
-    "schema": ("singular", "plural", "embed", "expose", "rowFilter", "generations", "search"),
+    "schema": (
+        "singular",
+        "plural",
+        "embed",
+        "expose",
+        "rowFilter",
+        "generations",
+        "search",
+        "gate",
+    ),
     "property": ("search", "masking", "readRoles", "generated"),
     "relationship": ("inverse", "cardinality"),
 }

@@ -48,8 +48,11 @@ CODES: dict[str, str] = {
     # quality and SLA
     "TWO_OPERATORS": "A quality rule with none or more than one operator.",
     "QUERY_NOT_SELECT": "A quality query that is not one SELECT.",
+    "BAD_RULE": "A quality rule that cannot be measured as declared.",
+    "BAD_SCHEDULE": "A schedule that is not a cron expression, or never fires.",
+    "NOT_MEASURED": "A declaration that nothing in recordgate measures.",
     "UNKNOWN_SLA": "An unknown SLA property.",
-    "BAD_SLA": "An SLA value or unit that is not a duration.",
+    "BAD_SLA": "An SLA value, unit or element that does not fit its property.",
     # extensions of recordgate
     "UNKNOWN_EXTENSION": "A custom property of vendor recordgate that is unknown, or not allowed here.",
     "BAD_EXTENSION": "A custom property of vendor recordgate with an invalid value.",

@@ -12,6 +12,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from stores.contract.promises import Objective, Rule
+
 
 class Logical(StrEnum):
     """The logical types of ODCS that recordgate stores."""
@@ -224,6 +226,9 @@ class RecordType:
     vocabulary: Vocabulary = Vocabulary()
     description: str = ""
     foreign: tuple[ForeignRelation, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    gate: str = ""
+    """The severity of rules at which an import that breaks one is refused; empty: it is not."""
 
     @cached_property
     def by_name(self) -> dict[str, Property]:
@@ -267,6 +272,7 @@ class Contract:
     """Roles whose `access` is "read": they write nothing."""
     sla: dict[str, float] = field(default_factory=dict)
     """SLA property → seconds (freshness, latency), normalised."""
+    objectives: tuple[Objective, ...] = ()
     source: str = ""
     managed: bool = True
     """True: our DDL makes the tables. False: attached to tables that are there already."""

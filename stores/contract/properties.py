@@ -151,14 +151,14 @@ def _enum(node: Node, probe: Property) -> tuple[str, ...]:
             at.report("BAD_ENUM", "an enum value is null or not a scalar", "quote it if it is text")
         elif text in values:
             at.report("BAD_ENUM", f"the enum value {text!r} occurs twice")
-        elif problem := _misfit(probe, text):
+        elif problem := misfit(probe, text):
             at.report("BAD_ENUM", f"the enum value {text!r} {problem}")
         else:
             values.append(text)
     return tuple(values)
 
 
-def _misfit(probe: Property, text: str) -> str:
+def misfit(probe: Property, text: str) -> str:
     """Why the text is no value of the property, or empty."""
     if probe.scalar in (Scalar.JSON, Scalar.BYTES):
         return "has a type that does not support enum"

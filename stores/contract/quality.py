@@ -84,6 +84,64 @@ def select_problem(query: str) -> str:
     return f"has the word {writes[0].upper()}" if writes else ""
 
 
+PLACEHOLDERS = {
+    "object": "object", "table": "object", "property": "property", "column": "property",
+}  # fmt: skip
+"""`{name}` or `${name}` of a query → what it stands for."""
+
+
+def placeholders(query: str) -> list[str]:
+    """The names in `{…}` and `${…}` of a query, outside its strings and comments."""
+    return [t.strip("${}") for kind, t in _pieces(query) if kind == "placeholder"]
+
+
+def filled(query: str, values: dict[str, str]) -> str:
+    """The query with the text of each placeholder, without semicolons at its end."""
+    pieces = [
+        (kind, values[PLACEHOLDERS[text.strip("${}")]] if kind == "placeholder" else text)
+        for kind, text in _pieces(query)
+    ]
+    while pieces and (pieces[-1][0] in ("space", "comment") or pieces[-1][1] == ";"):
+        pieces.pop()
+    return "".join(text for _, text in pieces)
+
+
+def function_names(query: str) -> set[str]:
+    """Names that stand before a parenthesis: of functions, and some that are not."""
+    found: set[str] = set()
+    name = ""
+    for kind, text in _pieces(query):
+        if kind == "word":
+            name = text.lower()
+        elif kind == "quoted":
+            name = text[1:-1].replace('""', '"')
+        elif kind == "other" and text == "(":
+            found |= {name} - {""}
+            name = ""
+        elif kind not in ("space", "comment"):
+            name = ""
+    return found
+
+
+def _pieces(query: str) -> list[tuple[str, str]]:
+    """(kind, text) of the whole query, in order. Comments and strings that do not end go to its end."""
+    found: list[tuple[str, str]] = []
+    i = 0
+    while i < len(query):
+        match = _TOKEN.match(query, i)
+        assert match is not None
+        kind, end = str(match.lastgroup), match.end()
+        if kind == "comment":
+            end = _comment_end(query, end)
+        elif kind == "dollar":
+            closing = query.find(match.group(), end)
+            end = closing + len(match.group()) if closing >= 0 else -1
+        end = len(query) if end < 0 else end
+        found.append((kind, query[i:end]))
+        i = end
+    return found
+
+
 def _words(query: str) -> list[str] | None:
     """Return the words and signs of an SQL text in lower case, without strings, quoted names and
     comments."""

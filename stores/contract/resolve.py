@@ -20,11 +20,13 @@ from stores.contract.extensions import (
 from stores.contract.findings import Findings
 from stores.contract.model import Contract, Property, RecordType, Scalar
 from stores.contract.node import Node
+from stores.contract.promises import SEVERITIES, graver_or_equal
 from stores.contract.properties import Declared, resolve_property
 from stores.contract.quality import check_quality
 from stores.contract.relations import resolve_relations
 from stores.contract.row_filters import resolve_row_filters
-from stores.contract.sla import resolve_sla
+from stores.contract.rules import resolve_rules
+from stores.contract.sla import Element, resolve_objectives, strictest
 from stores.contract.vocabulary import vocabulary_value
 from stores.contract.yaml_source import YamlSource
 
@@ -68,10 +70,10 @@ def resolve(sources: Sequence[YamlSource], findings: Findings, source: str) -> C
     resolve_relations(drafts)
     by_name = {d.name: d for d in drafts}
     types = {d.name: _finish(d, by_name, access) for d in drafts}
-    sla: dict[str, float] = {}
-    for root in roots:
-        for name, seconds in resolve_sla(root).items():
-            sla[name] = min(seconds, sla.get(name, seconds))
+    elements = [
+        Element(d.name, d.table, frozenset(p.property.name for p in d.declared)) for d in drafts
+    ]
+    objectives = tuple(o for root in roots for o in resolve_objectives(root, elements))
     return Contract(
         id=_joined(roots, "id", "+"),
         name=_joined(roots, "name", ", ") or _joined(roots, "id", "+"),
@@ -79,7 +81,8 @@ def resolve(sources: Sequence[YamlSource], findings: Findings, source: str) -> C
         types=types,
         roles=access.roles,
         read_only_roles=_read_only(roots),
-        sla=sla,
+        sla=strictest(objectives),
+        objectives=objectives,
         source=source,
         managed=all(d.managed for d in defaults),
     )
@@ -161,6 +164,7 @@ def _draft(node: Node, default: Defaults, access: Access) -> Draft | None:
     _properties_are_free(draft)
     draft.key = _key(draft, properties)
     draft.unique_together = list(_unique_sets(draft))
+    draft.rules = resolve_rules(draft)
     return draft
 
 
@@ -353,7 +357,26 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         generations=whole_value(at, "generations", 1, MAX_GENERATIONS, 2) if at else 2,
         vocabulary=vocabulary_value(draft.extensions.get("search")),
         description=draft.node.text("description"),
+        rules=draft.rules,
+        gate=_gate(draft),
     )
+
+
+def _gate(draft: Draft) -> str:
+    at = draft.extensions.get("gate")
+    if at is None:
+        return ""
+    if at.data not in SEVERITIES:
+        at.report("BAD_EXTENSION", "`gate` must be a severity", f"one of {', '.join(SEVERITIES)}")
+        return ""
+    if not any(graver_or_equal(rule.severity, at.data) for rule in draft.rules):
+        at.report(
+            "NOT_MEASURED",
+            f"no rule of {draft.name!r} is of severity {at.data} or graver: the gate is open",
+            "declare one under `quality`",
+            severity="warning",
+        )
+    return str(at.data)
 
 
 def _own(declared: Declared) -> Property:

@@ -222,6 +222,83 @@ CASES = {
     "query that deletes in a WITH": order(
         schema="quality: [{type: sql, query: 'WITH a AS (DELETE FROM x RETURNING 1) SELECT 1', mustBe: 0}]  #! QUERY_NOT_SELECT"
     ),
+    "rule of text": order(schema="quality: [{type: text, description: good}]  #! NOT_MEASURED"),
+    "rule of another tool": order(
+        schema="quality: [{type: custom, engine: soda, implementation: x}]  #! NOT_MEASURED"
+    ),
+    "rule of another scheduler": order(
+        schema="quality: [{metric: rowCount, mustBe: 0, schedule: daily, scheduler: airflow}]  #! NOT_MEASURED"
+    ),
+    "rule inside a JSON value": order(
+        "{name: a, logicalType: object, properties: [{name: b, logicalType: string, quality: [{metric: nullValues, mustBe: 0}]}]}  #! NOT_MEASURED"
+    ),
+    "percentage of rowCount": order(
+        schema="quality: [{metric: rowCount, unit: percent, mustBe: 5}]  #! BAD_RULE"
+    ),
+    "rowCount of a property": order(
+        "{name: a, logicalType: string, quality: [{metric: rowCount, mustBe: 5}]}  #! BAD_RULE"
+    ),
+    "unit that is none": order(
+        "{name: a, logicalType: string, quality: [{metric: nullValues, unit: pounds, mustBe: 5}]}  #! BAD_RULE"
+    ),
+    "more than all": order(
+        "{name: a, logicalType: string, quality: [{metric: nullValues, unit: percent, mustBeLessThan: 101}]}  #! BAD_RULE"
+    ),
+    "bound that is no number": order(
+        "{name: a, logicalType: string, quality: [{metric: nullValues, mustBe: few}]}  #! BAD_RULE"
+    ),
+    "bound that is NaN": order(
+        "{name: a, logicalType: string, quality: [{metric: nullValues, mustBe: .nan}]}  #! BAD_RULE"
+    ),
+    "between in the wrong order": order(
+        schema="quality: [{metric: rowCount, mustBeBetween: [5, 1]}]  #! BAD_RULE"
+    ),
+    "rule on nothing": order(schema="quality: [{metric: nullValues, mustBe: 0}]  #! BAD_RULE"),
+    "nothing to be valid against": order(
+        "{name: a, logicalType: string, quality: [{metric: invalidValues, mustBeLessThan: 5}]}  #! BAD_RULE"
+    ),
+    "valid value of another type": order(
+        "{name: a, logicalType: integer, quality: [{metric: invalidValues, arguments: {validValues: [x]}, mustBeLessThan: 5}]}  #! BAD_RULE"
+    ),
+    "missing value of a whole list": order(
+        "{name: a, logicalType: array, items: {name: b, logicalType: string}, quality: [{metric: missingValues, arguments: {missingValues: [x]}, mustBe: 5}]}  #! BAD_RULE"
+    ),
+    "severity that is none": order(
+        schema="quality: [{metric: rowCount, mustBe: 0, severity: awful}]  #! BAD_RULE"
+    ),
+    "placeholder that is none": order(
+        schema="quality: [{type: sql, query: 'SELECT count(*) FROM {tabel}', mustBe: 0}]  #! BAD_RULE"
+    ),
+    "placeholder of a property in a rule of a type": order(
+        schema="quality: [{type: sql, query: 'SELECT max(${column}) FROM ${table}', mustBe: 0}]  #! BAD_RULE"
+    ),
+    "two rules with one id": order(
+        schema="quality: [{id: a, metric: rowCount, mustBe: 0}, {id: a, metric: rowCount, mustNotBe: 1}]  #! DUPLICATE_ID"
+    ),
+    "cron beyond the clock": order(
+        schema="quality: [{metric: rowCount, mustBe: 0, schedule: 99 99 * * *, scheduler: cron}]  #! BAD_SCHEDULE"
+    ),
+    "cron that never fires": order(
+        schema="quality: [{metric: rowCount, mustBe: 0, schedule: 0 0 31 2 *, scheduler: cron}]  #! BAD_SCHEDULE"
+    ),
+    "gate of no severity": order(schema=extension("gate", "high") + "  #! BAD_EXTENSION"),
+    "gate without a rule": order(schema=extension("gate", "error") + "  #! NOT_MEASURED"),
+    "availability of a fruit": order()
+    + "slaProperties: [{property: availability, value: banana}]  #! BAD_SLA\n",
+    "more than always": order()
+    + "slaProperties: [{property: av, value: 101, unit: percent}]  #! BAD_SLA\n",
+    "time beyond the day": order()
+    + 'slaProperties: [{property: timeOfAvailability, value: "25:99"}]  #! BAD_SLA\n',
+    "day that is none": order()
+    + "slaProperties: [{property: el, value: 2027-02-30}]  #! BAD_SLA\n",
+    "response time without unit": order()
+    + "slaProperties: [{property: responseTime, value: 200}]  #! BAD_SLA\n",
+    "element that is not there": order()
+    + "slaProperties: [{property: ly, value: 1, unit: d, element: ordr}]  #! BAD_SLA\n",
+    "window of no days": order()
+    + "slaProperties: [{property: availability, value: 99, customProperties: [{property: window, vendor: recordgate, value: 0d}]}]  #! BAD_SLA\n",
+    "SLA that nothing measures": order()
+    + "slaProperties: [{property: support, value: 24/7}]  #! NOT_MEASURED\n",
     "unknown SLA": order() + "slaProperties: [{property: freshnes, value: 5, unit: s}]  #! UNKNOWN_SLA\n",
     "SLA without unit": order() + "slaProperties: [{property: freshness, value: 5}]  #! BAD_SLA\n",
     "SLA in parsecs": order() + "slaProperties: [{property: latency, value: 5, unit: pc}]  #! BAD_SLA\n",

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from gateway.http.metrics import Metrics
 from recordgate.cli.app import COMMANDS, build
 from recordgate.garbage import GarbagePauses
+from recordgate.monitoring.schedule import QualityMetrics
 from recordgate.overview import Overview
 from stores.contract.load import load_contract
 from sync.metrics import SyncMetrics
@@ -60,6 +61,7 @@ def test_every_metric_is_in_the_reference() -> None:
     Metrics(registry)
     SyncMetrics(registry)
     GarbagePauses(registry).close()
+    QualityMetrics(registry)
     text = (DOCS / "reference" / "metrics.md").read_text("utf-8")
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

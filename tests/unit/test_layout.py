@@ -79,6 +79,15 @@ def test_import_rule(path: Path) -> None:
     assert not broken, f"{path.relative_to(ROOT)} must not import {', '.join(sorted(broken))}"
 
 
+def test_monitoring_imports_stores_and_never_the_command() -> None:
+    """recordgate/monitoring is wired by the command, and knows nothing of it."""
+    for path in sorted((ROOT / "recordgate" / "monitoring").rglob("*.py")):
+        for name in imported(path):
+            own = name.startswith("recordgate") and not name.startswith("recordgate.monitoring")
+            assert not own, f"{path.name} must not import {name}"
+            assert name.partition(".")[0] not in ("sync", "gateway"), f"{path.name}: {name}"
+
+
 def test_a_room_of_the_gateway_imports_only_lower_rooms() -> None:
     assert list(broken_rooms(ROOT / "gateway")) == []
 

@@ -8,8 +8,10 @@ staging tables, if they still hold every row (a crash of Postgres empties unlogg
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
+import os
 import secrets
 import time
 from collections.abc import Sequence
@@ -123,7 +125,16 @@ def earlier_report(record: dict[str, Any]) -> ImportReport:
         rejected=record["rejected"] or 0,
         reasons=dict((record["options"] or {}).get("reasons", {})),
         repeated=True,
+        gate=list((record["options"] or {}).get("gate", [])),
     )
+
+
+def _person() -> str:
+    """Who runs this process, as the system names the account."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
 def begin(
@@ -155,6 +166,7 @@ def begin(
                     "columns": [[m.index, m.header, m.property.name] for m in columns],
                     "files": [str(f) for f in files],
                     "dry_run": options.dry_run,
+                    **({} if options.gate else {"no_gate": True, "no_gate_by": _person()}),
                 }
             ),
         },
@@ -176,7 +188,7 @@ def finish(connection: Connection, report: ImportReport) -> None:
         " %(inserted)s, updated = %(updated)s, unchanged = %(unchanged)s, deleted = %(deleted)s,"
         " rejected = %(rejected)s, error = nullif(%(problem)s, ''), finished_at ="
         " clock_timestamp(), options = options || jsonb_build_object('reasons',"
-        " %(reasons)s::jsonb) WHERE id = %(batch)s",
+        " %(reasons)s::jsonb, 'gate', %(gate)s::jsonb) WHERE id = %(batch)s",
         {
             "state": report.state,
             "read": report.read,
@@ -187,6 +199,7 @@ def finish(connection: Connection, report: ImportReport) -> None:
             "rejected": report.rejected,
             "problem": report.problem,
             "reasons": Jsonb(report.reasons),
+            "gate": Jsonb(report.gate),
             "batch": report.batch,
         },
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from stores.errors import InputError
 
@@ -78,6 +78,10 @@ class ImportOptions:
     """Texts that stand for a missing value, by the file's column; under "" those of every column."""
     delimiter: str | None = None
     """What stands between the values of a CSV file; None: what its first line shows."""
+    gate: bool = True
+    """False: the type's gate is not asked, which the record of the batch says."""
+    rule_timeout: float = 60.0
+    """Seconds that a rule of the gate may take."""
     lock_wait: float = 5.0
     """Seconds to wait for another import of the same type before refusing."""
     workers: int = 2
@@ -106,3 +110,5 @@ class ImportReport:
     hint: str = ""
     repeated: bool = False
     resumed: bool = False
+    gate: list[dict[str, Any]] = field(default_factory=list)
+    """What the rules of the type's gate came to, as `quality run` shows it; none where it has no gate."""

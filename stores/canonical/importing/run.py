@@ -15,6 +15,7 @@ from stores.canonical.importing.block import BlockReader, Chunk, label
 from stores.canonical.importing.catalog import read_table
 from stores.canonical.importing.columns import Matched, is_imported, match_columns
 from stores.canonical.importing.connection import Connection, connect, translated
+from stores.canonical.importing.gate import Gate, GateClosed
 from stores.canonical.importing.limits import problem_of
 from stores.canonical.importing.merge import Merged, MergePlan, forecast, merge
 from stores.canonical.importing.options import (
@@ -93,6 +94,7 @@ class _Import:
         self._url, self._connection = url, connection
         self._record, self._files = record, files
         self._options, self._progress = options, progress
+        self._gate = Gate(contract, record, options) if options.gate and record.gate else None
         self._print = batches.fingerprint(record.name, files, options)
         self._found = self._find()
         self._table = read_table(connection, contract, record)
@@ -259,13 +261,25 @@ class _Import:
                 report.state = "refused"
                 batches.finish(self._connection, report)
                 break
-            if self._options.dry_run:
+            if self._options.dry_run and self._gate is None:
                 self._count(report, forecast(self._connection, plan))
                 report.state = "dry-run"
                 batches.forget(self._connection, report.batch)
                 break
             try:
                 self._merge(staging, plan, report)
+                break
+            except _DryRun:
+                report.state = "dry-run"
+                batches.forget(self._connection, report.batch)
+                break
+            except GateClosed as closed:
+                report.state, report.problem, report.hint = "refused", str(closed), closed.hint
+                report.inserted = report.updated = report.unchanged = report.deleted = 0
+                if self._options.dry_run:
+                    batches.forget(self._connection, report.batch)
+                else:
+                    batches.finish(self._connection, report)
                 break
             except (
                 psycopg.errors.UniqueViolation,
@@ -331,8 +345,15 @@ class _Import:
         batches.merging(self._connection, report.batch)
         self._progress("merging", 0, plan.good_rows)
 
+        role = self._gate.prepare(self._connection) if self._gate is not None else ""
+
         def in_the_same_transaction(done: Merged) -> None:
             self._count(report, done)
+            if self._gate is not None:
+                report.gate = self._gate.look(self._connection, plan, role)
+                self._gate.refuse(report.gate)
+            if self._options.dry_run:
+                raise _DryRun
             rejects.to_dead_letters(
                 self._connection, staging, report.type, report.batch, list(self._table.key)
             )
@@ -345,6 +366,10 @@ class _Import:
     def _count(self, report: ImportReport, done: Merged) -> None:
         report.inserted, report.updated = done.inserted, done.updated
         report.unchanged, report.deleted = done.unchanged, done.deleted
+
+
+class _DryRun(Exception):
+    """Takes back a merge that was made only to ask the gate."""
 
 
 def _chunks(

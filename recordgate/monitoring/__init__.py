@@ -1,0 +1,1 @@
+"""What was promised, and whether it is kept: rules are measured, results stored, shown and counted."""
