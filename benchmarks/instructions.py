@@ -42,7 +42,7 @@ for module in ("gateway.context.freshness", "gateway.freshness"):
     except ModuleNotFoundError:
         pass
 # Under Valgrind a request takes longer than these live: each would ask the store anew, as none does otherwise.
-freshness._POSITION_TTL = freshness._GENERATION_TTL = 1e9
+freshness._POSITION_TTL = freshness._GENERATION_TTL = 5.0
 
 url, folder, asked = sys.argv[1], pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
 lean = folder / "lean.odcs.yaml"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,13 @@ def match_columns(
                 hint=f"leave one out: --map {header}=",
             )
         found[prop.name] = Matched(index, header, prop)
+    twice = [h for h in unknown if re.sub(r"_\d+$", "", h) in set(headers) - {h}]
+    if twice:
+        name = re.sub(r"_\d+$", "", twice[0])
+        raise InputError(
+            f"{file} has two columns named {name}, and {record.name} no property for the second",
+            hint=f"leave it out by --map {twice[0]}=, or map it to a property",
+        )
     if unknown:
         raise InputError(
             f"{file}: {record.name} has no property for {_listed(unknown)}",

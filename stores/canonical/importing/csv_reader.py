@@ -36,7 +36,7 @@ class CsvReader:
     def __init__(self, stream: RawStream, delimiter: str | None, file_index: int) -> None:
         self._stream = stream
         self._first_row = file_index << FILE_SHIFT
-        begun = b"" if delimiter is not None else stream.read(PIECE)
+        begun = b"" if delimiter is not None else _first_line(stream)
         self._delimiter = shown_delimiter(begun) if delimiter is None else delimiter
         encoded = self._delimiter.encode()
         self._pieces = pieces(stream, quoted=True, delimiter=encoded, begun=begun)
@@ -91,6 +91,17 @@ def _take_header(piece: Piece, delimiter: str, name: str) -> tuple[tuple[str, ..
             break
     rest = Piece(piece.data[cut:], piece.line + rows.line_num, piece.offset + cut)
     return told_apart([cell.strip() for cell in header]), rest
+
+
+def _first_line(stream: RawStream) -> bytes:
+    """Return what the stream begins with, its first line at least: a read may bring a few bytes only."""
+    begun = b""
+    while len(begun) < PIECE and not re.search(rb"[^\r\n][\r\n]", begun):
+        more = stream.read(PIECE)
+        if not more:
+            break
+        begun += more
+    return begun
 
 
 def shown_delimiter(begun: bytes) -> str:
