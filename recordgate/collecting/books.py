@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -189,11 +190,11 @@ def land(connection: Connection, lease: Lease, values: dict[str, Any], to: dict[
     return int(row[0])
 
 
-def landings(connection: Connection, where: str, *given: Any) -> list[dict[str, Any]]:
+def landings(connection: Connection, where: LiteralString, *given: Any) -> list[dict[str, Any]]:
     """Landings by a condition in SQL of ours, in order."""
     cursor = connection.cursor(row_factory=dict_row)
-    query = f"SELECT * FROM recordgate.landings WHERE {where} ORDER BY id"
-    return cursor.execute(query.encode(), given).fetchall()
+    query = sql.SQL("SELECT * FROM recordgate.landings WHERE {} ORDER BY id").format(sql.SQL(where))
+    return cursor.execute(query, given).fetchall()
 
 
 def is_merged(connection: Connection, number: int, batch: str) -> None:

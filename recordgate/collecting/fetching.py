@@ -118,7 +118,7 @@ class Fetcher:
         self._next_at = max(now, self._next_at) + (1 / self._rate if self._rate else 0)
         deadline = time.monotonic() + self._timeout
         timeouts = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
-        sent: dict[bytes | str, bytes | str] = {
+        sent: dict[str, str] = {
             "Host": urlsplit(url).netloc.rpartition("@")[2],
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
@@ -129,7 +129,11 @@ class Fetcher:
             sent["Content-Length"] = str(len(body))
         try:
             with self._pool.stream(
-                method, url, headers=sent, content=body, extensions={"timeout": timeouts}
+                method,
+                url,
+                headers=list(sent.items()),
+                content=body,
+                extensions={"timeout": timeouts},
             ) as response:
                 found = {
                     k.decode("latin-1").lower(): v.decode("latin-1") for k, v in response.headers
