@@ -39,6 +39,7 @@ from stores.canonical.importing.staging import (
     rules_for,
 )
 from stores.contract.model import Contract, RecordType
+from stores.crash_points import crash_point
 from stores.errors import (
     ConflictError,
     InputError,
@@ -339,6 +340,7 @@ class _Import:
                 with self._connection.transaction() as transaction:
                     self._begin(report.batch, staging)
                     report.read = few_rows.fill(self._connection, staging, work, prove=prove)
+                    crash_point("import-staged")
                     plan = self._check(staging, report)
                     self._write_rejects(staging)
                     if report.problem:
