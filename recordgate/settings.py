@@ -311,6 +311,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "anonymous_roles",
+        "collect_allow",
         "extensions",
         "jwt_algorithms",
         "cors_origins",
