@@ -144,6 +144,8 @@ def move(
     }  # fmt: skip
     if connection.execute(_MOVE.encode(), given).rowcount != 1:
         raise lost(lease)
+    if as_of is not None:
+        connection.execute("SELECT pg_notify('recordgate_positions', 'source')")  # to gateways
 
 
 def end(
