@@ -22,8 +22,8 @@ log = logging.getLogger("gateway")
 
 CHANNEL = "recordgate_positions"
 """As `sync.watermarks` notifies it; the payload is the sink's name."""
-SOURCE = "source"
-"""The payload by which a collector says that a source was read whole."""
+SOURCE = "source:"
+"""How a payload begins by which a collector says that a source was read whole: `source:SECONDS:NAME`."""
 CLOCK_EVERY = 10.0
 RETRY = 1.0
 UNHEARD = 0.008
@@ -108,8 +108,8 @@ class News:
                 hear("")
             while True:
                 async for notice in conn.notifies(timeout=CLOCK_EVERY):
-                    if notice.channel == CHANNEL and notice.payload == SOURCE:
-                        await self._read_clock(conn)
+                    if notice.channel == CHANNEL and notice.payload.startswith(SOURCE):
+                        self._hear_source(notice.payload)
                     elif notice.channel == CHANNEL:
                         self._ring()
                     else:
@@ -117,6 +117,11 @@ class News:
                 await self._read_clock(conn)
         finally:
             await conn.close()
+
+    def _hear_source(self, payload: str) -> None:
+        at, _, name = payload.removeprefix(SOURCE).partition(":")
+        if self.collected:
+            self.sources[name] = float(at)
 
     async def _read_clock(self, conn: psycopg.AsyncConnection[TupleRow]) -> None:
         before = time.time()

@@ -71,9 +71,7 @@ def run(
     with reported(as_json=as_json), _opened(ctx) as (at, connection):
         for name in names or []:
             _source(at, name)
-        chosen = names or [
-            n for n, t in at.contract.types.items() if t.collect and t.collect.kind != "push"
-        ]
+        chosen = names or [n for n, t in at.contract.types.items() if t.collect]
         if not once:
             if names:
                 types = {

@@ -85,11 +85,7 @@ class Lease:
 
 def sources_of(contract: Contract) -> dict[str, RecordType]:
     """The types that have a source which is asked, by its name."""
-    return {
-        name: t
-        for name, t in contract.types.items()
-        if t.collect is not None and t.collect.kind != "push"
-    }
+    return {name: t for name, t in contract.types.items() if t.collect is not None}
 
 
 def register(connection: Connection, contract: Contract) -> None:
@@ -145,7 +141,8 @@ def move(
     if connection.execute(_MOVE.encode(), given).rowcount != 1:
         raise lost(lease)
     if as_of is not None:
-        connection.execute("SELECT pg_notify('recordgate_positions', 'source')")  # to gateways
+        told = f"source:{as_of}:{lease.name}"
+        connection.execute("SELECT pg_notify('recordgate_positions', %s)", (told,))  # to gateways
 
 
 def end(

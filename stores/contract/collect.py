@@ -131,7 +131,7 @@ class Collect:
 
 
 _TOP = (
-    "http", "file", "push", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects", "maxDeletes",
+    "http", "file", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects", "maxDeletes",
 )  # fmt: skip
 _PARTS: dict[str, tuple[str, ...]] = {
     "http": ("url", "records", "pages", "auth", "headers", "atMost"),
@@ -170,9 +170,9 @@ def collect_value(at: Node | None, properties: dict[str, Any]) -> Collect | None
         wrong(at, "`collect` must be a mapping", "docs/howto/collect.md shows one")
         return None
     _known(at, "collect", _TOP)
-    kinds = [k for k in ("http", "file", "push") if at.has(k)]
+    kinds = [k for k in ("http", "file") if at.has(k)]
     if len(kinds) != 1:
-        wrong(at, "`collect` names one source: `http`, `file` or `push`")
+        wrong(at, "`collect` names one source: `http` or `file`")
         return None
     kind = kinds[0]
     source = at.get(kind)
@@ -380,10 +380,7 @@ def _deletes(at: Node, kind: str) -> Deletes:
     by = _one_of(at, "by", ("full", "field", "none"), "none")
     named = at.get("field").entries()
     if by == "field" and (len(named) != 1 or kind == "file"):
-        wrong(at, "deletes by field name one: `field: {deleted: true}`, of an http or push source")
-        return Deletes()
-    if by == "full" and kind == "push":
-        wrong(at, "what is pushed is never the whole: deletes are by field or none")
+        wrong(at, "deletes by field name one: `field: {deleted: true}`, of an http source")
         return Deletes()
     field_, value = ((named[0][0],), named[0][1].data) if by == "field" else ((), None)
     return Deletes(by, _seconds(at, "every", 0.0), field_, value)
