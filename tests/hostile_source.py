@@ -80,6 +80,7 @@ class HostileSource:
 def hostile_source(source: HostileSource) -> Iterator[HostileSource]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _any(self) -> None:
             parts = urlsplit(self.path)

@@ -9,8 +9,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
-
 from recordgate.collecting import books, landing
 from recordgate.collecting.books import Lease
 from recordgate.collecting.file_walk import FileWalk
@@ -34,7 +32,7 @@ _HARD = frozenset(
 """Problems that waiting alone will hardly mend: they are told at once; others when they come again."""
 
 
-class _Stopped(Exception):
+class _Stopped(BaseException):
     """The collector is to end."""
 
 
@@ -83,9 +81,9 @@ class Collector:
                     self._go_on(connection, session, names, watches)
             except _Stopped:
                 return
-            except (psycopg.Error, RecordgateError) as error:
+            except Exception as error:
                 if not told:
-                    log.warning("collecting waits for canonical: %s", type(error).__name__)
+                    log.warning("collecting begins again: %s", type(error).__name__)
                 told = True
                 self._stop.wait(2 * POLL)
 
@@ -103,10 +101,10 @@ class Collector:
                 continue
             try:
                 collect_once(self._at, connection, session, lease)
-            except RecordgateError as error:
-                if isinstance(error, StoreUnavailable):
+            except Exception as error:
+                # It is in the books, and told; whatever it is, the other sources go on.
+                if isinstance(error, StoreUnavailable) or connection.closed:
                     raise
-                continue  # It is in the books, and told.
 
 
 def collect_once(
@@ -122,7 +120,9 @@ def collect_once(
     except FencedError as error:
         log.info("%s", error)
         raise
-    except (RecordgateError, psycopg.Error, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, RecordgateError):
+            log.exception("collect: %s", lease.name)
         if not connection.closed:
             _failed(connection, lease, collect, error)
         raise

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 MOST_FIELDS = 500
+MOST_NAME = 200
+"""Characters of a field's name; a longer one, or one that cannot be printed, is nobody's."""
 SURE = 50
 """Records in which a field was always there, after which a batch without it is another shape."""
 ENOUGH = 5
@@ -49,7 +51,7 @@ def observed(records: Iterable[Mapping[str, Any]]) -> tuple[Shape, int, dict[tup
         for name, value in record.items():
             entry = shape.get(name)
             if entry is None:
-                if len(shape) >= MOST_FIELDS:
+                if len(shape) >= MOST_FIELDS or len(name) > MOST_NAME or not name.isprintable():
                     continue
                 entry = shape[name] = {"n": 0, "kinds": []}
             entry["n"] += 1

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -24,6 +25,12 @@ _WAIT = 5.0
 """Longest Retry-After that is waited for in place; a longer one ends the walk until then."""
 _TRIES = 3
 _LONGEST = 3600.0
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The machine's authorities, read once: they take long."""
+    return ssl.create_default_context()
 
 
 @dataclass(slots=True)
@@ -48,7 +55,7 @@ class Fetcher:
         context: ssl.SSLContext | None = None,
     ) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=context or ssl.create_default_context(),
+            ssl_context=context or _trusted(),
             network_backend=GuardedBackend(allowed),
             max_connections=2,
             keepalive_expiry=30.0,
@@ -92,6 +99,8 @@ class Fetcher:
                 return answer
             target = urljoin(url, answer.headers.get("location", ""))
             self.same_place(url, target)
+            if origin(url) != origin(target):
+                headers = {}  # Where it is allowed at all, it is not told who we are.
             url = target
         raise SourceError(f"{place(url)} redirects more than {REDIRECTS} times", code="BAD_PAGE")
 
@@ -223,7 +232,7 @@ def json_of(answer: Answer) -> Any:
         )
     try:
         return _decoder.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SourceError(
             f"{place(answer.url)}: what came is not whole JSON ({str(error)[:100]})",
             code="NOT_JSON",

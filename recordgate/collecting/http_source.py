@@ -10,7 +10,7 @@ from typing import Any
 
 from recordgate.collecting.addresses import Allowed
 from recordgate.collecting.credentials import Credentials
-from recordgate.collecting.fetching import Answer, Fetcher, json_of, place
+from recordgate.collecting.fetching import Answer, Fetcher, json_of, origin, place
 from recordgate.collecting.paging import Circle, Position, address_of, next_position, with_params
 from recordgate.collecting.shaping import encode
 from stores.contract.collect import Collect, Since
@@ -82,8 +82,11 @@ class HttpPages:
 
     def _answer(self, url: str) -> Answer:
         for attempt in (1, 2):
-            headers = {**dict(self._http.headers), **self._credentials.headers()}
-            answer = self._fetcher.get(with_params(url, self._credentials.params()), headers)
+            headers, params = dict(self._http.headers), {}
+            if origin(url) == origin(self._http.url):
+                headers |= self._credentials.headers()
+                params = self._credentials.params()
+            answer = self._fetcher.get(with_params(url, params), headers)
             if answer.status == 401 and attempt == 1 and self._credentials.renew():
                 continue  # A token ends in the middle of a long walk: the page is asked again.
             if answer.status in (401, 403):
@@ -125,6 +128,8 @@ def higher(high: str | None, value: Any) -> str | None:
     if value is None or isinstance(value, (dict, list, bool)):
         return high
     text = str(value)
+    if len(text) > 200 or not text.isprintable():
+        return high
     if high is None:
         return text
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -61,7 +61,7 @@ def clean(value: Any, mapped: Mapped) -> Any:
     if mapped.times and not isinstance(value, bool):
         try:
             return Decimal(str(value)) * Decimal(mapped.times)
-        except InvalidOperation:
+        except ArithmeticError:
             return value
     return value
 

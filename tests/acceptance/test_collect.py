@@ -6,14 +6,19 @@ import gzip
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from recordgate.collecting import books
 from recordgate.collecting.addresses import Allowed
 from recordgate.collecting.collector import watch
+from recordgate.collecting.probing import probed
+from recordgate.collecting.proposing import proposal
+from recordgate.collecting.replaying import replay
 from stores.canonical.connect import connect
 from stores.errors import FencedError, RecordgateError, SourceError
 from tests.collect_world import CollectWorld, stations
@@ -108,6 +113,29 @@ def test_values_are_made_clean_on_the_way_in(start: Start, source: HostileSource
     assert {
         r["code"] for (rs,) in world.rows("SELECT reasons FROM recordgate.dead_letters") for r in rs
     } == {"INVALID_TYPE"}
+
+
+def test_odd_json_spoils_its_own_rows_alone(start: Start, source: HostileSource) -> None:
+    odd = (
+        '{"data": [{"id": 1, "name": "a\\u0000b"}, {"id": 2, "n\\u0000": 1, "name": "fine"}, {"id": 1e999999},'
+        ' {"id": 3, "height": 1e-400000, "'
+        + "x"
+        * 5000
+        + '": 0}, {"id": 4, "name": {"a": [null]}},'
+        ' {"id": null}, {"id": ' + "9" * 4000 + "}]}"
+    )
+    source.answer = lambda asked, nth: Reply(200, odd.encode())
+    world = start(
+        {"by": "none"}, map={"id": "id", "name": "name", "height": {"from": "height", "times": "2"}}
+    )
+    outcome = world.walk()
+    assert outcome.read == 7
+    assert {2, 4} <= set(world.ids()) <= {2, 3, 4}
+    assert outcome.rejected == 7 - len(world.ids())
+    source.answer = lambda asked, nth: Reply(200, b'{"data": [{"id": ' + b"9" * 9000 + b"}]}")
+    with pytest.raises(RecordgateError):
+        world.walk()
+    assert world.state[0] in ("ok", "late", "down")
 
 
 # What servers do ----------------------------------------------------------------------------------
@@ -283,6 +311,76 @@ def test_a_key_goes_as_header_or_parameter_and_never_shows(
         "SELECT s::text FROM recordgate.sources s UNION ALL SELECT l::text FROM recordgate.landings l"
     )
     assert "k3y-value" not in str(kept) + str(error)
+
+
+def test_a_server_that_is_led_to_is_not_told_who_we_are(
+    start: Start, source: HostileSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLECT_TOKEN", "t0ken")
+
+    def led_away(asked: Asked, nth: int) -> Reply | None:
+        here = asked.headers["host"].startswith("127.")
+        target = f"http://localhost:{source.port}/elsewhere?cursor=10"
+        return Reply(307, b"", {"Location": target}) if here and nth == 2 else None
+
+    source.answer = led_away
+    world = start(http={"auth": {"by": "bearer", "token": "env:COLLECT_TOKEN"}})
+    world.at = replace(world.at, allowed=Allowed.parse(["127.0.0.1", "localhost"]))
+    world.walk()
+    told = {a.headers["host"].split(":")[0]: a.headers.get("authorization") for a in source.asked}
+    assert told == {"127.0.0.1": "Bearer t0ken", "localhost": None}
+
+
+# What people do -----------------------------------------------------------------------------------
+
+
+def test_what_landed_is_merged_again_as_the_contract_maps_it_now(start: Start) -> None:
+    world = start(map={"id": "id"})
+    world.walk()
+    assert world.rows("SELECT count(name) FROM stations") == [(0,)]
+    world = start(map={"id": "id", "name": {"from": "name", "trim": True}})
+    with connect(world.url) as connection:
+        numbers = [n for (n,) in world.rows("SELECT id FROM recordgate.landings ORDER BY id")]
+        done = replay(world.at, connection, numbers)
+        assert sum(d["updated"] for d in done.values()) == 95
+        with pytest.raises(RecordgateError, match="not on this host"):
+            replay(world.at, connection, [999_999])
+    assert world.rows("SELECT count(name) FROM stations") == [(95,)]
+
+
+def test_a_patch_is_proposed_for_another_shape(start: Start, source: HostileSource) -> None:
+    world = start(drift={"added": "freeze"})
+    world.walk()
+    for record in source.records:
+        record["open now"] = True
+    assert "open now" in problem(world).message
+    with connect(world.url) as connection:
+        assert "- {name: 'open now', logicalType: boolean}" in proposal(
+            world.at, connection, "station"
+        )
+
+
+def test_a_probe_prints_a_block_that_collects(start: Start, source: HostileSource) -> None:
+    block = yaml.safe_load(probed(f"{source.url}/v1", Allowed.parse(["127.0.0.1"])))[0]["value"]
+    assert block["http"]["pages"] == {"by": "link", "total": "$.meta.total"}
+    world = start(http=block["http"])
+    assert world.walk().inserted == 95
+
+
+def test_a_source_is_read_again_from_a_mark_or_its_beginning(
+    start: Start, source: HostileSource
+) -> None:
+    world = start(since={"field": "updatedAt", "param": "since"})
+    world.walk()
+    with connect(world.url) as connection:
+        books.begin_at(connection, "station", "2024-01-01T00:01:00Z")
+        source.asked.clear()
+        assert world.walk().read == 36
+        assert source.asked[0].query["since"] == "2024-01-01T00:01:00Z"
+        books.reset(connection, "station")
+        assert world.walk().read == 95
+        with pytest.raises(RecordgateError, match="no source"):
+            books.reset(connection, "nobody")
 
 
 # Leases -------------------------------------------------------------------------------------------
