@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
+import psycopg
 import typer
 
 from recordgate.canonical_access import open_canonical
@@ -16,7 +17,8 @@ from recordgate.collect_access import surroundings
 from recordgate.collecting.addresses import Allowed
 from recordgate.collecting.walk import Surroundings
 from stores.canonical.connect import Connection, connect
-from stores.errors import ConflictError, InputError
+from stores.canonical.driver_errors import translate
+from stores.errors import ConflictError, InputError, SetupError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="TYPE", help="A type with a source.")]
@@ -41,8 +43,15 @@ def _opened(ctx: typer.Context) -> Iterator[tuple[Surroundings, Connection]]:
     contract = given.contract(settings)
     configure_logging(given.verbosity, settings.log_level)
     with open_canonical(settings) as canonical, connect(canonical.url) as connection:
-        books.register(connection, contract)
-        yield surroundings(settings, canonical.url, contract), connection
+        try:
+            books.register(connection, contract)
+            yield surroundings(settings, canonical.url, contract), connection
+        except psycopg.errors.UndefinedTable:
+            raise SetupError(
+                "the tables of recordgate are not there", hint="run `recordgate apply`"
+            ) from None
+        except psycopg.Error as error:
+            raise translate(error, contract) from None
 
 
 def _source(at: Surroundings, name: str) -> None:

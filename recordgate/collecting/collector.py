@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 MOST_THREADS = 4
 POLL = 1.0
 """Seconds between two looks for a source that is due."""
+LEFT = 3600.0
+"""Seconds after which a file that no landing names is a dead collector's."""
 WATCH = 10.0
 """Seconds between two looks for sources that are late and landings that are old."""
 _HARD = frozenset(
@@ -188,3 +191,14 @@ def watch(connection: Connection, at: Surroundings) -> None:
         Path(one["file"]).unlink(missing_ok=True)
     if old:
         books.forget(connection, [one["id"] for one in old])
+    _sweep(connection, at)
+
+
+def _sweep(connection: Connection, at: Surroundings) -> None:
+    """Remove files of collectors that died: no landing names them, and nobody has written to them for an hour."""
+    known = {one["file"] for one in books.landings(connection, "host = %s", landing.HOST)}
+    before = time.time() - LEFT
+    for path in (at.data_dir.absolute() / "landing").glob("*/*"):
+        with contextlib.suppress(OSError):
+            if str(path) not in known and path.stat().st_mtime < before:
+                path.unlink()

@@ -221,6 +221,7 @@ class Walk:
                     moved(self._connection)
         except SourceError:
             books.forget(self._connection, [number])  # The source may mend it: it is asked again.
+            Path(found["file"]).unlink(missing_ok=True)
             raise
         crash_point("collect-merged")
         self._lease.cursor, self._shape = to, shape

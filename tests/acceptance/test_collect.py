@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -383,6 +386,18 @@ def test_a_source_is_read_again_from_a_mark_or_its_beginning(
             books.reset(connection, "nobody")
 
 
+def test_a_database_without_tables_is_a_clear_error(start: Start, tmp_path: Path) -> None:
+    world = start()
+    world.do("DROP TABLE recordgate.sources")
+    told = subprocess.run(
+        [sys.executable, "-m", "recordgate", "--config", str(world.settings()), "collect", "status"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.returncode == 1
+    assert "run `recordgate apply`" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
 # Leases -------------------------------------------------------------------------------------------
 
 
@@ -576,8 +591,6 @@ def test_a_value_of_another_kind_is_set_aside_and_its_record_stays(
 def test_files_are_imported_once_each_and_again_when_they_change(
     database: str, tmp_path: Path
 ) -> None:
-    import os
-
     folder = tmp_path / "in"
     folder.mkdir()
     world = CollectWorld(
@@ -602,8 +615,6 @@ def test_files_are_imported_once_each_and_again_when_they_change(
 
 
 def test_files_that_are_the_whole_delete_what_they_lack(database: str, tmp_path: Path) -> None:
-    import os
-
     path = tmp_path / "all.csv"
     world = CollectWorld(
         database, tmp_path, {"file": {"path": str(path)}, "deletes": {"by": "full"}}
@@ -623,7 +634,16 @@ def test_landings_are_their_owners_alone(start: Start) -> None:
     for (file,) in world.rows("SELECT file FROM recordgate.landings"):
         assert Path(file).stat().st_mode & 0o077 == 0
         assert Path(file).parent.stat().st_mode & 0o077 == 0
-    assert list(Path(file).parent.glob("*.ndjson")) == []
+    folder = Path(file).parent
+    assert list(folder.glob("*.ndjson")) == []
+    left, fresh = folder / "merge-1.ndjson", folder / "merge-2.ndjson"
+    for path in (left, fresh):
+        path.write_text("of a collector that was killed, or of one that works")
+    os.utime(left, (time.time() - 7200,) * 2)
+    with connect(world.url) as connection:
+        watch(connection, world.at)
+    assert (left.exists(), fresh.exists(), Path(file).exists()) == (False, True, True)
+    fresh.unlink()
     world.at = type(world.at)(world.url, world.at.contract, world.at.data_dir, Allowed(), keep=0)
     with connect(world.url) as connection:
         watch(connection, world.at)
