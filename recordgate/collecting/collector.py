@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -93,11 +94,13 @@ class Collector:
     def _go_on(
         self, connection: Connection, session: ImportSession, names: list[str], watches: bool
     ) -> None:
-        watched = 0.0
+        watched = swept = -math.inf
         while not self._stop.is_set():
             if watches and time.monotonic() - watched >= WATCH:
                 watched = time.monotonic()
-                watch(connection, self._at)
+                sweep = watched - swept >= LEFT
+                swept = watched if sweep else swept
+                watch(connection, self._at, sweep=sweep)
             lease = books.take(connection, names, self.owner)
             if lease is None:
                 self._sleep(POLL)
@@ -168,8 +171,9 @@ def _tell(connection: Connection, name: str, code: str, message: str, hint: str)
         log.warning("collect: %s: %s: %s", name, word, message + (f" ({hint})" if hint else ""))
 
 
-def watch(connection: Connection, at: Surroundings) -> None:
-    """Tell of sources that are late, and remove landings that are older than they are kept."""
+def watch(connection: Connection, at: Surroundings, *, sweep: bool = True) -> None:
+    """Tell of sources that are late, and remove landings that are older than they are kept; with `sweep` also files that
+    no landing names."""
     for row in books.all_sources(connection):
         record = at.contract.types.get(row["name"])
         if record is None or record.collect is None or row["state"] != "ok" or row["age"] is None:
@@ -191,7 +195,8 @@ def watch(connection: Connection, at: Surroundings) -> None:
         Path(one["file"]).unlink(missing_ok=True)
     if old:
         books.forget(connection, [one["id"] for one in old])
-    _sweep(connection, at)
+    if sweep:
+        _sweep(connection, at)
 
 
 def _sweep(connection: Connection, at: Surroundings) -> None:

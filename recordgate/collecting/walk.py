@@ -170,6 +170,12 @@ class Walk:
             "pages": cursor["pages"] + len(pages), "high": high,
             "total": next((p.total for p in reversed(pages) if p.total is not None), cursor["total"]),
         }  # fmt: skip
+        if not records:
+            with self._connection.transaction():
+                books.move(self._connection, self._lease, to, pages=len(pages))
+            self._lease.cursor = to
+            self.outcome.pages += len(pages)
+            return
         name = f"{cursor['walk']:06d}-{cursor['pages']:08d}-{secrets.token_hex(4)}"
         values = self._landings.write(name, records)
         crash_point("collect-landing")
