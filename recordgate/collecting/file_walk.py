@@ -13,7 +13,7 @@ from recordgate.collecting import books
 from recordgate.collecting.books import Lease
 from recordgate.collecting.walk import LOCK_WAIT, Outcome, Surroundings
 from stores.canonical.connect import Connection
-from stores.canonical.importing import ImportOptions, ImportReport, Limit, Mode
+from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
 from stores.canonical.importing.run import ImportSession
 from stores.crash_points import crash_point
 from stores.errors import SourceError
@@ -130,5 +130,5 @@ def _gone_or_changed(path: str, mark: list[int]) -> bool:
         return True
 
 
-def _limit(text: str) -> Limit | None:
-    return Limit.parse(text) if text else None
+def _limit(text: str) -> RowLimit | None:
+    return RowLimit.parse(text) if text else None

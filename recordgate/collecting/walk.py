@@ -20,7 +20,7 @@ from recordgate.collecting.http_source import HttpPages, Page, higher
 from recordgate.collecting.shaping import Shaper, clean, lines, shaped, shaper_of
 from recordgate.collecting.unseen import count_of, unseen
 from stores.canonical.connect import Connection
-from stores.canonical.importing import ImportOptions, ImportReport, Limit, Mode
+from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
 from stores.canonical.importing.run import ImportSession
 from stores.contract.json_paths import first
 from stores.contract.model import Contract, RecordType
@@ -420,8 +420,8 @@ class Walk:
         path = self._landings.scratch(f"gone-{secrets.token_hex(6)}.ndjson", keys)
         most = _limit(self._collect.max_deletes)
         if most is None:
-            half = Limit.parse("50%").rows(count_of(self._connection, self._record))
-            most = Limit(count=max(100, half))
+            half = RowLimit.parse("50%").rows(count_of(self._connection, self._record))
+            most = RowLimit(count=max(100, half))
         batch = f"{self._lease.name}:walk:{self._lease.cursor['walk']}:{secrets.token_hex(4)}"
         options = ImportOptions(
             mode=Mode.DELETE, batch=batch, max_deletes=most, lock_wait=LOCK_WAIT
@@ -443,8 +443,8 @@ class Walk:
         self._lease.cursor = again
 
 
-def _limit(text: str) -> Limit | None:
-    return Limit.parse(text) if text else None
+def _limit(text: str) -> RowLimit | None:
+    return RowLimit.parse(text) if text else None
 
 
 def _text(value: Any) -> str:

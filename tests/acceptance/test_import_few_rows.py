@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from stores.canonical.importing import ImportOptions, Limit, Mode
+from stores.canonical.importing import ImportOptions, Mode, RowLimit
 from stores.canonical.importing.run import ImportSession
 from stores.errors import ConflictError, RecordgateError
 from tests.import_target import Target, new_target
@@ -64,12 +64,12 @@ BAD: dict[str, tuple[str, str, str, dict[str, Any]]] = {
         {},
     ),
     "a late field": ("item", "a.ndjson", '{"id": 1, "name": "uno"}\n{"id": 2, "nme": "x"}\n', {}),
-    "too many rejects": ("item", "a.csv", "id,name\n1,uno\nx,y\n", {"max_rejects": Limit(count=0)}),
+    "too many rejects": ("item", "a.csv", "id,name\n1,uno\nx,y\n", {"max_rejects": RowLimit(count=0)}),
     "all bad": ("item", "a.csv", "id,name\nx,y\n", {}),
     "insert of what is there": ("item", "a.csv", "id,name\n1,uno\n40,new\n", {"mode": Mode.INSERT}),
     "replace in use": ("item", "a.csv", "id,name\n1,uno\n4,four\n", {"mode": Mode.REPLACE}),
     "replace too much": (
-        "item", "a.csv", "id,name\n9,nine\n", {"mode": Mode.REPLACE, "max_deletes": Limit(count=1)},
+        "item", "a.csv", "id,name\n9,nine\n", {"mode": Mode.REPLACE, "max_deletes": RowLimit(count=1)},
     ),
     "replace takes over a value": (
         "item", "a.csv", "id,name,code\n1,one,x-1\n3,three,x-2\n", {"mode": Mode.REPLACE},
