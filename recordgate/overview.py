@@ -30,6 +30,10 @@ FRESH = 2.0
 SECONDS = 2.0
 """Seconds in which canonical has to answer."""
 
+_SOURCES = (
+    b"SELECT name, extract(epoch FROM as_of)::float8, state FROM recordgate.sources ORDER BY name"
+)
+
 Connected = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 
@@ -46,6 +50,8 @@ class Overview(Collector):
     ) -> None:
         self._slot, self._connected = slot, connected
         self._tables = {t.name: (t.schema, t.table) for t in contract.types.values()}
+        self._collected = any(t.collect for t in contract.types.values())
+        self._sources: list[tuple[str, float | None, str]] = []
         self.last = Standing()
         self._at = -math.inf
         self._looking: asyncio.Task[Standing] | None = None
@@ -67,6 +73,8 @@ class Overview(Collector):
             async with asyncio.timeout(SECONDS), self._connected() as conn:
                 halves = lock_halves(self._slot)
                 self.last = await read_standing(conn, self._slot, halves, self._tables)
+                if self._collected:
+                    self._sources = await (await conn.execute(_SOURCES)).fetchall()
         except (TimeoutError, PoolTimeout, psycopg.Error, RecordgateError):
             self.last = self.last.without_canonical()
         self._at = time.monotonic()
@@ -104,6 +112,21 @@ class Overview(Collector):
         up = float(self.last.worker.running) if self.last.known else math.nan
         worker.add_metric([], up)
         yield worker
+        age = GaugeMetricFamily(
+            "recordgate_source_age_seconds",
+            "Seconds since a source was last read whole; NaN: it never was.",
+            labels=["source"],
+        )
+        answers = GaugeMetricFamily(
+            "recordgate_source_up",
+            "1: the source answered when it was last asked; 0: it fails, is late, frozen or paused.",
+            labels=["source"],
+        )
+        for name, as_of, state in self._sources:
+            age.add_metric([name], math.nan if as_of is None else max(0.0, time.time() - as_of))
+            answers.add_metric([name], float(state in ("ok", "new")))
+        yield age
+        yield answers
 
 
 def pooled(pool: Pool) -> Connected:

@@ -325,6 +325,8 @@ class Runtime:
             parts.append(self._serve(announce))
         if self.role is not Role.SERVE:
             parts.append(self._work())
+        if self.role is Role.UP and any(t.collect for t in self.contract.types.values()):
+            parts.append(self._collect())
         tasks = [asyncio.ensure_future(part) for part in parts]
         pauses = GarbagePauses(self._registry)
         warm = asyncio.ensure_future(set_apart_when_warm())
@@ -362,6 +364,17 @@ class Runtime:
             await work
         finally:
             await _ended(quality)
+
+    async def _collect(self) -> None:
+        """Collecting, in threads of its own, until `stop`. A contract without sources does not come here."""
+        from recordgate.collect_access import surroundings
+        from recordgate.collecting.collector import Collector
+
+        collector = Collector(surroundings(self.settings, self.url, self.contract))
+        running = asyncio.ensure_future(asyncio.to_thread(collector.run))
+        await self._stop.wait()
+        collector.stop()
+        await running
 
     def _signalled(self, number: int) -> None:
         if self._stop.is_set():

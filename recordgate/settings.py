@@ -291,6 +291,16 @@ class Settings(BaseSettings):
         description="Roles that may read `/metrics` and the console; `*`: every caller with access.",
     )
 
+    collect_allow: Names = Field(
+        (),
+        description="Hosts and networks of this machine or its neighbourhood that a source may be at, as `127.0.0.1`, `10.0.0.0/8`, `intranet.example`; public addresses may always be asked.",
+    )
+    collect_keep: float = Field(
+        14 * 86400.0,
+        ge=0,
+        description="Seconds for which what was collected stays in `data_dir/landing` after it was merged, for `collect replay`.",
+    )
+
     extensions: Names = Field(
         (),
         description=(
@@ -301,6 +311,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "anonymous_roles",
+        "collect_allow",
         "extensions",
         "jwt_algorithms",
         "cors_origins",

@@ -16,6 +16,7 @@
     │   ├── StoreLost          it has lost data, or belongs to somebody else
     │   └── NotReadable        canonical gives the records of one type to nobody now; other types may be read
     ├── StaleError             no store is as fresh as the caller asked
+    ├── SourceError            a source that records are collected from did not give what it should
     ├── GapError               changes are missing between our position and the source
     └── SetupError             the surroundings are wrong: a port, a folder, a setting, a version
         └── SchemaChanged      canonical's tables are not what the contract of this process says
@@ -189,6 +190,19 @@ class StaleError(RecordgateError):
     def __init__(self, message: str, *, hint: str = "", behind_ms: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.behind_ms = behind_ms
+
+
+class SourceError(RecordgateError):
+    """A source did not give what it should; what it gave before stays. `detail_code` says what; `retry_after`: seconds
+    for which it asked not to be asked again."""
+
+    code = "SOURCE_FAILED"
+
+    def __init__(
+        self, message: str, *, hint: str = "", code: str | None = None, retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.retry_after = retry_after
 
 
 class GapError(RecordgateError):

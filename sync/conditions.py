@@ -44,7 +44,8 @@ class Conditions:
         """Read what the session before left behind; to be called once, before anything is raised."""
         async with self._bookkeeping.lock:
             found = await table.read(self._bookkeeping.conn)
-        self._standing = {c.identity: c for c in found}
+        # What a collector recorded is its own to end.
+        self._standing = {c.identity: c for c in found if c.sink != table.COLLECT}
         self._left = set(self._standing)
         self._began = time.monotonic()
 

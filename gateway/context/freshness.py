@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -273,6 +274,20 @@ async def require(
         hint="allow more staleness, or wait longer with waitUpTo",
         behind_ms=standing.behind_ms,
     )
+
+
+def source_ages(services: Services, types: Collection[str] | None = None) -> dict[str, Any]:
+    """Type → as of when its source was read whole, and how long ago; of `types`, else of all that are collected. What
+    a source gives is looked at every ten seconds: an age is never said to be less than it is."""
+    now = services.news.now()
+    return {
+        name: {
+            "sourceAsOf": datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z"),
+            "sourceStalenessMs": max(0, round((now - at) * 1000)),
+        }
+        for name, at in services.news.sources.items()
+        if types is None or name in types
+    }
 
 
 def report(

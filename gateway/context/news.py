@@ -22,6 +22,8 @@ log = logging.getLogger("gateway")
 
 CHANNEL = "recordgate_positions"
 """As `sync.watermarks` notifies it; the payload is the sink's name."""
+SOURCE = "source:"
+"""How a payload begins by which a collector says that a source was read whole: `source:SECONDS:NAME`."""
 CLOCK_EVERY = 10.0
 RETRY = 1.0
 UNHEARD = 0.008
@@ -30,6 +32,8 @@ SAFETY = 0.1
 """And while it is there: for positions that move without a change, which nobody tells."""
 
 _CLOCK = f"SELECT extract(epoch FROM clock_timestamp())::float8, l.* FROM ({LINEAGE}) AS l"  # noqa: S608
+
+_SOURCES = b"SELECT name, extract(epoch FROM as_of)::float8 FROM recordgate.sources WHERE as_of IS NOT NULL"
 
 
 class News:
@@ -40,6 +44,10 @@ class News:
         self.connected = False
         self.ahead = 0.0
         """Seconds by which canonical's clock is ahead of ours, at most."""
+        self.sources: dict[str, float] = {}
+        """Type → until when what its source has is here, in canonical's seconds; of collected types alone."""
+        self.collected = False
+        """Whether there are such types."""
         self.seen: Callable[[Lineage], None] = lambda _: None
         """Told which database and timeline the address leads to, with every new connection and now and then."""
         self._waiting: set[asyncio.Future[None]] = set()
@@ -100,13 +108,20 @@ class News:
                 hear("")
             while True:
                 async for notice in conn.notifies(timeout=CLOCK_EVERY):
-                    if notice.channel == CHANNEL:
+                    if notice.channel == CHANNEL and notice.payload.startswith(SOURCE):
+                        self._hear_source(notice.payload)
+                    elif notice.channel == CHANNEL:
                         self._ring()
                     else:
                         self._also[notice.channel](notice.payload)
                 await self._read_clock(conn)
         finally:
             await conn.close()
+
+    def _hear_source(self, payload: str) -> None:
+        at, _, name = payload.removeprefix(SOURCE).partition(":")
+        if self.collected:
+            self.sources[name] = float(at)
 
     async def _read_clock(self, conn: psycopg.AsyncConnection[TupleRow]) -> None:
         before = time.time()
@@ -116,4 +131,7 @@ class News:
         # Our clock stood between before and now when canonical's was read: the larger difference counts.
         self.ahead = row[0] - before
         _, system, timeline, first = row
+        if self.collected:
+            cursor = await conn.execute(_SOURCES)
+            self.sources = dict(await cursor.fetchall())
         self.seen(Lineage(system, int(timeline), first=int(first or timeline)))

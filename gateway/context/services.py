@@ -88,6 +88,7 @@ class Services:
         self.search = cast(SearchStore, self.search_guard)
         self.fallbacks = Bulkhead(limits.fallback_reads)
         self.news.seen = self.follow
+        self.news.collected = any(t.collect for t in self.contract.types.values())
 
     def follow(self, seen: Lineage) -> None:
         """Canonical's address leads to `seen`: another server after a failover, another database after a restore."""

@@ -138,7 +138,12 @@ async def _run(plan: QueryPlan, context: RequestContext, variables: Mapping[str,
         body += (b'},"errors":', orjson.dumps(formatted), b',"extensions":')
     else:
         body.append(b'},"extensions":')
-    if context.explain or context.token is not None or any(f.documents for f in fields):
+    if (
+        context.explain
+        or context.token is not None
+        or context.services.news.sources
+        or any(f.documents for f in fields)
+    ):
         body.append(orjson.dumps({"recordgate": extension(context, [f.key for f in fields])}))
     else:
         body += (plan.extensions, b',"cost":%d}}' % context.cost)

@@ -23,7 +23,7 @@ from strawberry import Schema
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 
-from gateway.context.freshness import required_commit, with_directive
+from gateway.context.freshness import required_commit, source_ages, with_directive
 from gateway.context.services import Limits, RequestContext
 from gateway.http.problems import graphql_error
 from gateway.query.introspection import TOO_MUCH_OF_THE_SCHEMA, most_fields
@@ -251,6 +251,8 @@ def extension(context: RequestContext, keys: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"fields": _ordered(context.routes, keys), "cost": context.cost}
     if context.token is not None:
         found["token"] = context.token
+    if context.services.news.sources:
+        found["sources"] = source_ages(context.services)
     if context.explain:
         found["plan"] = _ordered(context.plans, keys)
     return found

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.compiler.masks import MaskKey, masked
-from gateway.context.freshness import from_headers
+from gateway.context.freshness import from_headers, source_ages
 from gateway.context.services import Services, Viewer
 from gateway.http.bodies import json_parameter, parameters, read_json_object, switch
 from gateway.http.problems import HttpProblem
@@ -211,7 +211,8 @@ async def search_endpoint(request: Request) -> Response:
             "hasNextPage": result.has_next,
             "endCursor": hits[-1]["cursor"] if hits else None,
         },
-        "recordgate": found.report,
+        "recordgate": found.report
+        | source_ages(services, (record_type.name,)).get(record_type.name, {}),
     }
     return Response(orjson.dumps(body), media_type="application/json")
 
@@ -234,6 +235,6 @@ async def suggest_endpoint(request: Request) -> Response:
     request.state.stores = {"search"}
     body = {
         "suggestions": [{"text": s.text, "id": s.key, "score": s.score} for s in found],
-        "recordgate": report,
+        "recordgate": report | source_ages(services, (record_type.name,)).get(record_type.name, {}),
     }
     return Response(orjson.dumps(body), media_type="application/json")

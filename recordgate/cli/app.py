@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "schema",
     "apply": "schema",
     "import": "importing",
+    "collect": "collecting",
     "reload": "generations",
     "rollback": "generations",
     "verify": "verify",

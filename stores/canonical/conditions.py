@@ -42,6 +42,9 @@ def words(condition: Condition) -> str:
     )
 
 
+COLLECT = "collect"
+"""The `sink` of conditions of sources, which collectors record and end."""
+
 _READ = """
 SELECT code, message, hint, sink, type, extract(epoch FROM since)::float8
 FROM recordgate.conditions ORDER BY since, sink, type, code

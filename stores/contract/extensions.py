@@ -24,6 +24,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "generations",
         "search",
         "gate",
+        "collect",
     ),
     "property": ("search", "masking", "readRoles", "generated"),
     "relationship": ("inverse", "cardinality"),

@@ -59,6 +59,7 @@ CODES: dict[str, str] = {
     "UNKNOWN_ROLE": "A role that is not declared in the contract's `roles`.",
     "UNKNOWN_RELATION": "`embed` or `rowFilter` names a relation or property that does not exist.",
     "EMBED_CYCLE": "`embed` returns to a type that it already contains.",
+    "SECRET_IN_CONTRACT": "A secret of a source stands in the contract, or would.",
     "EMBED_TOO_DEEP": "`embed` goes deeper than three relations.",
     "EMBED_HIDDEN_KEY": "`embed` follows a foreign key that not every role may see.",
     "MIXED_CONTRACTS": "Files of one folder that contradict each other.",

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stores.contract.collect import Collect
 
 from stores.contract.promises import Objective, Rule
 
@@ -229,6 +232,8 @@ class RecordType:
     rules: tuple[Rule, ...] = ()
     gate: str = ""
     """The severity of rules at which an import that breaks one is refused; empty: it is not."""
+    collect: Collect | None = None
+    """Where its records come from, where that is recordgate's to ask."""
 
     @cached_property
     def by_name(self) -> dict[str, Property]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stores.contract import names
+from stores.contract.collect import collect_value
 from stores.contract.draft import Draft
 from stores.contract.embeds import resolve_embeds
 from stores.contract.extensions import (
@@ -356,6 +357,9 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         row_filter=resolve_row_filters(draft, drafts, access),
         generations=whole_value(at, "generations", 1, MAX_GENERATIONS, 2) if at else 2,
         vocabulary=vocabulary_value(draft.extensions.get("search")),
+        collect=collect_value(
+            draft.extensions.get("collect"), {d.property.name: d for d in draft.declared}
+        ),
         description=draft.node.text("description"),
         rules=draft.rules,
         gate=_gate(draft),

@@ -88,6 +88,13 @@ def test_monitoring_imports_stores_and_never_the_command() -> None:
             assert name.partition(".")[0] not in ("sync", "gateway"), f"{path.name}: {name}"
 
 
+def test_collecting_imports_the_stores_and_never_the_command() -> None:
+    for path in sorted((ROOT / "recordgate" / "collecting").glob("*.py")):
+        ours = {n for n in imported(path) if n.partition(".")[0] in PACKAGES}
+        broken = {n for n in ours if not n.startswith(("stores.", "recordgate.collecting"))}
+        assert not broken, f"{path.name} must not import {', '.join(sorted(broken))}"
+
+
 def test_a_room_of_the_gateway_imports_only_lower_rooms() -> None:
     assert list(broken_rooms(ROOT / "gateway")) == []
 

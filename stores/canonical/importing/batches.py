@@ -210,6 +210,11 @@ def forget(connection: Connection, batch: str) -> None:
     connection.execute("DELETE FROM recordgate.import_batches WHERE id = %s", (batch,))
 
 
+def unlock(connection: Connection) -> None:
+    """Let go of all that the session had locked."""
+    connection.execute("SELECT pg_advisory_unlock_all()")
+
+
 def failed(connection: Connection, batch: str, problem: str) -> None:
     """The batch ended by an error of its own, which the same command would meet again."""
     _set(connection, batch, state="failed", error=problem[:1000])
@@ -247,10 +252,11 @@ def sweep(connection: Connection, type_name: str, keep: str | None) -> None:
     finished batches left behind."""
     rows = connection.execute(
         "SELECT id, staging_table, state FROM recordgate.import_batches b"
-        " WHERE type = %s AND id IS DISTINCT FROM %s AND staging_table IS NOT NULL"
-        " AND (state = ANY(%s) OR EXISTS (SELECT FROM pg_class c JOIN pg_namespace n"
-        " ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = b.staging_table))",
-        (type_name, keep, list(_UNFINISHED), SCHEMA),
+        " WHERE type = %(type)s AND id IS DISTINCT FROM %(keep)s AND staging_table IS NOT NULL"
+        " AND (state = ANY(%(unfinished)s) OR staging_table IN (SELECT c.relname::text FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s"
+        " AND c.relname LIKE 'import\\_%%'))",
+        {"type": type_name, "keep": keep, "unfinished": list(_UNFINISHED), "schema": SCHEMA},
     ).fetchall()
     for batch, table, state in rows:
         with suppress(psycopg.errors.UndefinedTable):

@@ -84,6 +84,8 @@ class ImportOptions:
     """Seconds that a rule of the gate may take."""
     lock_wait: float = 5.0
     """Seconds to wait for another import of the same type before refusing."""
+    few_rows: int = 5000
+    """Rows up to which a batch goes the light way: one transaction, no tables made; 0: none does."""
     workers: int = 2
     """Connections that copy at the same time."""
 

@@ -65,16 +65,26 @@ def write_rejects(connection: Connection, staging: Staging, path: Path, files: l
 
 
 def to_dead_letters(
-    connection: Connection, staging: Staging, type_name: str, batch: str, key: list[str]
+    connection: Connection,
+    staging: Staging,
+    type_name: str,
+    batch: str,
+    key: list[str],
+    *,
+    any_bad: bool,
 ) -> None:
-    """One dead letter a bad row, in the transaction of the merge.
+    """One dead letter a bad row, in the transaction of the merge. `any_bad`: there is such a row.
 
     A dead letter that an earlier import left under a key that this file has again goes: it is either
     cured or replaced. One that comes again just as it was keeps its id and counts an attempt more.
     """
+    keys = _keys(staging, key)
+    if not any_bad:
+        if _knows_letters(connection, type_name):
+            _drop_cured(connection, staging, type_name, batch, keys)
+        return
     texts = [sql.Identifier(f"t{i}") for i in range(len(staging.columns))]
     values = [sql.Identifier(f"c{i}") for i in range(len(staging.columns))]
-    keys = _keys(staging, key)
     # The joins to the few bad rows come first: keys and payloads are made of no other row.
     connection.execute(
         sql.SQL(
@@ -111,11 +121,7 @@ def to_dead_letters(
 def _replace_earlier(
     connection: Connection, staging: Staging, type_name: str, batch: str, keys: sql.Composable
 ) -> None:
-    known = connection.execute(
-        "SELECT EXISTS (SELECT FROM recordgate.dead_letters WHERE kind = 'import' AND type = %s)",
-        (type_name,),
-    ).fetchone()
-    if not (known and known[0]):
+    if not _knows_letters(connection, type_name):
         return
     given = {"type": type_name, "batch": batch}
     connection.execute(
@@ -133,12 +139,26 @@ def _replace_earlier(
         ).format(LINE_MASK),
         given,
     )
+    _drop_cured(connection, staging, type_name, batch, keys)
+
+
+def _knows_letters(connection: Connection, type_name: str) -> bool:
+    known = connection.execute(
+        "SELECT EXISTS (SELECT FROM recordgate.dead_letters WHERE kind = 'import' AND type = %s)",
+        (type_name,),
+    ).fetchone()
+    return bool(known and known[0])
+
+
+def _drop_cured(
+    connection: Connection, staging: Staging, type_name: str, batch: str, keys: sql.Composable
+) -> None:
     connection.execute(
         sql.SQL(
             "DELETE FROM recordgate.dead_letters d WHERE d.kind = 'import' AND d.type = %(type)s"
             " AND d.batch IS DISTINCT FROM %(batch)s AND d.key IN (SELECT {} FROM {} l)"
         ).format(keys, staging.staged),
-        given,
+        {"type": type_name, "batch": batch},
     )
 
 

@@ -15,23 +15,28 @@ from stores.canonical.checks import check_expressions
 from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
-from stores.canonical.importing.staging import Staging
+from stores.canonical.importing.staging import Staging, analyze
 from stores.canonical.importing.text_forms import form_of, has_form, without_modifier
 from stores.contract.model import Property, Scalar
 
 SHOWN = 200
 """Characters of a bad value that are kept in a reason."""
+REASONS = sql.SQL(
+    "id bigint GENERATED ALWAYS AS IDENTITY, row bigint, property text, header text, value text,"
+    " code text NOT NULL, message text NOT NULL"
+)
+"""The columns of the table of reasons."""
 
 
 def create_reasons(connection: Connection, staging: Staging) -> None:
     """The table of reasons, empty. `column` as the file calls it; `row` NULL: not a row of the file."""
+    if staging.few:
+        return  # They are there, and empty.
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(staging.reasons))
     connection.execute(
-        sql.SQL(
-            "CREATE UNLOGGED TABLE {} (id bigint GENERATED ALWAYS AS IDENTITY, row bigint, "
-            "property text, header text, value text, code text NOT NULL, message text NOT NULL) "
-            "WITH (autovacuum_enabled = off)"
-        ).format(staging.reasons)
+        sql.SQL("CREATE UNLOGGED TABLE {} ({}) WITH (autovacuum_enabled = off)").format(
+            staging.reasons, REASONS
+        )
     )
 
 
@@ -50,7 +55,7 @@ def check_loose(connection: Connection, staging: Staging, table: TargetTable) ->
     _known_faults(connection, staging)
     _types(connection, staging, table)
     _move(connection, staging, table)
-    connection.execute(sql.SQL("ANALYZE {}").format(staging.loose))
+    analyze(connection, staging, staging.loose)
     _rules(connection, staging, table)
 
 

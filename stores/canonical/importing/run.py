@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from stores.canonical.importing import batches, rejects
+from stores.canonical.importing import batches, few_rows, rejects
 from stores.canonical.importing.block import BlockReader, Chunk, label
 from stores.canonical.importing.catalog import read_table
 from stores.canonical.importing.columns import Matched, is_imported, match_columns
@@ -33,11 +33,13 @@ from stores.canonical.importing.staging import (
     ProofError,
     Rules,
     Staging,
+    analyze,
     create,
     drop,
     rules_for,
 )
 from stores.contract.model import Contract, RecordType
+from stores.crash_points import crash_point
 from stores.errors import (
     ConflictError,
     InputError,
@@ -45,6 +47,13 @@ from stores.errors import (
     StoreUnavailable,
 )
 
+_DISTURBED = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.ForeignKeyViolation,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
+"""What a merge meets where another writer changed what the checks had seen."""
 _ATTEMPTS = 3
 """How often a merge that other writers disturbed is checked and tried again."""
 
@@ -63,19 +72,69 @@ def run_import(
 ) -> ImportReport:
     """Import `files` into a type; blocks. Raises RecordgateError where the input, the surroundings or
     another import make it impossible; a batch refused by its limits is a report of state `refused`."""
-    options = options or ImportOptions()
-    record = contract.type(type_name)
-    if record is None:
-        raise InputError(
-            f"the contract has no type {type_name!r}",
-            hint=f"its types are {', '.join(contract.types)}",
-        )
-    started = time.monotonic()
-    with translated(contract), connect(url) as connection:
-        importer = _Import(url, connection, contract, record, list(files), options, progress)
-        report = importer.run()
-    report.seconds = round(time.monotonic() - started, 3)
-    return report
+    with ImportSession(url, contract) as session:
+        return session.run(type_name, files, options, progress)
+
+
+InTheMerge = Callable[[Connection], None]
+"""What is done last in the transaction that merges a batch; where it raises, nothing is merged."""
+
+
+class ImportSession:
+    """A connection that imports one batch after the other, and so pays once for what it needs. Of one
+    thread at a time; it connects when first asked, and again after its connection was lost."""
+
+    def __init__(self, url: str, contract: Contract) -> None:
+        self._url, self._contract = url, contract
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> ImportSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def run(
+        self,
+        type_name: str,
+        files: Sequence[Source],
+        options: ImportOptions | None = None,
+        progress: Progress = no_progress,
+        in_the_merge: InTheMerge | None = None,
+    ) -> ImportReport:
+        """As `run_import`. `in_the_merge` is not called for a batch that is refused or was done before."""
+        options = options or ImportOptions()
+        record = self._contract.type(type_name)
+        if record is None:
+            raise InputError(
+                f"the contract has no type {type_name!r}",
+                hint=f"its types are {', '.join(self._contract.types)}",
+            )
+        started = time.monotonic()
+        with translated(self._contract):
+            connection = self._connected()
+            importer = _Import(
+                self._url, connection, self._contract, record, list(files), options, progress,
+                in_the_merge,
+            )  # fmt: skip
+            try:
+                report = importer.run()
+                batches.unlock(connection)
+            except BaseException:
+                self.close()  # and its locks with it
+                raise
+        report.seconds = round(time.monotonic() - started, 3)
+        return report
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url)
+        return self._connection
 
 
 class _Import:
@@ -90,7 +149,13 @@ class _Import:
         files: list[Source],
         options: ImportOptions,
         progress: Progress,
+        in_the_merge: InTheMerge | None,
     ) -> None:
+        self._in_the_merge = in_the_merge
+        self._few: few_rows.Work | None = None
+        """The whole batch, where it goes the light way."""
+        self._gate_role: str | None = None
+        self._few_staging: Staging | None = None
         self._url, self._connection = url, connection
         self._record, self._files = record, files
         self._options, self._progress = options, progress
@@ -122,11 +187,15 @@ class _Import:
         batches.sweep(self._connection, self._record.name, keep=batch)
         try:
             staging, report = self._staged(batch, resumable)
+            if self._few is not None:
+                return self._at_once(staging, report, self._few)
             return self._decide(staging, report)
         except StoreUnavailable:
             raise
         except (RecordgateError, psycopg.Error) as error:
             if not isinstance(error, psycopg.OperationalError) and not self._connection.broken:
+                if self._few_staging is not None:
+                    self._begin(batch, self._few_staging)  # went with its transaction
                 batches.failed(self._connection, batch, str(error))
             raise
 
@@ -198,22 +267,29 @@ class _Import:
         readers = open_readers(self._files, self._options.format, self._options.delimiter)
         try:
             matched = self._match(readers)
-            staging = Staging(batches.table_name(batch), matched[0] if matched else self._all())
-            batches.begin(
-                self._connection, batch, self._record.name, self._files, self._options,
-                self._print, staging.columns,
-            )  # fmt: skip
+            columns = matched[0] if matched else self._all()
+            full = [r for r in readers if not r.empty]
+            rules = [rules_for(columns, self._table, self._options.nulls) for columns in matched]
+            self._few, chunks = few_rows.split(_chunks(full, rules), self._options.few_rows)
+            if self._few is not None:
+                return few_rows.staging_of(self._table, columns), 0
+            staging = Staging(batches.table_name(batch), columns)
+            self._begin(batch, staging)
             create(self._connection, staging, self._table)
             filler = Filler(self._url, staging, prove=prove)
-            full = [r for r in readers if not r.empty]
             progress = _ReadProgress(self._progress, filler, readers)
-            rules = [rules_for(columns, self._table, self._options.nulls) for columns in matched]
-            filler.fill(_chunks(full, rules), self._options.workers, progress.tick)
+            filler.fill(iter(chunks), self._options.workers, progress.tick)
         finally:
             close_readers(readers)
         self._distinct_keys = filler.order.distinct()
         batches.staged(self._connection, batch, filler.rows)
         return staging, filler.rows
+
+    def _begin(self, batch: str, staging: Staging) -> None:
+        batches.begin(
+            self._connection, batch, self._record.name, self._files, self._options,
+            self._print, staging.columns,
+        )  # fmt: skip
 
     def _match(self, readers: Sequence[BlockReader]) -> list[tuple[Matched, ...]]:
         """Columns of each file that has any; they must be the same properties in all."""
@@ -253,6 +329,49 @@ class _Import:
 
     # Deciding and merging -------------------------------------------------------------------------
 
+    def _at_once(self, staging: Staging, report: ImportReport, work: few_rows.Work) -> ImportReport:
+        """Stage, check, decide and merge a few rows in one transaction."""
+        self._few_staging = staging
+        few_rows.prepare(self._connection, staging, self._table)
+        self._role()
+        prove, attempt = True, 1
+        while True:
+            try:
+                with self._connection.transaction() as transaction:
+                    self._begin(report.batch, staging)
+                    report.read = few_rows.fill(self._connection, staging, work, prove=prove)
+                    crash_point("import-staged")
+                    plan = self._check(staging, report)
+                    self._write_rejects(staging)
+                    if report.problem:
+                        report.state = "refused"
+                        batches.finish(self._connection, report)
+                    elif self._options.dry_run and self._gate is None:
+                        self._count(report, forecast(self._connection, plan))
+                        report.state = "dry-run"
+                        raise psycopg.Rollback(transaction)
+                    else:
+                        self._merge(staging, plan, report)
+                return report
+            except _DryRun:
+                report.state = "dry-run"
+                return report
+            except GateClosed as closed:
+                self._closed(report, closed)
+                if not self._options.dry_run:
+                    self._begin(report.batch, staging)
+                    batches.finish(self._connection, report)
+                return report
+            except _DISTURBED:
+                if attempt == _ATTEMPTS:
+                    raise
+                attempt += 1
+            except psycopg.DataError:
+                # Postgres refused a value that Arrow had proven.
+                if not prove:
+                    raise
+                prove = False
+
     def _decide(self, staging: Staging, report: ImportReport) -> ImportReport:
         for attempt in range(1, _ATTEMPTS + 1):
             plan = self._check(staging, report)
@@ -274,20 +393,13 @@ class _Import:
                 batches.forget(self._connection, report.batch)
                 break
             except GateClosed as closed:
-                report.state, report.problem, report.hint = "refused", str(closed), closed.hint
-                report.inserted = report.updated = report.unchanged = report.deleted = 0
+                self._closed(report, closed)
                 if self._options.dry_run:
                     batches.forget(self._connection, report.batch)
                 else:
                     batches.finish(self._connection, report)
                 break
-            except (
-                psycopg.errors.UniqueViolation,
-                psycopg.errors.ForeignKeyViolation,
-                psycopg.errors.DeadlockDetected,
-                psycopg.errors.SerializationFailure,
-            ):
-                # Another writer changed what the checks had seen.
+            except _DISTURBED:
                 if attempt == _ATTEMPTS:
                     raise
         drop(self._connection, staging.table)
@@ -303,7 +415,7 @@ class _Import:
             self._connection, staging, self._table, mode,
             empty=not existing, distinct_keys=self._distinct_keys,
         )  # fmt: skip
-        self._connection.execute(sql.SQL("ANALYZE {}").format(staging.reasons))
+        analyze(self._connection, staging, staging.reasons)
         report.reasons, bad, kept = rejects.count_reasons(self._connection, staging)
         report.rejected = bad + kept
         gone = self._count_of(staging.gone)
@@ -342,10 +454,11 @@ class _Import:
             rejects.write_rejects(self._connection, staging, self._options.rejects, names)
 
     def _merge(self, staging: Staging, plan: MergePlan, report: ImportReport) -> None:
-        batches.merging(self._connection, report.batch)
+        if not staging.few:
+            batches.merging(self._connection, report.batch)
         self._progress("merging", 0, plan.good_rows)
 
-        role = self._gate.prepare(self._connection) if self._gate is not None else ""
+        role = self._role()
 
         def in_the_same_transaction(done: Merged) -> None:
             self._count(report, done)
@@ -355,13 +468,26 @@ class _Import:
             if self._options.dry_run:
                 raise _DryRun
             rejects.to_dead_letters(
-                self._connection, staging, report.type, report.batch, list(self._table.key)
-            )
+                self._connection, staging, report.type, report.batch, list(self._table.key),
+                any_bad=not plan.clean,
+            )  # fmt: skip
             report.state = "done"
             batches.finish(self._connection, report)
+            if self._in_the_merge is not None:
+                self._in_the_merge(self._connection)
 
         merge(self._connection, plan, in_the_same_transaction)
         self._progress("merging", plan.good_rows, plan.good_rows)
+
+    def _role(self) -> str:
+        """The role that the gate's rules are asked as, made once and before any transaction of the batch."""
+        if self._gate_role is None:
+            self._gate_role = self._gate.prepare(self._connection) if self._gate is not None else ""
+        return self._gate_role
+
+    def _closed(self, report: ImportReport, closed: GateClosed) -> None:
+        report.state, report.problem, report.hint = "refused", str(closed), closed.hint
+        report.inserted = report.updated = report.unchanged = report.deleted = 0
 
     def _count(self, report: ImportReport, done: Merged) -> None:
         report.inserted, report.updated = done.inserted, done.updated

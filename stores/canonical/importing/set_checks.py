@@ -13,7 +13,7 @@ from stores.canonical.importing.codes import Reject
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.options import Mode
 from stores.canonical.importing.row_checks import SHOWN
-from stores.canonical.importing.staging import Staging
+from stores.canonical.importing.staging import Staging, analyze
 
 LINE_MASK = sql.SQL("((1::bigint << 40) - 1)")
 
@@ -36,7 +36,7 @@ def check_sets(
             connection, staging, table.key, Reject.DUPLICATE_KEY, report=mode is not Mode.DELETE
         )
     if not empty:
-        connection.execute(sql.SQL("ANALYZE {}").format(staging.staged))
+        analyze(connection, staging, staging.staged)
     _gone(connection, staging, table, mode, empty=empty)
     if mode is Mode.DELETE:
         return
@@ -136,16 +136,18 @@ def _duplicates(
     *,
     report: bool,
 ) -> None:
-    """An index that can be made unique proves that there are none, and later joins use it."""
+    """An index that can be made unique proves that there are none, and later joins use it; a few rows
+    are looked at without."""
     staged = staging.all(columns)
     assert staged is not None
     listed = sql.SQL(", ").join(staged)
-    index = sql.SQL("CREATE {}INDEX ON {} ({})")
-    try:
-        connection.execute(index.format(sql.SQL("UNIQUE "), staging.staged, listed))
-        return
-    except psycopg.errors.UniqueViolation:
-        connection.execute(index.format(sql.SQL(""), staging.staged, listed))
+    if not staging.few:
+        index = sql.SQL("CREATE {}INDEX ON {} ({})")
+        try:
+            connection.execute(index.format(sql.SQL("UNIQUE "), staging.staged, listed))
+            return
+        except psycopg.errors.UniqueViolation:
+            connection.execute(index.format(sql.SQL(""), staging.staged, listed))
     if not report:
         return
     rest = sql.SQL(
@@ -275,7 +277,6 @@ def _gone(
     """The keys to delete. In mode replace those that no row of the file has, good or bad."""
     key = staging.all(table.key)
     assert key is not None
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(staging.gone))
     listed = sql.SQL(", ").join(
         sql.SQL("t.{} AS {}").format(column, name)
         for column, name in zip(identifiers(table.key), _key_names(table), strict=True)
@@ -289,13 +290,17 @@ def _gone(
             _equal("s", key, "t", identifiers(table.key)),
             sql.SQL("true") if replace else good(staging),
         )
-    connection.execute(
-        sql.SQL(
-            "CREATE UNLOGGED TABLE {} WITH (autovacuum_enabled = off) AS SELECT {} FROM {} t"
-            " WHERE {}"
-        ).format(staging.gone, listed, table.identifier, condition)
-    )
-    connection.execute(sql.SQL("ANALYZE {}").format(staging.gone))
+    fill = sql.SQL("SELECT {} FROM {} t WHERE {}").format(listed, table.identifier, condition)
+    if staging.few:
+        connection.execute(sql.SQL("INSERT INTO {} {}").format(staging.gone, fill))
+    else:
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(staging.gone))
+        connection.execute(
+            sql.SQL("CREATE UNLOGGED TABLE {} WITH (autovacuum_enabled = off) AS {}").format(
+                staging.gone, fill
+            )
+        )
+    analyze(connection, staging, staging.gone)
     if mode in (Mode.REPLACE, Mode.DELETE) and not empty:
         while any(_keep_used(connection, staging, table, f) for f in table.referenced):
             pass

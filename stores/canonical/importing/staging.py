@@ -48,22 +48,28 @@ class Staging:
 
     table: str
     columns: tuple[Matched, ...]
+    few: bool = False
+    """The tables are the session's own and stay: each transaction's end empties them (few_rows.py)."""
+
+    @property
+    def schema(self) -> str:
+        return "pg_temp" if self.few else SCHEMA
 
     @property
     def staged(self) -> sql.Identifier:
-        return sql.Identifier(SCHEMA, self.table)
+        return sql.Identifier(self.schema, self.table)
 
     @property
     def loose(self) -> sql.Identifier:
-        return sql.Identifier(SCHEMA, f"{self.table}_loose")
+        return sql.Identifier(self.schema, f"{self.table}_loose")
 
     @property
     def reasons(self) -> sql.Identifier:
-        return sql.Identifier(SCHEMA, f"{self.table}_reasons")
+        return sql.Identifier(self.schema, f"{self.table}_reasons")
 
     @property
     def gone(self) -> sql.Identifier:
-        return sql.Identifier(SCHEMA, f"{self.table}_gone")
+        return sql.Identifier(self.schema, f"{self.table}_gone")
 
     def position(self, column: str) -> int | None:
         """Return the position of a table's column in the file, or None if the file lacks it."""
@@ -101,6 +107,12 @@ def create(connection: Connection, staging: Staging, table: TargetTable) -> None
             "WITH (autovacuum_enabled = off)"
         ).format(staging.loose, texts)
     )
+
+
+def analyze(connection: Connection, staging: Staging, table: sql.Identifier) -> None:
+    """Let Postgres look at what was staged; a few rows need no statistics."""
+    if not staging.few:
+        connection.execute(sql.SQL("ANALYZE {}").format(table))
 
 
 def drop(connection: Connection, table: str) -> None:
@@ -212,7 +224,7 @@ class Filler:
         try:
             with connect(self._url) as connection:
                 connection.autocommit = False
-                with _Copier(connection, self._staging) as copier:
+                with Copier(connection, self._staging) as copier:
                     while self._failed is None and self._take_next(copier):
                         pass
                 if self._failed is None:
@@ -222,7 +234,7 @@ class Filler:
         except BaseException as error:
             self._failed = self._failed or error
 
-    def _take_next(self, copier: _Copier) -> bool:
+    def _take_next(self, copier: Copier) -> bool:
         """Work on the next chunk; False at the end. What is done with is let go at each step: one row
         may be 16 MiB."""
         item = self._queue.get()
@@ -235,7 +247,7 @@ class Filler:
             del chunk
             take_nulls(block, rules.nulls)
             bring_into_form(block, [m.property for m in rules.columns])
-            mask = self._proof(block, rules)
+            mask = proof_of(block, rules, prove=self._prove)
             if mask is not None or block.lost or rules.key is None:
                 self.order.give_up()
             elif len(block.rows):
@@ -251,25 +263,26 @@ class Filler:
             self._budget.give(size)
         return True
 
-    def _proof(self, block: Block, rules: Rules) -> Any:
-        """Which rows are proven; None: all."""
-        if not self._prove:
-            return pa.array([False] * len(block.rows), pa.bool_())
-        mask = None
-        for i, (column, matched) in enumerate(zip(block.columns, rules.columns, strict=True)):
-            found = proven(
-                column, matched.property, rules.types[i], rules.index_bytes[i], block.sound.get(i)
-            )
-            if found is not None:
-                mask = found if mask is None else pc.and_(mask, found)
-        if block.faults:
-            faulty = pa.array([f.row for f in block.faults], pa.int64())
-            clean = pc.invert(pc.is_in(block.rows, value_set=faulty))
-            mask = clean if mask is None else pc.and_(mask, clean)
-        return mask
+
+def proof_of(block: Block, rules: Rules, *, prove: bool) -> Any:
+    """Which rows are proven; None: all. Without `prove` none is."""
+    if not prove:
+        return pa.array([False] * len(block.rows), pa.bool_())
+    mask = None
+    for i, (column, matched) in enumerate(zip(block.columns, rules.columns, strict=True)):
+        found = proven(
+            column, matched.property, rules.types[i], rules.index_bytes[i], block.sound.get(i)
+        )
+        if found is not None:
+            mask = found if mask is None else pc.and_(mask, found)
+    if block.faults:
+        faulty = pa.array([f.row for f in block.faults], pa.int64())
+        clean = pc.invert(pc.is_in(block.rows, value_set=faulty))
+        mask = clean if mask is None else pc.and_(mask, clean)
+    return mask
 
 
-class _Copier:
+class Copier:
     """Sends blocks to both tables over one connection, one COPY at a time."""
 
     def __init__(self, connection: Connection, staging: Staging) -> None:
@@ -278,7 +291,7 @@ class _Copier:
         self._copy: Copy | None = None
         self._loose = bytearray()
 
-    def __enter__(self) -> _Copier:
+    def __enter__(self) -> Copier:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
