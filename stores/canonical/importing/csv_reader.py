@@ -26,8 +26,6 @@ from stores.errors import InputError
 RAW_KEPT = 2000
 """Characters kept of a row that could not be split."""
 DELIMITERS = (",", ";", "\t", "|")
-_HEAD = 1 << 16
-"""Bytes of the first line that are looked at for what stands between its values."""
 MAX_COLUMNS = 1600
 """Maximum number of columns: as many as a Postgres table can have."""
 
@@ -109,7 +107,7 @@ def _first_line(stream: RawStream) -> bytes:
 def shown_delimiter(begun: bytes) -> str:
     """What stands between the values of the first line: a comma, or the semicolon, tab or bar that makes more
     columns of it. No name of a column can have a semicolon, and hardly one has the others."""
-    line = begun[:_HEAD].removeprefix(BOM).lstrip(b"\r\n")
+    line = begun.removeprefix(BOM).lstrip(b"\r\n")[:PIECE]
     text = re.split(r"[\r\n]", line.decode("utf-8", "replace"), maxsplit=1)[0]
     bare = re.sub(r'"[^"]*"?', "", text)
     return max(DELIMITERS, key=lambda d: (bare.count(d), d == ","))
