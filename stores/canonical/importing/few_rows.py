@@ -18,7 +18,7 @@ from stores.canonical.importing.block import Chunk
 from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.columns import Matched
 from stores.canonical.importing.connection import Connection
-from stores.canonical.importing.forms import bring_into_form
+from stores.canonical.importing.forms import bring_into_form, take_nulls
 from stores.canonical.importing.row_checks import REASONS
 from stores.canonical.importing.staging import Copier, Rules, Staging, proof_of
 
@@ -95,6 +95,7 @@ def fill(connection: Connection, staging: Staging, work: Work, *, prove: bool) -
     with Copier(connection, staging) as copier:
         for chunk, rules in work:
             block = chunk.parse(rules.wanted, rules.raw)
+            take_nulls(block, rules.nulls)
             bring_into_form(block, [m.property for m in rules.columns])
             rows += len(block.rows) + len(block.lost)
             copier.send(block, proof_of(block, rules, prove=prove))

@@ -40,6 +40,7 @@ def pieces(
     its newline. Raises InputError where a quoted value never ends, LimitError for a row longer
     than MAX_ROW."""
     data = begun or stream.read(PIECE)
+    del begun  # or it would be held to the end
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InputError(f"{stream.name} is UTF-16", hint="convert it to UTF-8")
     line, offset = 1, 0
