@@ -69,7 +69,7 @@ def quickstart(
         if folder.exists():
             raise SetupError(
                 f"{folder} already exists",
-                hint=f"go on there by `recordgate --config {folder}/recordgate.toml up`, or name another by --into",
+                hint="go on there by `recordgate up`, or name another folder by --into",
             )
         with ProgressLine("reading files", unit="%") as line:
             drafted = contract_from_files(

@@ -27,6 +27,7 @@ from stores.errors import (
     RecordgateError,
     SchemaChanged,
     SetupError,
+    SourceError,
     StaleError,
     StoreError,
     StoreLost,
@@ -76,6 +77,7 @@ SEEN: dict[type[RecordgateError], list[tuple[RecordgateError, str]]] = {
     GapError: [(GapError("x"), "STORE_UNAVAILABLE")],
     SetupError: [(SetupError("x"), "STORE_UNAVAILABLE")],
     SchemaChanged: [(SchemaChanged("x"), "STORE_UNAVAILABLE")],
+    SourceError: [(SourceError("x"), "INTERNAL"), (SourceError("x", code="BAD_PAGE"), "INTERNAL")],
 }  # fmt: skip
 """Every class of the tree, and what a caller sees of it."""
 
