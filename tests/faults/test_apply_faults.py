@@ -92,6 +92,7 @@ def test_plan_and_apply_without_a_terminal(database: str, contract: Path) -> Non
             "blocked": 0,
             "processes": [],
             "order": "",
+            "gates": {},
         },
     )
 
