@@ -34,6 +34,7 @@ from gateway.query.compiled import respond
 from gateway.query.execute import execute
 from gateway.security.api_keys import make_key
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
+from gateway.security.door import Access
 from gateway.security.key_file import KeyFile, changing_keys
 from gateway.shape.names import field_of
 from stores.contract.model import Contract
@@ -44,7 +45,7 @@ from tests.acceptance.matrix_world import statements
 from tests.acceptance.test_compiled_path import SPLICED, VARIABLES
 from tests.acceptance.test_differential import CONTRACT as DIFFERENTIAL
 from tests.acceptance.test_differential import STRONG, filled
-from tests.acceptance.test_matrix import ROLES, Access
+from tests.acceptance.test_matrix import ROLES
 from tests.conftest import FAST, url_of
 from tests.differential.queries import Maker
 from tests.differential.rows import VALUES
