@@ -47,6 +47,7 @@ from stores.errors import SetupError, StoreUnavailable
 from stores.lineage import Lineage
 from stores.private_files import UMASK
 from stores.protocols import DocumentStore, SearchStore, Store
+from stores.roles import StoreRole
 from sync.sources.left import source_kind
 
 log = logging.getLogger("recordgate")
@@ -239,8 +240,8 @@ class Runtime:
 
     async def _open_gateway(self, lineage: Lineage, bytewise: bool) -> None:
         settings = self.settings
-        self.documents = cast(DocumentStore, await self._store("documents"))
-        self.search = cast(SearchStore, await self._store("search"))
+        self.documents = cast(DocumentStore, await self._store(StoreRole.DOCUMENTS))
+        self.search = cast(SearchStore, await self._store(StoreRole.SEARCH))
         milliseconds = round(settings.statement_timeout * 1000)
         pool = make_pool(
             self.url,

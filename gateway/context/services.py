@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,9 +19,9 @@ from gateway.context.news import News
 from gateway.context.plan_cache import Plans
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
-from stores.contract.shape import document_shape, search_shape
 from stores.lineage import Lineage
-from stores.protocols import DocumentStore, SearchStore
+from stores.protocols import DocumentStore, SearchStore, Store
+from stores.roles import STORE_ROLES, StoreRole
 
 log = logging.getLogger("gateway")
 
@@ -66,11 +65,10 @@ class Services:
     """The timeline of tokens and positions that say none."""
     mask_key: MaskKey = field(init=False, compare=False, repr=False)
     """With what values are hashed that are shown so: nobody without it can check a guess."""
-    _shapes: dict[tuple[str, str], str] = field(default_factory=dict)
+    _shapes: dict[tuple[StoreRole, str], str] = field(default_factory=dict)
     plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
     """What the last queries were answered by; of these services alone."""
-    documents_guard: GuardedStore = field(init=False, compare=False)
-    search_guard: GuardedStore = field(init=False, compare=False)
+    guards: dict[StoreRole, GuardedStore] = field(init=False, compare=False)
     news: News = field(default_factory=News, init=False, compare=False)
     fallbacks: Bulkhead = field(init=False, compare=False)
     """Reads of canonical in the place of a store that fails, is stale, or slow."""
@@ -82,10 +80,14 @@ class Services:
     def __post_init__(self) -> None:
         limits = self.limits
         self.mask_key = MaskKey.of(self.mask_secret or self.token_secret)
-        self.documents_guard = GuardedStore(self.documents, "documents", limits.document_timeout)
-        self.search_guard = GuardedStore(self.search, "search", limits.search_timeout)
-        self.documents = cast(DocumentStore, self.documents_guard)
-        self.search = cast(SearchStore, self.search_guard)
+        self.guards = {
+            StoreRole.DOCUMENTS: GuardedStore(
+                self.documents, StoreRole.DOCUMENTS, limits.document_timeout
+            ),
+            StoreRole.SEARCH: GuardedStore(self.search, StoreRole.SEARCH, limits.search_timeout),
+        }
+        self.documents = cast(DocumentStore, self.guards[StoreRole.DOCUMENTS])
+        self.search = cast(SearchStore, self.guards[StoreRole.SEARCH])
         self.fallbacks = Bulkhead(limits.fallback_reads)
         self.news.seen = self.follow
         self.news.collected = any(t.collect for t in self.contract.types.values())
@@ -102,21 +104,20 @@ class Services:
 
     def refusals(self) -> dict[str, str]:
         """Store → why it is not to be asked now, of those that are not."""
-        why = self.documents_guard.refusal()
-        return {"documents": why} if why else {}
+        why = self.guards[StoreRole.DOCUMENTS].refusal()
+        return {StoreRole.DOCUMENTS: why} if why else {}
 
-    def document_shape(self, type_name: str) -> str:
-        """The fingerprint that documents of the type have under this contract."""
-        return self._shape("documents", document_shape, type_name)
+    def store(self, role: StoreRole) -> Store:
+        """Return the store of a role, behind its guard."""
+        return cast(Store, self.guards[role])
 
-    def search_shape(self, type_name: str) -> str:
-        """The same of a search index."""
-        return self._shape("search", search_shape, type_name)
-
-    def _shape(self, store: str, make: Callable[[Contract, str], str], type_name: str) -> str:
-        shape = self._shapes.get((store, type_name))
+    def fingerprint(self, role: StoreRole, type_name: str) -> str:
+        """Return the fingerprint that a generation of the type has in a store of `role` under this
+        contract."""
+        shape = self._shapes.get((role, type_name))
         if shape is None:
-            shape = self._shapes[store, type_name] = make(self.contract, type_name)
+            shape = STORE_ROLES[role].fingerprint(self.contract, type_name)
+            self._shapes[role, type_name] = shape
         return shape
 
 

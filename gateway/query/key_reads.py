@@ -16,6 +16,7 @@ from gateway.query.documents import outside, read_document
 from gateway.query.planner import CANONICAL, Plan, chosen
 from gateway.shape.shapes import KeyShape
 from stores.errors import StoreError, StoreUnavailable
+from stores.roles import StoreRole
 
 Canonical = Callable[[], Awaitable[bytes | None]]
 
@@ -43,7 +44,7 @@ async def read_by_key(
     if candidate.store != CANONICAL:
         hedge = _Hedge(services, canonical)
         begin = None if context.freshness.wait_up_to else hedge.begin
-        patience = max(LEAST_PATIENCE, services.documents_guard.usual)
+        patience = max(LEAST_PATIENCE, services.guards[StoreRole.DOCUMENTS].usual)
         limit = hedge.limit = Limit(float("inf"), after=patience, begin=begin)
         try:
             with limit:
@@ -60,7 +61,7 @@ async def read_by_key(
         services.fallbacks_refused += 1
         raise StoreUnavailable(
             "the document store cannot answer, and canonical takes no more in its place",
-            store="documents",
+            store=StoreRole.DOCUMENTS,
             hint="try again in a moment",
             retry_after=1.0,
         )
@@ -91,7 +92,7 @@ async def from_documents(
     except asyncio.CancelledError:
         # All share one question for the position, so no call of this caller's own tells the breaker.
         if not context.freshness.wait_up_to:
-            services.documents_guard.passed_over(began)
+            services.guards[StoreRole.DOCUMENTS].passed_over(began)
         raise
     if not standing.usable:
         return None, f"documents: {standing.reason}"
@@ -128,7 +129,7 @@ async def _why_not_shaped(services: Services, shape: KeyShape) -> str:
         active = await active_generation(services.documents, name)
         if active is None:
             return f"{name} is not loaded yet"
-        if active.shape != services.document_shape(name):
+        if active.shape != services.fingerprint(StoreRole.DOCUMENTS, name):
             return f"{name} was loaded by another contract, and needs a reload"
     return ""
 

@@ -11,7 +11,7 @@ from gateway.context.freshness import active_generation, report, usable
 from gateway.context.services import RequestContext
 from gateway.query.documents import from_document, why_not_document
 from gateway.query.key_reads import explain
-from gateway.query.planner import CANONICAL, DOCUMENTS, Candidate, Plan, Rejected
+from gateway.query.planner import CANONICAL, Candidate, Plan, Rejected
 from gateway.query.records import read_records, visibility_of
 from gateway.shape.selection import Selected
 from gateway.shape.shapes import RecordShape
@@ -19,13 +19,14 @@ from gateway.shape.shaping import Shaper, is_plain_key, key_values
 from stores.contract.model import RecordType
 from stores.errors import InputError, StoreError, StoreUnavailable
 from stores.keys import encode_key
+from stores.roles import StoreRole
 
 READ = Plan(
     (
-        Candidate(DOCUMENTS, "key read"),
+        Candidate(StoreRole.DOCUMENTS, "key read"),
         Candidate(CANONICAL, "the document store does not answer"),
     ),
-    (Rejected("search", "no text is searched"),),
+    (Rejected(StoreRole.SEARCH, "no text is searched"),),
 )
 
 
@@ -72,7 +73,7 @@ async def read_by_keys(
         services.fallbacks_refused += 1
         raise StoreUnavailable(
             "the document store cannot answer, and canonical takes no more in its place",
-            store=DOCUMENTS,
+            store=StoreRole.DOCUMENTS,
             hint="try again in a moment",
             retry_after=1.0,
         )
@@ -92,26 +93,26 @@ async def _from_documents(
     """The records from the document store, or None and why it was not taken."""
     services = context.services
     store, name = services.documents, shape.type.name
-    refused = services.refusals().get(DOCUMENTS)
+    refused = services.refusals().get(StoreRole.DOCUMENTS)
     if refused:
-        return None, f"{DOCUMENTS}: {refused}"
+        return None, f"{StoreRole.DOCUMENTS}: {refused}"
     standing = await usable(services, store, context.freshness)
     if not standing.usable:
-        return None, f"{DOCUMENTS}: {standing.reason}"
+        return None, f"{StoreRole.DOCUMENTS}: {standing.reason}"
     try:
         active = await active_generation(store, name)
         if active is None:
-            return None, f"{DOCUMENTS}: {name} is not loaded yet"
-        if active.shape != services.document_shape(name):
+            return None, f"{StoreRole.DOCUMENTS}: {name} is not loaded yet"
+        if active.shape != services.fingerprint(StoreRole.DOCUMENTS, name):
             return (
                 None,
-                f"{DOCUMENTS}: {name} was loaded by another contract, and needs a reload",
+                f"{StoreRole.DOCUMENTS}: {name} was loaded by another contract, and needs a reload",
             )
         documents = await store.get(name, keys)
     except StoreError as error:
-        return None, f"{DOCUMENTS}: {error.message}"
+        return None, f"{StoreRole.DOCUMENTS}: {error.message}"
     context.routes[path] = report(
-        DOCUMENTS, "key read", standing.position, active.number, now=services.news.now()
+        StoreRole.DOCUMENTS, "key read", standing.position, active.number, now=services.news.now()
     )
-    explain(context, path, READ, DOCUMENTS, [f"get {len(keys)} of {name}"], "")
+    explain(context, path, READ, StoreRole.DOCUMENTS, [f"get {len(keys)} of {name}"], "")
     return {k: from_document(shape, orjson.loads(d), {}) for k, d in documents.items()}, ""

@@ -11,9 +11,9 @@ from gateway.query.documents import why_not_document
 from gateway.shape.shapes import KeyShape, PageShape
 from gateway.shape.visibility import Visibility
 from stores.protocols import Capability
+from stores.roles import StoreRole
 
 CANONICAL = "canonical"
-DOCUMENTS = "documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,12 @@ def plan(
     bytewise: bool,
 ) -> Plan:
     """`documents`: what the document store can do. `bytewise`: canonical orders text as stores do."""
-    text = Rejected("search", "no text is searched")
+    text = Rejected(StoreRole.SEARCH, "no text is searched")
     if isinstance(shape, PageShape):
         why = "lists, filters and orders are canonical's"
-        return Plan((Candidate(CANONICAL, why),), (Rejected(DOCUMENTS, "no key is given"), text))
+        return Plan(
+            (Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, "no key is given"), text)
+        )
     why = ""
     if not shape.plain:
         why = "the key is not in the form that documents are kept under"
@@ -61,10 +63,10 @@ def plan(
         bytewise=bytewise,
     )
     if why:
-        return Plan((Candidate(CANONICAL, why),), (Rejected(DOCUMENTS, why), text))
+        return Plan((Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, why), text))
     return Plan(
         (
-            Candidate(DOCUMENTS, "key read"),
+            Candidate(StoreRole.DOCUMENTS, "key read"),
             Candidate(CANONICAL, "the document store does not answer"),
         ),
         (text,),
@@ -86,5 +88,8 @@ def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
 
 AGGREGATES = Plan(
     (Candidate(CANONICAL, "aggregates are canonical's"),),
-    (Rejected(DOCUMENTS, "it cannot aggregate"), Rejected("search", "no text is searched")),
+    (
+        Rejected(StoreRole.DOCUMENTS, "it cannot aggregate"),
+        Rejected(StoreRole.SEARCH, "no text is searched"),
+    ),
 )

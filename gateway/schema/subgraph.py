@@ -29,13 +29,13 @@ from graphql.utilities import print_directive, print_type
 from gateway.context.services import RequestContext
 from gateway.query.introspection import Finished
 from gateway.query.many_reads import read_by_keys
-from gateway.query.planner import DOCUMENTS
 from gateway.schema.scalars import DATETIME
 from gateway.shape.names import field_of
 from gateway.shape.selection import NEEDED, NEEDS, Selected, selected_below
 from stores.contract.model import Contract, ForeignRelation, RecordType
 from stores.errors import LimitError
 from stores.keys import encode_key
+from stores.roles import StoreRole
 
 LINK = (
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3",'
@@ -196,7 +196,7 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
             )
         )
         found = dict(zip(wanted, read, strict=True))
-        stored = context.routes.get(path, {}).get("store") == DOCUMENTS
+        stored = context.routes.get(path, {}).get("store") == StoreRole.DOCUMENTS
         finished = {name for name in wanted if stored and _is_finished(fields[name])}
         return [_entity(found[name].get(key), name, name in finished) for name, key in places]
 
