@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from graphql import DocumentNode
 
@@ -143,6 +144,11 @@ class Freshness:
     wait_up_to: float = 0.0
 
 
+ReadField: TypeAlias = "tuple[bool, Any]"
+"""What was read for a root field: (True, a record of the document store) or (False, the JSON that canonical gave);
+None where there is no record."""
+
+
 @dataclass(slots=True)
 class RequestContext:
     """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path, `plans`
@@ -172,3 +178,5 @@ class RequestContext:
     """`gateway.query.record_access.Records`, for the resolvers that a product adds."""
     document: DocumentNode | None = None
     """The document that is executed, once it is valid and admitted."""
+    read: Mapping[str, ReadField] | None = None
+    """By response name the root fields that are read already, before execution begins."""

@@ -28,7 +28,7 @@ from gateway.context.services import Limits, RequestContext
 from gateway.http.problems import graphql_error
 from gateway.query.introspection import TOO_MUCH_OF_THE_SCHEMA, most_fields
 from gateway.query.limits import parse_within, validation_rules
-from gateway.query.plans import Operation
+from gateway.query.operations import Operation
 from gateway.shape.arguments import directive_arguments
 from stores.errors import ForbiddenError, LimitError, RecordgateError
 

@@ -38,6 +38,23 @@ class Plan:
     rejected: tuple[Rejected, ...] = ()
 
 
+NO_TEXT = Rejected(StoreRole.SEARCH, "no text is searched")
+AGGREGATES = Plan(
+    (Candidate(CANONICAL, "aggregates are canonical's"),),
+    (
+        Rejected(StoreRole.DOCUMENTS, "it cannot aggregate"),
+        NO_TEXT,
+    ),
+)
+KEY_READ = Plan(
+    (
+        Candidate(StoreRole.DOCUMENTS, "key read"),
+        Candidate(CANONICAL, "the document store does not answer"),
+    ),
+    (NO_TEXT,),
+)
+
+
 def plan(
     shape: KeyShape | PageShape,
     visibility: Visibility,
@@ -46,11 +63,11 @@ def plan(
     bytewise: bool,
 ) -> Plan:
     """`documents`: what the document store can do. `bytewise`: canonical orders text as stores do."""
-    text = Rejected(StoreRole.SEARCH, "no text is searched")
     if isinstance(shape, PageShape):
         why = "lists, filters and orders are canonical's"
         return Plan(
-            (Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, "no key is given"), text)
+            (Candidate(CANONICAL, why),),
+            (Rejected(StoreRole.DOCUMENTS, "no key is given"), NO_TEXT),
         )
     why = ""
     if not shape.plain:
@@ -63,14 +80,8 @@ def plan(
         bytewise=bytewise,
     )
     if why:
-        return Plan((Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, why), text))
-    return Plan(
-        (
-            Candidate(StoreRole.DOCUMENTS, "key read"),
-            Candidate(CANONICAL, "the document store does not answer"),
-        ),
-        (text,),
-    )
+        return Plan((Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, why), NO_TEXT))
+    return KEY_READ
 
 
 def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
@@ -84,12 +95,3 @@ def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
         if candidate.store not in refused:
             return candidate, why
     return planned.candidates[-1], why
-
-
-AGGREGATES = Plan(
-    (Candidate(CANONICAL, "aggregates are canonical's"),),
-    (
-        Rejected(StoreRole.DOCUMENTS, "it cannot aggregate"),
-        Rejected(StoreRole.SEARCH, "no text is searched"),
-    ),
-)

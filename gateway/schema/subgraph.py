@@ -28,7 +28,7 @@ from graphql.utilities import print_directive, print_type
 
 from gateway.context.services import RequestContext
 from gateway.query.introspection import Finished
-from gateway.query.many_reads import read_by_keys
+from gateway.query.key_reads import read_by_keys
 from gateway.schema.scalars import DATETIME
 from gateway.shape.names import field_of
 from gateway.shape.selection import NEEDED, NEEDS, Selected, selected_below
