@@ -24,8 +24,8 @@ from gateway.export.spool import Spool
 from gateway.http.access_log import AccessLog
 from gateway.http.metrics import Metrics
 from gateway.schema.extensions import load
+from gateway.security.access import Access
 from gateway.security.callers import Callers
-from gateway.security.door import Access
 from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
 from recordgate.garbage import GarbagePauses, set_apart_when_warm
@@ -286,7 +286,7 @@ class Runtime:
             settings.data_dir / "exports", room=settings.export_room, age=settings.export_age
         )
         self._exits.push_async_callback(spool.close)
-        news = asyncio.ensure_future(self.services.news.run(str(pool.conninfo)))
+        news = asyncio.ensure_future(self.services.listener.run(str(pool.conninfo)))
         self._exits.push_async_callback(_ended, news)
         slot = slot_name(self.contract, database_of(self.url))
         overview = Overview(self.contract, slot, pooled(pool), self._registry)

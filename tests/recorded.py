@@ -32,9 +32,9 @@ from psycopg import sql
 from gateway.context.services import RequestContext, Viewer
 from gateway.query.compiled import respond
 from gateway.query.execute import execute
+from gateway.security.access import Access
 from gateway.security.api_keys import make_key
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
-from gateway.security.door import Access
 from gateway.security.key_file import KeyFile, changing_keys
 from gateway.shape.names import field_of
 from stores.contract.model import Contract

@@ -16,8 +16,8 @@ from graphql import DocumentNode
 from gateway.compiler.masks import MaskKey
 from gateway.context.bulkheads import Bulkhead
 from gateway.context.guarded_stores import GuardedStore
-from gateway.context.news import News
-from gateway.context.plan_cache import Plans
+from gateway.context.listener import CanonicalListener
+from gateway.context.plan_cache import PlanCache
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
 from stores.lineage import Lineage
@@ -67,10 +67,12 @@ class Services:
     mask_key: MaskKey = field(init=False, compare=False, repr=False)
     """With what values are hashed that are shown so: nobody without it can check a guess."""
     _shapes: dict[tuple[StoreRole, str], str] = field(default_factory=dict)
-    plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
+    plans: PlanCache[Any] = field(default_factory=PlanCache, init=False, compare=False)
     """What the last queries were answered by; of these services alone."""
     guards: dict[StoreRole, GuardedStore] = field(init=False, compare=False)
-    news: News = field(default_factory=News, init=False, compare=False)
+    listener: CanonicalListener = field(
+        default_factory=CanonicalListener, init=False, compare=False
+    )
     fallbacks: Bulkhead = field(init=False, compare=False)
     """Reads of canonical in the place of a store that fails, is stale, or slow."""
     fallbacks_taken: int = field(default=0, init=False, compare=False)
@@ -90,8 +92,8 @@ class Services:
         self.documents = cast(DocumentStore, self.guards[StoreRole.DOCUMENTS])
         self.search = cast(SearchStore, self.guards[StoreRole.SEARCH])
         self.fallbacks = Bulkhead(limits.fallback_reads)
-        self.news.seen = self.follow
-        self.news.collected = any(t.collect for t in self.contract.types.values())
+        self.listener.seen = self.follow
+        self.listener.collected = any(t.collect for t in self.contract.types.values())
 
     def follow(self, seen: Lineage) -> None:
         """Canonical's address leads to `seen`: another server after a failover, another database after a restore."""

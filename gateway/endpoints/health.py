@@ -58,7 +58,9 @@ async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, 
             state["watermark"] = format_lsn(position.lsn) if position else None
             state["system"] = position.system if position else None
             state["stalenessMs"] = (
-                max(0, round((services.news.now() - position.as_of) * 1000)) if position else None
+                max(0, round((services.listener.now() - position.as_of) * 1000))
+                if position
+                else None
             )
             if types:
                 state["generations"] = {

@@ -173,7 +173,7 @@ def make_subscription(
 ) -> SubscriptionPlan | OwnSubscription | None:
     """The plan; None where the operation is no subscription. Raises Refused, RecordgateError, GraphQLError."""
     services = context.services
-    schema, kept, limits = served.graphql, served.documents, services.limits
+    schema, kept, limits = served.graphql, served.parsed, services.limits
     document, errors = kept.get(schema, query, limits)
     if document is None:
         raise Refused(errors)

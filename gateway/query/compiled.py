@@ -60,7 +60,7 @@ async def respond(
 ) -> Answer:
     """The answer to a request, by its plan where it has one."""
     if len(query) >= LONG:
-        await schema.documents.read(schema.graphql, query, context.services.limits)
+        await schema.parsed.read(schema.graphql, query, context.services.limits)
     found = _plan(schema, context, query, variables or {}, operation_name)
     if found is not None:
         plan, values = found
@@ -86,7 +86,7 @@ def _plan(
     """The plan and the coerced variables; None where the ordinary way is to be gone."""
     try:
         limits = context.services.limits
-        operation = schema.documents.operation(schema.graphql, query, operation_name, limits)
+        operation = schema.parsed.operation(schema.graphql, query, operation_name, limits)
         if operation is None or not operation.covered:
             return None
         node = operation.node
@@ -148,7 +148,7 @@ async def _run(plan: QueryPlan, context: RequestContext, variables: Mapping[str,
         not plan.by_canonical
         or context.explain
         or context.token is not None
-        or context.services.news.sources
+        or context.services.listener.sources
     ):
         body.append(orjson.dumps({"recordgate": extension(context, [f.key for f in fields])}))
     else:

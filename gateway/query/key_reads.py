@@ -187,7 +187,7 @@ async def _from_documents(
         candidate.reason,
         standing.position,
         generation.number if generation else None,
-        now=services.news.now(),
+        now=services.listener.now(),
     )
     explain(context, path, planned, candidate.store, sent, "")
     return found, ""

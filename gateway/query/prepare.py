@@ -16,7 +16,7 @@ from gateway.query.planner import AGGREGATES, CANONICAL, Plan, plan
 from gateway.query.records import compiler_of, visibility_of
 from gateway.query.roots import Root, RootKind
 from gateway.shape.aggregates import aggregate_shape
-from gateway.shape.open_values import Late, settled
+from gateway.shape.open_values import Deferred, settled
 from gateway.shape.selection import Place, has_own_fields, selected_below
 from gateway.shape.shapes import KeyShape, PageShape
 from gateway.shape.shaping import Shaper, key_shape
@@ -34,12 +34,12 @@ class Prepared:
     statement: Statement
     plan: Plan
     documents: KeyShape | None = None
-    document_key: Late | str = ""
+    document_key: Deferred | str = ""
 
     def key(self, variables: Mapping[str, Any]) -> str:
         """Return the key that the document store is asked for."""
         key = self.document_key
-        return key.resolve(variables) if isinstance(key, Late) else key
+        return key.resolve(variables) if isinstance(key, Deferred) else key
 
 
 def prepare(
@@ -89,11 +89,11 @@ def prepare(
     return Prepared(statement, planned, shape, _document_key(shape.values))
 
 
-def _document_key(values: tuple[str | Late, ...]) -> Late | str:
+def _document_key(values: tuple[str | Deferred, ...]) -> Deferred | str:
     if all(isinstance(v, str) for v in values):
         return encode_key(cast(tuple[str, ...], values))
-    return Late(
+    return Deferred(
         lambda variables: encode_key(
-            [v.resolve(variables) if isinstance(v, Late) else v for v in values]
+            [v.resolve(variables) if isinstance(v, Deferred) else v for v in values]
         )
     )

@@ -80,7 +80,7 @@ def _freshness(_source: Any, info: GraphQLResolveInfo[Any]) -> dict[str, Any]:
     route = context.routes.get(root, {})
     staleness = route.get("stalenessMs")
     if staleness is not None and root not in context.as_of:
-        context.as_of[root] = _moment(context.services.news.now() - float(staleness) / 1000)
+        context.as_of[root] = _moment(context.services.listener.now() - float(staleness) / 1000)
     return {
         "asOf": context.as_of.get(root),
         "store": route.get("store", "canonical"),

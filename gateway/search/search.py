@@ -210,7 +210,9 @@ async def run_search(
 def _report(
     services: Services, standing: Standing, generation: int | None, reason: str = "full text"
 ) -> dict[str, Any]:
-    return report(StoreRole.SEARCH, reason, standing.position, generation, now=services.news.now())
+    return report(
+        StoreRole.SEARCH, reason, standing.position, generation, now=services.listener.now()
+    )
 
 
 async def run_suggest(

@@ -19,7 +19,7 @@ from gateway.app import make_app
 from gateway.context.services import Limits, Services
 from gateway.http.metrics import Metrics
 from gateway.schema.extensions import load
-from gateway.security.door import Access
+from gateway.security.access import Access
 from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect, make_pool, system_identity

@@ -106,7 +106,7 @@ def test_a_breach_of_the_rule_of_rooms_is_found(tmp_path: Path) -> None:
         "shape/filters.py": "from stores.query import Filter",
         "compiler/selects.py": "from gateway.shape.filters import x\nfrom gateway import compiler",
         "context/services.py": "def late():\n    from gateway.query.plans import QueryPlan",
-        "query/plans.py": "from gateway.security import door",
+        "query/plans.py": "from gateway.security import access",
         "write/rows.py": "from gateway.app import make_app",
         "schema/records.py": "from gateway.search.search import fields\nimport gateway.write.rows",
         "graphql/protocol.py": "from gateway import schema, query",
