@@ -31,7 +31,7 @@ from gateway.graphql.sse import sse_response, wants_stream
 from gateway.graphql.streams import Streams
 from gateway.graphql.subgraph import Subgraph
 from gateway.graphql.subscriptions import Hub
-from gateway.graphql.trusted import Documents
+from gateway.graphql.trusted import TrustedDocuments
 from gateway.graphql.websocket import Socket
 from gateway.http.access_log import AccessLog
 from gateway.http.compression import Compression
@@ -43,9 +43,9 @@ from gateway.schema import build_schema
 from gateway.schema.extensions import Extensions
 from gateway.schema.subgraph import print_subgraph
 from gateway.search.endpoint import search_endpoint, suggest_endpoint
+from gateway.security.access import Access, AccessMiddleware
 from gateway.security.authenticate import Anonymous, Authenticator
 from gateway.security.cross_origin import cors
-from gateway.security.door import Access, Door
 from stores.errors import RecordgateError
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -61,7 +61,7 @@ def make_app(
     metrics: Metrics | None = None,
     *,
     access: Access | None = None,
-    documents: Documents | None = None,
+    documents: TrustedDocuments | None = None,
     more_state: MoreState | None = None,
     look: Look | None = None,
     spool: Spool | None = None,
@@ -179,7 +179,9 @@ def make_app(
             ),
             Middleware(Compression),
             *cors(access.origins),
-            Middleware(Door, access=access, count=lambda code: metrics.count("http", (), code)),
+            Middleware(
+                AccessMiddleware, access=access, count=lambda code: metrics.count("http", (), code)
+            ),
             Middleware(Direct, path="/graphql", endpoint=graphql, refused=_refused),
         ],
         exception_handlers={RecordgateError: _refused, HTTPException: _refused},

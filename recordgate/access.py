@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.graphql.trusted import Documents, read_trusted
+from gateway.graphql.trusted import TrustedDocuments, read_trusted
 from gateway.security.authenticate import EVERYBODY, Anonymous, Authenticator, Rules
 from gateway.security.key_file import KeyFile
 from recordgate.settings import Settings
@@ -82,13 +82,13 @@ def _require_known(settings: Settings, contract: Contract) -> None:
                 )
 
 
-def trusted_documents(settings: Settings) -> Documents:
+def trusted_documents(settings: Settings) -> TrustedDocuments:
     """Raises SetupError."""
     if settings.trusted_documents is None:
         if settings.trusted_only:
             raise SetupError("setting trusted_only: there are no trusted_documents")
-        return Documents()
-    return Documents(read_trusted(settings.trusted_documents), only=settings.trusted_only)
+        return TrustedDocuments()
+    return TrustedDocuments(read_trusted(settings.trusted_documents), only=settings.trusted_only)
 
 
 def _tokens(settings: Settings) -> TokenVerifier | None:

@@ -24,8 +24,8 @@ from gateway.export.spool import Spool
 from gateway.http.access_log import AccessLog
 from gateway.http.metrics import Metrics
 from gateway.schema.extensions import load
+from gateway.security.access import Access
 from gateway.security.callers import Callers
-from gateway.security.door import Access
 from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
 from recordgate.garbage import GarbagePauses, set_apart_when_warm
@@ -47,6 +47,7 @@ from stores.errors import SetupError, StoreUnavailable
 from stores.lineage import Lineage
 from stores.private_files import UMASK
 from stores.protocols import DocumentStore, SearchStore, Store
+from stores.roles import StoreRole
 from sync.sources.left import source_kind
 
 log = logging.getLogger("recordgate")
@@ -239,8 +240,8 @@ class Runtime:
 
     async def _open_gateway(self, lineage: Lineage, bytewise: bool) -> None:
         settings = self.settings
-        self.documents = cast(DocumentStore, await self._store("documents"))
-        self.search = cast(SearchStore, await self._store("search"))
+        self.documents = cast(DocumentStore, await self._store(StoreRole.DOCUMENTS))
+        self.search = cast(SearchStore, await self._store(StoreRole.SEARCH))
         milliseconds = round(settings.statement_timeout * 1000)
         pool = make_pool(
             self.url,
@@ -285,7 +286,7 @@ class Runtime:
             settings.data_dir / "exports", room=settings.export_room, age=settings.export_age
         )
         self._exits.push_async_callback(spool.close)
-        news = asyncio.ensure_future(self.services.news.run(str(pool.conninfo)))
+        news = asyncio.ensure_future(self.services.listener.run(str(pool.conninfo)))
         self._exits.push_async_callback(_ended, news)
         slot = slot_name(self.contract, database_of(self.url))
         overview = Overview(self.contract, slot, pooled(pool), self._registry)

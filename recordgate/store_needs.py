@@ -8,7 +8,7 @@ from typing import Any
 
 from stores.canonical.connect import Connection
 from stores.contract.model import Contract
-from stores.contract.shape import document_shape, search_shape
+from stores.roles import STORE_ROLES, StoreRole
 
 _ACTIVE = """
 SELECT sink, type, shape FROM recordgate.generations
@@ -52,11 +52,11 @@ def store_needs(conn: Connection, contract: Contract) -> list[Need]:
         active.setdefault(sink, {})[type_name] = shape
     found = []
     for sink, held in sorted(active.items()):
-        shape_of = search_shape if sink == "search" else document_shape
+        fingerprint = STORE_ROLES[StoreRole(sink)].fingerprint
         for name in contract.types:
             if name not in held:
                 found.append(Need(sink, name, "first load"))
-            elif held[name] != shape_of(contract, name):
+            elif held[name] != fingerprint(contract, name):
                 found.append(Need(sink, name, "reload"))
         found += [Need(sink, name, "drop") for name in held if name not in contract.types]
     return found

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
 import psycopg
+from pydantic import SecretStr
 
 from recordgate.canonical_access import open_canonical
 from recordgate.settings import Settings
@@ -18,12 +19,14 @@ from stores.contract.model import Contract
 from stores.errors import InputError, RecordgateError
 from stores.protocols import Store
 from stores.registry import open_store
+from stores.roles import StoreRole
 from sync.lease import worker_runs
 from sync.sources.registry import open_source
 from sync.sweep import SweepPace
 from sync.worker import Worker
 
-SINKS = ("search", "documents")
+SINKS = tuple(sorted(StoreRole, reverse=True))
+"""The sinks that commands are about, in the order in which they list them."""
 
 
 @dataclass
@@ -65,8 +68,8 @@ async def sync_access(
 
 def make_store(settings: Settings, sink: str) -> Store:
     """The sink's store, not open."""
-    url = settings.search if sink == "search" else settings.documents
-    return open_store(url.get_secret_value(), settings.data_dir, role=sink)
+    url: SecretStr = getattr(settings, sink)
+    return open_store(url.get_secret_value(), settings.data_dir, role=StoreRole(sink))
 
 
 def chosen_sinks(sink: str | None) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from stores.query import (
     SearchResult,
     Suggestion,
 )
+from stores.roles import StoreRole
 
 
 class Capability(StrEnum):
@@ -187,6 +188,8 @@ class Store(Protocol):
 
     kind: str
     """The adapter's name: "sqlite", "tantivy", "elasticsearch", "mongodb"."""
+    role: StoreRole
+    """What the store is there for; `stores.roles.STORE_ROLES` has a row for it."""
     capabilities: frozenset[Capability]
 
     async def open(self, contract: Contract, *, write: bool) -> None:

@@ -11,33 +11,35 @@ from urllib.parse import urlsplit
 
 from stores.errors import SetupError
 from stores.protocols import Store
+from stores.roles import StoreRole
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`factory` is "module:function"; the function takes (url, data_dir) and opens nothing. `role`
-    is "search" or "documents". `extra` is the optional extra that brings the driver, "" for
-    none."""
+    """`factory` is "module:function"; the function takes (url, data_dir) and opens nothing. `extra`
+    is the optional extra that brings the driver, "" for none."""
 
-    role: str
+    role: StoreRole
     factory: str
     extra: str = ""
 
 
 REGISTRY: dict[str, Row] = {
-    "tantivy": Row("search", "stores.search.tantivy.store:from_url"),
-    "elasticsearch": Row("search", "stores.search.elasticsearch.store:from_url", "elasticsearch"),
-    "elasticsearch+https": Row(
-        "search", "stores.search.elasticsearch.store:from_url", "elasticsearch"
+    "tantivy": Row(StoreRole.SEARCH, "stores.search.tantivy.store:from_url"),
+    "elasticsearch": Row(
+        StoreRole.SEARCH, "stores.search.elasticsearch.store:from_url", "elasticsearch"
     ),
-    "sqlite": Row("documents", "stores.documents.sqlite.store:from_url"),
-    "mongodb": Row("documents", "stores.documents.mongodb.store:from_url", "mongodb"),
-    "mongodb+srv": Row("documents", "stores.documents.mongodb.store:from_url", "mongodb"),
+    "elasticsearch+https": Row(
+        StoreRole.SEARCH, "stores.search.elasticsearch.store:from_url", "elasticsearch"
+    ),
+    "sqlite": Row(StoreRole.DOCUMENTS, "stores.documents.sqlite.store:from_url"),
+    "mongodb": Row(StoreRole.DOCUMENTS, "stores.documents.mongodb.store:from_url", "mongodb"),
+    "mongodb+srv": Row(StoreRole.DOCUMENTS, "stores.documents.mongodb.store:from_url", "mongodb"),
 }
 
 
-def open_store(url: str, data_dir: Path, *, role: str | None = None) -> Store:
-    """The store that `url` names, not yet open. `role` ("search", "documents") refuses a store of
+def open_store(url: str, data_dir: Path, *, role: StoreRole | None = None) -> Store:
+    """The store that `url` names, not yet open. `role` refuses a store of
     the other kind. Raises SetupError; its message never holds more of the URL than the scheme."""
     try:
         scheme = urlsplit(url).scheme

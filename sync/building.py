@@ -18,7 +18,6 @@ import psycopg
 
 from stores.canonical.conditions import Condition
 from stores.contract.model import Contract
-from stores.contract.shape import document_shape, search_shape
 from stores.errors import (
     ConflictError,
     FencedError,
@@ -27,7 +26,8 @@ from stores.errors import (
     StoreLost,
     StoreUnavailable,
 )
-from stores.protocols import WITHDRAWN, Position, SearchStore, Store
+from stores.protocols import WITHDRAWN, Position, Store
+from stores.roles import STORE_ROLES
 from sync import durable_backlog, generations, watermarks
 from sync.conditions import Conditions
 from sync.crash_points import crash_point
@@ -109,8 +109,7 @@ class Building:
         return self._targets.get(type_name, [])
 
     def shape(self, type_name: str) -> str:
-        shape = search_shape if isinstance(self._store, SearchStore) else document_shape
-        return shape(self._contract, type_name)
+        return STORE_ROLES[self._store.role].fingerprint(self._contract, type_name)
 
     def idle(self, type_name: str) -> bool:
         """Whether it is known what the store holds, and no load of the type is under way or asked

@@ -65,7 +65,7 @@ says that a look is worthwhile."""
 
 
 class Teller:
-    """Wakes those who wait for a change to show in a sink (`gateway.context.news`), beside the
+    """Wakes those who wait for a change to show in a sink (`gateway.context.listener`), beside the
     sink's own work: what it tells while it still tells is told once, afterwards. `lock` keeps
     the connection's statements whole."""
 

@@ -65,7 +65,7 @@ CHANGES_AHEAD = 10_000
 
 
 class Worker:
-    """`source` makes the change source of a session. `sinks`: name ("search", "documents") → store;
+    """`source` makes the change source of a session. `sinks`: name → store;
     the worker opens them once it is in charge, and closes them when another is, and at its end."""
 
     def __init__(

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import sql
 
 from gateway.compiler.statement import Binder, base_type, cast_of, column, comparable, table_of
-from gateway.shape.open_values import Late
+from gateway.shape.open_values import Deferred
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.query import EVERYTHING, And, Filter, Not, Op, Or, Related
 from stores.values import to_text
@@ -140,7 +140,7 @@ def linked(
 
 def now_or_late(value: Any, convert: Callable[[Any], Any]) -> Any:
     """`convert` of `value`, or of what each request has in its place."""
-    return value.then(convert) if isinstance(value, Late) else convert(value)
+    return value.then(convert) if isinstance(value, Deferred) else convert(value)
 
 
 def operand_text(prop: Property, value: Any) -> str:

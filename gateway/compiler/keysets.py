@@ -8,7 +8,7 @@ from psycopg import sql
 
 from gateway.compiler.conditions import FALSE, both, either
 from gateway.compiler.statement import Binder
-from gateway.shape.open_values import Late
+from gateway.shape.open_values import Deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def order_by(keys: list[Key]) -> sql.Composable:
 
 def beyond(
     keys: list[Key],
-    values: tuple[str | Late | None, ...],
+    values: tuple[str | Deferred | None, ...],
     binder: Binder,
     *,
     inclusive: bool = False,

@@ -27,7 +27,7 @@ from gateway.compiler.json_text import (
 from gateway.compiler.keysets import Key, beyond, order_by
 from gateway.compiler.masks import KeyBinder, MaskKey, bound_by
 from gateway.compiler.statement import Binder, Statement, cast_of, column, comparable, table_of
-from gateway.shape.open_values import Late
+from gateway.shape.open_values import Deferred
 from gateway.shape.orders import nulls_first, order_property, signature
 from gateway.shape.shapes import (
     EdgeCursor,
@@ -390,7 +390,7 @@ class Compiler:
         self,
         shape: PageShape,
         link: Callable[[sql.SQL], list[sql.Composable]],
-        values: tuple[str | Late | None, ...],
+        values: tuple[str | Deferred | None, ...],
         *,
         backward: bool,
     ) -> sql.Composable:

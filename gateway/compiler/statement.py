@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from psycopg import sql
 
-from gateway.shape.open_values import Late
+from gateway.shape.open_values import Deferred
 from stores.canonical.joint_reads import JointStatement
 from stores.contract.model import Property, RecordType
 
@@ -33,7 +33,7 @@ _CAST = {
 matches none instead of failing. Indexes serve the comparison all the same."""
 
 
-Parameter: TypeAlias = "str | list[str] | Late"
+Parameter: TypeAlias = "str | list[str] | Deferred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Statement:
 
     def filled(self, variables: Mapping[str, Any]) -> list[str | list[str]]:
         """The parameters of one request. Raises what its values are refused with."""
-        return [p.resolve(variables) if isinstance(p, Late) else p for p in self.parameters]
+        return [p.resolve(variables) if isinstance(p, Deferred) else p for p in self.parameters]
 
 
 @dataclass(slots=True)

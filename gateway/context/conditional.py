@@ -18,11 +18,13 @@ from starlette.responses import Response
 from gateway.context.freshness import from_headers, generation_of, position_of, usable
 from gateway.context.services import Services
 from stores.errors import RecordgateError
+from stores.roles import STORE_ROLES
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-_TAG = re.compile(r'(?:W/)?"([ds]{1,2})\.[0-9a-f]{32}"')
-_LETTERS = {"documents": "d", "search": "s"}
+_LETTERS = {role: row.letter for role, row in STORE_ROLES.items()}
+_ROLES = {row.letter: role for role, row in STORE_ROLES.items()}
+_TAG = re.compile(rf'(?:W/)?"([{"".join(_ROLES)}]{{1,{len(_ROLES)}}})\.[0-9a-f]{{32}}"')
 _HEADERS = {"Cache-Control": "private, no-cache"}
 _VARY = "Accept, Authorization, X-API-Key, Recordgate-Token, Recordgate-Max-Staleness"
 
@@ -35,7 +37,7 @@ def conditional(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         services: Services = request.app.state.services
         given = request.headers.get("if-none-match", "")
-        before = {letters: await _standing(services, letters) for letters in ("d", "s")}
+        before = {letters: await _standing(services, letters) for letters in _ROLES}
         for letters in set(_TAG.findall(given)):
             tag = _tag(request, letters, before)
             if tag is not None and tag in given and await _fresh(request, services, letters):
@@ -62,7 +64,7 @@ def conditional(endpoint: Endpoint) -> Endpoint:
 async def _standing(services: Services, letters: str) -> str | None:
     """Position and generations of a store; None where it has none that holds for every type, or is not
     reached."""
-    store = services.documents if letters == "d" else services.search
+    store = services.store(_ROLES[letters])
     try:
         position = await position_of(store)
         if position is None or position.withheld:
@@ -96,7 +98,7 @@ def _tag(request: Request, letters: str, standing: dict[str, str | None]) -> str
 async def _fresh(request: Request, services: Services, letters: str) -> bool:
     """Whether the stores are as fresh as the request asks: what is too old is not unchanged."""
     asked = from_headers(request.headers)
-    stores = [services.documents if x == "d" else services.search for x in letters]
+    stores = [services.store(_ROLES[x]) for x in letters]
     return all([(await usable(services, store, asked)).usable for store in stores])
 
 

@@ -227,10 +227,10 @@ async def usable(
     bad token.
     """
     wanted = required_commit(freshness, services)
-    news = services.news
+    listener = services.listener
     deadline = time.monotonic() + freshness.wait_up_to if freshness.wait_up_to else 0.0
     while True:
-        heard = news.heard if deadline else 0
+        heard = listener.heard if deadline else 0
         try:
             position = await position_of(store, heard)
         except StoreError as error:
@@ -244,14 +244,14 @@ async def usable(
             services.system,
             wanted,
             freshness.max_staleness,
-            news.now(),
+            listener.now(),
             timeline=services.timeline,
         )
         left = deadline - time.monotonic()
         if standing.usable or left <= 0 or (position and position.system != services.system):
             return standing
-        if news.heard == heard:
-            await news.wait(left)
+        if listener.heard == heard:
+            await listener.wait(left)
 
 
 async def require(
@@ -279,13 +279,13 @@ async def require(
 def source_ages(services: Services, types: Collection[str] | None = None) -> dict[str, Any]:
     """Type → as of when its source was read whole, and how long ago; of `types`, else of all that are collected. What
     a source gives is looked at every ten seconds: an age is never said to be less than it is."""
-    now = services.news.now()
+    now = services.listener.now()
     return {
         name: {
             "sourceAsOf": datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z"),
             "sourceStalenessMs": max(0, round((now - at) * 1000)),
         }
-        for name, at in services.news.sources.items()
+        for name, at in services.listener.sources.items()
         if types is None or name in types
     }
 

@@ -16,6 +16,7 @@ from gateway.http.deadlines import Limit
 from stores.errors import NotLoaded, StoreLost, StoreUnavailable
 from stores.protocols import Generation, Position
 from stores.query import Children, ChildrenQuery, SearchQuery, SearchResult, Suggestion
+from stores.roles import StoreRole
 from stores.together import Together
 
 T = TypeVar("T")
@@ -27,11 +28,11 @@ FIRST_USUAL = 0.1
 
 
 class GuardedStore:
-    """A document or search store under a name ("documents", "search"). `seconds`: the most a read may take."""
+    """A document or search store under its role. `seconds`: the most a read may take."""
 
-    def __init__(self, store: Any, name: str, seconds: float) -> None:
+    def __init__(self, store: Any, role: StoreRole, seconds: float) -> None:
         self.store = store
-        self.name = name
+        self.role = role
         self.seconds = seconds
         self.breaker = Breaker()
         self.calls: Counter[str] = Counter()
@@ -120,8 +121,8 @@ class GuardedStore:
                 close()
             self.calls["refused"] += 1
             raise StoreUnavailable(
-                f"the {self.name} store failed recently and is not asked for a moment",
-                store=self.name,
+                f"the {self.role} store failed recently and is not asked for a moment",
+                store=self.role,
                 retry_after=round(breaker.retry_after(began), 1) or 1.0,
             )
         outcome = "given_up"
@@ -133,8 +134,8 @@ class GuardedStore:
         except TimeoutError:
             outcome = "failed"
             raise StoreUnavailable(
-                f"the {self.name} store did not answer within {self.seconds:g} s",
-                store=self.name,
+                f"the {self.role} store did not answer within {self.seconds:g} s",
+                store=self.role,
                 retry_after=1.0,
             ) from None
         except NotLoaded:

@@ -33,7 +33,7 @@ class Family(Generic[P]):
     plans: dict[tuple[Hashable, ...], P | None] = field(default_factory=dict)
 
 
-class Plans(Generic[P]):
+class PlanCache(Generic[P]):
     """The plans used last, bounded in number and bytes."""
 
     def __init__(self) -> None:

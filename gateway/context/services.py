@@ -7,22 +7,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from graphql import DocumentNode
 
 from gateway.compiler.masks import MaskKey
 from gateway.context.bulkheads import Bulkhead
 from gateway.context.guarded_stores import GuardedStore
-from gateway.context.news import News
-from gateway.context.plan_cache import Plans
+from gateway.context.listener import CanonicalListener
+from gateway.context.plan_cache import PlanCache
 from stores.canonical.connect import Pool
 from stores.contract.model import Contract
-from stores.contract.shape import document_shape, search_shape
 from stores.lineage import Lineage
-from stores.protocols import DocumentStore, SearchStore
+from stores.protocols import DocumentStore, SearchStore, Store
+from stores.roles import STORE_ROLES, StoreRole
 
 log = logging.getLogger("gateway")
 
@@ -66,12 +66,13 @@ class Services:
     """The timeline of tokens and positions that say none."""
     mask_key: MaskKey = field(init=False, compare=False, repr=False)
     """With what values are hashed that are shown so: nobody without it can check a guess."""
-    _shapes: dict[tuple[str, str], str] = field(default_factory=dict)
-    plans: Plans[Any] = field(default_factory=Plans, init=False, compare=False)
+    _shapes: dict[tuple[StoreRole, str], str] = field(default_factory=dict)
+    plans: PlanCache[Any] = field(default_factory=PlanCache, init=False, compare=False)
     """What the last queries were answered by; of these services alone."""
-    documents_guard: GuardedStore = field(init=False, compare=False)
-    search_guard: GuardedStore = field(init=False, compare=False)
-    news: News = field(default_factory=News, init=False, compare=False)
+    guards: dict[StoreRole, GuardedStore] = field(init=False, compare=False)
+    listener: CanonicalListener = field(
+        default_factory=CanonicalListener, init=False, compare=False
+    )
     fallbacks: Bulkhead = field(init=False, compare=False)
     """Reads of canonical in the place of a store that fails, is stale, or slow."""
     fallbacks_taken: int = field(default=0, init=False, compare=False)
@@ -82,13 +83,17 @@ class Services:
     def __post_init__(self) -> None:
         limits = self.limits
         self.mask_key = MaskKey.of(self.mask_secret or self.token_secret)
-        self.documents_guard = GuardedStore(self.documents, "documents", limits.document_timeout)
-        self.search_guard = GuardedStore(self.search, "search", limits.search_timeout)
-        self.documents = cast(DocumentStore, self.documents_guard)
-        self.search = cast(SearchStore, self.search_guard)
+        self.guards = {
+            StoreRole.DOCUMENTS: GuardedStore(
+                self.documents, StoreRole.DOCUMENTS, limits.document_timeout
+            ),
+            StoreRole.SEARCH: GuardedStore(self.search, StoreRole.SEARCH, limits.search_timeout),
+        }
+        self.documents = cast(DocumentStore, self.guards[StoreRole.DOCUMENTS])
+        self.search = cast(SearchStore, self.guards[StoreRole.SEARCH])
         self.fallbacks = Bulkhead(limits.fallback_reads)
-        self.news.seen = self.follow
-        self.news.collected = any(t.collect for t in self.contract.types.values())
+        self.listener.seen = self.follow
+        self.listener.collected = any(t.collect for t in self.contract.types.values())
 
     def follow(self, seen: Lineage) -> None:
         """Canonical's address leads to `seen`: another server after a failover, another database after a restore."""
@@ -102,21 +107,20 @@ class Services:
 
     def refusals(self) -> dict[str, str]:
         """Store → why it is not to be asked now, of those that are not."""
-        why = self.documents_guard.refusal()
-        return {"documents": why} if why else {}
+        why = self.guards[StoreRole.DOCUMENTS].refusal()
+        return {StoreRole.DOCUMENTS: why} if why else {}
 
-    def document_shape(self, type_name: str) -> str:
-        """The fingerprint that documents of the type have under this contract."""
-        return self._shape("documents", document_shape, type_name)
+    def store(self, role: StoreRole) -> Store:
+        """Return the store of a role, behind its guard."""
+        return cast(Store, self.guards[role])
 
-    def search_shape(self, type_name: str) -> str:
-        """The same of a search index."""
-        return self._shape("search", search_shape, type_name)
-
-    def _shape(self, store: str, make: Callable[[Contract, str], str], type_name: str) -> str:
-        shape = self._shapes.get((store, type_name))
+    def fingerprint(self, role: StoreRole, type_name: str) -> str:
+        """Return the fingerprint that a generation of the type has in a store of `role` under this
+        contract."""
+        shape = self._shapes.get((role, type_name))
         if shape is None:
-            shape = self._shapes[store, type_name] = make(self.contract, type_name)
+            shape = STORE_ROLES[role].fingerprint(self.contract, type_name)
+            self._shapes[role, type_name] = shape
         return shape
 
 
@@ -140,6 +144,11 @@ class Freshness:
     after: str | None = None
     max_staleness: float | None = None
     wait_up_to: float = 0.0
+
+
+ReadField: TypeAlias = "tuple[bool, Any]"
+"""What was read for a root field: (True, a record of the document store) or (False, the JSON that canonical gave);
+None where there is no record."""
 
 
 @dataclass(slots=True)
@@ -171,3 +180,5 @@ class RequestContext:
     """`gateway.query.record_access.Records`, for the resolvers that a product adds."""
     document: DocumentNode | None = None
     """The document that is executed, once it is valid and admitted."""
+    read: Mapping[str, ReadField] | None = None
+    """By response name the root fields that are read already, before execution begins."""

@@ -36,10 +36,10 @@ class StoreMetrics(Collector):
             " refused (by the breaker).",
             labels=["store", "outcome"],
         )
-        for guard in (services.documents_guard, services.search_guard):
-            breakers.add_metric([guard.name], _LEVEL[guard.state()])
+        for guard in services.guards.values():
+            breakers.add_metric([guard.role], _LEVEL[guard.state()])
             for outcome, count in guard.calls.items():
-                calls.add_metric([guard.name, outcome], count)
+                calls.add_metric([guard.role, outcome], count)
         fallbacks = CounterMetricFamily(
             "recordgate_fallbacks",
             "Reads sent to canonical in a store's place, by outcome: taken, or refused by the"

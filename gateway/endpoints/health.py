@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse
 from gateway.context.breakers import State
 from gateway.context.freshness import generation_of, position_of
 from gateway.context.services import Services
-from gateway.endpoints.readiness import SINKS, Status, StoreView, needs, of_type, status_of
+from gateway.endpoints.readiness import Status, StoreView, needs, of_type, status_of
 from gateway.http.draining import Drain
 from stores.canonical.standing import Standing, as_json
 from stores.errors import StoreError
 from stores.lsn import format_lsn
 from stores.protocols import Store
+from stores.roles import STORE_ROLES
 
 _SECONDS = 2.0
 
@@ -38,7 +39,7 @@ async def store_state(services: Services, store: Store, *, types: bool = False) 
     """Kind, health, breaker, position and, with `types`, the active generations; never raises."""
     state: dict[str, Any] = {"kind": store.kind}
     state |= await _asked(services, store, types=types)
-    guard = services.documents_guard if store is services.documents else services.search_guard
+    guard = services.guards[store.role]
     state["breaker"] = guard.state().value
     if state["ok"] and guard.state() is not State.CLOSED:
         state |= {"ok": False, "problem": guard.refusal() or "it is retried"}
@@ -57,7 +58,9 @@ async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, 
             state["watermark"] = format_lsn(position.lsn) if position else None
             state["system"] = position.system if position else None
             state["stalenessMs"] = (
-                max(0, round((services.news.now() - position.as_of) * 1000)) if position else None
+                max(0, round((services.listener.now() - position.as_of) * 1000))
+                if position
+                else None
             )
             if types:
                 state["generations"] = {
@@ -69,13 +72,12 @@ async def _asked(services: Services, store: Store, *, types: bool) -> dict[str, 
 
 
 async def states(services: Services, *, types: bool = False) -> dict[str, dict[str, Any]]:
-    """Of canonical and both stores, asked at once."""
-    canonical, documents, search = await asyncio.gather(
+    """Return how canonical and the stores are, asked at once, by "canonical" and by role."""
+    canonical, *stores = await asyncio.gather(
         canonical_state(services),
-        store_state(services, services.documents, types=types),
-        store_state(services, services.search, types=types),
+        *(store_state(services, services.store(role), types=types) for role in STORE_ROLES),
     )
-    return {"canonical": canonical, "documents": documents, "search": search}
+    return {"canonical": canonical, **dict(zip(STORE_ROLES, stores, strict=True))}
 
 
 async def live(_: Request) -> JSONResponse:
@@ -102,7 +104,9 @@ def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONRespo
             return JSONResponse({"status": "stopping"}, 503, {"Connection": "close"})
         found, standing = await asyncio.gather(states(services, types=True), (look or unknown)())
         canonical = bool(found["canonical"]["ok"])
-        views = {sink: store_view(found[sink], services.system) for sink in SINKS}
+        views: dict[str, StoreView] = {
+            sink: store_view(found[sink], services.system) for sink in STORE_ROLES
+        }
         status = status_of(services.contract, canonical=canonical, stores=views, standing=standing)
         body: dict[str, Any] = {"status": status.value}
         viewer = getattr(request.state, "viewer", None)

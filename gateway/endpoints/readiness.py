@@ -9,8 +9,7 @@ from typing import Any
 
 from stores.canonical.standing import LOADING, Standing
 from stores.contract.model import Contract, RecordType
-
-SINKS = ("documents", "search")
+from stores.roles import STORE_ROLES, StoreRole
 
 
 class Status(StrEnum):
@@ -33,11 +32,9 @@ class StoreView:
     generations: Mapping[str, int | None] = field(default_factory=dict)
 
 
-def needs(record_type: RecordType) -> tuple[str, ...]:
-    """The sinks that the operations of a type ask."""
-    if record_type.searchable and "search" in record_type.expose.operations:
-        return SINKS
-    return ("documents",)
+def needs(record_type: RecordType) -> tuple[StoreRole, ...]:
+    """Return the roles of the stores that the operations of a type ask."""
+    return tuple(role for role, row in STORE_ROLES.items() if row.needed(record_type))
 
 
 def holds(store: StoreView, sink: str, type_name: str, standing: Standing) -> bool:
@@ -78,13 +75,11 @@ def answerable(
 ) -> bool:
     """Whether any exposed operation can be answered: by canonical all but a search; by a store what it holds."""
     for record_type in contract.types.values():
-        operations = record_type.expose.operations
-        searched = {"search"} if record_type.searchable else set()
-        if canonical and operations - {"search"}:
+        if canonical and record_type.expose.operations - {STORE_ROLES[StoreRole.SEARCH].operation}:
             return True
-        for sink, asks in (("documents", {"get"}), ("search", searched)):
+        for sink, row in STORE_ROLES.items():
             if (
-                operations & asks
+                row.answers(record_type)
                 and stores[sink].ok
                 and holds(stores[sink], sink, record_type.name, standing)
             ):

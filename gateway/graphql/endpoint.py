@@ -19,7 +19,7 @@ from gateway.graphql.protocol import (
     read_values,
     status_of,
 )
-from gateway.graphql.trusted import Documents, UnknownDocument
+from gateway.graphql.trusted import TrustedDocuments, UnknownDocument
 from gateway.http.metrics import Metrics
 from gateway.http.problems import HttpProblem, graphql_error
 from gateway.query.compiled import Answer, respond
@@ -35,13 +35,13 @@ class GraphQLRunner:
         self,
         services: Services,
         metrics: Metrics,
-        documents: Documents | None = None,
+        documents: TrustedDocuments | None = None,
         schema: ServedSchema | None = None,
     ) -> None:
         self.services = services
         self.metrics = metrics
         self.schema = schema or build_schema(services.contract)
-        self.documents = documents or Documents()
+        self.documents = documents or TrustedDocuments()
         self.documents.require_valid(self.schema.graphql)
 
     async def respond(self, request: Request) -> Response:
@@ -92,7 +92,7 @@ class GraphQLRunner:
     async def _require_query(self, asked: GraphQLRequest) -> None:
         """Refuse a mutation that did not come by POST: a link or an image must not be able to write."""
         limits = self.services.limits
-        schema, documents = self.schema.graphql, self.schema.documents
+        schema, documents = self.schema.graphql, self.schema.parsed
         await documents.read(schema, asked.query, limits)
         try:
             document, _ = documents.get(schema, asked.query, limits)

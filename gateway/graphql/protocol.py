@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from gateway.graphql.trusted import Documents
+from gateway.graphql.trusted import TrustedDocuments
 from gateway.http.bodies import json_parameter, parameters, read_json
 from gateway.http.problems import HttpProblem
 from gateway.query.limits import check_value
@@ -84,7 +84,7 @@ def wants_page(request: Request) -> bool:
 
 
 def checked(
-    values: dict[str, Any], documents: Documents, *, read_only: bool = False
+    values: dict[str, Any], documents: TrustedDocuments, *, read_only: bool = False
 ) -> GraphQLRequest:
     """The request that `values` make, its document looked up where they name it by an id. Raises
     HttpProblem, InputError, ForbiddenError, UnknownDocument."""

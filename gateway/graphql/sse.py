@@ -22,10 +22,10 @@ from gateway.graphql.protocol import checked, read_values
 from gateway.graphql.streams import Failed, Streams
 from gateway.graphql.subscription_plan import Event
 from gateway.graphql.subscriptions import Ended
-from gateway.graphql.trusted import Documents
+from gateway.graphql.trusted import TrustedDocuments
 from gateway.http.problems import HttpProblem
+from gateway.security.access import StandingCredential
 from gateway.security.credentials import unauthenticated
-from gateway.security.door import StandingCredential
 
 MEDIA_TYPE = "text/event-stream"
 KEEP_ALIVE = 12.0
@@ -40,7 +40,7 @@ def wants_stream(request: Request) -> bool:
     return MEDIA_TYPE in request.headers.get("accept", "")
 
 
-async def sse_response(request: Request, streams: Streams, documents: Documents) -> Response:
+async def sse_response(request: Request, streams: Streams, documents: TrustedDocuments) -> Response:
     """The stream of the operation that `request` asks for. Raises HttpProblem for what is no request."""
     values = await read_values(request, streams.services.limits.max_body_bytes, 0)
     assert isinstance(values, dict)

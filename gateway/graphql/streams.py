@@ -69,7 +69,7 @@ class Streams:
         """The answers as they come; nothing has been waited for in vain when this returns. `after`: where
         to go on, unless the operation says so itself. Raises Failed, Ended; so do the events."""
         context = RequestContext(self.services, viewer, freshness)
-        await self.schema.documents.read(self.schema.graphql, asked.query, self.services.limits)
+        await self.schema.parsed.read(self.schema.graphql, asked.query, self.services.limits)
         try:
             plan = make_subscription(
                 self.schema, context, asked.query, asked.variables, asked.operation_name

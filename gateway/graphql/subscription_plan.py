@@ -24,10 +24,8 @@ from gateway.context.tokens import sign_token
 from gateway.graphql.subscription_memory import Memory, whole_shape
 from gateway.query.canonical import fetch_json
 from gateway.query.execute import ServedSchema, admit
-from gateway.query.plans import Place
 from gateway.query.records import compiler_of, visibility_of
-from gateway.query.roots import Root
-from gateway.shape.arguments import arguments, coerced_variables, selected_fields
+from gateway.shape.arguments import coerced_variables
 from gateway.shape.filters import parse_filter
 from gateway.shape.selection import Selected, has_own_fields, selected_below
 from gateway.shape.shapes import RecordShape
@@ -175,33 +173,31 @@ def make_subscription(
 ) -> SubscriptionPlan | OwnSubscription | None:
     """The plan; None where the operation is no subscription. Raises Refused, RecordgateError, GraphQLError."""
     services = context.services
-    schema, kept, limits = served.graphql, served.documents, services.limits
+    schema, kept, limits = served.graphql, served.parsed, services.limits
     document, errors = kept.get(schema, query, limits)
     if document is None:
         raise Refused(errors)
     operation = kept.operation(schema, query, operation_name, limits, document)
     if operation is None:
         raise InputError("the document has no such operation", hint="name one by operationName")
-    node, fragments = operation.node, operation.fragments
+    node = operation.node
     if node.operation is not OperationType.SUBSCRIPTION:
         return None
     admit(context, operation, variables)
-    values = _values(schema, node, variables)
     root_type = cast(GraphQLObjectType, schema.subscription_type)
-    grouped = selected_fields(fragments, values, root_type, [node.selection_set])
-    if len(grouped) != 1:
+    fields = operation.root_fields(root_type, _values(schema, node, variables))
+    if len(fields) != 1:
         raise InputError("a subscription selects exactly one field")
-    ((response_key, nodes),) = grouped.items()
-    definition = root_type.fields.get(nodes[0].name.value)
-    if definition is None:
+    ((response_key, field),) = fields.items()
+    if field.name not in root_type.fields:
         raise InputError("a subscription selects exactly one field, and not __typename alone")
-    root: Root | None = (definition.extensions or {}).get("root")
+    root = field.root(root_type)
     if root is None:
         return OwnSubscription(document)
     record_type = root.type
-    args = arguments(definition, nodes[0], values)
-    kind = cast(GraphQLObjectType, get_named_type(definition.type))
-    selected = selected_below(Place(schema, fragments, values, nodes), kind)
+    args = field.arguments(root_type)
+    kind = cast(GraphQLObjectType, get_named_type(root_type.fields[field.name].type))
+    selected = selected_below(field, kind)
     if has_own_fields(selected):
         raise InputError(
             "a subscription to changes has no fields that the product adds",

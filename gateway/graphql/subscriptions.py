@@ -129,7 +129,7 @@ class Hub:
         self._delivering = asyncio.Lock()
         """Held while a batch goes out, so that who joins is either before it or after it."""
         self._ending = False
-        services.news.also("recordgate_feed", self._hear)
+        services.listener.also("recordgate_feed", self._hear)
 
     def __len__(self) -> int:
         return self._count

@@ -29,7 +29,7 @@ class UnknownDocument(InputError):
         super().__init__("PersistedQueryNotFound", code="PERSISTED_QUERY_NOT_FOUND")
 
 
-class Documents:
+class TrustedDocuments:
     """`trusted`: id → text. `only`: nothing else is answered."""
 
     def __init__(self, trusted: Mapping[str, str] | None = None, *, only: bool = False) -> None:

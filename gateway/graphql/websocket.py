@@ -19,7 +19,7 @@ from gateway.graphql.protocol import checked
 from gateway.graphql.streams import Failed, Streams
 from gateway.graphql.subscription_plan import Event
 from gateway.graphql.subscriptions import Ended
-from gateway.graphql.trusted import Documents
+from gateway.graphql.trusted import TrustedDocuments
 from gateway.security.callers import Callers
 
 PROTOCOL = "graphql-transport-ws"
@@ -56,7 +56,7 @@ _EXPIRED = _Close(UNAUTHORIZED, "the credential is no longer valid")
 class Socket:
     """One connection."""
 
-    def __init__(self, socket: WebSocket, streams: Streams, documents: Documents) -> None:
+    def __init__(self, socket: WebSocket, streams: Streams, documents: TrustedDocuments) -> None:
         self._socket, self._streams, self._documents = socket, streams, documents
         self._running: dict[str, asyncio.Task[None]] = {}
         self._opening = asyncio.Semaphore(OPENING)

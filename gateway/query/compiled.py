@@ -1,6 +1,6 @@
 """The compiled path: answers a query by its plan, the stores' JSON bytes put together without being read.
 
-Byte for byte what `gateway.query.execute` with `orjson` gives; what cannot be the same goes that way.
+Byte for byte what `gateway.query.execute` with `orjson` gives; what cannot be the same goes that way, with what was read.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import orjson
 from graphql import GraphQLError, located_error
 
 from gateway.compiler.json_text import exact
-from gateway.context.freshness import report
-from gateway.context.services import RequestContext
+from gateway.context.services import ReadField, RequestContext
 from gateway.http.problems import graphql_error
-from gateway.query.canonical import fetch_json
 from gateway.query.documents import MissingValue
 from gateway.query.execute import (
     LONG,
@@ -28,15 +26,20 @@ from gateway.query.execute import (
     execute,
     extension,
 )
-from gateway.query.key_reads import explain, read_by_key
-from gateway.query.planner import CANONICAL
-from gateway.query.plans import Field, QueryPlan, make_plan, structure
-from gateway.shape.open_values import Features, Late
+from gateway.query.operations import structure
+from gateway.query.plans import PlannedField, QueryPlan, make_plan
+from gateway.query.reads import read_prepared
+from gateway.shape.open_values import Features
 from stores.errors import RecordgateError
 
 
 class NotExact(Exception):
-    """The bytes at hand are not those of ordinary execution."""
+    """The bytes at hand are not those of ordinary execution. `read`: by response name what was read, which execution
+    need not read again."""
+
+    def __init__(self, read: Mapping[str, ReadField] | None = None) -> None:
+        super().__init__()
+        self.read = read or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +60,16 @@ async def respond(
 ) -> Answer:
     """The answer to a request, by its plan where it has one."""
     if len(query) >= LONG:
-        await schema.documents.read(schema.graphql, query, context.services.limits)
+        await schema.parsed.read(schema.graphql, query, context.services.limits)
     found = _plan(schema, context, query, variables or {}, operation_name)
     if found is not None:
         plan, values = found
         try:
             return await _run(plan, context, values)
-        except NotExact:
-            context.routes.clear()
-            context.plans.clear()
+        except NotExact as inexact:
+            read = context.read = inexact.read
+            context.routes = {k: v for k, v in context.routes.items() if k in read}
+            context.plans = {k: v for k, v in context.plans.items() if k in read}
     answer = await execute(schema, context, query, variables, operation_name)
     errors = answer.get("errors") or [{}]
     code = errors[0].get("extensions", {}).get("code", "OK")
@@ -82,7 +86,7 @@ def _plan(
     """The plan and the coerced variables; None where the ordinary way is to be gone."""
     try:
         limits = context.services.limits
-        operation = schema.documents.operation(schema.graphql, query, operation_name, limits)
+        operation = schema.parsed.operation(schema.graphql, query, operation_name, limits)
         if operation is None or not operation.covered:
             return None
         node = operation.node
@@ -115,21 +119,23 @@ def _plan(
 async def _run(plan: QueryPlan, context: RequestContext, variables: Mapping[str, Any]) -> Answer:
     fields = plan.fields
     try:
-        parameters = [f.statement.filled(variables) if f.statement else [] for f in fields]
+        parameters = [f.prepared.statement.filled(variables) if f.prepared else [] for f in fields]
     except RecordgateError:
         raise NotExact from None
     errors: list[GraphQLError] = []
     if len(fields) == 1:
-        parts = [await _value(fields[0], context, variables, parameters[0], errors)]
+        read = [await _read(fields[0], context, variables, parameters[0], errors)]
     else:
-        parts = await asyncio.gather(
+        read = await asyncio.gather(
             *(
-                _value(f, context, variables, p, errors)
+                _read(f, context, variables, p, errors)
                 for f, p in zip(fields, parameters, strict=True)
             )
         )
     body = [b'{"data":{']
-    for field_, value in zip(fields, parts, strict=True):
+    for field_, (value, _) in zip(fields, read, strict=True):
+        if value is None:
+            raise NotExact({f.key: r for f, (_, r) in zip(fields, read, strict=True) if r})
         body += (field_.head, value)
     code = "OK"
     if errors:
@@ -139,10 +145,10 @@ async def _run(plan: QueryPlan, context: RequestContext, variables: Mapping[str,
     else:
         body.append(b'},"extensions":')
     if (
-        context.explain
+        not plan.by_canonical
+        or context.explain
         or context.token is not None
-        or context.services.news.sources
-        or any(f.documents for f in fields)
+        or context.services.listener.sources
     ):
         body.append(orjson.dumps({"recordgate": extension(context, [f.key for f in fields])}))
     else:
@@ -151,46 +157,29 @@ async def _run(plan: QueryPlan, context: RequestContext, variables: Mapping[str,
     return Answer(b"".join(body), True, code)
 
 
-async def _value(
-    field: Field,
+async def _read(
+    field: PlannedField,
     context: RequestContext,
     variables: Mapping[str, Any],
     parameters: list[str | list[str]],
     errors: list[GraphQLError],
-) -> bytes:
-    """The JSON of one root field: null where it failed, with its error added."""
-    statement, planned = field.statement, field.planned
-    if statement is None or planned is None:
-        return b""
+) -> tuple[bytes | None, ReadField | None]:
+    """The JSON of one root field, and what it was made of: null where reading failed, with its error added. None in
+    place of JSON whose bytes are not those of ordinary execution."""
+    if field.prepared is None:
+        return b"", None
     try:
-        raw: bytes | None
-        if field.documents is not None:
-            key = field.document_key
-            by_documents, found = await read_by_key(
-                context,
-                field.key,
-                planned,
-                field.documents,
-                key.resolve(variables) if isinstance(key, Late) else key,
-                statement.text,
-                lambda: fetch_json(context.services, statement, parameters, prepare=True),
-                strict=True,
-            )
-            if by_documents:
-                return orjson.dumps(found)
-            raw = found
-        else:
-            context.routes[field.key] = report(CANONICAL, planned.candidates[-1].reason)
-            if context.explain:
-                explain(context, field.key, planned, CANONICAL, [statement.text], "")
-            raw = await fetch_json(context.services, statement, parameters, prepare=True)
+        read = await read_prepared(
+            context, field.key, field.prepared, parameters, variables, kept=True
+        )
     except MissingValue:
-        raise NotExact from None
+        return None, None
     except Exception as error:
         errors.append(located_error(error, field.nodes, [field.key]))
-        return b"null"
-    if raw is None:
-        return b"null"
-    if not exact(raw):
-        raise NotExact
-    return raw
+        return b"null", None
+    by_documents, found = read
+    if by_documents:
+        return orjson.dumps(found), read
+    if found is None:
+        return b"null", read
+    return (found if exact(found) else None), read

@@ -28,7 +28,7 @@ from gateway.context.services import Limits, RequestContext
 from gateway.http.problems import graphql_error
 from gateway.query.introspection import TOO_MUCH_OF_THE_SCHEMA, most_fields
 from gateway.query.limits import parse_within, validation_rules
-from gateway.query.plans import Operation
+from gateway.query.operations import Operation
 from gateway.shape.arguments import directive_arguments
 from stores.errors import ForbiddenError, LimitError, RecordgateError
 
@@ -45,7 +45,7 @@ _SUGGESTION = re.compile(r" Did you mean [^?]*\?")
 
 
 _Outcome: TypeAlias = "tuple[DocumentNode | None, list[GraphQLError]] | Exception"
-"""What is known of a text: as `Documents.get` gives it, or what it raises."""
+"""What is known of a text: as `ParsedDocuments.get` gives it, or what it raises."""
 
 _reader = ThreadPoolExecutor(1, thread_name_prefix="graphql-documents")
 
@@ -72,7 +72,7 @@ def _checked(
     return found
 
 
-class Documents:
+class ParsedDocuments:
     """Valid documents of one schema by their text, the last used ones."""
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class ServedSchema:
         self.strawberry = strawberry
         self.extended = extended
         self.graphql = strawberry._schema
-        self.documents = Documents()
+        self.parsed = ParsedDocuments()
 
 
 class KeptDocument(SchemaExtension):
@@ -166,7 +166,7 @@ async def execute(
 ) -> dict[str, Any]:
     """The answer as GraphQL has it: `data` (absent where nothing ran), `errors`, `extensions`."""
     try:
-        kept = schema.documents
+        kept = schema.parsed
         document, errors = kept.get(schema.graphql, query, context.services.limits)
         if document is None:
             return _refused(context, errors)
@@ -251,7 +251,7 @@ def extension(context: RequestContext, keys: Iterable[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"fields": _ordered(context.routes, keys), "cost": context.cost}
     if context.token is not None:
         found["token"] = context.token
-    if context.services.news.sources:
+    if context.services.listener.sources:
         found["sources"] = source_ages(context.services)
     if context.explain:
         found["plan"] = _ordered(context.plans, keys)

@@ -11,9 +11,9 @@ from gateway.query.documents import why_not_document
 from gateway.shape.shapes import KeyShape, PageShape
 from gateway.shape.visibility import Visibility
 from stores.protocols import Capability
+from stores.roles import StoreRole
 
 CANONICAL = "canonical"
-DOCUMENTS = "documents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,23 @@ class Plan:
     rejected: tuple[Rejected, ...] = ()
 
 
+NO_TEXT = Rejected(StoreRole.SEARCH, "no text is searched")
+AGGREGATES = Plan(
+    (Candidate(CANONICAL, "aggregates are canonical's"),),
+    (
+        Rejected(StoreRole.DOCUMENTS, "it cannot aggregate"),
+        NO_TEXT,
+    ),
+)
+KEY_READ = Plan(
+    (
+        Candidate(StoreRole.DOCUMENTS, "key read"),
+        Candidate(CANONICAL, "the document store does not answer"),
+    ),
+    (NO_TEXT,),
+)
+
+
 def plan(
     shape: KeyShape | PageShape,
     visibility: Visibility,
@@ -46,10 +63,12 @@ def plan(
     bytewise: bool,
 ) -> Plan:
     """`documents`: what the document store can do. `bytewise`: canonical orders text as stores do."""
-    text = Rejected("search", "no text is searched")
     if isinstance(shape, PageShape):
         why = "lists, filters and orders are canonical's"
-        return Plan((Candidate(CANONICAL, why),), (Rejected(DOCUMENTS, "no key is given"), text))
+        return Plan(
+            (Candidate(CANONICAL, why),),
+            (Rejected(StoreRole.DOCUMENTS, "no key is given"), NO_TEXT),
+        )
     why = ""
     if not shape.plain:
         why = "the key is not in the form that documents are kept under"
@@ -61,14 +80,8 @@ def plan(
         bytewise=bytewise,
     )
     if why:
-        return Plan((Candidate(CANONICAL, why),), (Rejected(DOCUMENTS, why), text))
-    return Plan(
-        (
-            Candidate(DOCUMENTS, "key read"),
-            Candidate(CANONICAL, "the document store does not answer"),
-        ),
-        (text,),
-    )
+        return Plan((Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, why), NO_TEXT))
+    return KEY_READ
 
 
 def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
@@ -82,9 +95,3 @@ def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
         if candidate.store not in refused:
             return candidate, why
     return planned.candidates[-1], why
-
-
-AGGREGATES = Plan(
-    (Candidate(CANONICAL, "aggregates are canonical's"),),
-    (Rejected(DOCUMENTS, "it cannot aggregate"), Rejected("search", "no text is searched")),
-)

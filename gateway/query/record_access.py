@@ -13,7 +13,7 @@ from strawberry.dataloader import DataLoader
 
 from gateway.context.services import RequestContext
 from gateway.query.execute import ServedSchema, execute
-from gateway.query.many_reads import read_by_keys
+from gateway.query.key_reads import read_by_keys
 from gateway.shape.names import field_of
 from gateway.shape.selection import Selected
 from gateway.shape.shaping import MAX_RECORDS
@@ -181,6 +181,7 @@ class Records:
             cost=0,
             document=None,
             idempotency_key=None,
+            read=None,
         )
         answer = await execute(
             self._schema, context, f"{head} {{ it: {call} {selection} }}", arguments

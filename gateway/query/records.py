@@ -26,6 +26,7 @@ from gateway.shape.shaping import Shaper, key_values
 from gateway.shape.visibility import Visibility
 from stores import json_numbers
 from stores.contract.model import RecordType
+from stores.roles import StoreRole
 
 
 @dataclass(slots=True)
@@ -103,7 +104,9 @@ async def _hits_are_shaped(context: RequestContext, record_type: RecordType) -> 
     """Whether the index holds documents as the contract says now: it changes at once, they with the next reload."""
     services = context.services
     active = await active_generation(services.search, record_type.name)
-    return active is not None and active.shape == services.search_shape(record_type.name)
+    return active is not None and active.shape == services.fingerprint(
+        StoreRole.SEARCH, record_type.name
+    )
 
 
 def _collect(

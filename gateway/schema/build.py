@@ -23,7 +23,7 @@ from gateway.schema.extensions import Extensions
 from gateway.schema.filters import Inputs
 from gateway.schema.frame import RecordSchema
 from gateway.schema.mutations import Mutations, upper
-from gateway.schema.records import Records
+from gateway.schema.records import RecordTypes
 from gateway.schema.resolvers import (
     resolve_aggregate,
     resolve_get,
@@ -63,7 +63,7 @@ def build_schema(
     gateway asks for. Raises ContractError where names of
     the contract collide in GraphQL, SetupError where an extension takes one."""
     frame = RecordSchema(extensions or Extensions())
-    records = Records(contract, Inputs(contract, frame), frame)
+    records = RecordTypes(contract, Inputs(contract, frame), frame)
     query: dict[str, GraphQLField] = {}
     mutation: dict[str, GraphQLField] = {}
     subscription: dict[str, GraphQLField] = {}
@@ -99,7 +99,7 @@ def _add(fields: dict[str, GraphQLField], more: dict[str, GraphQLField]) -> None
     fields.update(more)
 
 
-def _queries(record_type: RecordType, records: Records) -> dict[str, Any]:
+def _queries(record_type: RecordType, records: RecordTypes) -> dict[str, Any]:
     allowed = record_type.expose.operations
     found: dict[str, GraphQLField] = {}
     if "get" in allowed:

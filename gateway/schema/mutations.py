@@ -20,7 +20,7 @@ from graphql import (
 )
 
 from gateway.schema import static
-from gateway.schema.records import Records, field
+from gateway.schema.records import RecordTypes, field
 from gateway.schema.scalars import input_type
 from gateway.shape.names import field_of
 from stores.contract.model import RecordType
@@ -43,7 +43,7 @@ class Mutations:
     """Builds the fields that `expose.operations` of a type allows; `resolver(type, operation)` gives
     their resolvers. Payloads: see `gateway.write.mutations`."""
 
-    def __init__(self, record_type: RecordType, records: Records, resolver: Any) -> None:
+    def __init__(self, record_type: RecordType, records: RecordTypes, resolver: Any) -> None:
         self.type = record_type
         self.records = records
         self.resolver = resolver

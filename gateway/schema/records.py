@@ -38,7 +38,7 @@ def field(
     return GraphQLField(kind, args, resolve=by_key, description=description)
 
 
-class Records:
+class RecordTypes:
     """The object and connection types of a contract's record types, by type name."""
 
     def __init__(self, contract: Contract, inputs: Inputs, frame: RecordSchema) -> None:

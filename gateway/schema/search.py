@@ -21,7 +21,7 @@ from graphql import (
 )
 
 from gateway.schema import static
-from gateway.schema.records import Records, field
+from gateway.schema.records import RecordTypes, field
 from gateway.schema.scalars import BIGINT
 from gateway.shape.names import enum_name, field_of
 from stores.contract.model import Property, RecordType
@@ -36,7 +36,7 @@ class FacetNames(GraphQLEnumType):
         return super().coerce_input_literal(value_node, *rest, **more)
 
 
-def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
+def connection(record_type: RecordType, records: RecordTypes) -> GraphQLObjectType:
     node = records.objects[record_type.name]
     highlight, facet = records.frame.object(static.Highlight), records.frame.object(static.Facet)
     edge = GraphQLObjectType(
@@ -67,7 +67,7 @@ def connection(record_type: RecordType, records: Records) -> GraphQLObjectType:
     )
 
 
-def arguments(record_type: RecordType, records: Records) -> dict[str, GraphQLArgument]:
+def arguments(record_type: RecordType, records: RecordTypes) -> dict[str, GraphQLArgument]:
     """`facets` holds GraphQL names of properties; `sort` entries look like those of orderBy."""
     found: dict[str, GraphQLArgument] = {
         "query": GraphQLArgument(GraphQLNonNull(GraphQLString)),

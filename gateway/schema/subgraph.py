@@ -28,14 +28,14 @@ from graphql.utilities import print_directive, print_type
 
 from gateway.context.services import RequestContext
 from gateway.query.introspection import Finished
-from gateway.query.many_reads import read_by_keys
-from gateway.query.planner import DOCUMENTS
+from gateway.query.key_reads import read_by_keys
 from gateway.schema.scalars import DATETIME
 from gateway.shape.names import field_of
 from gateway.shape.selection import NEEDED, NEEDS, Selected, selected_below
 from stores.contract.model import Contract, ForeignRelation, RecordType
 from stores.errors import LimitError
 from stores.keys import encode_key
+from stores.roles import StoreRole
 
 LINK = (
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3",'
@@ -80,7 +80,7 @@ def _freshness(_source: Any, info: GraphQLResolveInfo[Any]) -> dict[str, Any]:
     route = context.routes.get(root, {})
     staleness = route.get("stalenessMs")
     if staleness is not None and root not in context.as_of:
-        context.as_of[root] = _moment(context.services.news.now() - float(staleness) / 1000)
+        context.as_of[root] = _moment(context.services.listener.now() - float(staleness) / 1000)
     return {
         "asOf": context.as_of.get(root),
         "store": route.get("store", "canonical"),
@@ -196,7 +196,7 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
             )
         )
         found = dict(zip(wanted, read, strict=True))
-        stored = context.routes.get(path, {}).get("store") == DOCUMENTS
+        stored = context.routes.get(path, {}).get("store") == StoreRole.DOCUMENTS
         finished = {name for name in wanted if stored and _is_finished(fields[name])}
         return [_entity(found[name].get(key), name, name in finished) for name, key in places]
 

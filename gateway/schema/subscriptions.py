@@ -15,7 +15,7 @@ from graphql import (
 
 from gateway.query.roots import RootKind, extensions
 from gateway.schema import static
-from gateway.schema.records import Records, field
+from gateway.schema.records import RecordTypes, field
 from stores.contract.model import RecordType
 from stores.errors import InputError
 
@@ -27,7 +27,7 @@ def _not_here(*_: Any, **__: Any) -> None:
     )
 
 
-def change_fields(record_type: RecordType, records: Records) -> dict[str, GraphQLField]:
+def change_fields(record_type: RecordType, records: RecordTypes) -> dict[str, GraphQLField]:
     """`cityChanged`, by name."""
     payload = GraphQLObjectType(
         f"{record_type.graphql}Change",

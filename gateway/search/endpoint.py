@@ -27,6 +27,7 @@ from gateway.shape.visibility import Visibility
 from stores import json_numbers
 from stores.contract.model import Embed, RecordType
 from stores.query import SearchQuery
+from stores.roles import StoreRole
 from stores.values import exact_in_json
 
 _KNOWN = ("q", "filter", "facets", "highlight", "sort", "first", "after", "suggestions")
@@ -174,7 +175,7 @@ async def search_endpoint(request: Request) -> Response:
     )
     request.state.operation = f"search {record_type.name}"
     found = await run_search(services, viewer, from_headers(request.headers), record_type, query)
-    request.state.stores = {"search"}
+    request.state.stores = {StoreRole.SEARCH}
     result = found.result
     hits = [
         {
@@ -232,7 +233,7 @@ async def suggest_endpoint(request: Request) -> Response:
         given.get("q", ""),
         10 if first is None else first,
     )
-    request.state.stores = {"search"}
+    request.state.stores = {StoreRole.SEARCH}
     body = {
         "suggestions": [{"text": s.text, "id": s.key, "score": s.score} for s in found],
         "recordgate": report | source_ages(services, (record_type.name,)).get(record_type.name, {}),

@@ -32,6 +32,7 @@ from stores.query import (
     SearchResult,
     Suggestion,
 )
+from stores.roles import StoreRole
 
 MAX_TEXT = 1_000
 MAX_FACETS = 20
@@ -209,7 +210,9 @@ async def run_search(
 def _report(
     services: Services, standing: Standing, generation: int | None, reason: str = "full text"
 ) -> dict[str, Any]:
-    return report("search", reason, standing.position, generation, now=services.news.now())
+    return report(
+        StoreRole.SEARCH, reason, standing.position, generation, now=services.listener.now()
+    )
 
 
 async def run_suggest(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.shape.names import property_of, relation_of
-from gateway.shape.open_values import Slot, late_of
+from gateway.shape.open_values import Slot, deferred_of
 from gateway.shape.visibility import Visibility
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.errors import InputError, LimitError
@@ -132,11 +132,11 @@ def empty(where: str, hint: str) -> InputError:
 def _operand(prop: Property, op: Op, raw: Any, where: str) -> Any:
     if raw is None:
         raise InputError(f"{where} must not be null", hint="ask for missing values with isNull")
-    late = late_of(raw)
-    if late is not None:
+    deferred = deferred_of(raw)
+    if deferred is not None:
         if isinstance(raw, Slot) and op in (Op.IN, Op.NOT_IN) and raw.feature("empty", _is_empty):
             return []
-        return late.then(lambda value: _operand(prop, op, value, where))
+        return deferred.then(lambda value: _operand(prop, op, value, where))
     if op is Op.IS_NULL:
         if not isinstance(raw, bool):
             raise InputError(f"{where} must be true or false")

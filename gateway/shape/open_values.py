@@ -2,7 +2,7 @@
 
 While a plan is made, each scalar in the variables stands as a `Slot`. Whoever reads one either takes it as it
 is (`settled`: then the plan is for this value alone), asks something of it (`feature`: then the plan is for
-all values with that answer), or makes a `Late` of it, which each request resolves with its own variables.
+all values with that answer), or makes a `Deferred` of it, which each request resolves with its own variables.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ def at(variables: Any, path: Path) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class Deferred:
     """A value that each request has for itself. `resolve` may raise what reading the value raises."""
 
     resolve: Callable[[Mapping[str, Any]], Any]
 
-    def then(self, convert: Callable[[Any], Any]) -> Late:
-        return Late(lambda variables: convert(self.resolve(variables)))
+    def then(self, convert: Callable[[Any], Any]) -> Deferred:
+        return Deferred(lambda variables: convert(self.resolve(variables)))
 
 
 @dataclass(slots=True)
@@ -49,8 +49,8 @@ class Slot:
     value: Any
     features: Features
 
-    def late(self) -> Late:
-        return Late(lambda variables: at(variables, self.path))
+    def deferred(self) -> Deferred:
+        return Deferred(lambda variables: at(variables, self.path))
 
     def feature(self, name: str, ask: Callable[[Any], Hashable]) -> Any:
         """What `ask` says of the value. May raise what `ask` raises."""
@@ -89,13 +89,15 @@ def _key(value: Any) -> Hashable:
     return (repr(value),)
 
 
-def late_of(value: Any) -> Late | None:
-    """`value` as a late one, where it is a slot or a list with slots in it."""
+def deferred_of(value: Any) -> Deferred | None:
+    """`value` as a deferred one, where it is a slot or a list with slots in it."""
     if isinstance(value, Slot):
-        return value.late()
+        return value.deferred()
     if isinstance(value, list) and any(isinstance(v, Slot) for v in value):
-        parts = [v.late() if isinstance(v, Slot) else v for v in value]
-        return Late(
-            lambda variables: [p.resolve(variables) if isinstance(p, Late) else p for p in parts]
+        parts = [v.deferred() if isinstance(v, Slot) else v for v in value]
+        return Deferred(
+            lambda variables: [
+                p.resolve(variables) if isinstance(p, Deferred) else p for p in parts
+            ]
         )
     return None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gateway.shape.open_values import Late
+from gateway.shape.open_values import Deferred
 from gateway.shape.visibility import Form
 from stores.contract.model import Property, RecordType, Relation
 from stores.query import Filter, Order
@@ -71,8 +71,8 @@ class Window:
 
     limit: int
     backward: bool = False
-    after: tuple[str | Late | None, ...] | None = None
-    before: tuple[str | Late | None, ...] | None = None
+    after: tuple[str | Deferred | None, ...] | None = None
+    before: tuple[str | Deferred | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class KeyShape:
     """One record by its key: `values` are the texts of the key's columns. `plain`: they are the very form
     that Postgres prints, so that every store knows the key by it: "7", not "07"."""
 
-    values: tuple[str | Late, ...]
+    values: tuple[str | Deferred, ...]
     record: RecordShape
     plain: bool = True
 

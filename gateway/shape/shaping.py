@@ -12,7 +12,7 @@ from typing import Any
 from gateway.shape import cursors
 from gateway.shape.filters import parse_filter
 from gateway.shape.names import property_of, relation_of, version_field
-from gateway.shape.open_values import Late, Slot, last_kept, settled
+from gateway.shape.open_values import Deferred, Slot, last_kept, settled
 from gateway.shape.orders import parse_order, signature
 from gateway.shape.selection import Selected
 from gateway.shape.shapes import (
@@ -154,7 +154,7 @@ def read_window(
     return Window(min(DEFAULT_FIRST, most) if first is None else first, False, after, before)
 
 
-def _cursor(raw: Any, bound: str, steps: int) -> tuple[str | Late | None, ...] | None:
+def _cursor(raw: Any, bound: str, steps: int) -> tuple[str | Deferred | None, ...] | None:
     if raw is None:
         return None
     if not isinstance(raw, Slot):
@@ -164,8 +164,8 @@ def _cursor(raw: Any, bound: str, steps: int) -> tuple[str | Late | None, ...] |
         f"given {bound}",
         lambda text: tuple(v is not None for v in cursors.decode(text, bound, steps)),
     )
-    late = raw.late().then(lambda text: cursors.decode(text, bound, steps))
-    return tuple(late.then(itemgetter(i)) if there else None for i, there in enumerate(given))
+    deferred = raw.deferred().then(lambda text: cursors.decode(text, bound, steps))
+    return tuple(deferred.then(itemgetter(i)) if there else None for i, there in enumerate(given))
 
 
 def key_values(record_type: RecordType, key: str) -> tuple[str, ...]:
@@ -187,9 +187,9 @@ def key_shape(record: RecordShape, key: str | Slot) -> KeyShape:
     plain = key.feature(
         f"plain {record_type.name}", lambda text: is_plain_key(record_type, read(text))
     )
-    late = key.late().then(read)
+    deferred = key.deferred().then(read)
     return KeyShape(
-        tuple(late.then(itemgetter(i)) for i in range(len(record_type.key))), record, plain
+        tuple(deferred.then(itemgetter(i)) for i in range(len(record_type.key))), record, plain
     )
 
 

@@ -18,6 +18,7 @@ from recordgate.demo.queries import SAMPLES, Client
 from recordgate.demo.stage import Stage
 from recordgate.settings import load_settings
 from stores.errors import SetupError, StoreUnavailable
+from stores.roles import STORE_ROLES
 
 
 def show_live(stage: Stage, port: int | None) -> None:
@@ -62,7 +63,7 @@ def _wait_until_loaded(client: Client, stop: threading.Event) -> None:
     with ProgressLine("loading the stores", unit="of 2 stores") as progress:
         while not stop.wait(0.1):
             stores = client.get("/console/state")["stores"]
-            loaded = [n for n in ("documents", "search") if stores[n].get("watermark")]
+            loaded = [n for n in STORE_ROLES if stores[n].get("watermark")]
             progress.update(len(loaded), 2)
             if len(loaded) == 2:
                 return
@@ -100,7 +101,7 @@ def live_line(state: dict[str, Any]) -> str:
     """How old each store's answers are, what waits, and the last queries, in one line."""
     sinks = (state.get("sync") or {}).get("sinks", {})
     parts = []
-    for name in ("documents", "search"):
+    for name in STORE_ROLES:
         store = state["stores"][name]
         age = store.get("stalenessMs")
         old = "not loaded yet" if age is None else f"at most {age / 1000:.1f} s old"

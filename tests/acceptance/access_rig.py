@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway.security.access import Access
 from gateway.security.api_keys import make_key
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
-from gateway.security.door import Access
 from gateway.security.key_file import KeyFile, changing_keys
 from recordgate.settings import Settings
 from stores.contract.model import Contract

@@ -19,7 +19,7 @@ from gateway.app import make_app
 from gateway.context.services import Limits, Services
 from gateway.http.metrics import Metrics
 from gateway.schema.extensions import load
-from gateway.security.door import Access
+from gateway.security.access import Access
 from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect, make_pool, system_identity
@@ -28,6 +28,7 @@ from stores.contract.load import load_contract
 from stores.contract.model import Contract
 from stores.protocols import Position, Store, Write
 from stores.registry import open_store
+from stores.roles import StoreRole
 from sync.projection import Projector, connect_for_reading
 
 GEONAMES = Path(__file__).parents[2] / "recordgate/demo/geonames.odcs.yaml"
@@ -116,8 +117,8 @@ async def gateway(
     system = prepare(database, loaded, rows)
     pool: AsyncConnectionPool[Any] = make_pool(database, 4)
     await pool.open()
-    documents = open_store(documents_url, folder, role="documents")
-    search = open_store(search_url, folder, role="search")
+    documents = open_store(documents_url, folder, role=StoreRole.DOCUMENTS)
+    search = open_store(search_url, folder, role=StoreRole.SEARCH)
     await documents.open(loaded, write=True)
     await search.open(loaded, write=True)
     services = Services(loaded, pool, documents, search, system, SECRET, limits or Limits())  # type: ignore[arg-type]

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.app import make_app
 from gateway.context.services import Limits
-from gateway.graphql.trusted import Documents
+from gateway.graphql.trusted import TrustedDocuments
+from gateway.security.access import Access
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
 from gateway.security.callers import Callers
-from gateway.security.door import Access
 from gateway.security.key_file import KeyFile
 from recordgate.access import trusted_documents
 from stores.contract.model import Contract
@@ -136,7 +136,7 @@ def test_trusted_documents_are_named_by_id_or_hash_and_can_be_all_that_is_answer
     access = lambda contract: Access(Authenticator(contract))  # noqa: E731
 
     async def go(rig: Rig) -> None:
-        async def ask(documents: Documents, method: str = "POST", **body: Any) -> Any:
+        async def ask(documents: TrustedDocuments, method: str = "POST", **body: Any) -> Any:
             rig.client._transport.app = make_app(rig.services, documents=documents)  # type: ignore[attr-defined]
             if method == "GET":
                 given = {k: v if isinstance(v, str) else json.dumps(v) for k, v in body.items()}
@@ -151,7 +151,7 @@ def test_trusted_documents_are_named_by_id_or_hash_and_can_be_all_that_is_answer
         ada = {"name": "Ada Quill"}
         variables = {"id": "1"}
         for only in (True, False):
-            documents = Documents(
+            documents = TrustedDocuments(
                 trusted_documents(settings(tmp_path, trusted_documents=folder))._trusted, only=only
             )
             for method in ("GET", "POST"):
@@ -174,7 +174,7 @@ def test_trusted_documents_are_named_by_id_or_hash_and_can_be_all_that_is_answer
                 == "BAD_USER_INPUT"
             )
             assert await ask(documents, query=text, documentId="one") == "BAD_USER_INPUT"
-        learning = Documents()
+        learning = TrustedDocuments()
         assert (
             await ask(learning, extensions=persisted, variables=variables)
             == "PERSISTED_QUERY_NOT_FOUND"

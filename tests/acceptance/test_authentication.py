@@ -19,8 +19,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.routing import Route
 
+from gateway.security.access import OPEN, Access
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
-from gateway.security.door import OPEN, Access
 from gateway.security.key_file import KeyFile
 from gateway.security.key_sets import KeySource, reader
 from gateway.security.tokens import TokenRules, TokenVerifier

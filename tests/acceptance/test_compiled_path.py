@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.context.services import RequestContext, Viewer
+from gateway.context.services import Freshness, RequestContext, Viewer
 from gateway.query import compiled
 from gateway.query.compiled import NotExact, respond
 from gateway.query.execute import execute
@@ -142,6 +142,46 @@ def test_what_a_statement_prints_exactly_is_not_read_again(library: Library, que
 def test_what_a_statement_cannot_print_exactly_is_executed(library: Library) -> None:
     for field in ("weight", "data"):
         library.data(f"{{ books(first: 300) {{ nodes {{ {field} }} }} }}")
+
+
+class Counted:
+    """A way to canonical that counts what goes it."""
+
+    def __init__(self, way: Any) -> None:
+        self.way, self.sent = way, 0
+
+    async def read(self, *args: Any, **options: Any) -> Any:
+        self.sent += 1
+        return await self.way.read(*args, **options)
+
+
+NOT_EXACT = [
+    ("{ books(first: 50) { nodes { id data } } }", 1),
+    ("{ books(first: 300) { nodes { weight tags cover } } }", 1),
+    ("{ authors(first: 50) { nodes { rating books(first: 2) { nodes { data big } } } } }", 1),
+    ('{ book(id: "A,1") { data reviews(filter: {nr: {gte: 0}}) { totalCount } } }', 1),
+    ("{ a: books(first: 2) { nodes { data } } b: books(first: 2) { nodes { id } } __typename }", 2),
+    ("{ booksAggregate(groupBy: [weight]) { count group { weight } max { weight } } }", 1),
+]
+
+
+@pytest.mark.parametrize(("query", "statements"), NOT_EXACT)
+def test_what_cannot_be_exact_in_bytes_is_asked_of_canonical_once(
+    library: Library, monkeypatch: pytest.MonkeyPatch, query: str, statements: int
+) -> None:
+    """Free JSON, floats out of the plain range: execution takes what the compiled path has read."""
+    pool = library.services.pool
+    ways = [Counted(pool.readers), Counted(pool.joint)]
+    strong = RequestContext(
+        library.services, Viewer("someone"), Freshness(max_staleness=0), explain=True
+    )
+    ordinary = replace(strong, routes={}, plans={})
+    expected = library.run(execute(library.schema, ordinary, query))
+    monkeypatch.setattr(pool, "readers", ways[0])
+    monkeypatch.setattr(pool, "joint", ways[1])
+    answer = library.run(respond(library.schema, strong, query))
+    assert sum(way.sent for way in ways) == statements
+    assert answer.body == orjson.dumps(expected)
 
 
 def test_escapes_and_numbers_are_those_of_the_ordinary_encoder(library: Library) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gateway.context import news
+from gateway.context import listener
 from gateway.context.freshness import usable
 from gateway.context.services import Freshness
 from gateway.context.tokens import sign_token
@@ -27,7 +27,7 @@ CITY = '{ city(id: "1") { name } }'
 
 @contextlib.asynccontextmanager
 async def listening(rig: Rig):  # type: ignore[no-untyped-def]
-    heard = rig.services.news
+    heard = rig.services.listener
     task = asyncio.ensure_future(heard.run(str(rig.services.pool.conninfo)))
     async with asyncio.timeout(10):
         while not heard.connected:  # noqa: ASYNC110
@@ -76,7 +76,7 @@ def test_a_type_that_stays_behind_is_as_old_as_the_store_says_and_no_other(
 def test_who_waits_is_woken_by_what_the_worker_tells(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "SAFETY", 60.0)
+    monkeypatch.setattr(listener, "SAFETY", 60.0)
 
     async def go() -> None:
         async with gateway(database, tmp_path) as rig, listening(rig):
@@ -107,7 +107,7 @@ def test_who_waits_is_woken_by_what_the_worker_tells(
 def test_a_lost_connection_is_made_again_and_meanwhile_waiters_look_themselves(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "RETRY", 0.05)
+    monkeypatch.setattr(listener, "RETRY", 0.05)
 
     async def go() -> None:
         async with gateway(database, tmp_path) as rig, listening(rig) as heard:

@@ -19,10 +19,10 @@ import httpx
 import pyarrow.parquet as parquet
 import pytest
 
-from gateway.context.plan_cache import Plans
+from gateway.context.plan_cache import PlanCache
+from gateway.security.access import Access
 from gateway.security.api_keys import make_key
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
-from gateway.security.door import Access
 from gateway.security.key_file import KeyFile, changing_keys
 from gateway.shape.visibility import Form
 from stores.contract.model import Contract, RecordType
@@ -304,6 +304,6 @@ def test_matrix_notices_holes(
                 patch.setattr(place, with_)
                 with pytest.raises(AssertionError):
                     await matrix.nothing_hidden_leaves(("clerk",), doors)
-            matrix.rig.services.plans = Plans()
+            matrix.rig.services.plans = PlanCache()
 
     run(database, tmp_path, caplog, work)

@@ -133,7 +133,7 @@ async def gateway(world: World) -> AsyncIterator[Gateway]:
             timeline=found.timeline,
             first_timeline=found.first,
         )
-        news = asyncio.create_task(services.news.run(str(pool.conninfo)))
+        news = asyncio.create_task(services.listener.run(str(pool.conninfo)))
         transport = httpx.ASGITransport(app=make_app(services))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:

@@ -278,11 +278,10 @@ def exported() -> set[str]:
     Metrics(registry)
     SyncMetrics(registry)
     Overview(load_contract(GEONAMES), "slot", single(""), registry)
-    guard = SimpleNamespace(name="search", calls={"ok": 0}, state=lambda: State.CLOSED)
+    guard = SimpleNamespace(role="search", calls={"ok": 0}, state=lambda: State.CLOSED)
     services = SimpleNamespace(
         **{
-            "documents_guard": guard,
-            "search_guard": guard,
+            "guards": {"documents": guard, "search": guard},
             "fallbacks": SimpleNamespace(running=0),
         },
         **dict.fromkeys(("fallbacks_taken", "fallbacks_refused", "hedges_begun", "hedges_won"), 0),

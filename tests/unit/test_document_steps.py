@@ -15,7 +15,7 @@ from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
 
 from gateway.context.services import Limits
 from gateway.query.costs import cost_of
-from gateway.query.execute import Documents
+from gateway.query.execute import ParsedDocuments
 from gateway.schema import build_schema
 from stores.contract.load import load_contract
 from stores.errors import LimitError
@@ -100,7 +100,7 @@ def taken(schema: GraphQLSchema, text: str) -> tuple[int, bool]:
         nonlocal calls
         calls += event in ("call", "c_call")
 
-    documents, whole = Documents(), False
+    documents, whole = ParsedDocuments(), False
     sys.setprofile(count)
     try:
         document, _ = documents.get(schema, text, LIMITS)
@@ -138,7 +138,7 @@ def test_what_comes_before_admission_is_linear_in_the_text(
 
 def test_a_fragment_is_weighed_once_at_a_place(schema: GraphQLSchema) -> None:
     def cost(text: str) -> int:
-        documents = Documents()
+        documents = ParsedDocuments()
         document, errors = documents.get(schema, text, LIMITS)
         assert document is not None, errors
         operation = documents.operation(schema, text, None, LIMITS, document)
@@ -163,7 +163,7 @@ def test_a_long_document_is_read_off_the_loop(schema: GraphQLSchema) -> None:
     text = KINDS["values"](160)
 
     async def go() -> int:
-        documents, turns = Documents(), 0
+        documents, turns = ParsedDocuments(), 0
         reading = asyncio.ensure_future(documents.read(schema, text, LIMITS))
         while not reading.done():
             await asyncio.sleep(0)
@@ -175,7 +175,7 @@ def test_a_long_document_is_read_off_the_loop(schema: GraphQLSchema) -> None:
 
 
 def test_the_cost_of_an_operation_that_has_none_is_nothing(schema: GraphQLSchema) -> None:
-    documents = Documents()
+    documents = ParsedDocuments()
     document, _ = documents.get(schema, "{ __typename }", LIMITS)
     assert document is not None
     first = document.definitions[0]

@@ -10,6 +10,7 @@ from stores.documents.mongodb.store import from_url
 from stores.documents.mongodb.url import parse
 from stores.errors import SetupError
 from stores.registry import open_store
+from stores.roles import StoreRole
 
 SECRET = "s3cr3t-pass"
 
@@ -31,7 +32,7 @@ def test_a_url_that_cannot_be_used_is_refused_with_the_form_and_without_its_secr
     url: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SetupError) as refused:
-        open_store(url, tmp_path, role="documents")
+        open_store(url, tmp_path, role=StoreRole.DOCUMENTS)
     assert refused.value.hint
     assert SECRET not in str(refused.value)
     assert "user" not in refused.value.message

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.context.plan_cache import KEPT_BYTES, KEPT_PLANS, Plans
+from gateway.context.plan_cache import KEPT_BYTES, KEPT_PLANS, PlanCache
 from gateway.shape.open_values import Slot
 from stores.errors import InputError
 
@@ -19,7 +19,7 @@ class Made:
 
 
 def test_the_oldest_plans_go_when_there_are_too_many_or_they_are_too_large() -> None:
-    plans = Plans[Made]()
+    plans = PlanCache[Made]()
     for number in range(KEPT_PLANS + 10):
         plans.features(number)
         plans.keep(number, {}, Made(1))
@@ -35,7 +35,7 @@ def test_a_value_that_is_refused_leaves_nothing_behind() -> None:
     def refuse(value: Any) -> Hashable:
         raise InputError("not a key")
 
-    plans = Plans[Made]()
+    plans = PlanCache[Made]()
     for number in range(10):
         features = plans.features(number)
         with pytest.raises(InputError):

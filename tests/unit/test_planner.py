@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.query.planner import CANONICAL, DOCUMENTS, plan
+from gateway.query.planner import CANONICAL, plan
 from gateway.shape.shapes import (
     EdgeCursor,
     Edges,
@@ -29,6 +29,7 @@ from gateway.shape.visibility import Form, Visibility
 from stores.contract.model import Scalar
 from stores.protocols import Capability
 from stores.query import EVERYTHING, Compare, Op, Order
+from stores.roles import StoreRole
 from tests.library_world import AUTHOR, BOOK, LIBRARY, PERSON, REVIEW
 
 CAN = frozenset({Capability.CHILDREN})
@@ -76,11 +77,11 @@ TABLE: list[tuple[str, RecordShape, bool]] = [
 @pytest.mark.parametrize(("what", "shape", "documents"), TABLE, ids=[t[0] for t in TABLE])
 def test_documents_answer_what_they_hold(what: str, shape: RecordShape, documents: bool) -> None:
     planned = plan(KeyShape(("1",), shape), NOBODY, CAN, bytewise=True)
-    assert (planned.candidates[0].store == DOCUMENTS) is documents, what
+    assert (planned.candidates[0].store == StoreRole.DOCUMENTS) is documents, what
     assert planned.candidates[-1].store == CANONICAL
     assert {r.store for r in planned.rejected} | {c.store for c in planned.candidates} == {
         CANONICAL,
-        DOCUMENTS,
+        StoreRole.DOCUMENTS,
         "search",
     }
     assert all(r.why for r in planned.rejected)
@@ -90,10 +91,12 @@ def test_children_need_the_capability_and_the_same_order_of_text() -> None:
     shape = KeyShape(("1",), record(books()))
     assert plan(shape, NOBODY, frozenset(), bytewise=True).candidates[0].store == CANONICAL
     assert plan(shape, NOBODY, CAN, bytewise=False).candidates[0].store == CANONICAL
-    assert plan(shape, NOBODY, CAN, bytewise=True).candidates[0].store == DOCUMENTS
+    assert plan(shape, NOBODY, CAN, bytewise=True).candidates[0].store == StoreRole.DOCUMENTS
 
 
-@pytest.mark.parametrize(("key", "store"), [("7", DOCUMENTS), ("07", CANONICAL), ("-0", CANONICAL)])
+@pytest.mark.parametrize(
+    ("key", "store"), [("7", StoreRole.DOCUMENTS), ("07", CANONICAL), ("-0", CANONICAL)]
+)
 def test_a_key_that_documents_do_not_know_by_that_text(key: str, store: str) -> None:
     planned = plan(key_shape(record(NAME), key), NOBODY, CAN, bytewise=True)
     assert planned.candidates[0].store == store
@@ -122,7 +125,7 @@ def test_rows_that_depend_on_who_asks_come_from_canonical() -> None:
     shape = KeyShape(("a",), RecordShape(PERSON, (Id("id"),)))
     assert plan(shape, NOBODY, CAN, bytewise=True).candidates[0].store == CANONICAL
     all_rows = Visibility(LIBRARY, frozenset({"hr"}))
-    assert plan(shape, all_rows, CAN, bytewise=True).candidates[0].store == DOCUMENTS
+    assert plan(shape, all_rows, CAN, bytewise=True).candidates[0].store == StoreRole.DOCUMENTS
 
 
 def test_a_list_is_canonicals() -> None:

@@ -24,11 +24,11 @@ from psycopg import sql
 from gateway.compiler.masks import MaskKey, masked, masked_sql
 from gateway.context.services import Viewer
 from gateway.http.problems import HttpProblem
+from gateway.security.access import Access, AccessMiddleware
 from gateway.security.api_keys import make_key, recognised
 from gateway.security.authenticate import Anonymous, Authenticator, Rules
 from gateway.security.callers import Callers
 from gateway.security.credentials import credential_of
-from gateway.security.door import Access, Door
 from gateway.security.key_file import KeyFile, changing_keys, read_keys
 from gateway.security.key_sets import ALGORITHMS, KeySource, read_key_set, reader
 from gateway.security.tokens import TokenRules, TokenVerifier, roles_in
@@ -441,7 +441,7 @@ def connected(rules: Rules, *headers: tuple[bytes, bytes], origins: tuple[str, .
         "type": "websocket", "path": "/graphql", "headers": [(b"host", b"localhost:80"), *headers],
         "client": ("127.0.0.1", 5),
     }  # fmt: skip
-    asyncio.run(Door(app, access=access, count=lambda _: None)(scope, receive, send))
+    asyncio.run(AccessMiddleware(app, access=access, count=lambda _: None)(scope, receive, send))
     assert bool(passed) is not bool(sent)
     assert all(m["type"] == "websocket.close" for m in sent)
     return bool(passed)

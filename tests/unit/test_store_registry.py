@@ -13,12 +13,27 @@ from stores.documents.sqlite.store import SqliteStore
 from stores.errors import SetupError
 from stores.protocols import DocumentStore, SearchStore
 from stores.registry import REGISTRY, Row, open_store
+from stores.roles import STORE_ROLES, StoreRole
 
 
 def test_a_scheme_picks_its_adapter_and_opens_nothing(tmp_path: Path) -> None:
     assert isinstance(open_store("sqlite:", tmp_path), DocumentStore)
     assert isinstance(open_store("tantivy:", tmp_path), SearchStore)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("scheme", REGISTRY)
+def test_a_store_carries_the_role_of_its_row(scheme: str, tmp_path: Path) -> None:
+    beside = "//127.0.0.1:1/name" if REGISTRY[scheme].extra else ""
+    store = open_store(f"{scheme.replace('+srv', '')}:{beside}", tmp_path)
+    assert store.role is REGISTRY[scheme].role
+    assert isinstance(store, DocumentStore) == (store.role is StoreRole.DOCUMENTS)
+    assert isinstance(store, SearchStore) == (store.role is StoreRole.SEARCH)
+
+
+def test_every_role_has_its_row_and_a_letter_of_its_own() -> None:
+    assert list(STORE_ROLES) == list(StoreRole)
+    assert len({row.letter for row in STORE_ROLES.values()}) == len(StoreRole)
 
 
 def test_a_path_in_the_url_is_the_place(tmp_path: Path) -> None:
@@ -37,13 +52,13 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones(url: str) -> None:
 
 def test_a_store_of_the_other_kind_is_refused() -> None:
     with pytest.raises(SetupError) as refused:
-        open_store("sqlite:", Path(), role="search")
+        open_store("sqlite:", Path(), role=StoreRole.SEARCH)
     assert "tantivy:" in refused.value.hint
     assert "sqlite" not in refused.value.hint
 
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Row("search", "no_such_driver_of_ours:from_url", "elasticsearch")
+    row = Row(StoreRole.SEARCH, "no_such_driver_of_ours:from_url", "elasticsearch")
     monkeypatch.setitem(registry.REGISTRY, "missing", row)
     with pytest.raises(SetupError) as refused:
         open_store("missing://host", Path())

@@ -60,6 +60,7 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Children, ChildrenQuery
+from stores.roles import StoreRole
 from stores.write_checks import check_key
 
 HEALTH_SECONDS = 2.0
@@ -85,6 +86,7 @@ class MongodbStore:
     """DocumentStore in a MongoDB database; see the module for what it promises."""
 
     kind = KIND
+    role = StoreRole.DOCUMENTS
     capabilities = frozenset({Capability.EXACT_BYTES, Capability.CHILDREN, Capability.SHARED})
 
     def __init__(self, url: str) -> None:

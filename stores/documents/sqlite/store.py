@@ -39,6 +39,7 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Children, ChildrenQuery
+from stores.roles import StoreRole
 from stores.sqlite_errors import primary_code
 from stores.write_checks import check_key, parse_document, reject
 
@@ -61,6 +62,7 @@ class SqliteStore:
     """DocumentStore on a file of this machine; see the module for what it promises."""
 
     kind = KIND
+    role = StoreRole.DOCUMENTS
     capabilities = frozenset(
         {Capability.EXACT_BYTES, Capability.CHILDREN, Capability.TOMBSTONES_FOREVER}
     )

@@ -28,6 +28,7 @@ from stores.protocols import (
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
 from stores.recent import Recent
+from stores.roles import StoreRole
 from stores.search.elasticsearch import bulk as elasticsearch_bulk
 from stores.search.elasticsearch import tombstones as elasticsearch_tombstones
 from stores.search.elasticsearch.documents import DocumentBuilder
@@ -66,6 +67,7 @@ class ElasticsearchStore:
     """SearchStore on a cluster; see the module for what it promises."""
 
     kind = KIND
+    role = StoreRole.SEARCH
     capabilities = SEARCH | {Capability.SHARED}
 
     def __init__(self, address: Address) -> None:

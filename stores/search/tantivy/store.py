@@ -42,6 +42,7 @@ from stores.protocols import (
     Write,
 )
 from stores.query import Filter, SearchQuery, SearchResult, Suggestion
+from stores.roles import StoreRole
 from stores.search import filter_plan
 from stores.search.fields import Level, levels, text_fields
 from stores.search.tantivy import guard as tantivy_guard
@@ -67,6 +68,7 @@ class TantivyStore:
     """SearchStore on a folder of this machine; see the module for what it promises."""
 
     kind = KIND
+    role = StoreRole.SEARCH
     capabilities = SEARCH | {Capability.TOMBSTONES_FOREVER}
 
     def __init__(self, folder: Path) -> None:

@@ -36,7 +36,7 @@ _CLOCK = f"SELECT extract(epoch FROM clock_timestamp())::float8, l.* FROM ({LINE
 _SOURCES = b"SELECT name, extract(epoch FROM as_of)::float8 FROM recordgate.sources WHERE as_of IS NOT NULL"
 
 
-class News:
+class CanonicalListener:
     """`heard`: how often something was heard, for those who keep what they read."""
 
     def __init__(self) -> None:

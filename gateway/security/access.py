@@ -1,4 +1,4 @@
-"""The one door that every request passes: who asks, whether they may come in here at all, and whether not too
+"""What every request passes before its endpoint: who asks, whether they may ask here at all, and whether not too
 often. What lies behind it finds the viewer in `request.state.viewer`."""
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class StandingCredential:
                 return
 
 
-class Door:
+class AccessMiddleware:
     """ASGI middleware. `count` gets the code of each refusal."""
 
     def __init__(self, app: ASGIApp, *, access: Access, count: Callable[[str], None]) -> None:

@@ -1,0 +1,99 @@
+"""What a root field is answered by, decided here for the compiled path and for ordinary execution alike: from what is
+selected to its shape, from the shape to the stores that can answer and to canonical's statement. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from graphql import GraphQLObjectType
+
+from gateway.compiler import Statement
+from gateway.compiler.aggregates import compile_aggregate
+from gateway.context.services import RequestContext
+from gateway.query.planner import AGGREGATES, CANONICAL, Plan, plan
+from gateway.query.records import compiler_of, visibility_of
+from gateway.query.roots import Root, RootKind
+from gateway.shape.aggregates import aggregate_shape
+from gateway.shape.open_values import Deferred, settled
+from gateway.shape.selection import Place, has_own_fields, selected_below
+from gateway.shape.shapes import KeyShape, PageShape
+from gateway.shape.shaping import Shaper, key_shape
+from stores.keys import encode_key
+
+_KINDS = {RootKind.GET: "", RootKind.LIST: "Connection", RootKind.AGGREGATE: "Aggregate"}
+"""What follows a record type's name in that of the type of a root field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """`statement` asks canonical. `documents` is the key read that the document store is asked for first, by
+    `document_key`, and None where it is not asked."""
+
+    statement: Statement
+    plan: Plan
+    documents: KeyShape | None = None
+    document_key: Deferred | str = ""
+
+    def key(self, variables: Mapping[str, Any]) -> str:
+        """Return the key that the document store is asked for."""
+        key = self.document_key
+        return key.resolve(variables) if isinstance(key, Deferred) else key
+
+
+def prepare(
+    context: RequestContext,
+    root: Root,
+    place: Place,
+    args: Mapping[str, Any],
+    *,
+    kept: bool = False,
+) -> Prepared | None:
+    """Return what answers a root field of the contract for the viewer. Raises RecordgateError and GraphQLError for
+    what is refused.
+
+    `kept`: it serves later requests, too, whose bytes go into the answer unread. `args` may then hold slots; and
+    None is returned where a field is selected that the product adds, which only execution can answer.
+    """
+    record_type = root.type
+    visibility = visibility_of(context)
+    visibility.require_may(record_type, root.kind.value)
+    kind = place.schema.type_map[record_type.graphql + _KINDS[root.kind]]
+    selected = selected_below(place, cast(GraphQLObjectType, kind))
+    if kept and has_own_fields(selected):
+        return None
+    compiler = compiler_of(context)
+    if root.kind is RootKind.AGGREGATE:
+        given = {n: v if n == "filter" else settled(v) for n, v in args.items()}
+        groups = aggregate_shape(record_type, given, selected, visibility)
+        return Prepared(compile_aggregate(compiler, groups), AGGREGATES)
+    shaper = Shaper(visibility)
+    shape: KeyShape | PageShape
+    if root.kind is RootKind.LIST:
+        shape = shaper.page(record_type, args, selected)
+    else:
+        shape = key_shape(shaper.record(record_type, selected), args["id"])
+    services = context.services
+    planned = plan(
+        shape,
+        visibility,
+        services.documents.capabilities,
+        bytewise=services.text_order_is_bytewise,
+    )
+    if isinstance(shape, PageShape):
+        return Prepared(compiler.page(shape), planned)
+    statement = compiler.one_or_many(shape) if kept else compiler.one(shape)
+    if planned.candidates[0].store == CANONICAL:
+        return Prepared(statement, planned)
+    return Prepared(statement, planned, shape, _document_key(shape.values))
+
+
+def _document_key(values: tuple[str | Deferred, ...]) -> Deferred | str:
+    if all(isinstance(v, str) for v in values):
+        return encode_key(cast(tuple[str, ...], values))
+    return Deferred(
+        lambda variables: encode_key(
+            [v.resolve(variables) if isinstance(v, Deferred) else v for v in values]
+        )
+    )
