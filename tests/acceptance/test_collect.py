@@ -239,7 +239,7 @@ def test_whatever_a_server_answers_is_bounded_and_told_and_nothing_is_lost(
             begun = time.monotonic()
             error = problem(world)
             assert error.detail_code == code, kind
-            assert time.monotonic() - begun < 8, kind
+            assert time.monotonic() - begun < 30, kind
             assert len(source.asked) < 120, kind
             # What came whole is there, the rest is asked for when the server is well again.
             assert world.ids()[:60] == list(range(1, 61)), kind
