@@ -447,7 +447,7 @@ def test_replacing_more_than_half_is_asked_for(target: Target) -> None:
         ("f.csv", "id,nam\n1,one\n", "nam"),
         ("f.csv", "id\n1\n", "lacks name"),
         ("f.csv", "name\none\n", "lacks id"),
-        ("f.csv", "id,name,name\n1,a,b\n", "name_2"),
+        ("f.csv", "id,name,name\n1,a,b\n", "two columns"),
         ("f.csv", "id,name,ID\n1,a,b\n", "both map to item.id"),
         ("f.csv", b"id,name\n1,caf\xe9\n", "line 2: byte 13 (0xe9) is not valid UTF-8"),
         ("f.csv", "id,name\n1,one\n".encode("utf-16"), "UTF-16"),

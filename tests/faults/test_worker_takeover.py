@@ -143,7 +143,7 @@ def test_a_worker_whose_source_takes_long_to_open_stays_in_charge_and_can_be_sto
                 await first.stop()
                 await until(lambda: world.one(terms) != term)
                 assert time.monotonic() - began < slot.CREATION / 3
-                assert "standing by" not in str(second.state()["problem"])
+                await until(lambda: "standing by" not in str(second.state()["problem"]))
             await world.synced()
             await world.assert_equal()
 
