@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 import yaml
 
 from recordgate.collecting import books
@@ -20,6 +21,7 @@ from stores.canonical.importing.run import ImportSession
 from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
+from stores.errors import RecordgateError, SourceError
 
 PROPERTIES: list[dict[str, Any]] = [
     {"name": "id", "logicalType": "integer", "primaryKey": True, "primaryKeyPosition": 1, "required": True},
@@ -117,3 +119,14 @@ def stations(count: int, start: int = 1) -> list[dict[str, Any]]:
          "updatedAt": f"2024-01-01T00:{i // 60 % 60:02d}:{i % 60:02d}Z"}
         for i in range(start, start + count)
     ]  # fmt: skip
+
+
+Start = Callable[..., CollectWorld]
+"""Makes a world whose source has these settings."""
+
+
+def problem(world: CollectWorld) -> SourceError:
+    with pytest.raises(RecordgateError) as raised:
+        world.walk()
+    assert isinstance(raised.value, SourceError)
+    return raised.value

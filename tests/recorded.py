@@ -21,7 +21,6 @@ import secrets
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,8 @@ from psycopg import sql
 from gateway.context.services import RequestContext, Viewer
 from gateway.query.compiled import respond
 from gateway.query.execute import execute
-from gateway.security.access import Access
-from gateway.security.api_keys import make_key
-from gateway.security.authenticate import Anonymous, Authenticator, Rules
-from gateway.security.key_file import KeyFile, changing_keys
 from gateway.shape.names import field_of
-from stores.contract.model import Contract
+from tests.acceptance.access_rig import bearer, keys_for, with_keys
 from tests.acceptance.gateway_rig import Rig, gateway
 from tests.acceptance.matrix_doors import Ask, asks
 from tests.acceptance.matrix_world import CONTRACT as MATRIX
@@ -105,22 +100,14 @@ async def asked(rig: Rig, ask: Ask, headers: Mapping[str, str]) -> str:
 
 async def of_matrix(database: str, folder: Path, **stores: str) -> AsyncIterator[tuple[str, str]]:
     """Every door for every set of roles: one in MATRIX_SHARE requests, others for each set."""
-    path = folder / "keys.json"
-    texts: dict[tuple[str, ...], str] = {}
-    with changing_keys(path) as keys:
-        for roles in ROLES:
-            texts[roles], key = make_key("recorded", roles, time.time(), None)
-            keys[key.id] = key
-
-    def access(contract: Contract) -> Access:
-        return Access(Authenticator(contract, Rules(Anonymous.NO), keys=KeyFile(path)))
-
+    path, made = keys_for(folder, *ROLES)
+    texts = dict(zip(ROLES, made, strict=True))
     async with gateway(
         database,
         folder,
         contract=MATRIX,
         rows=statements(),
-        access=access,
+        access=with_keys(path),
         **stores,  # type: ignore[arg-type]
     ) as rig:
         every = [
@@ -131,7 +118,7 @@ async def of_matrix(database: str, folder: Path, **stores: str) -> AsyncIterator
         for offset, roles in enumerate(ROLES):
             for number in range(offset % MATRIX_SHARE, len(every), MATRIX_SHARE):
                 ask = every[number]
-                headers = {"Authorization": f"Bearer {texts[roles]}"}
+                headers = bearer(texts[roles])
                 name = f"matrix {'+'.join(roles)} {number} {ask.door} {ask.path} {ask.body or ask.params}"
                 yield name, await asked(rig, ask, headers)
 

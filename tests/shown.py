@@ -111,6 +111,15 @@ class Reader:
         assert done.returncode == command.expected, f"{command.text}: {done.stdout} {done.stderr}"
         return done.stdout
 
+    def follow(self, page: str) -> Iterator[tuple[Command, str]]:
+        """Do what a page says, and yield each command with its output once it was run."""
+        for block in blocks(page):
+            if "file" in block.options:
+                self.save(block)
+            elif block.language == "console":
+                for command in commands(block):
+                    yield command, self.run(command)
+
     def close(self) -> None:
         for process in self.running:
             os.killpg(process.pid, signal.SIGINT)

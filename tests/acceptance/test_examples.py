@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from compose.local.process import free_port
 from tests.shown import Reader, blocks, commands, wait_until_loaded
@@ -38,14 +35,6 @@ EXPECTED = {
     },
 }
 """By example: part of a command → what its output holds."""
-
-
-@pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Somebody in an empty folder; whatever the example leaves running is stopped."""
-    reader = Reader(tmp_path)
-    yield reader
-    reader.close()
 
 
 def follow(reader: Reader, name: str) -> dict[str, str]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.hostile_source import Asked, HostileSource, Reply, hostile_source
-from tests.shown import Reader, blocks, commands
+from tests.shown import Reader
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "collect.md"
 RECORDS = [
@@ -27,24 +24,11 @@ def page(asked: Asked, nth: int) -> Reply:
     return Reply(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
 
-@pytest.fixture
-def reader(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    monkeypatch.setenv("STATIONS_TOKEN", "t0ken")
-    monkeypatch.setenv("RECORDGATE_POSTGRES", database)
-    reader = Reader(tmp_path)
-    yield reader
-    reader.close()
-
-
-def test_the_page_does_what_it_says(reader: Reader) -> None:
+def test_the_page_does_what_it_says(reader: Reader, database: str) -> None:
+    reader.environment |= {"STATIONS_TOKEN": "t0ken", "RECORDGATE_POSTGRES": database}
     with hostile_source(HostileSource(answer=page)) as source:
-        said = {}
-        for block in blocks(PAGE.read_text("utf-8").replace("8765", str(source.port))):
-            if "file" in block.options:
-                reader.save(block)
-            elif block.language == "console":
-                for command in commands(block):
-                    said[command.text] = reader.run(command)
+        shown = PAGE.read_text("utf-8").replace("8765", str(source.port))
+        said = {command.text: text for command, text in reader.follow(shown)}
     run = next(v for k, v in said.items() if "--once" in k)
     assert "pages 3  read 7  inserted 7" in run
     status = next(v for k, v in said.items() if "status" in k)

@@ -5,37 +5,22 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from compose.local.process import free_port
-from tests.shown import Command, Reader, blocks, commands
+from tests.shown import Command, Reader
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "quality.md"
-
-
-@pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Somebody in an empty folder; whatever is left running is stopped."""
-    reader = Reader(tmp_path)
-    yield reader
-    reader.close()
 
 
 def test_the_page_does_what_it_says_and_the_worker_measures(reader: Reader) -> None:
     outputs: dict[str, str] = {}
     port = free_port()
-    for block in blocks(PAGE.read_text("utf-8")):
-        if "file" in block.options:
-            reader.save(block)
-        elif block.language == "console":
-            for command in commands(block):
-                outputs[command.text] = reader.run(command)
-                if command.text.startswith("recordgate apply"):
-                    # The worker runs beside what the page does; and the server is not started for each command.
-                    reader.run(Command(f"recordgate up --port {port}", None))
+    for command, text in reader.follow(PAGE.read_text("utf-8")):
+        outputs[command.text] = text
+        if command.text.startswith("recordgate apply"):
+            # The worker runs beside what the page does; and the server is not started for each command.
+            reader.run(Command(f"recordgate up --port {port}", None))
     refused = json.loads((reader.folder / "refused.json").read_text())
     assert (refused["state"], refused["error"]["code"]) == ("refused", "RULE_BROKEN")
     (rule,) = refused["gate"]

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import secrets
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,13 +19,10 @@ import pyarrow.parquet as parquet
 import pytest
 
 from gateway.context.plan_cache import PlanCache
-from gateway.security.access import Access
-from gateway.security.api_keys import make_key
-from gateway.security.authenticate import Anonymous, Authenticator, Rules
-from gateway.security.key_file import KeyFile, changing_keys
 from gateway.shape.visibility import Form
-from stores.contract.model import Contract, RecordType
+from stores.contract.model import RecordType
 from stores.query import EVERYTHING
+from tests.acceptance.access_rig import keys_for, with_keys
 from tests.acceptance.gateway_rig import SECRET, Rig, gateway
 from tests.acceptance.matrix_doors import Ask, Watch, asks, fields, graphql, upper
 from tests.acceptance.matrix_world import (
@@ -205,19 +201,12 @@ Work = Callable[[Matrix], Awaitable[None]]
 def run(
     database: str, folder: Path, log: pytest.LogCaptureFixture, work: Work, **stores: Any
 ) -> None:
-    path = folder / "keys.json"
-    texts: dict[tuple[str, ...], str] = {}
-    with changing_keys(path) as keys:
-        for roles in ROLES:
-            texts[roles], key = make_key("matrix", roles, time.time(), None)
-            keys[key.id] = key
-
-    def access(contract: Contract) -> Access:
-        return Access(Authenticator(contract, Rules(Anonymous.NO), keys=KeyFile(path)))
+    path, made = keys_for(folder, *ROLES)
+    texts = dict(zip(ROLES, made, strict=True))
 
     async def go() -> None:
         async with gateway(
-            database, folder, contract=CONTRACT, rows=statements(), access=access, **stores
+            database, folder, contract=CONTRACT, rows=statements(), access=with_keys(path), **stores
         ) as rig:
             matrix = Matrix(rig, texts, log)
             log.set_level(logging.DEBUG)

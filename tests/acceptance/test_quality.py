@@ -488,6 +488,13 @@ def test_valid_and_missing_values_of_each_type_are_told_apart(
         assert len(found) == 3 * len(KINDS)
 
 
+def measured_as(world: World, account: str) -> dict[str, Any]:
+    """What a run by the account finds."""
+    with connect(world.url) as conn:
+        conn.execute(f"SET SESSION AUTHORIZATION {account}".encode())
+        return world.measure(conn=conn)
+
+
 def test_an_account_that_may_make_no_role_measures_the_library_and_says_what_is_missing(
     world: World,
 ) -> None:
@@ -499,9 +506,7 @@ def test_an_account_that_may_make_no_role_measures_the_library_and_says_what_is_
         "GRANT ALL ON recordgate.quality_runs, recordgate.quality_results TO quality_plain"
     )
     try:
-        with connect(world.url) as conn:
-            conn.execute("SET SESSION AUTHORIZATION quality_plain")
-            found = world.measure(conn=conn)
+        found = measured_as(world, "quality_plain")
     finally:
         world.do("DROP OWNED BY quality_plain; DROP ROLE quality_plain")
     assert (found["named"]["state"], found["named"]["value"]) == ("passed", 40)
@@ -521,9 +526,7 @@ def test_an_account_that_may_make_roles_makes_the_one_of_rules(world: World) -> 
         "GRANT ALL ON recordgate.quality_runs, recordgate.quality_results TO quality_maker"
     )
     try:
-        with connect(world.url) as conn:
-            conn.execute("SET SESSION AUTHORIZATION quality_maker")
-            found = world.measure(conn=conn)
+        found = measured_as(world, "quality_maker")
     finally:
         world.do(
             "DROP OWNED BY quality_maker CASCADE; DROP OWNED BY recordgate_quality;"

