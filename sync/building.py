@@ -18,6 +18,7 @@ import psycopg
 
 from stores.canonical.conditions import Condition
 from stores.contract.model import Contract
+from stores.crash_points import crash_point
 from stores.errors import (
     ConflictError,
     FencedError,
@@ -30,7 +31,6 @@ from stores.protocols import WITHDRAWN, Position, Store
 from stores.roles import STORE_ROLES
 from sync import durable_backlog, generations, watermarks
 from sync.conditions import Conditions
-from sync.crash_points import crash_point
 from sync.projection import Projector
 from sync.reload import PATIENCE, Load, problem
 from sync.session import SinkConnections

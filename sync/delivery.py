@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from stores.crash_points import crash_point
 from stores.errors import StoreUnavailable
 from stores.protocols import Outcome, Store, Write
-from sync.crash_points import crash_point
 from sync.dead_letters import DeadLetters
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from stores.canonical.connect import AsyncConnection
+from stores.canonical.notices import FEED
 from stores.contract.model import Contract
 from sync.changes import Change, ChangeOp, Row
 from sync.impact import key_reader
@@ -31,7 +32,7 @@ _INSERT = """
 INSERT INTO recordgate.feed (lsn, type, key, kind)
 SELECT '0/0'::pg_lsn + %s::numeric, * FROM unnest(%s::text[], %s::text[], %s::text[])
 """
-_TELL = "SELECT pg_notify('recordgate_feed', '')"
+_TELL = f"SELECT pg_notify('{FEED}', '')"
 _PRUNE = """
 WITH gone AS (
   DELETE FROM recordgate.feed

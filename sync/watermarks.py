@@ -18,6 +18,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from stores.canonical.connect import AsyncConnection
+from stores.canonical.notices import POSITIONS
 
 
 @dataclass(slots=True)
@@ -57,9 +58,7 @@ ON CONFLICT (sink) DO UPDATE SET system = excluded.system, lsn = excluded.lsn,
 """
 
 
-_TELL = (
-    "SELECT set_config('synchronous_commit', 'off', true), pg_notify('recordgate_positions', %s)"
-)
+_TELL = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{POSITIONS}', %s)"
 """Notifies readers. The notification is committed without waiting for the disk, because it only
 says that a look is worthwhile."""
 

@@ -24,13 +24,13 @@ from stores.canonical.driver_errors import translate
 from stores.canonical.publication import slot_name
 from stores.canonical.standing import RETRYING
 from stores.contract.model import Contract
+from stores.crash_points import crash_point
 from stores.errors import ConflictError, FencedError, GapError, RecordgateError, StoreError
 from stores.lineage import Lineage
 from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync import generations, selection, watermarks
 from sync.changes import ChangeSource, Event, Progress, Transaction
-from sync.crash_points import crash_point
 from sync.ending import check_cancelled, end
 from sync.failures import ends_the_session, not_readable, unexpected, waiting_mends
 from sync.faults import Faults, retrying

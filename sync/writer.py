@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 import psycopg
 
 from stores.contract.model import Contract
+from stores.crash_points import crash_point
 from stores.errors import FencedError, NotReadable, RecordgateError, StoreLost
 from stores.lsn import format_lsn
 from stores.protocols import Position, Store
@@ -23,7 +24,6 @@ from sync import durable_backlog, unit_reader
 from sync.backlog import Backlog, Batch, Boundary
 from sync.building import Building
 from sync.conditions import Conditions
-from sync.crash_points import crash_point
 from sync.dead_letters import DeadLetters
 from sync.delivery import Delivery
 from sync.durable_backlog import DurableReader

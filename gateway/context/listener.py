@@ -16,14 +16,11 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from stores.canonical.connect import LINEAGE
+from stores.canonical.notices import POSITIONS, SOURCE
 from stores.lineage import Lineage
 
 log = logging.getLogger("gateway")
 
-CHANNEL = "recordgate_positions"
-"""As `sync.watermarks` notifies it; the payload is the sink's name."""
-SOURCE = "source:"
-"""How a payload begins by which a collector says that a source was read whole: `source:SECONDS:NAME`."""
 CLOCK_EVERY = 10.0
 RETRY = 1.0
 UNHEARD = 0.008
@@ -99,7 +96,7 @@ class CanonicalListener:
             conninfo, autocommit=True, application_name="recordgate gateway news"
         )
         try:
-            for channel in (CHANNEL, *self._also):
+            for channel in (POSITIONS, *self._also):
                 await conn.execute(f"LISTEN {channel}".encode())
             await self._read_clock(conn)
             self.connected = True
@@ -108,9 +105,9 @@ class CanonicalListener:
                 hear("")
             while True:
                 async for notice in conn.notifies(timeout=CLOCK_EVERY):
-                    if notice.channel == CHANNEL and notice.payload.startswith(SOURCE):
+                    if notice.channel == POSITIONS and notice.payload.startswith(SOURCE):
                         self._hear_source(notice.payload)
-                    elif notice.channel == CHANNEL:
+                    elif notice.channel == POSITIONS:
                         self._ring()
                     else:
                         self._also[notice.channel](notice.payload)

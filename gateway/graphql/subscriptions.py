@@ -25,6 +25,7 @@ from gateway.graphql.subscription_plan import Changed, Event, SubscriptionPlan
 from gateway.query.canonical import NO_CONNECTION, no_connection
 from stores.canonical.connect import TIMELINE, AsyncConnection
 from stores.canonical.driver_errors import translate
+from stores.canonical.notices import FEED
 from stores.errors import LimitError, RecordgateError, StaleError, StoreUnavailable
 
 log = logging.getLogger("gateway")
@@ -129,7 +130,7 @@ class Hub:
         self._delivering = asyncio.Lock()
         """Held while a batch goes out, so that who joins is either before it or after it."""
         self._ending = False
-        services.listener.also("recordgate_feed", self._hear)
+        services.listener.also(FEED, self._hear)
 
     def __len__(self) -> int:
         return self._count

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-import psycopg
 import typer
 
 from recordgate.canonical_access import open_canonical
@@ -17,8 +16,8 @@ from recordgate.collect_access import surroundings
 from recordgate.collecting.addresses import Allowed
 from recordgate.collecting.walk import Surroundings
 from stores.canonical.connect import Connection, connect
-from stores.canonical.driver_errors import translate
-from stores.errors import ConflictError, InputError, SetupError
+from stores.canonical.driver_errors import of_own_tables
+from stores.errors import ConflictError, InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="TYPE", help="A type with a source.")]
@@ -42,16 +41,13 @@ def _opened(ctx: typer.Context) -> Iterator[tuple[Surroundings, Connection]]:
     settings = given.settings()
     contract = given.contract(settings)
     configure_logging(given.verbosity, settings.log_level)
-    with open_canonical(settings) as canonical, connect(canonical.url) as connection:
-        try:
-            books.register(connection, contract)
-            yield surroundings(settings, canonical.url, contract), connection
-        except psycopg.errors.UndefinedTable:
-            raise SetupError(
-                "the tables of recordgate are not there", hint="run `recordgate apply`"
-            ) from None
-        except psycopg.Error as error:
-            raise translate(error, contract) from None
+    with (
+        open_canonical(settings) as canonical,
+        connect(canonical.url) as connection,
+        of_own_tables(contract),
+    ):
+        books.register(connection, contract)
+        yield surroundings(settings, canonical.url, contract), connection
 
 
 def _source(at: Surroundings, name: str) -> None:

@@ -15,8 +15,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from stores.canonical.conditions import COLLECT
+from stores.canonical.conditions import COLLECT, RECORD
 from stores.canonical.connect import Connection
+from stores.canonical.notices import POSITIONS, SOURCE
 from stores.contract.model import Contract, RecordType
 from stores.errors import FencedError, InputError
 
@@ -141,8 +142,8 @@ def move(
     if connection.execute(_MOVE.encode(), given).rowcount != 1:
         raise lost(lease)
     if as_of is not None:
-        told = f"source:{as_of}:{lease.name}"
-        connection.execute("SELECT pg_notify('recordgate_positions', %s)", (told,))  # to gateways
+        told = f"{SOURCE}{as_of}:{lease.name}"
+        connection.execute("SELECT pg_notify(%s, %s)", (POSITIONS, told))  # to gateways
 
 
 def end(
@@ -269,18 +270,11 @@ def _changed(connection: Connection, name: str, statement: str, *given: Any) -> 
         )
 
 
-_RAISE = """
-INSERT INTO recordgate.conditions AS c (sink, type, code, message, hint) VALUES (%(sink)s, %(type)s, %(code)s, %(message)s, %(hint)s)
-ON CONFLICT (sink, type, code) DO UPDATE SET message = excluded.message, hint = excluded.hint, seen_at = now()
-RETURNING xmax = 0
-"""
-
-
 def tell(connection: Connection, type_name: str, code: str, message: str, hint: str) -> bool:
     """Record the one condition of a source, in the place of another of it; whether it is new."""
     over(connection, type_name, but=code)
-    given = {"sink": COLLECT, "type": type_name, "code": code, "message": message, "hint": hint}
-    row = connection.execute(_RAISE.encode(), given).fetchone()
+    given = (COLLECT, type_name, code, message, hint)
+    row = connection.execute(f"{RECORD} RETURNING xmax = 0".encode(), given).fetchone()
     return bool(row and row[0])
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from recordgate.collecting import books
 from recordgate.collecting.books import Lease
-from recordgate.collecting.walk import LOCK_WAIT, Outcome, Surroundings
+from recordgate.collecting.merging import LOCK_WAIT, row_limit
+from recordgate.collecting.walk import Outcome, Surroundings
 from stores.canonical.connect import Connection
-from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
+from stores.canonical.importing import ImportOptions, ImportReport, Mode
 from stores.canonical.importing.run import ImportSession
 from stores.crash_points import crash_point
 from stores.errors import SourceError
@@ -95,8 +96,8 @@ class FileWalk:
             mode=mode,
             format=self._file.format,
             columns={str(m.path[0]): m.property for m in self._collect.map},
-            max_rejects=_limit(self._collect.max_rejects),
-            max_deletes=_limit(self._collect.max_deletes),
+            max_rejects=row_limit(self._collect.max_rejects),
+            max_deletes=row_limit(self._collect.max_deletes),
             batch=f"{self._lease.name}:{self._lease.epoch}:{time.time_ns()}",
             lock_wait=LOCK_WAIT,
         )
@@ -128,7 +129,3 @@ def _gone_or_changed(path: str, mark: list[int]) -> bool:
         return mark_of(path) != mark
     except OSError:
         return True
-
-
-def _limit(text: str) -> RowLimit | None:
-    return RowLimit.parse(text) if text else None

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from recordgate.collecting import books, landing
+from recordgate.collecting.merging import filled, import_lines, key_of
 from recordgate.collecting.shaping import shaped, shaper_of
-from recordgate.collecting.walk import LOCK_WAIT, Outcome, Surroundings
+from recordgate.collecting.walk import Outcome, Surroundings
 from stores.canonical.connect import Connection
 from stores.canonical.importing import ImportOptions, Mode
 from stores.canonical.importing.run import ImportSession
@@ -33,12 +34,8 @@ def replay(
                 raise InputError(f"the contract says no source of {one['source']!r} any more")
             shaper = shaper_of(record.collect, record)
             records = list(landing.records_of(texts[one["id"]] or b""))
-            seen = {name for r in records for name in r}
-            columns = frozenset(
-                f.property for f in shaper.fields if f.path[0] in seen or f.default is not None
-            )
-            key = [record.by_column[c].name for c in record.key]
-            rows = shaped(records, shaper, record.collect, key, columns=columns)
+            columns = filled(shaper, set().union(*records))
+            rows = shaped(records, shaper, record.collect, key_of(record), columns=columns)
             outcome = Outcome(pages=one["pages"], read=one["rows"])
             folder = landing.Landings(at.data_dir, one["source"])
             parts = (
@@ -48,16 +45,9 @@ def replay(
             for data, count, mode in parts:
                 if not count:
                     continue
-                path = folder.scratch(f"replay-{secrets.token_hex(6)}.ndjson", data)
-                options = ImportOptions(
-                    mode=mode,
-                    batch=f"{one['source']}:replay:{secrets.token_hex(6)}",
-                    lock_wait=LOCK_WAIT,
-                )
-                try:
-                    report = session.run(record.name, [path], options)
-                finally:
-                    path.unlink(missing_ok=True)
+                batch = f"{one['source']}:replay:{secrets.token_hex(6)}"
+                options = ImportOptions(mode=mode, batch=batch)
+                report = import_lines(session, folder, record, data, options)
                 if report.state == "refused":
                     raise InputError(report.problem, hint=report.hint)
                 outcome.add(report)

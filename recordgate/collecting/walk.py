@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from recordgate.collecting import books, drift, landing
 from recordgate.collecting.addresses import Allowed
 from recordgate.collecting.books import Lease
 from recordgate.collecting.http_source import HttpPages, Page, higher
+from recordgate.collecting.merging import filled, import_lines, key_of, row_limit
 from recordgate.collecting.shaping import Shaper, clean, lines, shaped, shaper_of
 from recordgate.collecting.unseen import count_of, unseen
 from stores.canonical.connect import Connection
 from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
-from stores.canonical.importing.run import ImportSession
+from stores.canonical.importing.run import ImportSession, InTheMerge
 from stores.contract.json_paths import first
 from stores.contract.model import Contract, RecordType
 from stores.crash_points import crash_point
@@ -31,7 +34,6 @@ LAND_ROWS = 5000
 """Records that are merged together: pages are gathered up to it."""
 LAND_SECONDS = 2.0
 """Seconds after which gathered pages are merged, however few."""
-LOCK_WAIT = 60.0
 END = {"end": True}
 """The position after the last page: what is left are the deletes and the end of the walk."""
 
@@ -205,8 +207,8 @@ class Walk:
         number, to = found["id"], found["to_cursor"]
         shape, aside = self._judged(found, records)
         kept = [r for i, r in enumerate(records, 1) if i not in aside] if aside else records
-        fields = self._columns(shape, kept)
-        rows = shaped(kept, self._shaper, self._collect, self._key(), columns=fields)
+        fields = filled(self._shaper, set(shape).union(*kept))
+        rows = shaped(kept, self._shaper, self._collect, key_of(self._record), columns=fields)
         batch = f"{self._lease.name}:{number}"
 
         def moved(connection: Connection) -> None:
@@ -240,21 +242,13 @@ class Walk:
         batch: str,
         data: bytes,
         mode: Mode,
-        moved: Callable[[Connection], None] | None,
+        moved: InTheMerge | None,
     ) -> None:
-        path = self._landings.scratch(f"merge-{secrets.token_hex(6)}.ndjson", data)
-        try:
-            report = self._session.run(
-                self._record.name,
-                [path],
-                ImportOptions(
-                    mode=mode, batch=batch, max_rejects=_limit(self._collect.max_rejects), lock_wait=LOCK_WAIT
-                ),
-                in_the_merge=moved,
-            )  # fmt: skip
-        finally:
-            path.unlink(missing_ok=True)
-        self._counted(report)
+        limit = row_limit(self._collect.max_rejects)
+        options = ImportOptions(mode=mode, batch=batch, max_rejects=limit)
+        self._counted(
+            import_lines(self._session, self._landings, self._record, data, options, moved)
+        )
 
     def _counted(self, report: ImportReport) -> None:
         if report.state == "refused":
@@ -264,20 +258,6 @@ class Walk:
             books.count(
                 self._connection, self._lease.name, rejected=report.rejected, deleted=report.deleted
             )
-
-    def _key(self) -> list[str]:
-        return [self._record.by_column[c].name for c in self._record.key]
-
-    def _columns(self, shape: drift.Shape, records: list[dict[str, Any]]) -> frozenset[str]:
-        """The properties that this batch fills: a field that the source has never had leaves its property alone."""
-        seen = set(shape)
-        for record in records:
-            seen.update(record)
-        return frozenset(
-            f.property
-            for f in self._shaper.fields
-            if f.path and (f.path[0] in seen or f.default is not None)
-        )
 
     # Drift ---------------------------------------------------------------------------------------
 
@@ -330,8 +310,7 @@ class Walk:
         records: list[dict[str, Any]],
         aside: dict[int, drift.Change],
     ) -> None:
-        from psycopg.types.json import Jsonb
-
+        letters = []
         for line, change in aside.items():
             row = self._shaper.row(records[line - 1])
             texts = {k: None if v is None else _text(v) for k, v in row.items()}
@@ -339,14 +318,15 @@ class Walk:
                 "property": change.field, "column": change.field, "value": None, "code": "DRIFT",
                 "message": change.message,
             }  # fmt: skip
-            connection.execute(
-                "INSERT INTO recordgate.dead_letters (kind, type, batch, line, code, reasons, payload)"
-                " VALUES ('import', %s, %s, %s, 'DRIFT', %s, %s)",
-                (
-                    self._record.name, batch, line, Jsonb([reason]),
-                    Jsonb({"values": texts, "cut": any(len(t or "") > 8192 for t in texts.values())}),
-                ),
-            )  # fmt: skip
+            payload = {"values": texts, "cut": any(len(t or "") > 8192 for t in texts.values())}
+            letters.append((self._record.name, batch, line, Jsonb([reason]), Jsonb(payload)))
+        if letters:
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "INSERT INTO recordgate.dead_letters (kind, type, batch, line, code, reasons,"
+                    " payload) VALUES ('import', %s, %s, %s, 'DRIFT', %s, %s)",
+                    letters,
+                )
 
     # The end -------------------------------------------------------------------------------------
 
@@ -404,7 +384,7 @@ class Walk:
 
     def _keys_of(self, texts: Iterable[bytes | None]) -> Iterator[list[Any]]:
         key = {f.property: f for f in self._shaper.fields}
-        fields = [key[name] for name in self._key()]
+        fields = [key[name] for name in key_of(self._record)]
         for text in texts:
             if text is None:
                 self.outcome.incomplete = "a landing of this walk is not on this host any more"
@@ -415,21 +395,15 @@ class Walk:
             if not self._lease.fresh:
                 books.renew(self._connection, self._lease)
 
-    def _delete(self, keys: bytes, moved: Callable[[Connection], None]) -> None:
+    def _delete(self, keys: bytes, moved: InTheMerge) -> None:
         """Delete these, within `maxDeletes`: half of what there is, or 100 where that is more, unless it says else."""
-        path = self._landings.scratch(f"gone-{secrets.token_hex(6)}.ndjson", keys)
-        most = _limit(self._collect.max_deletes)
+        most = row_limit(self._collect.max_deletes)
         if most is None:
             half = RowLimit.parse("50%").rows(count_of(self._connection, self._record))
             most = RowLimit(count=max(100, half))
         batch = f"{self._lease.name}:walk:{self._lease.cursor['walk']}:{secrets.token_hex(4)}"
-        options = ImportOptions(
-            mode=Mode.DELETE, batch=batch, max_deletes=most, lock_wait=LOCK_WAIT
-        )
-        try:
-            report = self._session.run(self._record.name, [path], options, in_the_merge=moved)
-        finally:
-            path.unlink(missing_ok=True)
+        options = ImportOptions(mode=Mode.DELETE, batch=batch, max_deletes=most)
+        report = import_lines(self._session, self._landings, self._record, keys, options, moved)
         if report.state == "refused":
             self._start_again()
         self._counted(report)
@@ -441,10 +415,6 @@ class Walk:
         with self._connection.transaction():
             books.move(self._connection, self._lease, again)
         self._lease.cursor = again
-
-
-def _limit(text: str) -> RowLimit | None:
-    return RowLimit.parse(text) if text else None
 
 
 def _text(value: Any) -> str:

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import psycopg
 from psycopg.types.json import Jsonb
 
 from stores.canonical.connect import Connection
-from stores.canonical.driver_errors import translate
+from stores.canonical.driver_errors import of_own_tables
 from stores.canonical.rule_results import Measured, as_value, measure, prepare_role
 from stores.contract.model import Contract, RecordType
 from stores.contract.promises import Rule
 from stores.contract.schedules import next_due
-from stores.errors import ConflictError, SetupError
+from stores.errors import ConflictError
 
 KEPT = timedelta(days=400)
 """How long results are kept."""
@@ -120,7 +119,7 @@ def run_due(
 @contextmanager
 def _held(conn: Connection, contract: Contract, record: RecordType, wait: float) -> Iterator[None]:
     """The type, for this process alone; errors of the driver are made ours."""
-    try:
+    with of_own_tables(contract):
         until = time.monotonic() + wait
         while not _lock(conn, record):
             if time.monotonic() >= until:
@@ -136,12 +135,6 @@ def _held(conn: Connection, contract: Contract, record: RecordType, wait: float)
                 conn.execute(
                     "SELECT pg_catalog.pg_advisory_unlock(hashtextextended(%s, 0))", (_key(record),)
                 )
-    except psycopg.errors.UndefinedTable:
-        raise SetupError(
-            "the tables of recordgate are not there", hint="run `recordgate apply`"
-        ) from None
-    except psycopg.Error as error:
-        raise translate(error, contract) from None
 
 
 def _key(record: RecordType) -> str:

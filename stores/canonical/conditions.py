@@ -49,7 +49,7 @@ _READ = """
 SELECT code, message, hint, sink, type, extract(epoch FROM since)::float8
 FROM recordgate.conditions ORDER BY since, sink, type, code
 """
-_RECORD = """
+RECORD = """
 INSERT INTO recordgate.conditions (sink, type, code, message, hint) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (sink, type, code) DO UPDATE
 SET message = excluded.message, hint = excluded.hint, seen_at = now()
@@ -65,7 +65,7 @@ async def read(conn: AsyncConnection) -> list[Condition]:
 async def record(conn: AsyncConnection, conditions: Iterable[Condition]) -> None:
     """Record conditions; one that stands already keeps its `since`."""
     for c in conditions:
-        await conn.execute(_RECORD.encode(), (c.sink, c.type, c.code, c.message, c.hint))
+        await conn.execute(RECORD.encode(), (c.sink, c.type, c.code, c.message, c.hint))
 
 
 async def clear(conn: AsyncConnection, conditions: Iterable[Condition]) -> None:

@@ -7,6 +7,8 @@ SQLSTATE and from names (table, column, constraint).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 
@@ -122,6 +124,20 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
     return StoreRefused(
         f"canonical refused a statement (SQLSTATE {state or 'unknown'})", store=STORE
     )
+
+
+@contextmanager
+def of_own_tables(contract: Contract | None = None) -> Iterator[None]:
+    """Turn the driver's errors into ours where statements name recordgate's own tables alone. Raises SetupError where
+    these are missing."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable:
+        raise SetupError(
+            "recordgate's own tables are missing", hint="run `recordgate apply`"
+        ) from None
+    except psycopg.Error as error:
+        raise translate(error, contract) from None
 
 
 def _without_state(error: psycopg.Error) -> RecordgateError:

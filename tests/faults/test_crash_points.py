@@ -21,13 +21,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from stores import crash_points
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect
 from stores.canonical.importing import ImportOptions, Mode, run_import
 from stores.canonical.importing.options import RowLimit
 from stores.canonical.plan import make_plan
 from stores.contract.load import load_contract
-from sync import crash_points, lease, requests, sweep, unit_reader, worker
+from sync import lease, requests, sweep, unit_reader, worker
 from tests.import_target import Target, new_target
 from tests.sync_world import SINKS, World, fill, shop
 

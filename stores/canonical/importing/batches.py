@@ -25,11 +25,12 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from stores.canonical.driver_errors import of_own_tables
 from stores.canonical.importing.columns import Matched
 from stores.canonical.importing.connection import Connection
 from stores.canonical.importing.options import ImportOptions, ImportReport, Source
 from stores.canonical.importing.staging import SCHEMA, Staging, drop
-from stores.errors import ConflictError, InputError, SetupError
+from stores.errors import ConflictError, InputError
 
 _UNFINISHED = ("staging", "staged", "merging")
 
@@ -93,7 +94,7 @@ def find(connection: Connection, batch: str | None, print_: str | None) -> dict[
     """Return the batch with the given id or, without an id, the unfinished batch of the same
     files."""
     cursor = connection.cursor(row_factory=dict_row)
-    try:
+    with of_own_tables():
         if batch is not None:
             if not 0 < len(batch) <= 200 or not batch.isprintable():
                 raise InputError("a batch id is 1 to 200 printable characters")
@@ -104,10 +105,6 @@ def find(connection: Connection, batch: str | None, print_: str | None) -> dict[
             " ORDER BY started_at DESC LIMIT 1",
             (print_, list(_UNFINISHED)),
         ).fetchone()
-    except psycopg.errors.UndefinedTable:
-        raise SetupError(
-            "recordgate's own tables are missing", hint="run `recordgate apply`"
-        ) from None
 
 
 def earlier_report(record: dict[str, Any]) -> ImportReport:
