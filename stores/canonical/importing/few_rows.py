@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 
 from psycopg import sql
 
-from stores.canonical.importing.block import Chunk
+from stores.canonical.importing.block import Block, Chunk
 from stores.canonical.importing.catalog import TargetTable
 from stores.canonical.importing.columns import Matched
 from stores.canonical.importing.connection import Connection
@@ -25,7 +26,22 @@ from stores.canonical.importing.staging import Copier, Rules, Staging, proof_of
 _MOST_BYTES = 6 << 20
 """Bytes of chunks that are looked at for whether they are few rows."""
 
-Work = list[tuple[Chunk, Rules]]
+
+@dataclass(slots=True)
+class Part:
+    """A chunk of a batch. `block` is the chunk parsed, until it is taken: taking it changes it."""
+
+    chunk: Chunk
+    rules: Rules
+    block: Block | None = None
+
+    def take(self) -> Block:
+        """Return the parsed chunk; one that was taken before, in an attempt that failed, is parsed again."""
+        block, self.block = self.block, None
+        return block or self.chunk.parse(self.rules.wanted, self.rules.raw)
+
+
+Work = list[Part]
 
 
 def split(
@@ -34,20 +50,22 @@ def split(
     """(the chunks of at most `most_rows` rows, or None; all chunks again)."""
     if most_rows <= 0:
         return None, chunks
-    taken: Work = []
+    taken: list[tuple[Chunk, Rules]] = []
     size = 0
     for item in chunks:
         taken.append(item)
         size += item[0].size
         if size > _MOST_BYTES:
             return None, chain(taken, chunks)
+    work: Work = []
     rows = 0
     for chunk, rules in taken:
         block = chunk.parse(rules.wanted, rules.raw)
         rows += len(block.rows) + len(block.lost)
         if rows > most_rows:
             return None, taken
-    return taken, ()
+        work.append(Part(chunk, rules, block))
+    return work, ()
 
 
 def staging_of(table: TargetTable, columns: tuple[Matched, ...]) -> Staging:
@@ -93,8 +111,8 @@ def fill(connection: Connection, staging: Staging, work: Work, *, prove: bool) -
     """Copy the rows into the tables, in the transaction that is open; how many were read."""
     rows = 0
     with Copier(connection, staging) as copier:
-        for chunk, rules in work:
-            block = chunk.parse(rules.wanted, rules.raw)
+        for part in work:
+            block, rules = part.take(), part.rules
             take_nulls(block, rules.nulls)
             bring_into_form(block, [m.property for m in rules.columns])
             rows += len(block.rows) + len(block.lost)
