@@ -134,8 +134,7 @@ class Records:
 
             async def load(keys: list[str]) -> list[dict[str, Any] | None]:
                 self._count_read()
-                several = list(dict.fromkeys(keys))
-                found = await read_by_keys(self._context, path, record_type, several, fields)
+                found = await read_by_keys(self._context, path, record_type, keys, fields)
                 return [found.get(k) for k in keys]
 
             # Nothing is kept: who writes, or waits in a subscription, reads what is there afterwards.

@@ -22,7 +22,7 @@ ADVICE = "nothing else is answered meanwhile; make it async, or run it in a thre
 
 
 class LoopWatch:
-    """Of one event loop: which resolver has it now, and since when. `start` is called in the loop's thread."""
+    """Knows which resolver has the event loop now, and since when. `call` and `timed` are called in the loop's thread."""
 
     def __init__(self) -> None:
         self._now: tuple[str, float] | None = None
@@ -32,17 +32,21 @@ class LoopWatch:
 
     def call(self, name: str, resolver: Callable[[], Any]) -> Any:
         """Return what `resolver` returns; an awaitable is watched as it goes on."""
-        began = time.perf_counter()
-        self._now = name, began
         if not self._looking:
             self._look_on()
+        value = self.timed(name, resolver)
+        return Watched(self, name, value) if hasattr(value, "__await__") else value
+
+    def timed(self, name: str, step: Callable[..., Any], *given: Any) -> Any:
+        """Return what `step` returns for `given`, and name the resolver that it is of where it takes long."""
+        began = time.perf_counter()
+        self._now = name, began
         try:
-            value = resolver()
+            return step(*given)
         finally:
             self._now = None
             if time.perf_counter() - began > BLOCKING:
                 self._tell(name, began)
-        return Watched(self, name, value) if hasattr(value, "__await__") else value
 
     def _tell(self, name: str, began: float) -> None:
         if name not in self._slow:
@@ -80,22 +84,16 @@ class Watched:
     def __await__(self) -> Generator[Any, Any, Any]:
         watch, name = self._watch, self._name
         steps = self._awaitable.__await__()
-        send, give, error = steps.send, None, None
+        step, given = steps.send, None
         while True:
-            began = time.perf_counter()
-            watch._now = name, began
             try:
-                asked = send(give) if error is None else steps.throw(error)
+                asked = watch.timed(name, step, given)
             except StopIteration as end:
                 return end.value
-            finally:
-                watch._now = None
-                if time.perf_counter() - began > BLOCKING:
-                    watch._tell(name, began)
             try:
-                give, error = (yield asked), None
+                step, given = steps.send, (yield asked)
             except GeneratorExit:
                 steps.close()
                 raise
             except BaseException as thrown:
-                give, error = None, thrown
+                step, given = steps.throw, thrown

@@ -10,6 +10,15 @@ import typer
 from recordgate.cli.output import Exit, ProgressLine, emit, reported
 from stores.errors import InputError, SetupError
 
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="FILE=COLUMN,…",
+        help="What tells the records of a file apart, where it is known.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     commands = typer.Typer(no_args_is_help=True, help="Check, make and compare contracts.")
@@ -56,14 +65,7 @@ def init(
     ],
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="More files.")] = None,
     schema: Annotated[str, typer.Option(help="Whose tables, of a database.")] = "public",
-    keys: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key",
-            metavar="FILE=COLUMN,…",
-            help="What tells the records of a file apart, where it is known.",
-        ),
-    ] = None,
+    keys: Keys = None,
     output: Annotated[
         Path | None, typer.Option(help="New file to write to; default: stdout.")
     ] = None,

@@ -9,19 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.shape.names import enum_name, field_of
+from recordgate.cli.contract import Keys, parse_keys
 from recordgate.cli.output import Invocation, ProgressLine, reported
+from recordgate.demo.queries import Client
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
-from stores.errors import SetupError
+from stores.errors import SetupError, StoreUnavailable
 
 if TYPE_CHECKING:
     from recordgate.starting.drafting import Drafted
@@ -51,17 +51,9 @@ def quickstart(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")
     ] = 8080,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key",
-            metavar="FILE=COLUMN,…",
-            help="What tells the records of a file apart, where it is known.",
-        ),
-    ] = None,
+    keys: Keys = None,
 ) -> None:
     """Make a contract from files, load them, and serve them: `contract init`, `apply`, `import` and `up` in one."""
-    from recordgate.cli.contract import parse_keys
     from recordgate.starting.drafting import contract_from_files
 
     with reported():
@@ -74,7 +66,7 @@ def quickstart(
         with ProgressLine("reading files", unit="%") as line:
             drafted = contract_from_files(
                 files,
-                parse_keys(key or []),
+                parse_keys(keys or []),
                 lambda what, share: line.update(round(share * 100), 100, what),
             )
         folder.mkdir(parents=True)
@@ -129,7 +121,10 @@ def _import(config: Path, contract: Contract, drafted: Drafted) -> None:
 
 def _serve(config: Path, contract: Contract) -> None:
     """Run `up` until a signal; once all is loaded, ask the first queries, and print those that answer."""
-    process = subprocess.Popen(_command(config, ["up"]), stdout=subprocess.PIPE, text=True)
+    # In a session of its own: Ctrl-C comes from here, once. A second signal ends `up` without draining.
+    process = subprocess.Popen(
+        _command(config, ["up"]), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _: process.send_signal(n))
     assert process.stdout is not None
@@ -137,29 +132,27 @@ def _serve(config: Path, contract: Contract) -> None:
     if not url:
         raise SetupError("`recordgate up` failed", hint="what it printed says why")
     typer.echo(f"GraphQL  {url}/graphql\nconsole  {url}/console", err=True)
-    if _loaded(process, url):
+    gateway = Client(url)
+    if _loaded(process, gateway):
         typer.echo("all loaded\n", err=True)
         for query in first_queries(contract):
-            with contextlib.suppress(OSError, ValueError):
-                answer = _ask(url, query)
-                if "errors" not in answer:
-                    body = json.dumps({"query": query})
-                    typer.echo(
-                        f"curl {url}/graphql -H 'content-type: application/json' -d {shlex.quote(body)}"
-                    )
-                    typer.echo(f"  {json.dumps(answer['data'], ensure_ascii=False)[:300]}")
+            with contextlib.suppress(StoreUnavailable):
+                answer = gateway.query(query)
+                if not answer.errors:
+                    body = shlex.quote(json.dumps({"query": query}))
+                    typer.echo(f"curl {url}/graphql -H 'content-type: application/json' -d {body}")
+                    typer.echo(f"  {json.dumps(answer.data, ensure_ascii=False)[:300]}")
         sys.stdout.flush()
     raise typer.Exit(process.wait())
 
 
-def _loaded(process: subprocess.Popen[str], url: str) -> bool:
+def _loaded(process: subprocess.Popen[str], gateway: Client) -> bool:
     """Wait until every store holds every type; False where the process has ended, or it takes too long."""
     deadline = time.monotonic() + PATIENCE
     with ProgressLine("loading", unit="types") as line:
         while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError, ValueError):
-                with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:
-                    found = json.load(answer)
+            with contextlib.suppress(StoreUnavailable):
+                found = gateway.get("/health/ready")
                 types = found.get("types", {})
                 whole = [
                     t for t in types.values() if all(s["state"] == "loaded" for s in t.values())
@@ -169,14 +162,6 @@ def _loaded(process: subprocess.Popen[str], url: str) -> bool:
                     return True
             time.sleep(0.3)
     return False
-
-
-def _ask(url: str, query: str) -> dict[str, Any]:
-    body = json.dumps({"query": query}).encode()
-    request = urllib.request.Request(f"{url}/graphql", body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
 
 
 def first_queries(contract: Contract) -> list[str]:
