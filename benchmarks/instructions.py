@@ -1,8 +1,10 @@
-"""Instructions that a request takes, counted by Valgrind's callgrind: the same on a busy machine as on a quiet one.
+"""Instructions that a request takes, counted by Valgrind's callgrind: the same on a busy machine as
+on a quiet one.
 
-`make bench ONLY=instructions`. Q1 to Q3 are those of benchmarks/gateway.py, asked of the application itself, without a
-server and a network; Postgres' own work is not counted. RECORDGATE_BEFORE names a checkout of an earlier version to
-compare with (and RECORDGATE_BEFORE_PATH a folder of libraries that it needs in other versions).
+`make bench ONLY=instructions`. Q1 to Q3 are those of benchmarks/gateway.py, asked of the
+application itself, without a server and a network; Postgres' own work is not counted.
+RECORDGATE_BEFORE names a checkout of an earlier version to compare with (and RECORDGATE_BEFORE_PATH
+a folder of libraries that it needs in other versions).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a field of a product's own costs beside the same resolver in a bare Strawberry application, and `_entities` beside
-the list that reads the same records: processor time a request, both sides by turns in one run. Q1 to Q3 before and
-after Strawberry: benchmarks/instructions.py.
+"""What a field of a product's own costs beside the same resolver in a bare Strawberry application,
+and `_entities` beside the list that reads the same records: processor time a request, both sides by
+turns in one run. Q1 to Q3 before and after Strawberry: benchmarks/instructions.py.
 """
 
 from __future__ import annotations

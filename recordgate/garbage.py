@@ -1,8 +1,9 @@
 """Keeps the pauses of Python's garbage collector short, and counts them.
 
-A full collection walks every object that the collector tracks, while nothing else runs. Most of a warm process is there
-for its whole life (modules, the schema, compiled queries), so it is set apart once: a full collection then walks what
-came later only. What is set apart is collected first, so no garbage is kept with it.
+A full collection walks every object that the collector tracks, while nothing else runs. Most of a
+warm process is there for its whole life (modules, the schema, compiled queries), so it is set apart
+once: a full collection then walks what came later only. What is set apart is collected first, so no
+garbage is kept with it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 WARM = (0.5, 20.0)
-"""Seconds after the start at which what exists is set apart: once the start is over, and once the first requests have
-filled what is kept for the process's life."""
+"""Seconds after the start at which what exists is set apart: once the start is over, and once the
+first requests have filled what is kept for the process's life."""
 
 
 class GarbagePauses(Collector):

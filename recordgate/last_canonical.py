@@ -1,8 +1,8 @@
-"""What a gateway last saw of canonical, kept in data_dir: a gateway that is started while canonical is away answers
-what the stores can, with the lineage that their positions are judged by.
+"""What a gateway last saw of canonical, kept in data_dir: a gateway that is started while canonical
+is away answers what the stores can, with the lineage that their positions are judged by.
 
-It is believed for the same contract and the same address only. A store's position names its database itself, so a file
-that is wrong makes the stores untrusted, and never an answer wrong.
+It is believed for the same contract and the same address only. A store's position names its
+database itself, so a file that is wrong makes the stores untrusted, and never an answer wrong.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def remember(data_dir: Path, contract: Contract, url: str, seen: LastCanonical) 
 
 
 def recall(data_dir: Path, contract: Contract, url: str) -> LastCanonical | None:
-    """Return what was kept for this contract and address; None where nothing was, or it cannot be read."""
+    """Return what was kept for this contract and address; None where nothing was, or it cannot be
+    read."""
     try:
         kept = json.loads(_text(data_dir / FILE) or "null")
         if kept is None or (kept["contract"], kept["address"]) != (contract.id, _address(url)):

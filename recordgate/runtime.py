@@ -126,8 +126,9 @@ class Runtime:
         await presence.enter()
 
     async def _canonical(self) -> LastCanonical:
-        """What canonical is. Where it is away, a gateway takes what it last was, and looks again in the background.
-        Raises SetupError where it lacks what the contract needs, StoreUnavailable where nothing is known of it."""
+        """What canonical is. Where it is away, a gateway takes what it last was, and looks again in
+        the background. Raises SetupError where it lacks what the contract needs, StoreUnavailable
+        where nothing is known of it."""
         try:
             return await self._seen_now()
         except StoreUnavailable as error:
@@ -367,7 +368,8 @@ class Runtime:
             await _ended(quality)
 
     async def _collect(self) -> None:
-        """Collecting, in threads of its own, until `stop`. A contract without sources does not come here."""
+        """Collecting, in threads of its own, until `stop`. A contract without sources does not come
+        here."""
         from recordgate.collect_access import surroundings
         from recordgate.collecting.collector import Collector
 

@@ -1,7 +1,8 @@
-"""Places where a test kills or stops the process for real, to show that it loses nothing just there.
+"""Places where a test kills or stops the process for real, to show that it loses nothing just
+there.
 
-`crash_point(name)` does nothing unless RECORDGATE_TEST_CRASH_POINT is `name`, or `name:n` for its n-th call. The
-signal is SIGKILL, or the one that RECORDGATE_TEST_CRASH_SIGNAL names.
+`crash_point(name)` does nothing unless RECORDGATE_TEST_CRASH_POINT is `name`, or `name:n` for its
+n-th call. The signal is SIGKILL, or the one that RECORDGATE_TEST_CRASH_SIGNAL names.
 """
 
 from __future__ import annotations

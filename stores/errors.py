@@ -193,8 +193,8 @@ class StaleError(RecordgateError):
 
 
 class SourceError(RecordgateError):
-    """A source did not give what it should; what it gave before stays. `detail_code` says what; `retry_after`: seconds
-    for which it asked not to be asked again."""
+    """A source did not give what it should; what it gave before stays. `detail_code` says what;
+    `retry_after`: seconds for which it asked not to be asked again."""
 
     code = "SOURCE_FAILED"
 

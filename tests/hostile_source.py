@@ -1,5 +1,5 @@
-"""A server that gives records page by page, and does to its callers what servers do: it repeats itself, breaks off,
-answers with HTML, goes away, asks to be left alone. Real HTTP on 127.0.0.1."""
+"""A server that gives records page by page, and does to its callers what servers do: it repeats
+itself, breaks off, answers with HTML, goes away, asks to be left alone. Real HTTP on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Asked:
 
 @dataclass
 class HostileSource:
-    """`records` are given `size` at a time. `answer` may put something else in the place of a reply."""
+    """`records` are given `size` at a time. `answer` may put something else in the place of a
+    reply."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
     size: int = 10

@@ -151,7 +151,8 @@ def lists(maker: Maker) -> Iterator[tuple[str, dict[str, Any]]]:
 async def of_differential(
     database: str, folder: Path, **stores: str
 ) -> AsyncIterator[tuple[str, str]]:
-    """Generated key reads, lists, aggregates and searches, of what the planner picks and of canonical alone."""
+    """Generated key reads, lists, aggregates and searches, of what the planner picks and of
+    canonical alone."""
     async with gateway(
         database,
         folder,
@@ -186,7 +187,8 @@ async def of_differential(
 
 
 def of_library(postgres: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """Names that break whatever does not quote them, by roles, both ways, with the statements that are sent."""
+    """Names that break whatever does not quote them, by roles, both ways, with the statements that
+    are sent."""
     with running_library(postgres, folder) as library:
 
         def both(query: str, variables: Any, roles: tuple[str, ...]) -> Iterator[tuple[str, str]]:

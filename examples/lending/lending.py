@@ -1,4 +1,5 @@
-"""What a lending library adds to its schema: how many copies of a book are in, what is overdue, and lending itself."""
+"""What a lending library adds to its schema: how many copies of a book are in, what is overdue, and
+lending itself."""
 
 from __future__ import annotations
 

@@ -277,8 +277,9 @@ async def require(
 
 
 def source_ages(services: Services, types: Collection[str] | None = None) -> dict[str, Any]:
-    """Type → as of when its source was read whole, and how long ago; of `types`, else of all that are collected. What
-    a source gives is looked at every ten seconds: an age is never said to be less than it is."""
+    """Type → as of when its source was read whole, and how long ago; of `types`, else of all that
+    are collected. What a source gives is looked at every ten seconds: an age is never said to be
+    less than it is."""
     now = services.listener.now()
     return {
         name: {

@@ -1,8 +1,9 @@
-"""Hears from canonical that a store shows more than before, so that those who wait for it are woken; and
-knows canonical's clock, by which staleness is reckoned, and its timeline.
+"""Hears from canonical that a store shows more than before, so that those who wait for it are
+woken; and knows canonical's clock, by which staleness is reckoned, and its timeline.
 
-One connection a process listens on the channel that the worker's sinks notify after a publish. It is a help,
-not a promise: while it is lost, and for what it does not tell, waiters look for themselves.
+One connection a process listens on the channel that the worker's sinks notify after a publish. It
+is a help, not a promise: while it is lost, and for what it does not tell, waiters look for
+themselves.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ class CanonicalListener:
         self.ahead = 0.0
         """Seconds by which canonical's clock is ahead of ours, at most."""
         self.sources: dict[str, float] = {}
-        """Type → until when what its source has is here, in canonical's seconds; of collected types alone."""
+        """Type → until when what its source has is here, in canonical's seconds; of collected types
+        alone."""
         self.collected = False
         """Whether there are such types."""
         self.seen: Callable[[Lineage], None] = lambda _: None
-        """Told which database and timeline the address leads to, with every new connection and now and then."""
+        """Told which database and timeline the address leads to, with every new connection and now
+        and then."""
         self._waiting: set[asyncio.Future[None]] = set()
         self._also: dict[str, Callable[[str], None]] = {}
 
@@ -55,8 +58,8 @@ class CanonicalListener:
         return time.time() + self.ahead
 
     async def wait(self, seconds: float) -> None:
-        """Until something is heard, for at most `seconds`, and for no longer than is sensible between two
-        looks."""
+        """Until something is heard, for at most `seconds`, and for no longer than is sensible
+        between two looks."""
         most = min(seconds, SAFETY if self.connected else UNHEARD)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(turn)
@@ -66,7 +69,8 @@ class CanonicalListener:
             self._waiting.discard(turn)
 
     def also(self, channel: str, hear: Callable[[str], None]) -> None:
-        """Listen on `channel`, too; `hear` gets each payload, and an empty one after each new connection."""
+        """Listen on `channel`, too; `hear` gets each payload, and an empty one after each new
+        connection."""
         self._also[channel] = hear
 
     def _ring(self) -> None:
@@ -125,7 +129,8 @@ class CanonicalListener:
         cursor = await conn.execute(_CLOCK.encode())
         row = await cursor.fetchone()
         assert row is not None
-        # Our clock stood between before and now when canonical's was read: the larger difference counts.
+        # Our clock stood between before and now when canonical's was read: the larger difference
+        # counts.
         self.ahead = row[0] - before
         _, system, timeline, first = row
         if self.collected:

@@ -147,8 +147,8 @@ class Freshness:
 
 
 ReadField: TypeAlias = "tuple[bool, Any]"
-"""What was read for a root field: (True, a record of the document store) or (False, the JSON that canonical gave);
-None where there is no record."""
+"""What was read for a root field: (True, a record of the document store) or (False, the JSON that
+canonical gave); None where there is no record."""
 
 
 @dataclass(slots=True)

@@ -127,7 +127,8 @@ def outside(error: BaseException) -> Outside:
 
 
 def _is_of_output(error: GraphQLError) -> bool:
-    """Whether a resolver returned what its type cannot hold: no fault of the caller's, and the message has the value."""
+    """Whether a resolver returned what its type cannot hold: no fault of the caller's, and the
+    message has the value."""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_name == "complete_leaf_value":

@@ -1,6 +1,8 @@
-"""The compiled path: answers a query by its plan, the stores' JSON bytes put together without being read.
+"""The compiled path: answers a query by its plan, the stores' JSON bytes put together without being
+read.
 
-Byte for byte what `gateway.query.execute` with `orjson` gives; what cannot be the same goes that way, with what was read.
+Byte for byte what `gateway.query.execute` with `orjson` gives; what cannot be the same goes that
+way, with what was read.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from stores.errors import RecordgateError
 
 
 class NotExact(Exception):
-    """The bytes at hand are not those of ordinary execution. `read`: by response name what was read, which execution
-    need not read again."""
+    """The bytes at hand are not those of ordinary execution. `read`: by response name what was
+    read, which execution need not read again."""
 
     def __init__(self, read: Mapping[str, ReadField] | None = None) -> None:
         super().__init__()
@@ -164,8 +166,8 @@ async def _read(
     parameters: list[str | list[str]],
     errors: list[GraphQLError],
 ) -> tuple[bytes | None, ReadField | None]:
-    """The JSON of one root field, and what it was made of: null where reading failed, with its error added. None in
-    place of JSON whose bytes are not those of ordinary execution."""
+    """The JSON of one root field, and what it was made of: null where reading failed, with its
+    error added. None in place of JSON whose bytes are not those of ordinary execution."""
     if field.prepared is None:
         return b"", None
     try:

@@ -59,12 +59,14 @@ def _named(schema: GraphQLSchema) -> int:
 
 
 class Finished(dict[str, Any]):
-    """A record of an abstract type that holds just what is selected of it, by response name, as it is answered."""
+    """A record of an abstract type that holds just what is selected of it, by response name, as it
+    is answered."""
 
 
 class SchemaExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Strawberry's execution. A record that is `Finished` is taken as it is. Where the operation asks for the schema it counts the fields that are about it, in
-    `context.schema_fields`, and answers none of them beyond the bound: the caller looks at the count."""
+    """Strawberry's execution. A record that is `Finished` is taken as it is. Where the operation
+    asks for the schema it counts the fields that are about it, in `context.schema_fields`, and
+    answers none of them beyond the bound: the caller looks at the count."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -1,6 +1,6 @@
-"""Reads by key, of one record or of many: from the document store where the plan says so, from canonical where that
-store is open to none, too far behind, or slow. Canonical is asked in the place of a store only as often as a bulkhead
-allows, so that a store's failure cannot drown it."""
+"""Reads by key, of one record or of many: from the document store where the plan says so, from
+canonical where that store is open to none, too far behind, or slow. Canonical is asked in the place
+of a store only as often as a bulkhead allows, so that a store's failure cannot drown it."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ async def read_by_keys(
     keys: Sequence[str],
     fields: tuple[Selected, ...],
 ) -> dict[str, dict[str, Any]]:
-    """The records of those keys that are there and that the viewer may see, by the key as it was given, keyed by
-    response name. A key that is none of the type's is not there. `path` is noted as the place of the read.
-    Raises RecordgateError."""
+    """The records of those keys that are there and that the viewer may see, by the key as it was
+    given, keyed by response name. A key that is none of the type's is not there. `path` is noted as
+    the place of the read. Raises RecordgateError."""
     services, visibility = context.services, visibility_of(context)
     visibility.require_may(record_type, "get")
     shape = Shaper(visibility).record(record_type, fields, max(1, len(keys)))
@@ -158,9 +158,9 @@ async def _from_documents(
     types: Sequence[str],
     read: Callable[[], Awaitable[tuple[T, list[str]]]],
 ) -> tuple[T | None, str]:
-    """What `read` gets from the document store and "", or None and why the store was not taken. `types` are those
-    whose documents are read, first the one that the read is noted with; `read` says what it has asked, too. `path`
-    is the field's name in the response."""
+    """What `read` gets from the document store and "", or None and why the store was not taken.
+    `types` are those whose documents are read, first the one that the read is noted with; `read`
+    says what it has asked, too. `path` is the field's name in the response."""
     services = context.services
     store = services.documents
     began = time.monotonic()
@@ -194,8 +194,8 @@ async def _from_documents(
 
 
 async def _why_not_shaped(services: Services, types: Collection[str]) -> str:
-    """Why documents of `types` are not what the contract says now; else empty. A contract changes at once, its
-    documents with the next reload."""
+    """Why documents of `types` are not what the contract says now; else empty. A contract changes
+    at once, its documents with the next reload."""
     for name in types:
         active = await active_generation(services.documents, name)
         if active is None:
@@ -207,7 +207,8 @@ async def _why_not_shaped(services: Services, types: Collection[str]) -> str:
 
 @asynccontextmanager
 async def _in_its_place(services: Services) -> AsyncIterator[None]:
-    """Canonical is read in the document store's place. Raises StoreUnavailable where it is too often already."""
+    """Canonical is read in the document store's place. Raises StoreUnavailable where it is too
+    often already."""
     if not await services.fallbacks.enter():
         services.fallbacks_refused += 1
         raise StoreUnavailable(

@@ -1,4 +1,5 @@
-"""Operations of valid documents, ready to be planned: their fragments, variables, cost and root fields. Pure."""
+"""Operations of valid documents, ready to be planned: their fragments, variables, cost and root
+fields. Pure."""
 
 from __future__ import annotations
 
@@ -110,7 +111,8 @@ class Operation:
 
     cost: Cost
     parsers: dict[str, tuple[Callable[[Any], Any], bool]] | None
-    """How scalars are read, and whether they must be there; None where more than that is to be done."""
+    """How scalars are read, and whether they must be there; None where more than that is to be
+    done."""
 
     @property
     def covered(self) -> bool:
@@ -136,7 +138,8 @@ class Operation:
     def root_fields(
         self, parent: GraphQLObjectType, values: dict[str, Any]
     ) -> dict[str, RootField]:
-        """Return the fields that are selected of the root type `parent`, by response name. Raises GraphQLError."""
+        """Return the fields that are selected of the root type `parent`, by response name. Raises
+        GraphQLError."""
         grouped = selected_fields(self.fragments, values, parent, [self.node.selection_set])
         return {
             key: RootField(self.schema, self.fragments, values, nodes)

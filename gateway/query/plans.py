@@ -28,7 +28,8 @@ BYTES_A_CHARACTER = 120
 
 @dataclass(frozen=True, slots=True)
 class PlannedField:
-    """One root field. `prepared` None: it is `__typename`. `head`: what stands before the value in the answer."""
+    """One root field. `prepared` None: it is `__typename`. `head`: what stands before the value in
+    the answer."""
 
     key: str
     nodes: list[FieldNode]
@@ -38,8 +39,8 @@ class PlannedField:
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """`by_canonical`: it asks canonical alone. `extensions`: those of an answer that is canonical's alone, up to
-    its cost, as they are without @freshness tokens and plans."""
+    """`by_canonical`: it asks canonical alone. `extensions`: those of an answer that is canonical's
+    alone, up to its cost, as they are without @freshness tokens and plans."""
 
     fields: tuple[PlannedField, ...]
     by_canonical: bool

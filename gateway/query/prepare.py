@@ -1,5 +1,6 @@
-"""What a root field is answered by, decided here for the compiled path and for ordinary execution alike: from what is
-selected to its shape, from the shape to the stores that can answer and to canonical's statement. Pure."""
+"""What a root field is answered by, decided here for the compiled path and for ordinary execution
+alike: from what is selected to its shape, from the shape to the stores that can answer and to
+canonical's statement. Pure."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ _KINDS = {RootKind.GET: "", RootKind.LIST: "Connection", RootKind.AGGREGATE: "Ag
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """`statement` asks canonical. `documents` is the key read that the document store is asked for first, by
-    `document_key`, and None where it is not asked."""
+    """`statement` asks canonical. `documents` is the key read that the document store is asked for
+    first, by `document_key`, and None where it is not asked."""
 
     statement: Statement
     plan: Plan
@@ -50,11 +51,12 @@ def prepare(
     *,
     kept: bool = False,
 ) -> Prepared | None:
-    """Return what answers a root field of the contract for the viewer. Raises RecordgateError and GraphQLError for
-    what is refused.
+    """Return what answers a root field of the contract for the viewer. Raises RecordgateError and
+    GraphQLError for what is refused.
 
-    `kept`: it serves later requests, too, whose bytes go into the answer unread. `args` may then hold slots; and
-    None is returned where a field is selected that the product adds, which only execution can answer.
+    `kept`: it serves later requests, too, whose bytes go into the answer unread. `args` may then
+    hold slots; and None is returned where a field is selected that the product adds, which only
+    execution can answer.
     """
     record_type = root.type
     visibility = visibility_of(context)

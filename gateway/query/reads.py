@@ -1,4 +1,5 @@
-"""Reads what a root field was prepared to be answered by, for the compiled path and for ordinary execution alike."""
+"""Reads what a root field was prepared to be answered by, for the compiled path and for ordinary
+execution alike."""
 
 from __future__ import annotations
 
@@ -23,11 +24,12 @@ async def read_prepared(
     *,
     kept: bool = False,
 ) -> ReadField:
-    """Return what the first store gives that is up and fresh enough, and note in the request which one it was.
+    """Return what the first store gives that is up and fresh enough, and note in the request which
+    one it was.
 
-    `parameters` are the statement's, filled with `variables`; `path` is the field's name in the response. `kept`: the
-    statement is sent again by other requests, and MissingValue is raised for a document whose bytes would not be
-    those of ordinary execution. Raises RecordgateError.
+    `parameters` are the statement's, filled with `variables`; `path` is the field's name in the
+    response. `kept`: the statement is sent again by other requests, and MissingValue is raised for
+    a document whose bytes would not be those of ordinary execution. Raises RecordgateError.
     """
     statement, planned = prepared.statement, prepared.plan
     if prepared.documents is not None:

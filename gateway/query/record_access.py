@@ -23,7 +23,8 @@ from stores.errors import InputError, LimitError, RecordgateError
 AT_ONCE = 1000
 """Keys of one read."""
 MAX_READS = 1000
-"""Reads of one request: who reads records one after another waits for each, and keeps everybody's stores busy."""
+"""Reads of one request: who reads records one after another waits for each, and keeps everybody's
+stores busy."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
 
 
@@ -63,7 +64,8 @@ class Records:
         self._loaded = self._reads = 0
 
     def renew(self) -> None:
-        """Begin to count anew: a subscription has sent an event, and what it may read is meant for one."""
+        """Begin to count anew: a subscription has sent an event, and what it may read is meant for
+        one."""
         self._loaded = self._reads = 0
         self._context.cost = 0
         self._context.routes.clear()
@@ -137,7 +139,8 @@ class Records:
                 found = await read_by_keys(self._context, path, record_type, keys, fields)
                 return [found.get(k) for k in keys]
 
-            # Nothing is kept: who writes, or waits in a subscription, reads what is there afterwards.
+            # Nothing is kept: who writes, or waits in a subscription, reads what is there
+            # afterwards.
             loader = DataLoader(load, max_batch_size=AT_ONCE, cache=False)
             self._loaders[place] = loader
         return await loader.load(key)

@@ -1,7 +1,8 @@
-"""Names the resolver of a product's own that keeps the event loop, while which nothing else is answered.
+"""Names the resolver of a product's own that keeps the event loop, while which nothing else is
+answered.
 
-A coroutine is timed from one `await` to the next. What is over is logged by the loop itself, once a field; what is not
-over, and perhaps never ends, by a thread that looks on.
+A coroutine is timed from one `await` to the next. What is over is logged by the loop itself, once a
+field; what is not over, and perhaps never ends, by a thread that looks on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ ADVICE = "nothing else is answered meanwhile; make it async, or run it in a thre
 
 
 class LoopWatch:
-    """Knows which resolver has the event loop now, and since when. `call` and `timed` are called in the loop's thread."""
+    """Knows which resolver has the event loop now, and since when. `call` and `timed` are called in
+    the loop's thread."""
 
     def __init__(self) -> None:
         self._now: tuple[str, float] | None = None
@@ -38,7 +40,8 @@ class LoopWatch:
         return Watched(self, name, value) if hasattr(value, "__await__") else value
 
     def timed(self, name: str, step: Callable[..., Any], *given: Any) -> Any:
-        """Return what `step` returns for `given`, and name the resolver that it is of where it takes long."""
+        """Return what `step` returns for `given`, and name the resolver that it is of where it
+        takes long."""
         began = time.perf_counter()
         self._now = name, began
         try:

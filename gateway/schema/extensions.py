@@ -261,9 +261,10 @@ def wrap(
     *,
     on_record: bool,
 ) -> None:
-    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs, arguments are of the
-    Python types that it declares, records that it returns are read as they are selected, and one that blocks the loop is
-    named in the log. `named` gives an argument's GraphQL name."""
+    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs,
+    arguments are of the Python types that it declares, records that it returns are read as they are
+    selected, and one that blocks the loop is named in the log. `named` gives an argument's GraphQL
+    name."""
     resolve = definition.resolve
     assert resolve is not None
     kind = get_named_type(definition.type)
@@ -307,7 +308,8 @@ def wrap_subscription(definition: GraphQLField, named: Callable[[Any], str]) -> 
 def _converted(
     definition: GraphQLField, named: Callable[[Any], str]
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return what makes a field's arguments those that its resolver declares. Raises InputError where one is none."""
+    """Return what makes a field's arguments those that its resolver declares. Raises InputError
+    where one is none."""
     own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
     found = {named(a): converter(a.type, named) for a in own.arguments} if own else {}
     converters = {name: each for name, each in found.items() if each is not None}

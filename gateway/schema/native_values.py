@@ -1,7 +1,9 @@
-"""Python's own types in a product's fields: `datetime.date` and its like go by the scalars that record types have.
+"""Python's own types in a product's fields: `datetime.date` and its like go by the scalars that
+record types have.
 
-A scalar of the schema has one implementation, whose values are text as the stores have it. Here arguments that a
-resolver declares by a Python type become values of that type, and values that it returns become the scalar's text.
+A scalar of the schema has one implementation, whose values are text as the stores have it. Here
+arguments that a resolver declares by a Python type become values of that type, and values that it
+returns become the scalar's text.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from strawberry.types.field import StrawberryField
 from stores.errors import InputError
 
 Convert: TypeAlias = Callable[[Any, str], Any]
-"""From what GraphQL read, and the path of the argument, to what a resolver is given. Raises InputError."""
+"""From what GraphQL read, and the path of the argument, to what a resolver is given. Raises
+InputError."""
 
 
 def _reading(name: str, read: Callable[[Any], Any]) -> Convert:
@@ -60,8 +63,8 @@ READ: Mapping[Any, Convert] = {
 
 
 def converter(kind: Any, named: Callable[[Any], str]) -> Convert | None:
-    """What has to be done with arguments of the Strawberry type `kind`; None: nothing. `named` gives the GraphQL name of
-    an input's field."""
+    """What has to be done with arguments of the Strawberry type `kind`; None: nothing. `named`
+    gives the GraphQL name of an input's field."""
     if isinstance(kind, StrawberryContainer):
         inner = converter(kind.of_type, named)
         if inner is None:
@@ -114,8 +117,8 @@ class _InputObject:
 
 
 def text_of(value: Any) -> Any:
-    """The text of a value of one of the types in READ; anything else as it is. Raises GraphQLError for a moment without
-    a time zone."""
+    """The text of a value of one of the types in READ; anything else as it is. Raises GraphQLError
+    for a moment without a time zone."""
     if type(value) is str:
         return value
     if isinstance(value, datetime.datetime):

@@ -1,5 +1,5 @@
-"""The resolvers of root fields. What the contract's own are answered by is decided by `gateway.query.prepare`, as for the
-compiled path."""
+"""The resolvers of root fields. What the contract's own are answered by is decided by
+`gateway.query.prepare`, as for the compiled path."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ async def resolve_node(_source: Any, info: GraphQLResolveInfo[Any], id: str) -> 
 
 
 async def _read(info: GraphQLResolveInfo[Any], root: Root, args: Mapping[str, Any]) -> Any:
-    """Return the value of a root field by response names. It is not read again where the compiled path has done so,
-    and found that its bytes are not the answer's."""
+    """Return the value of a root field by response names. It is not read again where the compiled
+    path has done so, and found that its bytes are not the answer's."""
     context: RequestContext = info.context
     path = str(info.path.key)
     read = context.read.get(path) if context.read else None

@@ -1,5 +1,5 @@
-"""What every request passes before its endpoint: who asks, whether they may ask here at all, and whether not too
-often. What lies behind it finds the viewer in `request.state.viewer`."""
+"""What every request passes before its endpoint: who asks, whether they may ask here at all, and
+whether not too often. What lies behind it finds the viewer in `request.state.viewer`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Access:
 
 
 class StandingCredential:
-    """What a stream came in with, which is looked at again while it is open: keys are revoked, tokens expire."""
+    """What a stream came in with, which is looked at again while it is open: keys are revoked,
+    tokens expire."""
 
     def __init__(self, authenticator: Authenticator, scope: Scope, viewer: Viewer) -> None:
         self._authenticator, self._viewer = authenticator, viewer
@@ -115,7 +116,8 @@ class AccessMiddleware:
             scope.setdefault("state", {})["viewer"] = viewer
 
     async def _viewer(self, scope: Scope) -> Viewer:
-        """Raises HttpProblem: 401, and 429 for an address that keeps on guessing; ForbiddenError, StoreUnavailable."""
+        """Raises HttpProblem: 401, and 429 for an address that keeps on guessing; ForbiddenError,
+        StoreUnavailable."""
         address = _address(scope)
         try:
             return await self.authenticator.viewer(scope["headers"], address)

@@ -1,8 +1,10 @@
-"""Values of variables that a plan leaves open: a plan is made once for all requests that differ only in them.
+"""Values of variables that a plan leaves open: a plan is made once for all requests that differ
+only in them.
 
-While a plan is made, each scalar in the variables stands as a `Slot`. Whoever reads one either takes it as it
-is (`settled`: then the plan is for this value alone), asks something of it (`feature`: then the plan is for
-all values with that answer), or makes a `Deferred` of it, which each request resolves with its own variables.
+While a plan is made, each scalar in the variables stands as a `Slot`. Whoever reads one either
+takes it as it is (`settled`: then the plan is for this value alone), asks something of it
+(`feature`: then the plan is for all values with that answer), or makes a `Deferred` of it, which
+each request resolves with its own variables.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def init(
         Path | None, typer.Option(help="New file to write to; default: stdout.")
     ] = None,
 ) -> None:
-    """A contract from the tables of a database, to be attached to them; or from files, with the reason of each line."""
+    """A contract from the tables of a database, to be attached to them; or from files, with the
+    reason of each line."""
     from stores.canonical.connect import connect
     from stores.contract.reflect import contract_from_database
 

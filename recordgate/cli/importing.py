@@ -176,7 +176,8 @@ def _import_all(
     *,
     as_json: bool,
 ) -> Exit:
-    """Import each file of the folder; each report is printed as it comes, or all at the end as JSON."""
+    """Import each file of the folder; each report is printed as it comes, or all at the end as
+    JSON."""
     from recordgate.starting.loading import files_of_types, planned, run_all
 
     files = files_of_types(contract, folder, left_out)
@@ -212,8 +213,8 @@ def parse_delimiter(text: str) -> str:
 def parse_nulls(
     given: list[str], contract: Contract | None
 ) -> dict[str, dict[str, tuple[str, ...]]]:
-    """`TEXT` and `COLUMN=TEXT`, under ""; with a contract, for many files, `TYPE.COLUMN=TEXT` under the type, too.
-    `*` is every column. Raises InputError."""
+    """`TEXT` and `COLUMN=TEXT`, under ""; with a contract, for many files, `TYPE.COLUMN=TEXT` under
+    the type, too. `*` is every column. Raises InputError."""
     found: dict[str, dict[str, tuple[str, ...]]] = {"": {}}
     for text in given:
         where, equals, marker = text.partition("=")

@@ -1,4 +1,5 @@
-"""The commands `quality run` and `quality show`: measure the contract's rules, and show what they came to."""
+"""The commands `quality run` and `quality show`: measure the contract's rules, and show what they
+came to."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ def register(app: typer.Typer) -> None:
 def run(
     ctx: typer.Context, type_name: Type = None, rule: Rules = None, as_json: AsJson = False
 ) -> None:
-    """Measure the rules of the contract now and store the results; exit code 4 where one is broken or cannot be
-    measured."""
+    """Measure the rules of the contract now and store the results; exit code 4 where one is broken
+    or cannot be measured."""
     with reported(as_json=as_json):
         given = invocation(ctx)
         settings = given.settings()
@@ -62,8 +63,8 @@ def run(
 def show(
     ctx: typer.Context, type_name: Type = None, rule: Rules = None, as_json: AsJson = False
 ) -> None:
-    """Show the newest result of each rule, with its history; measure nothing. Exit code 4 where one is broken or
-    could not be measured."""
+    """Show the newest result of each rule, with its history; measure nothing. Exit code 4 where one
+    is broken or could not be measured."""
     with reported(as_json=as_json):
         given = invocation(ctx)
         settings = given.settings()
@@ -80,7 +81,8 @@ def show(
 
 
 def _records(contract: Contract, type_name: str | None, ids: Sequence[str]) -> list[RecordType]:
-    """The types that have rules, of those named. Raises InputError where a rule is named that is not there."""
+    """The types that have rules, of those named. Raises InputError where a rule is named that is
+    not there."""
     named = [contract.types[name] for name in chosen_types(contract, type_name)]
     for rule_id in ids:
         if not any(rule.id == rule_id for record in named for rule in record.rules):

@@ -53,7 +53,8 @@ def quickstart(
     ] = 8080,
     keys: Keys = None,
 ) -> None:
-    """Make a contract from files, load them, and serve them: `contract init`, `apply`, `import` and `up` in one."""
+    """Make a contract from files, load them, and serve them: `contract init`, `apply`, `import` and
+    `up` in one."""
     from recordgate.starting.drafting import contract_from_files
 
     with reported():
@@ -120,8 +121,10 @@ def _import(config: Path, contract: Contract, drafted: Drafted) -> None:
 
 
 def _serve(config: Path, contract: Contract) -> None:
-    """Run `up` until a signal; once all is loaded, ask the first queries, and print those that answer."""
-    # In a session of its own: Ctrl-C comes from here, once. A second signal ends `up` without draining.
+    """Run `up` until a signal; once all is loaded, ask the first queries, and print those that
+    answer."""
+    # In a session of its own: Ctrl-C comes from here, once. A second signal ends `up` without
+    # draining.
     process = subprocess.Popen(
         _command(config, ["up"]), stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -147,7 +150,8 @@ def _serve(config: Path, contract: Contract) -> None:
 
 
 def _loaded(process: subprocess.Popen[str], gateway: Client) -> bool:
-    """Wait until every store holds every type; False where the process has ended, or it takes too long."""
+    """Wait until every store holds every type; False where the process has ended, or it takes too
+    long."""
     deadline = time.monotonic() + PATIENCE
     with ProgressLine("loading", unit="types") as line:
         while process.poll() is None and time.monotonic() < deadline:
@@ -165,7 +169,8 @@ def _loaded(process: subprocess.Popen[str], gateway: Client) -> bool:
 
 
 def first_queries(contract: Contract) -> list[str]:
-    """A list with what belongs to its records, and a search with facets: of the types that have the most to show."""
+    """A list with what belongs to its records, and a search with facets: of the types that have the
+    most to show."""
     found: list[str] = []
     types = sorted(contract.types.values(), key=lambda t: -sum(not r.many for r in t.relations))
     record = types[0]

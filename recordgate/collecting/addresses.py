@@ -1,8 +1,9 @@
-"""Which addresses a source may be at. A contract is written by people, a redirect by a stranger: neither may make
-recordgate ask what only this machine or its network can reach, unless the setting `collect_allow` names it.
+"""Which addresses a source may be at. A contract is written by people, a redirect by a stranger:
+neither may make recordgate ask what only this machine or its network can reach, unless the setting
+`collect_allow` names it.
 
-A name is resolved once, every address of it is looked at, and that address is connected to: a name that changes its
-mind between the look and the connection gains nothing.
+A name is resolved once, every address of it is looked at, and that address is connected to: a name
+that changes its mind between the look and the connection gains nothing.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ class GuardedBackend(httpcore.NetworkBackend):
 
 
 def checked_addresses(host: str, port: int, allowed: Allowed) -> Sequence[str]:
-    """The addresses of `host`, all of them allowed; raises SourceError where one is not, ConnectError where it has none."""
+    """The addresses of `host`, all of them allowed; raises SourceError where one is not,
+    ConnectError where it has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

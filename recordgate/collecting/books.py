@@ -1,7 +1,8 @@
-"""What recordgate.sources and recordgate.landings hold, and the leases by which collectors share the sources.
+"""What recordgate.sources and recordgate.landings hold, and the leases by which collectors share
+the sources.
 
-A lease has an *epoch*, greater with each: the cursor moves only for the epoch that stands, so a collector that
-stalled while another took over can commit nothing, whatever its clock says.
+A lease has an *epoch*, greater with each: the cursor moves only for the epoch that stands, so a
+collector that stalled while another took over can commit nothing, whatever its clock says.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from stores.errors import FencedError, InputError
 LEASE = 30.0
 """Seconds of a lease; it is renewed long before."""
 LONGEST_REST = 600.0
-"""Seconds after which a source that fails is asked again at the latest, unless it asked for more."""
+"""Seconds after which a source that fails is asked again at the latest, unless it asked for more.
+"""
 
 _REGISTER = """
 INSERT INTO recordgate.sources AS s (name, type, definition) VALUES (%(name)s, %(name)s, %(definition)s)
@@ -100,7 +102,8 @@ def register(connection: Connection, contract: Contract) -> None:
 def take(
     connection: Connection, names: Iterable[str], owner: str, *, at_once: bool = False
 ) -> Lease | None:
-    """Lease the source that waits longest, if one of `names` is due; `at_once`: due or not, and paused or not."""
+    """Lease the source that waits longest, if one of `names` is due; `at_once`: due or not, and
+    paused or not."""
     given = {"names": list(names), "owner": owner, "lease": LEASE, "at_once": at_once}
     cursor = connection.cursor(row_factory=dict_row)
     row = cursor.execute(_TAKE.encode(), given).fetchone()
@@ -132,8 +135,9 @@ def move(
     pages: int = 0,
     rows: int = 0,
 ) -> None:
-    """Move the cursor from `lease.cursor`, in the transaction that is open; the caller sets `lease.cursor` when it is
-    committed. Raises FencedError where the lease is another's or the cursor moved."""
+    """Move the cursor from `lease.cursor`, in the transaction that is open; the caller sets
+    `lease.cursor` when it is committed. Raises FencedError where the lease is another's or the
+    cursor moved."""
     given = {
         "name": lease.name, "epoch": lease.epoch, "from": Jsonb(lease.cursor), "to": Jsonb(to), "lease": LEASE,
         "shape": None if shape is None else Jsonb(shape), "as_of": as_of, "full": full, "pages": pages,
@@ -229,7 +233,8 @@ def pause(connection: Connection, name: str) -> None:
 
 
 def resume(connection: Connection, name: str) -> None:
-    """Ask it again, now. The shape that it has is taken as it is: that is what a resume of a frozen source says."""
+    """Ask it again, now. The shape that it has is taken as it is: that is what a resume of a frozen
+    source says."""
     _changed(
         connection, name,
         "UPDATE recordgate.sources SET state = 'ok', code = '', problem = '', hint = '', failures = 0,"

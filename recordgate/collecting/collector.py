@@ -33,7 +33,8 @@ _HARD = frozenset(
     ("ADDRESS_REFUSED", "SOURCE_AUTH", "PAGES_LOOP", "SOURCE_REFUSED", "NOT_JSON", "BAD_PAGE", "REFUSED", "DRIFT",
      "PAGE_TOO_LARGE", "TOO_MANY_PAGES")
 )  # fmt: skip
-"""Problems that waiting alone will hardly mend: they are told at once; others when they come again."""
+"""Problems that waiting alone will hardly mend: they are told at once; others when they come again.
+"""
 
 
 class _Stopped(BaseException):
@@ -116,7 +117,8 @@ class Collector:
 def collect_once(
     at: Surroundings, connection: Connection, session: ImportSession, lease: Lease
 ) -> Outcome:
-    """Walk along a leased source and give it back, with what came of it in the books. Raises what kept it from ending."""
+    """Walk along a leased source and give it back, with what came of it in the books. Raises what
+    kept it from ending."""
     collect = at.contract.types[lease.name].collect
     assert collect is not None
     walk: Walk | FileWalk
@@ -172,8 +174,8 @@ def _tell(connection: Connection, name: str, code: str, message: str, hint: str)
 
 
 def watch(connection: Connection, at: Surroundings, *, sweep: bool = True) -> None:
-    """Tell of sources that are late, and remove landings that are older than they are kept; with `sweep` also files that
-    no landing names."""
+    """Tell of sources that are late, and remove landings that are older than they are kept; with
+    `sweep` also files that no landing names."""
     for row in books.all_sources(connection):
         record = at.contract.types.get(row["name"])
         if record is None or record.collect is None or row["state"] != "ok" or row["age"] is None:
@@ -200,7 +202,8 @@ def watch(connection: Connection, at: Surroundings, *, sweep: bool = True) -> No
 
 
 def _sweep(connection: Connection, at: Surroundings) -> None:
-    """Remove files of collectors that died: no landing names them, and nobody has written to them for an hour."""
+    """Remove files of collectors that died: no landing names them, and nobody has written to them
+    for an hour."""
     known = {one["file"] for one in books.landings(connection, "host = %s", landing.HOST)}
     before = time.time() - LEFT
     for path in (at.data_dir.absolute() / "landing").glob("*/*"):

@@ -1,4 +1,5 @@
-"""The shape of a source's records: which fields, of which kinds, how often; and how a batch differs from before. Pure.
+"""The shape of a source's records: which fields, of which kinds, how often; and how a batch differs
+from before. Pure.
 
 What is kept is bounded: names and counts of at most `MOST_FIELDS` fields, never a value.
 """
@@ -74,7 +75,8 @@ def changes(
     lines: Mapping[tuple[str, str], int],
     used: frozenset[str],
 ) -> list[Change]:
-    """How a batch differs. `used`: the fields that fill the type; of others only that they came is told."""
+    """How a batch differs. `used`: the fields that fill the type; of others only that they came is
+    told."""
     if not before:
         return []
     found = []

@@ -42,7 +42,8 @@ class Answer:
 
 
 class Fetcher:
-    """Connections to one source. `sleep` is told how long to wait, and raises where the collector ends."""
+    """Connections to one source. `sleep` is told how long to wait, and raises where the collector
+    ends."""
 
     def __init__(
         self,
@@ -68,7 +69,8 @@ class Fetcher:
         self._pool.close()
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Ask once more where that may help: after a broken connection, a 5xx, a short Retry-After. Raises SourceError."""
+        """Ask once more where that may help: after a broken connection, a 5xx, a short Retry-After.
+        Raises SourceError."""
         for attempt in range(1, _TRIES + 1):
             try:
                 answer = self._followed(url, headers)

@@ -1,4 +1,5 @@
-"""Files as a source: each that is new or another than before is imported, and noted with its rows' merge."""
+"""Files as a source: each that is new or another than before is imported, and noted with its rows'
+merge."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from stores.errors import SourceError
 
 MOST_FILES = 200
 SETTLED = 1.0
-"""Seconds for which a file must not have been written to: one that is being written is left for later."""
+"""Seconds for which a file must not have been written to: one that is being written is left for
+later."""
 
 
 class FileWalk:

@@ -23,7 +23,8 @@ MOST_RECORDS = 1_000_000
 
 @dataclass(slots=True)
 class Page:
-    """`after`: where the next page is, None after the last; `total`: how many records the source says there are."""
+    """`after`: where the next page is, None after the last; `total`: how many records the source
+    says there are."""
 
     records: list[dict[str, Any]]
     after: Position | None
@@ -51,7 +52,8 @@ class HttpPages:
     def pages(
         self, position: Position, seen: int, walked: int, since: str | None
     ) -> Iterator[Page]:
-        """Each page from `position` on. `seen` records and `walked` pages of this walk came before. Raises SourceError."""
+        """Each page from `position` on. `seen` records and `walked` pages of this walk came before.
+        Raises SourceError."""
         http, more = self._http, {}
         if since is not None and self._collect.since is not None:
             more = {self._collect.since.param: earlier(since, self._collect.since)}
@@ -108,7 +110,8 @@ class HttpPages:
 
 
 def earlier(since: str, asked: Since) -> str:
-    """The moment or number from which a walk asks, `overlap` before what was seen; as it is where it is neither."""
+    """The moment or number from which a walk asks, `overlap` before what was seen; as it is where
+    it is neither."""
     if not asked.overlap:
         return since
     try:

@@ -1,4 +1,5 @@
-"""The files in which received records lie, as they came: one JSON object a line, packed, their owner's alone."""
+"""The files in which received records lie, as they came: one JSON object a line, packed, their
+owner's alone."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Landings:
         self.folder = data_dir.absolute() / "landing" / name
 
     def write(self, name: str, records: Iterable[dict[str, Any]]) -> dict[str, Any]:
-        """Write a file whole: its bytes are on the disk before its name is there. What is recorded of it."""
+        """Write a file whole: its bytes are on the disk before its name is there. What is recorded
+        of it."""
         make_folder(self.folder)
         text = b"".join(encode(record) + b"\n" for record in records)
         packed = zstandard.ZstdCompressor(level=1).compress(text)

@@ -27,8 +27,8 @@ def key_of(record: RecordType) -> list[str]:
 
 
 def filled(shaper: Shaper, seen: Collection[str]) -> frozenset[str]:
-    """Return the properties that a batch fills. `seen` are the fields that the source has; a field that it has never
-    had leaves its property alone."""
+    """Return the properties that a batch fills. `seen` are the fields that the source has; a field
+    that it has never had leaves its property alone."""
     return frozenset(
         f.property for f in shaper.fields if f.path and (f.path[0] in seen or f.default is not None)
     )

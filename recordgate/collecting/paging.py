@@ -46,8 +46,9 @@ def with_params(url: str, given: dict[str, str]) -> str:
 def next_position(
     pages: Pages, position: Position, url: str, link: str, data: Any, rows: int, seen: int
 ) -> Position | None:
-    """Where the next page is; None after the last. `link`: the header of that name; `rows` of this page, `seen` of the
-    walk with it. Raises SourceError where an answer names no place that can be asked."""
+    """Where the next page is; None after the last. `link`: the header of that name; `rows` of this
+    page, `seen` of the walk with it. Raises SourceError where an answer names no place that can be
+    asked."""
     if pages.by == "none":
         return None
     if pages.by == "link":
@@ -78,7 +79,8 @@ def _next_link(header: str) -> str | None:
 
 @dataclass(slots=True)
 class Circle:
-    """Notices that pages repeat: the same place asked again, a page equal to the one before, or only empty ones."""
+    """Notices that pages repeat: the same place asked again, a page equal to the one before, or
+    only empty ones."""
 
     most: int
     pages: int = 0

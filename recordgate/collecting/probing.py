@@ -1,4 +1,5 @@
-"""A look at one page of an API, and the `collect` block that it suggests. People read it; nothing guesses at run time."""
+"""A look at one page of an API, and the `collect` block that it suggests. People read it; nothing
+guesses at run time."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ _MOST = 64 << 10
 
 
 def secret_value(reference: str) -> str:
-    """The value behind `env:NAME` or `file:/path`, its file's first line. Raises SetupError; never says the value."""
+    """The value behind `env:NAME` or `file:/path`, its file's first line. Raises SetupError; never
+    says the value."""
     kind, _, name = reference.partition(":")
     if kind == "env":
         value = os.environ.get(name, "")

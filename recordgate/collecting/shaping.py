@@ -1,4 +1,5 @@
-"""A source's records made rows of a type: fields found by the contract's `map` or by name, and made clean. Pure."""
+"""A source's records made rows of a type: fields found by the contract's `map` or by name, and made
+clean. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def shaper_of(collect: Collect, record: RecordType) -> Shaper:
 
 
 def clean(value: Any, mapped: Mapped) -> Any:
-    """The value as the type wants it; what cannot be made so stays, for the import's checks to name."""
+    """The value as the type wants it; what cannot be made so stays, for the import's checks to
+    name."""
     if isinstance(value, str):
         if mapped.trim:
             value = value.strip()
@@ -68,7 +70,8 @@ def clean(value: Any, mapped: Mapped) -> Any:
 
 @dataclass(slots=True)
 class Shaped:
-    """`upserts` and `deletes` as NDJSON. A key's last record counts, as the source gave them in order."""
+    """`upserts` and `deletes` as NDJSON. A key's last record counts, as the source gave them in
+    order."""
 
     upserts: bytes
     deletes: bytes
@@ -84,8 +87,8 @@ def shaped(
     *,
     columns: frozenset[str],
 ) -> Shaped:
-    """The rows of a landing. `key`: the key's properties; `columns`: properties that are filled, with null where a
-    record lacks them; others are left alone."""
+    """The rows of a landing. `key`: the key's properties; `columns`: properties that are filled,
+    with null where a record lacks them; others are left alone."""
     gone = _gone(collect)
     ordered: dict[Any, tuple[bool, dict[str, Any]]] = {}
     strange = 0

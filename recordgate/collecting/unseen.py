@@ -17,8 +17,8 @@ WHERE a.attrelid = %s::regclass AND a.attname = ANY(%s)
 
 
 def unseen(connection: Connection, record: RecordType, keys: Iterable[list[Any]]) -> bytes:
-    """The keys of the records that are none of `keys` (texts in the key's order), as lines of JSON. A text that is no
-    value of the key's type is no record's key."""
+    """The keys of the records that are none of `keys` (texts in the key's order), as lines of JSON.
+    A text that is no value of the key's type is no record's key."""
     table = sql.Identifier(record.schema, record.table)
     types: dict[str, str] = dict(
         connection.execute(_TYPES, (table.as_string(connection), list(record.key))).fetchall()

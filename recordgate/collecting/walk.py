@@ -1,7 +1,8 @@
-"""One walk along a source: pages are fetched, landed and merged; the cursor moves in the merge's own transaction.
+"""One walk along a source: pages are fetched, landed and merged; the cursor moves in the merge's
+own transaction.
 
-A collector that dies leaves either nothing (the page is asked again), or a landing that the next one merges, or a
-merge that is whole. A walk that was not whole deletes nothing.
+A collector that dies leaves either nothing (the page is asked again), or a landing that the next
+one merges, or a merge that is whole. A walk that was not whole deletes nothing.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class Walk:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        """From where the cursor is to the end of the walk. Raises SourceError, FencedError, and what an import raises."""
+        """From where the cursor is to the end of the walk. Raises SourceError, FencedError, and
+        what an import raises."""
         self._merge_what_landed()
         self._begin()
         pages = HttpPages(self._collect, self._at.allowed, self._sleep)
@@ -187,7 +189,8 @@ class Walk:
         self._merge({**values, "to_cursor": to}, records)
 
     def _merge_what_landed(self) -> None:
-        """What a collector before this one landed and did not merge; what is not here is asked again."""
+        """What a collector before this one landed and did not merge; what is not here is asked
+        again."""
         left = books.landings(
             self._connection, "source = %s AND merged_at IS NULL", self._lease.name
         )
@@ -264,7 +267,8 @@ class Walk:
     def _judged(
         self, found: dict[str, Any], records: list[dict[str, Any]]
     ) -> tuple[drift.Shape, dict[int, drift.Change]]:
-        """(the shape with this batch, the lines to set aside). Raises SourceError where the source is to freeze."""
+        """(the shape with this batch, the lines to set aside). Raises SourceError where the source
+        is to freeze."""
         batch, number, where = drift.observed(records)
         aside: dict[int, drift.Change] = {}
         for change in drift.changes(self._shape, batch, number, where, self._shaper.tops):
@@ -331,7 +335,8 @@ class Walk:
     # The end -------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
-        """All pages are merged. Deletes of a full walk, where it was whole; then the source is as of its beginning."""
+        """All pages are merged. Deletes of a full walk, where it was whole; then the source is as
+        of its beginning."""
         cursor = self._lease.cursor
         total = cursor["total"]
         if total is not None and cursor["full"] and total != cursor["rows"]:
@@ -358,7 +363,8 @@ class Walk:
         self._lease.cursor = done
 
     def _gone(self) -> bytes:
-        """The keys of the records that this walk did not have; none, and why, where it was not whole."""
+        """The keys of the records that this walk did not have; none, and why, where it was not
+        whole."""
         cursor = self._lease.cursor
         found = books.landings(
             self._connection,
@@ -396,7 +402,8 @@ class Walk:
                 books.renew(self._connection, self._lease)
 
     def _delete(self, keys: bytes, moved: InTheMerge) -> None:
-        """Delete these, within `maxDeletes`: half of what there is, or 100 where that is more, unless it says else."""
+        """Delete these, within `maxDeletes`: half of what there is, or 100 where that is more,
+        unless it says else."""
         most = row_limit(self._collect.max_deletes)
         if most is None:
             half = RowLimit.parse("50%").rows(count_of(self._connection, self._record))

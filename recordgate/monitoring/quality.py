@@ -1,4 +1,5 @@
-"""A run of a type's quality rules: measured in one snapshot that reads only, stored in one transaction."""
+"""A run of a type's quality rules: measured in one snapshot that reads only, stored in one
+transaction."""
 
 from __future__ import annotations
 
@@ -87,8 +88,9 @@ def run_rules(
     timeout: float,
     wait: float = 30.0,
 ) -> Run:
-    """Measure and store. `conn` is in no transaction. Raises ConflictError where another process measures the type
-    and does not end within `wait` seconds, SetupError before `apply`, StoreUnavailable where canonical is lost."""
+    """Measure and store. `conn` is in no transaction. Raises ConflictError where another process
+    measures the type and does not end within `wait` seconds, SetupError before `apply`,
+    StoreUnavailable where canonical is lost."""
     with _held(conn, contract, record, wait):
         found = _run(conn, contract, record, rules, started_by, timeout, lambda: False)
     assert found is not None
@@ -104,9 +106,9 @@ def run_due(
     timeout: float,
     given_up: Callable[[], bool],
 ) -> Run | None:
-    """Measure and store what is due; None where nothing is, or where the run is `given_up` before its end: what was
-    cancelled for that says nothing of a rule. What is due is asked again once no other process can
-    measure the type. Raises as `run_rules` does."""
+    """Measure and store what is due; None where nothing is, or where the run is `given_up` before
+    its end: what was cancelled for that says nothing of a rule. What is due is asked again once no
+    other process can measure the type. Raises as `run_rules` does."""
     if not due_now(conn, record, interval):
         return None
     with _held(conn, contract, record, 0.0):
@@ -195,7 +197,8 @@ def _now(conn: Connection) -> datetime:
 
 
 def last_results(conn: Connection, record: RecordType) -> list[Last]:
-    """The newest result of each rule that has one under its present definition, in the contract's order."""
+    """The newest result of each rule that has one under its present definition, in the contract's
+    order."""
     by_id = {rule.id: rule for rule in record.rules}
     rows = conn.execute(
         _LAST.encode(),
@@ -231,9 +234,9 @@ def history(conn: Connection, record: RecordType, rule: Rule, most: int) -> list
 def due(
     rules: Sequence[Rule], last: dict[str, datetime], now: datetime, interval: float
 ) -> list[Rule]:
-    """The rules that are to be measured now: by their cron expression, else `interval` seconds after the last time.
-    However many times one was missed, it is due once. A last time that lies in the future, of a clock that was set
-    back, counts as now. Pure."""
+    """The rules that are to be measured now: by their cron expression, else `interval` seconds
+    after the last time. However many times one was missed, it is due once. A last time that lies in
+    the future, of a clock that was set back, counts as now. Pure."""
     found: list[Rule] = []
     for rule in rules:
         if rule.external:

@@ -1,5 +1,5 @@
-"""The worker's part: rules are measured when they are due, at a bounded share of the time, and their newest results
-are metrics."""
+"""The worker's part: rules are measured when they are due, at a bounded share of the time, and
+their newest results are metrics."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ class QualityMetrics:
 
 
 class QualitySchedule:
-    """One process's. Several may run: each type is measured by one at a time, and is not due for the others then."""
+    """One process's. Several may run: each type is measured by one at a time, and is not due for
+    the others then."""
 
     def __init__(
         self,

@@ -1,1 +1,2 @@
-"""From files to a running product: what the files hold, the contract that follows from it, the order of imports."""
+"""From files to a running product: what the files hold, the contract that follows from it, the
+order of imports."""

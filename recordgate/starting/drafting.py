@@ -1,4 +1,5 @@
-"""From files to a contract: read each, find its key, find what points where, write it down with the reasons."""
+"""From files to a contract: read each, find its key, find what points where, write it down with the
+reasons."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class FileLoad:
     left_out: tuple[str, ...]
     """Columns that no property takes."""
     kept: tuple[str, ...] = ()
-    """What stands for a missing value elsewhere, and is a text like any other in some column here."""
+    """What stands for a missing value elsewhere, and is a text like any other in some column here.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ def contract_from_files(
     keys: Mapping[str, Sequence[str]] | None = None,
     progress: Progress = no_progress,
 ) -> Drafted:
-    """A contract for the records of the files (or those in folders). `keys`: the headers of a file's key, by its name
-    with or without what says its format. Raises InputError where a file says too little, ContractError where
-    what was written is not sound."""
+    """A contract for the records of the files (or those in folders). `keys`: the headers of a
+    file's key, by its name with or without what says its format. Raises InputError where a file
+    says too little, ContractError where what was written is not sound."""
     paths = data_files(given)
     said = dict(keys or {})
     with tempfile.TemporaryDirectory(prefix="recordgate-init-") as made:
@@ -152,7 +154,8 @@ def _load(draft: TypeDraft) -> FileLoad:
 
 
 def null_options(loads: Sequence[FileLoad]) -> list[str]:
-    """What `import --all` is told of missing values: of all files at once where it is the same for all."""
+    """What `import --all` is told of missing values: of all files at once where it is the same for
+    all."""
     said = [load.nulls for load in loads if load.nulls]
     if not said:
         return []

@@ -1,5 +1,5 @@
-"""Finds what tells the records of a file apart: the smallest set of columns without a missing value that is unique in
-all rows. A column that merely counts the rows is none."""
+"""Finds what tells the records of a file apart: the smallest set of columns without a missing value
+that is unique in all rows. A column that merely counts the rows is none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _LONG = 40
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`columns` in the order of the file. `tally` counts their values; whoever has the key closes it."""
+    """`columns` in the order of the file. `tally` counts their values; whoever has the key closes
+    it."""
 
     columns: tuple[Column, ...]
     tally: Tally
@@ -49,8 +50,8 @@ def find_key(
     wanted: Sequence[str] = (),
     progress: Progress = no_progress,
 ) -> Key:
-    """The key of a file; `wanted`: the headers of its columns, where somebody says them. Raises InputError where
-    there is none."""
+    """The key of a file; `wanted`: the headers of its columns, where somebody says them. Raises
+    InputError where there is none."""
     if wanted:
         return _said(profile, folder, wanted, progress)
     single = [c for c in profile.columns if c.tally is not None and _may_be_part(c)]

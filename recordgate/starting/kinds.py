@@ -1,6 +1,8 @@
-"""What type the texts of a column can be: those forms alone that the import takes and that lose nothing. Pure.
+"""What type the texts of a column can be: those forms alone that the import takes and that lose
+nothing. Pure.
 
-A number with a leading zero is a text (a code), a time stamp with a zone is another one than without.
+A number with a leading zero is a text (a code), a time stamp with a zone is another one than
+without.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ MARKERS = ("NA", "N/A", "n/a", "#N/A", "NULL", "null", "Null", "None", "none", "
 
 
 def possible(*, said_to_be_text: bool) -> list[Kind]:
-    """All kinds at first. What a file that has types says to be text is no number and no truth value."""
+    """All kinds at first. What a file that has types says to be text is no number and no truth
+    value."""
     return [k for k in PATTERNS if not (said_to_be_text and k in _UNQUOTED)]
 
 
@@ -82,7 +85,8 @@ def _all(kind: Kind, values: Any) -> bool:
 
 
 def is_list_of(texts: list[str]) -> str | None:
-    """`string` or `integer` where all of the JSON texts are lists of that, none of them of anything else."""
+    """`string` or `integer` where all of the JSON texts are lists of that, none of them of anything
+    else."""
     kinds: set[type] = set()
     for text in texts:
         value = msgspec.json.decode(text)

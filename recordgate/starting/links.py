@@ -1,4 +1,5 @@
-"""Finds which columns of a file hold keys of another: by inclusion of their values, and by their names."""
+"""Finds which columns of a file hold keys of another: by inclusion of their values, and by their
+names."""
 
 from __future__ import annotations
 
@@ -30,8 +31,8 @@ class Keyed:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """`columns` of `source` against the key of `target`. `dangling` rows, with `values` different values, have none
-    there; a link without is a relationship."""
+    """`columns` of `source` against the key of `target`. `dangling` rows, with `values` different
+    values, have none there; a link without is a relationship."""
 
     source: Keyed
     columns: tuple[Column, ...]
@@ -90,7 +91,8 @@ def _candidates(
 
 
 def _names(column: Column, target: Keyed, *, own_name: bool = False) -> bool:
-    """Whether the column's name says that it holds the target's key; with `own_name` by what the target is called."""
+    """Whether the column's name says that it holds the target's key; with `own_name` by what the
+    target is called."""
     mine = names.words(column.header)
     words = [w.lower() for w in mine]
     key = [w.lower() for w in names.words(target.key.columns[0].header)]
@@ -110,7 +112,8 @@ def _names(column: Column, target: Keyed, *, own_name: bool = False) -> bool:
 
 
 def _tells(column: Column, target: Keyed) -> bool:
-    """Whether inclusion alone tells something: of texts and UUIDs, not of numbers, which are in each other by chance."""
+    """Whether inclusion alone tells something: of texts and UUIDs, not of numbers, which are in
+    each other by chance."""
     if column.kind in _MOMENTS or column.kind is Kind.INTEGER:
         return False
     distinct = column.distinct
@@ -151,7 +154,8 @@ def _places(columns: Sequence[Column]) -> tuple[int, ...]:
 
 
 def _chosen(links: Sequence[Link]) -> Iterator[Link]:
-    """Of each set of columns the one that holds: by its name, else the smallest; and those that nearly do."""
+    """Of each set of columns the one that holds: by its name, else the smallest; and those that
+    nearly do."""
     by_columns: dict[tuple[int, ...], list[Link]] = {}
     for link in links:
         by_columns.setdefault(_places(link.columns), []).append(link)

@@ -1,4 +1,5 @@
-"""Imports a folder of files, each into the type that is called as it is, in the order of relationships."""
+"""Imports a folder of files, each into the type that is called as it is, in the order of
+relationships."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Planned:
 def files_of_types(
     contract: Contract, folder: Path, left_out: Collection[str] = ()
 ) -> dict[str, Path]:
-    """Type → its file in the folder. Raises InputError where a file is called like no type, or two like one."""
+    """Type → its file in the folder. Raises InputError where a file is called like no type, or two
+    like one."""
     found: dict[str, Path] = {}
     strangers: list[str] = []
     for path in data_files([folder]):
@@ -63,7 +65,8 @@ def planned(
     options: ImportOptions,
     nulls: Mapping[str, Mapping[str, tuple[str, ...]]] | None = None,
 ) -> list[Planned]:
-    """The imports in their order. `nulls`: of a type, what `options.nulls` is for it. Raises InputError."""
+    """The imports in their order. `nulls`: of a type, what `options.nulls` is for it. Raises
+    InputError."""
     found: list[Planned] = []
     seen: set[str] = set()
     for turn in import_order(contract, files):
@@ -84,8 +87,8 @@ def planned(
 def _left_out(
     record: RecordType, path: Path, options: ImportOptions, without: Sequence[str]
 ) -> dict[str, str]:
-    """The columns of the file that are no part of this import: those of the properties in `without`, and those without
-    a name that no property takes."""
+    """The columns of the file that are no part of this import: those of the properties in
+    `without`, and those without a name that no property takes."""
     readers = open_readers([path], options.format, options.delimiter)
     try:
         columns = readers[0].columns

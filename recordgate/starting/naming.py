@@ -41,8 +41,8 @@ class PropertyName:
 
 
 def name_columns(columns: Sequence[Column], key: Sequence[Column]) -> list[PropertyName]:
-    """The names of the properties, in order. The import finds each by its header: it is the name, or the column, or
-    `names.from_header` makes the name of it."""
+    """The names of the properties, in order. The import finds each by its header: it is the name,
+    or the column, or `names.from_header` makes the name of it."""
     wanted = [names.from_header(c.header) for c in columns]
     found: list[PropertyName | None] = [None] * len(columns)
     taken: set[str] = set()

@@ -11,16 +11,17 @@ from stores.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One import of a type. `without`: properties that are left out at this turn, since what they point to comes later;
-    a second turn brings them."""
+    """One import of a type. `without`: properties that are left out at this turn, since what they
+    point to comes later; a second turn brings them."""
 
     type: str
     without: tuple[str, ...] = ()
 
 
 def import_order(contract: Contract, types: Collection[str]) -> list[Turn]:
-    """The turns in which `types` are imported. Where types point to each other in a circle, one begins without a
-    relationship that may be missing, and has a second turn. Raises InputError where each of a circle is required."""
+    """The turns in which `types` are imported. Where types point to each other in a circle, one
+    begins without a relationship that may be missing, and has a second turn. Raises InputError
+    where each of a circle is required."""
     waiting = {name: contract.types[name] for name in contract.types if name in types}
     turns: list[Turn] = []
     again: list[Turn] = []
@@ -39,7 +40,8 @@ def import_order(contract: Contract, types: Collection[str]) -> list[Turn]:
 
 
 def _pending(record: RecordType, waiting: Collection[str]) -> list[Relation]:
-    """The relations of a type to others that are not imported yet; rows may point to rows of the same file."""
+    """The relations of a type to others that are not imported yet; rows may point to rows of the
+    same file."""
     return [
         r for r in record.relations if r.owner and r.target in waiting and r.target != record.name
     ]

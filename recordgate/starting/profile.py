@@ -23,7 +23,8 @@ _MARKERS = pa.array(MARKERS, pa.string())
 
 @dataclass(slots=True, eq=False)
 class Column:
-    """A column of a file. `values`: how often each value comes, None where there are too many different ones."""
+    """A column of a file. `values`: how often each value comes, None where there are too many
+    different ones."""
 
     header: str
     place: int
@@ -47,7 +48,8 @@ class Column:
     first: int | None = None
     lists: str | None = ""
     sampled: int = 0
-    """Of so many first rows the values are kept as hashes, to look for keys of several columns among them."""
+    """Of so many first rows the values are kept as hashes, to look for keys of several columns
+    among them."""
     sample: array[int] = field(default_factory=lambda: array("q"))
     tally: Tally | None = None
     null_markers: tuple[str, ...] = ()
@@ -69,7 +71,8 @@ class Column:
 
     @property
     def distinct(self) -> dict[str, int] | None:
-        """Each value and how often it comes, without markers for a missing one; None where there are many."""
+        """Each value and how often it comes, without markers for a missing one; None where there
+        are many."""
         if self.values is None:
             return None
         return {v: n for v, n in self.values.items() if v not in self.null_markers}
@@ -192,9 +195,9 @@ class FileProfile:
 
 
 def decide_markers(profiles: Sequence[FileProfile]) -> None:
-    """Settle which texts stand for a missing value. In a column of numbers, dates and the like all markers do. In one
-    of text a marker does that stands for it elsewhere in the files, but not among codes of the same form, where "NA"
-    may be Namibia."""
+    """Settle which texts stand for a missing value. In a column of numbers, dates and the like all
+    markers do. In one of text a marker does that stands for it elsewhere in the files, but not
+    among codes of the same form, where "NA" may be Namibia."""
     used: set[str] = set()
     columns = [c for profile in profiles for c in profile.columns]
     for column in columns:

@@ -45,7 +45,8 @@ class Proposal:
 
 
 def propose(column: Column, *, of_key: bool, alone: bool, linked: bool) -> Proposal:
-    """`of_key`: it is of the key, `alone` as the only column; `linked`: it holds keys of another file."""
+    """`of_key`: it is of the key, `alone` as the only column; `linked`: it holds keys of another
+    file."""
     found = Proposal()
     _type(column, found)
     if not column.absent:

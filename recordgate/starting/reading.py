@@ -1,4 +1,5 @@
-"""Reads files for their profile, and again for some of their columns; with the readers of the import."""
+"""Reads files for their profile, and again for some of their columns; with the readers of the
+import."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ def no_progress(what: str, share: float) -> None:
 def profile_file(
     path: Path, folder: Path, progress: Progress = no_progress, *, files: int = 1
 ) -> FileProfile:
-    """Read `path`, one of so many `files`, once. `folder`: for what is too much for memory. Raises InputError, also for a file that says
-    nothing about its records."""
+    """Read `path`, one of so many `files`, once. `folder`: for what is too much for memory. Raises
+    InputError, also for a file that says nothing about its records."""
     kind = format_of(path, None)
     readers = open_readers([path], None)
     try:

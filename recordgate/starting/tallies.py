@@ -1,5 +1,5 @@
-"""How often each value of a column (or of several together) comes, whatever the number of rows: in memory while there
-are few, then in parts on disk, each of which fits in memory.
+"""How often each value of a column (or of several together) comes, whatever the number of rows: in
+memory while there are few, then in parts on disk, each of which fits in memory.
 
 A value is known by a digest of 128 bits (BLAKE2b): two values are never taken for one.
 """
@@ -19,7 +19,8 @@ _BUFFER = 8192
 
 
 class Tally:
-    """Counts values. `folder` is made use of once there are more than `limit` different ones; call `close` when done."""
+    """Counts values. `folder` is made use of once there are more than `limit` different ones; call
+    `close` when done."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder, self._limit = folder, limit
@@ -84,7 +85,8 @@ class Tally:
             yield found
 
     def distinct(self) -> tuple[int, int]:
-        """How many different values there are, and how many rows have one that another row has, too."""
+        """How many different values there are, and how many rows have one that another row has,
+        too."""
         different = repeats = 0
         for found in self._parts():
             different += len(found)

@@ -20,7 +20,8 @@ API_VERSION = "v3.2.0"
 
 @dataclass(slots=True)
 class TypeDraft:
-    """A record type to be: its file, its names, its key, what its columns point to and what they nearly do."""
+    """A record type to be: its file, its names, its key, what its columns point to and what they
+    nearly do."""
 
     profile: FileProfile
     name: str

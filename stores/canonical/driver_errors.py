@@ -128,8 +128,8 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
 
 @contextmanager
 def of_own_tables(contract: Contract | None = None) -> Iterator[None]:
-    """Turn the driver's errors into ours where statements name recordgate's own tables alone. Raises SetupError where
-    these are missing."""
+    """Turn the driver's errors into ours where statements name recordgate's own tables alone.
+    Raises SetupError where these are missing."""
     try:
         yield
     except psycopg.errors.UndefinedTable:

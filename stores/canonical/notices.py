@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 POSITIONS = "recordgate_positions"
-"""A store shows more than before: the payload is the sink's name. Or a source was read whole: it begins with SOURCE."""
+"""A store shows more than before: the payload is the sink's name. Or a source was read whole: it
+begins with SOURCE."""
 SOURCE = "source:"
 """How a collector's payload on POSITIONS begins: `source:SECONDS:NAME`."""
 FEED = "recordgate_feed"

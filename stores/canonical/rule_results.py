@@ -1,7 +1,7 @@
 """Measures the rules of a type in the caller's transaction, and says of each whether it holds.
 
-All rules of the library are one scan. A rule of type sql is a query of its own, as a role that may read the tables
-of the contract and nothing else, in a savepoint that reads only and is rolled back.
+All rules of the library are one scan. A rule of type sql is a query of its own, as a role that may
+read the tables of the contract and nothing else, in a savepoint that reads only and is rolled back.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _PROBLEMS: dict[type[psycopg.Error], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a rule came to. `value` is in the rule's unit; None where it is not known. `problem`: why it is not
-    known or could not be measured; never with SQL or values."""
+    """What a rule came to. `value` is in the rule's unit; None where it is not known. `problem`:
+    why it is not known or could not be measured; never with SQL or values."""
 
     rule: Rule
     state: str
@@ -94,8 +94,9 @@ def _holds(operator: str, value: Decimal, bounds: tuple[Decimal, ...]) -> bool:
 def measure(
     conn: Connection, record: RecordType, rules: Sequence[Rule], *, timeout: float, role: str = ""
 ) -> Measured:
-    """Count `rules` over all rows of the type. `role`: why rules of type sql cannot be run, or empty. What a rule
-    does wrong is its result; raises psycopg.Error only where the connection is lost."""
+    """Count `rules` over all rows of the type. `role`: why rules of type sql cannot be run, or
+    empty. What a rule does wrong is its result; raises psycopg.Error only where the connection is
+    lost."""
     found = Measured()
     missing = _missing(conn, record, rules)
     library = [r for r in rules if r.metric != "sql" and r.id not in missing]
@@ -189,7 +190,8 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def within(conn: Connection, seconds: float) -> Iterator[None]:
-    """A savepoint, or a transaction, in which statements have their limit of time, which ends with it."""
+    """A savepoint, or a transaction, in which statements have their limit of time, which ends with
+    it."""
     row = conn.execute(
         "SELECT pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')"
     ).fetchone()
@@ -214,7 +216,8 @@ def _limit(conn: Connection, timeout: float) -> None:
 
 
 def problem_of(conn: Connection, error: psycopg.Error) -> str:
-    """What went wrong, without anything of the statement or its values. Raises it where the connection is lost."""
+    """What went wrong, without anything of the statement or its values. Raises it where the
+    connection is lost."""
     if conn.closed or isinstance(error, psycopg.errors.AdminShutdown):
         raise error
     for kind, text in _PROBLEMS.items():
@@ -291,8 +294,8 @@ def _one_number(rows: Sequence[tuple[Any, ...]]) -> tuple[Decimal | None, str]:
 
 
 def prepare_role(conn: Connection, records: Sequence[RecordType], rules: Sequence[Rule]) -> str:
-    """Make the role of sql rules, and let it read the tables of `records`; outside a transaction or in one. Why it
-    cannot be, or empty. Nothing is done where no rule is of type sql."""
+    """Make the role of sql rules, and let it read the tables of `records`; outside a transaction or
+    in one. Why it cannot be, or empty. Nothing is done where no rule is of type sql."""
     if not any(rule.metric == "sql" for rule in rules):
         return ""
     try:

@@ -41,7 +41,8 @@ def aggregate(rule: Rule, record: RecordType) -> sql.Composed:
 
 
 def bad_row(rule: Rule, prop: Property) -> sql.Composed:
-    """True of a row that is bad by a rule on rows, false of any other; never null. `prop.column` is looked at."""
+    """True of a row that is bad by a rule on rows, false of any other; never null. `prop.column` is
+    looked at."""
     if rule.items:
         element = dataclasses.replace(
             prop, column="e", array=False, sql_type=prop.sql_type.removesuffix("[]")
@@ -73,7 +74,8 @@ def _bad_value(rule: Rule, prop: Property) -> sql.Composed:
 
 
 def _is_one_of(values: Sequence[str], prop: Property) -> sql.Composed:
-    """Of a type of the application the contract may name a value that the type has lost: as text it is no error."""
+    """Of a type of the application the contract may name a value that the type has lost: as text it
+    is no error."""
     listed = sql.SQL(", ").join(sql.Literal(v) for v in values)
     own = "." in prop.sql_type
     kind = sql.SQL("text" if own else prop.sql_type)

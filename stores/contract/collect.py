@@ -1,4 +1,5 @@
-"""What a contract says of where a type's records come from: the custom property `collect` of a schema."""
+"""What a contract says of where a type's records come from: the custom property `collect` of a
+schema."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """How a source is paged. `next`: where an answer names the next page; `param`: what asks for it; `total`: where an
-    answer says how many records there are."""
+    """How a source is paged. `next`: where an answer names the next page; `param`: what asks for
+    it; `total`: where an answer says how many records there are."""
 
     by: str = "none"
     next: JsonPath | None = None
@@ -32,7 +33,8 @@ class Pages:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """`secrets`: the name of a part → where its value is, as `env:NAME` or `file:/path`; never the value."""
+    """`secrets`: the name of a part → where its value is, as `env:NAME` or `file:/path`; never the
+    value."""
 
     by: str = "none"
     secrets: tuple[tuple[str, str], ...] = ()
@@ -68,7 +70,8 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """A walk asks only for what changed: the largest `field` seen so far, less `overlap` seconds, as `param`."""
+    """A walk asks only for what changed: the largest `field` seen so far, less `overlap` seconds,
+    as `param`."""
 
     field: JsonPath
     param: str
@@ -163,7 +166,8 @@ def seconds_of(text: object) -> float | None:
 
 
 def collect_value(at: Node | None, properties: dict[str, Any]) -> Collect | None:
-    """The source that `collect` describes; what is wrong with it becomes findings. `properties`: those of the type."""
+    """The source that `collect` describes; what is wrong with it becomes findings. `properties`:
+    those of the type."""
     if at is None:
         return None
     if not isinstance(at.data, dict):

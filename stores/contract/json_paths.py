@@ -1,4 +1,5 @@
-"""Paths into JSON data, of RFC 9535 the part that sources need: `$.data[*]`, `$.meta['next']`, `$.rows[0]`. Pure."""
+"""Paths into JSON data, of RFC 9535 the part that sources need: `$.data[*]`, `$.meta['next']`,
+`$.rows[0]`. Pure."""
 
 from __future__ import annotations
 

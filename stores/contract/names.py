@@ -146,8 +146,8 @@ _LETTERS = str.maketrans(
 
 
 def from_header(header: str) -> str:
-    """The name that a property gets from the header of a file's column: the header itself where it can be one, else
-    its ASCII letters and digits in lower case; empty where it has none."""
+    """The name that a property gets from the header of a file's column: the header itself where it
+    can be one, else its ASCII letters and digits in lower case; empty where it has none."""
     name = header
     if contract_name_problem(name):
         plain = unicodedata.normalize("NFKD", header.translate(_LETTERS)).encode("ascii", "ignore")

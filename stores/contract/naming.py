@@ -1,4 +1,5 @@
-"""Names for record types that come from elsewhere, a database's tables or files: each free in GraphQL. Pure."""
+"""Names for record types that come from elsewhere, a database's tables or files: each free in
+GraphQL. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ def ascii_name(text: str) -> str:
 
 
 def name_types(given: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Of each of `given` the name of its type, and those of one and of many records in GraphQL; no two take the same
-    name for anything."""
+    """Of each of `given` the name of its type, and those of one and of many records in GraphQL; no
+    two take the same name for anything."""
     taken: set[tuple[str, str]] = set()
     found: list[tuple[str, str, str]] = []
     for text in given:

@@ -1,4 +1,5 @@
-"""What a contract promises of its records and of its service, resolved: quality rules and objectives."""
+"""What a contract promises of its records and of its service, resolved: quality rules and
+objectives."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ ROW_METRICS = ("nullValues", "missingValues", "invalidValues")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One measured rule of a type: a number that `metric` (`sql`: the query) gives, and what it must be."""
+    """One measured rule of a type: a number that `metric` (`sql`: the query) gives, and what it
+    must be."""
 
     id: str
     """Unique in the type: the contract's, else the name's, else made of property and metric."""
@@ -51,7 +53,8 @@ class Rule:
 
     @property
     def forbids_any(self) -> bool:
-        """True where not one bad row is allowed, so that rows which are there already need no second look."""
+        """True where not one bad row is allowed, so that rows which are there already need no
+        second look."""
         if not self.by_row:
             return False
         bound = self.bounds[0]
@@ -61,7 +64,8 @@ class Rule:
 
     @property
     def definition(self) -> str:
-        """Names what is measured and what is wanted of it: results of another definition are another history."""
+        """Names what is measured and what is wanted of it: results of another definition are
+        another history."""
         parts = (
             self.metric, self.operator, tuple(str(b) for b in self.bounds), self.columns, self.items,
             self.values, self.pattern, self.query, self.unit,

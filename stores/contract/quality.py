@@ -124,7 +124,8 @@ def function_names(query: str) -> set[str]:
 
 
 def _pieces(query: str) -> list[tuple[str, str]]:
-    """(kind, text) of the whole query, in order. Comments and strings that do not end go to its end."""
+    """(kind, text) of the whole query, in order. Comments and strings that do not end go to its
+    end."""
     found: list[tuple[str, str]] = []
     i = 0
     while i < len(query):

@@ -1,4 +1,5 @@
-"""The quality rules of a type → `Rule`s, with a finding for each that cannot be measured as it stands."""
+"""The quality rules of a type → `Rule`s, with a finding for each that cannot be measured as it
+stands."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`slaProperties` → objectives. Names, and their synonyms of two letters, are those of the Data QoS list that ODCS
-refers to; times of day and dates are as ISO 8601 writes them."""
+"""`slaProperties` → objectives. Names, and their synonyms of two letters, are those of the Data QoS
+list that ODCS refers to; times of day and dates are as ISO 8601 writes them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class Element:
 
 
 def strictest(objectives: Iterable[Objective]) -> dict[str, float]:
-    """SLA property → seconds, of the durations that data has; the strictest where one is there twice."""
+    """SLA property → seconds, of the durations that data has; the strictest where one is there
+    twice."""
     found: dict[str, float] = {}
     for objective in objectives:
         name = objective.name
@@ -174,7 +175,8 @@ def _share(entry: Node, name: str) -> float | None:
 
 
 def _types(entry: Node, elements: Sequence[Element]) -> tuple[str, ...] | None:
-    """The types that `element` names, with commas between; None where it names nothing that is there."""
+    """The types that `element` names, with commas between; None where it names nothing that is
+    there."""
     found: list[str] = []
     for word in entry.text("element").split(","):
         if not (word := word.strip()):
@@ -193,7 +195,8 @@ def _types(entry: Node, elements: Sequence[Element]) -> tuple[str, ...] | None:
 
 
 def _more(entry: Node, name: str) -> tuple[float, float]:
-    """The percentile of a response time, and the window of a share in seconds: custom properties of ours."""
+    """The percentile of a response time, and the window of a share in seconds: custom properties of
+    ours."""
     percentile, window = DEFAULT_PERCENTILE, DEFAULT_WINDOW
     for own in entry.items("customProperties"):
         if own.text("vendor") != VENDOR:

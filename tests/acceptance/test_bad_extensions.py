@@ -1,5 +1,5 @@
-"""Modules of a product that block, fail, recurse, return what the schema does not have, or read without measure: the
-fault is the field's own, is named, and tells nobody what they may not see."""
+"""Modules of a product that block, fail, recurse, return what the schema does not have, or read
+without measure: the fault is the field's own, is named, and tells nobody what they may not see."""
 
 from __future__ import annotations
 
@@ -223,7 +223,8 @@ def test_a_mutation_reads_what_it_has_written_and_only_a_post_runs_it(
         assert "Lugdunum" not in str(await rig.graphql("{ cities { nodes { name } } }"))
         answer = await rig.graphql(named)
         assert answer["data"] == {"twice": ["Lyon", "Lugdunum"]}
-        # What was written before it failed stays written: a mutation of the contract is a transaction of its own.
+        # What was written before it failed stays written: a mutation of the contract is a
+        # transaction of its own.
         await refused(rig, 'mutation { half(id: "2996944") }', "INTERNAL")
         assert "half" in str(await rig.graphql("{ cities { nodes { name } } }"))
         answer = await rig.graphql('mutation { often(id: "2996944", times: 60) }')

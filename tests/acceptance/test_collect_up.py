@@ -1,4 +1,5 @@
-"""`recordgate up` collects by itself, says in its answers how old a source's records are, and stays ready without it."""
+"""`recordgate up` collects by itself, says in its answers how old a source's records are, and stays
+ready without it."""
 
 from __future__ import annotations
 

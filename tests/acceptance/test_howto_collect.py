@@ -1,4 +1,5 @@
-"""The files and commands of docs/howto/collect.md, run as they stand there, against a server that needs its token."""
+"""The files and commands of docs/howto/collect.md, run as they stand there, against a server that
+needs its token."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ def test_the_page_does_what_it_says_and_the_worker_measures(reader: Reader) -> N
     for command, text in reader.follow(PAGE.read_text("utf-8")):
         outputs[command.text] = text
         if command.text.startswith("recordgate apply"):
-            # The worker runs beside what the page does; and the server is not started for each command.
+            # The worker runs beside what the page does; and the server is not started for each
+            # command.
             reader.run(Command(f"recordgate up --port {port}", None))
     refused = json.loads((reader.folder / "refused.json").read_text())
     assert (refused["state"], refused["error"]["code"]) == ("refused", "RULE_BROKEN")

@@ -1,4 +1,5 @@
-"""A few rows go a light way into canonical: with the checks, rejects, limits and letters of any import."""
+"""A few rows go a light way into canonical: with the checks, rejects, limits and letters of any
+import."""
 
 from __future__ import annotations
 

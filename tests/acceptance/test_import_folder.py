@@ -1,4 +1,5 @@
-"""A folder of files that no contract was written for: described, applied, and imported in the order of relationships."""
+"""A folder of files that no contract was written for: described, applied, and imported in the order
+of relationships."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Quality rules, measured on a real Postgres: what each metric counts, what a bad rule does, the gate, the schedule."""
+"""Quality rules, measured on a real Postgres: what each metric counts, what a bad rule does, the
+gate, the schedule."""
 
 from __future__ import annotations
 

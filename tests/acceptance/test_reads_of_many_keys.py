@@ -1,4 +1,5 @@
-"""Reads of many keys at once, as resolvers of a product and a federated gateway make them, are those of one key."""
+"""Reads of many keys at once, as resolvers of a product and a federated gateway make them, are
+those of one key."""
 
 from __future__ import annotations
 

@@ -212,8 +212,8 @@ def changes_seen_by_nobody(world: World, case: Case, sinks: tuple[str, ...]) -> 
 
 
 async def rebuilt(world: World, case: Case, sinks: tuple[str, ...]) -> None:
-    """Wait until what changed its form, and nothing else, has a later generation: the second; the third where the
-    worker with the old contract had loaded what an altered column made it miss."""
+    """Wait until what changed its form, and nothing else, has a later generation: the second; the
+    third where the worker with the old contract had loaded what an altered column made it miss."""
 
     def right(sink: str, name: str) -> set[int]:
         if name not in case.reloaded:

@@ -1,4 +1,5 @@
-"""A gateway that is started while canonical is away answers what the stores can, and all once it is back."""
+"""A gateway that is started while canonical is away answers what the stores can, and all once it is
+back."""
 
 from __future__ import annotations
 

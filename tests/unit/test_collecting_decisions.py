@@ -1,5 +1,5 @@
-"""The pure parts of collecting: what a contract may say of a source, which page is next, which address is asked, what
-is another shape."""
+"""The pure parts of collecting: what a contract may say of a source, which page is next, which
+address is asked, what is another shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A command starts without the libraries of other commands: importing them takes longer than most commands run."""
+"""A command starts without the libraries of other commands: importing them takes longer than most
+commands run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""From files to a contract: what is told of them, what is refused, and in which order they are imported."""
+"""From files to a contract: what is told of them, what is refused, and in which order they are
+imported."""
 
 from __future__ import annotations
 

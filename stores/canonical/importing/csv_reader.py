@@ -94,7 +94,8 @@ def _take_header(piece: Piece, delimiter: str, name: str) -> tuple[tuple[str, ..
 
 
 def _first_line(stream: RawStream) -> bytes:
-    """Return what the stream begins with, its first line at least: a read may bring a few bytes only."""
+    """Return what the stream begins with, its first line at least: a read may bring a few bytes
+    only."""
     begun = b""
     while len(begun) < PIECE and not re.search(rb"[^\r\n][\r\n]", begun):
         more = stream.read(PIECE)
@@ -105,8 +106,9 @@ def _first_line(stream: RawStream) -> bytes:
 
 
 def shown_delimiter(begun: bytes) -> str:
-    """What stands between the values of the first line: a comma, or the semicolon, tab or bar that makes more
-    columns of it. No name of a column can have a semicolon, and hardly one has the others."""
+    """What stands between the values of the first line: a comma, or the semicolon, tab or bar that
+    makes more columns of it. No name of a column can have a semicolon, and hardly one has the
+    others."""
     line = begun.removeprefix(BOM).lstrip(b"\r\n")[:PIECE]
     text = re.split(r"[\r\n]", line.decode("utf-8", "replace"), maxsplit=1)[0]
     bare = re.sub(r'"[^"]*"?', "", text)
@@ -114,8 +116,8 @@ def shown_delimiter(begun: bytes) -> str:
 
 
 def told_apart(header: Sequence[str]) -> tuple[str, ...]:
-    """The names of the columns; one that stands there again gets a number behind it, one without a name is called
-    `column_N` by its place."""
+    """The names of the columns; one that stands there again gets a number behind it, one without a
+    name is called `column_N` by its place."""
     given, taken, found = set(header), set[str](), list[str]()
     for place, cell in enumerate(header, 1):
         stem = cell or f"column_{place}"

@@ -1,5 +1,6 @@
 """The light way of a few rows: staged in tables that the session keeps, checked and merged in one
-transaction. What a batch of ten rows costs is then its statements, not the tables made and dropped for it.
+transaction. What a batch of ten rows costs is then its statements, not the tables made and dropped
+for it.
 
 The checks are those of any import: they are asked of other tables. Nothing of such a batch is there
 before its commit, so there is nothing to go on from: whoever died with it begins again.
@@ -36,7 +37,8 @@ class Part:
     block: Block | None = None
 
     def take(self) -> Block:
-        """Return the parsed chunk; one that was taken before, in an attempt that failed, is parsed again."""
+        """Return the parsed chunk; one that was taken before, in an attempt that failed, is parsed
+        again."""
         block, self.block = self.block, None
         return block or self.chunk.parse(self.rules.wanted, self.rules.raw)
 

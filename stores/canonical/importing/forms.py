@@ -39,7 +39,8 @@ def bring_into_form(block: Block, properties: Sequence[Property]) -> None:
 
 
 def take_nulls(block: Block, nulls: Sequence[tuple[str, ...]]) -> None:
-    """Make NULL, in place, of each column's values that are one of its texts for a missing one, blanks aside."""
+    """Make NULL, in place, of each column's values that are one of its texts for a missing one,
+    blanks aside."""
     for index, texts in enumerate(nulls):
         if texts:
             block.columns[index] = without_markers(block.columns[index], texts)

@@ -1,8 +1,9 @@
-"""The gate of a type: rules that an import must not break, looked at in its own transaction, after the merge and before
-the commit.
+"""The gate of a type: rules that an import must not break, looked at in its own transaction, after
+the merge and before the commit.
 
-A rule that allows no bad row is looked at on the rows of the batch alone: what was there before is no matter of this
-import, and the cost is the batch's. Any other is counted over the whole type as it would be, in one scan.
+A rule that allows no bad row is looked at on the rows of the batch alone: what was there before is
+no matter of this import, and the cost is the batch's. Any other is counted over the whole type as
+it would be, in one scan.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class Gate:
         self._rules = gate_rules(record)
 
     def prepare(self, connection: Connection) -> str:
-        """Before the merge's transaction: the role of rules of type sql. Why they cannot be run, or empty."""
+        """Before the merge's transaction: the role of rules of type sql. Why they cannot be run, or
+        empty."""
         return prepare_role(connection, list(self._contract.types.values()), self._rules)
 
     def look(self, connection: Connection, plan: MergePlan, role: str) -> list[dict[str, Any]]:
@@ -82,7 +84,8 @@ class Gate:
         return [as_value(found[rule.id]) for rule in self._rules]
 
     def refuse(self, results: Sequence[dict[str, Any]]) -> None:
-        """Raise GateClosed where a rule is broken, or is not known for another reason than that no rows are left."""
+        """Raise GateClosed where a rule is broken, or is not known for another reason than that no
+        rows are left."""
         closed = [
             r
             for r in results

@@ -75,7 +75,8 @@ class ImportOptions:
     rejects: Path | None = None
     dry_run: bool = False
     nulls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Texts that stand for a missing value, by the file's column; under "" those of every column."""
+    """Texts that stand for a missing value, by the file's column; under "" those of every column.
+    """
     delimiter: str | None = None
     """What stands between the values of a CSV file; None: what its first line shows."""
     gate: bool = True
@@ -85,7 +86,8 @@ class ImportOptions:
     lock_wait: float = 5.0
     """Seconds to wait for another import of the same type before refusing."""
     few_rows: int = 5000
-    """Rows up to which a batch goes the light way: one transaction, no tables made; 0: none does."""
+    """Rows up to which a batch goes the light way: one transaction, no tables made; 0: none does.
+    """
     workers: int = 2
     """Connections that copy at the same time."""
 
@@ -113,4 +115,5 @@ class ImportReport:
     repeated: bool = False
     resumed: bool = False
     gate: list[dict[str, Any]] = field(default_factory=list)
-    """What the rules of the type's gate came to, as `quality run` shows it; none where it has no gate."""
+    """What the rules of the type's gate came to, as `quality run` shows it; none where it has no
+    gate."""

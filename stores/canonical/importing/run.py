@@ -81,8 +81,8 @@ InTheMerge = Callable[[Connection], None]
 
 
 class ImportSession:
-    """A connection that imports one batch after the other, and so pays once for what it needs. Of one
-    thread at a time; it connects when first asked, and again after its connection was lost."""
+    """A connection that imports one batch after the other, and so pays once for what it needs. Of
+    one thread at a time; it connects when first asked, and again after its connection was lost."""
 
     def __init__(self, url: str, contract: Contract) -> None:
         self._url, self._contract = url, contract
@@ -107,7 +107,8 @@ class ImportSession:
         progress: Progress = no_progress,
         in_the_merge: InTheMerge | None = None,
     ) -> ImportReport:
-        """As `run_import`. `in_the_merge` is not called for a batch that is refused or was done before."""
+        """As `run_import`. `in_the_merge` is not called for a batch that is refused or was done
+        before."""
         options = options or ImportOptions()
         record = self._contract.type(type_name)
         if record is None:
@@ -480,7 +481,8 @@ class _Import:
         self._progress("merging", plan.good_rows, plan.good_rows)
 
     def _role(self) -> str:
-        """The role that the gate's rules are asked as, made once and before any transaction of the batch."""
+        """The role that the gate's rules are asked as, made once and before any transaction of the
+        batch."""
         if self._gate_role is None:
             self._gate_role = self._gate.prepare(self._connection) if self._gate is not None else ""
         return self._gate_role

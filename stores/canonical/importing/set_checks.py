@@ -136,8 +136,8 @@ def _duplicates(
     *,
     report: bool,
 ) -> None:
-    """An index that can be made unique proves that there are none, and later joins use it; a few rows
-    are looked at without."""
+    """An index that can be made unique proves that there are none, and later joins use it; a few
+    rows are looked at without."""
     staged = staging.all(columns)
     assert staged is not None
     listed = sql.SQL(", ").join(staged)

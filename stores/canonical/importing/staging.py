@@ -49,7 +49,8 @@ class Staging:
     table: str
     columns: tuple[Matched, ...]
     few: bool = False
-    """The tables are the session's own and stay: each transaction's end empties them (few_rows.py)."""
+    """The tables are the session's own and stay: each transaction's end empties them (few_rows.py).
+    """
 
     @property
     def schema(self) -> str:

@@ -1,4 +1,5 @@
-"""A source of 95 stations on a real HTTP server, and what starts to collect it into a real Postgres."""
+"""A source of 95 stations on a real HTTP server, and what starts to collect it into a real
+Postgres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What becomes of a source: what people do with it, who holds it, what it deletes, when it is late, and its files."""
+"""What becomes of a source: what people do with it, who holds it, what it deletes, when it is late,
+and its files."""
 
 from __future__ import annotations
 
