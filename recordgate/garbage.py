@@ -47,7 +47,8 @@ class GarbagePauses(Collector):
         yield pauses
         yield GaugeMetricFamily(
             "recordgate_gc_frozen_objects",
-            "Objects that the garbage collector leaves alone, since they were there once the process was warm.",
+            "Objects that the garbage collector leaves alone, since they were there once the"
+            " process was warm.",
             value=gc.get_freeze_count(),
         )
 

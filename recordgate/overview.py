@@ -119,7 +119,8 @@ class Overview(Collector):
         )
         answers = GaugeMetricFamily(
             "recordgate_source_up",
-            "1: the source answered when it was last asked; 0: it fails, is late, frozen or paused.",
+            "1: the source answered when it was last asked; 0: it fails, is late, frozen or"
+            " paused.",
             labels=["source"],
         )
         for name, as_of, state in self._sources:

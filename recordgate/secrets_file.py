@@ -26,7 +26,8 @@ def token_secret(settings: Settings) -> bytes:
 
 
 def mask_secret(settings: Settings) -> bytes:
-    """Return the secret of the mask `hash`, empty if the tokens' secret serves. Raise SetupError."""
+    """Return the secret of the mask `hash`, empty if the tokens' secret serves. Raise
+    SetupError."""
     path = settings.mask_secret_file
     return b"" if path is None else _secret("mask_secret_file", path)
 

@@ -120,7 +120,8 @@ class Settings(BaseSettings):
     quality_timeout: float = Field(
         60.0,
         gt=0,
-        description="Maximum seconds that measuring the rules of a type, or one rule of type sql, may take.",
+        description="Maximum seconds that measuring the rules of a type, or one rule of type sql,"
+        " may take.",
     )
     statement_timeout: float = Field(
         15.0, gt=0, description="Maximum seconds that a query of the gateway may take in a store."
@@ -199,7 +200,8 @@ class Settings(BaseSettings):
     )
     token_secret_file: Path | None = Field(
         None,
-        description="File with the secret that signs freshness tokens; unset: generated in data_dir.",
+        description="File with the secret that signs freshness tokens; unset: generated in"
+        " data_dir.",
     )
 
     anonymous: Literal["auto", "no", "read", "write"] = Field(
@@ -234,7 +236,8 @@ class Settings(BaseSettings):
     )
     jwt_roles_claim: str = Field(
         "roles",
-        description="Claim that holds a token's roles, or a path to it such as `realm_access.roles`.",
+        description="Claim that holds a token's roles, or a path to it such as"
+        " `realm_access.roles`.",
     )
     jwt_leeway: float = Field(
         10.0, ge=0, le=120, description="Tolerated clock difference in seconds for `exp` and `nbf`."
@@ -255,7 +258,8 @@ class Settings(BaseSettings):
     )
     cors_origins: Names = Field(
         (),
-        description="Origins whose pages may send requests (CORS), as `https://app.example`; `*`: all.",
+        description="Origins whose pages may send requests (CORS), as `https://app.example`; `*`:"
+        " all.",
     )
     rate_limit: float = Field(
         0.0, ge=0, description="Maximum requests per second of one caller; 0: unlimited."
@@ -288,17 +292,21 @@ class Settings(BaseSettings):
     )
     operator_roles: Names = Field(
         ("*",),
-        description="Roles that may read `/metrics` and the console; `*`: every caller with access.",
+        description="Roles that may read `/metrics` and the console; `*`: every caller with"
+        " access.",
     )
 
     collect_allow: Names = Field(
         (),
-        description="Hosts and networks of this machine or its neighbourhood that a source may be at, as `127.0.0.1`, `10.0.0.0/8`, `intranet.example`; public addresses may always be asked.",
+        description="Hosts and networks of this machine or its neighbourhood that a source may be"
+        " at, as `127.0.0.1`, `10.0.0.0/8`, `intranet.example`; public addresses may always be"
+        " asked.",
     )
     collect_keep: float = Field(
         14 * 86400.0,
         ge=0,
-        description="Seconds for which what was collected stays in `data_dir/landing` after it was merged, for `collect replay`.",
+        description="Seconds for which what was collected stays in `data_dir/landing` after it was"
+        " merged, for `collect replay`.",
     )
 
     extensions: Names = Field(

@@ -242,7 +242,8 @@ class Store(Protocol):
         (those that were taken after all are answered STALE)."""
 
     async def position(self) -> Position | None:
-        """Return the last published position, or None. Must be cheap: it is asked for every query."""
+        """Return the last published position, or None. Must be cheap: it is asked for every
+        query."""
         ...
 
     # Verify -----------------------------------------------------------------------------------

@@ -98,7 +98,8 @@ class ChildrenQuery:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """One parent's documents (JSON bytes) in key order, and their total count if it was requested."""
+    """One parent's documents (JSON bytes) in key order, and their total count if it was
+    requested."""
 
     documents: list[bytes]
     total: int | None = None

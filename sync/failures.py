@@ -24,7 +24,8 @@ _HINTS = {
     "42P01": "`recordgate plan` shows what the contract declares and the tables lack",
     "42703": "`recordgate plan` shows what the contract declares and the tables lack",
     "3F000": "`recordgate plan` shows what the contract declares and the tables lack",
-    _CANCELED: "raise statement_timeout of the worker's user, or find out who cancels its statements",
+    _CANCELED: "raise statement_timeout of the worker's user, or find out who cancels its"
+    " statements",
 }
 
 

@@ -179,7 +179,8 @@ class Projector:
         return Digest(version, int(_text(result.get_value(0, 0))), _text(result.get_value(0, 1)))
 
     async def page(self, type_name: str, after: str | None, limit: int) -> Page:
-        """Return up to `limit` records after the key `after`, or from the first one if it is None."""
+        """Return up to `limit` records after the key `after`, or from the first one if it is
+        None."""
         record_type = self._contract.types[type_name]
         parameters: dict[str, Any] = {"limit": limit}
         if after is not None:

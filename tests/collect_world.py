@@ -101,7 +101,8 @@ class CollectWorld:
         """Pages of all landings that are merged."""
         return int(
             self.rows(
-                "SELECT coalesce(sum(pages), 0) FROM recordgate.landings WHERE merged_at IS NOT NULL"
+                "SELECT coalesce(sum(pages), 0) FROM recordgate.landings WHERE merged_at IS NOT"
+                " NULL"
             )[0][0]
         )
 

@@ -116,7 +116,8 @@ async def read_by_keys(
     wanted = list(dict.fromkeys(texts.values()))
 
     async def documents() -> tuple[dict[str, dict[str, Any]], list[str]]:
-        """One read of the store. Related records that are not inside were a read for each record."""
+        """One read of the store. Related records that are not inside were a read for each
+        record."""
         name = record_type.name
         found = await services.documents.get(name, wanted)
         records = {k: from_document(shape, json_numbers.loads(d), {}) for k, d in found.items()}

@@ -76,7 +76,8 @@ class Records:
         if self._reads > MAX_READS:
             raise LimitError(
                 f"the fields that the product adds read the stores more than {MAX_READS} times",
-                hint="read records together: asyncio.gather(*(records.city(id) for id in ids)), or a list",
+                hint="read records together: asyncio.gather(*(records.city(id) for id in ids)), or"
+                " a list",
             )
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:

@@ -81,7 +81,8 @@ def build_schema(
             named = ", ".join(frame.added.modules)
             raise SetupError(
                 f"the extension {named} and the contract do not form one GraphQL schema: {error}",
-                hint="give the extension's type another name; record types come by record() and extends()",
+                hint="give the extension's type another name; record types come by record() and"
+                " extends()",
             ) from None
         raise ContractError(f"the contract's names do not form a GraphQL schema: {error}") from None
     if subgraph:

@@ -31,7 +31,8 @@ IF_VERSION = GraphQLArgument(
 )
 IDEMPOTENCY_KEY = GraphQLArgument(
     GraphQLString,
-    description="Makes it safe to send the call again for a day, as the header Idempotency-Key does.",
+    description="Makes it safe to send the call again for a day, as the header Idempotency-Key"
+    " does.",
 )
 
 

@@ -67,7 +67,8 @@ FRESHNESS = GraphQLObjectType(
             GraphQLString, description="The position up to which the store contains every commit."
         ),
     },
-    description="The freshness of a record, as extensions.recordgate reports it for the whole answer.",
+    description="The freshness of a record, as extensions.recordgate reports it for the whole"
+    " answer.",
 )
 
 

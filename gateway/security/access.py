@@ -126,7 +126,8 @@ class AccessMiddleware:
             raise
 
     def _require_origin(self, scope: Scope) -> None:
-        """A browser lets any page connect a WebSocket to anywhere, and says only whose page it is."""
+        """A browser lets any page connect a WebSocket to anywhere, and says only whose page it
+        is."""
         given = dict(scope["headers"])
         origin = given.get(b"origin", b"").decode("latin-1")
         if not origin or origin in self.origins or "*" in self.origins:

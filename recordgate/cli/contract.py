@@ -60,7 +60,8 @@ def init(
         typer.Option(
             "--from",
             metavar="URL|FILE",
-            help="postgresql://user@host/database; or files (CSV, TSV, NDJSON, JSON, Parquet), or a folder of them.",
+            help="postgresql://user@host/database; or files (CSV, TSV, NDJSON, JSON, Parquet), or"
+            " a folder of them.",
         ),
     ],
     more: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="More files.")] = None,

@@ -35,7 +35,8 @@ def import_(
         typer.Option(
             "--all",
             metavar="FOLDER",
-            help="Import each file of the folder into the type that is called like it, what is pointed to first.",
+            help="Import each file of the folder into the type that is called like it, what is"
+            " pointed to first.",
         ),
     ] = None,
     left_out: Annotated[
@@ -71,7 +72,8 @@ def import_(
         typer.Option(
             "--null",
             metavar="[COLUMN=]TEXT",
-            help="A text that stands for a missing value, such as NA; with --all also TYPE.COLUMN=TEXT, where * is"
+            help="A text that stands for a missing value, such as NA; with --all also"
+            " TYPE.COLUMN=TEXT, where * is"
             " every column.",
         ),
     ] = None,

@@ -170,7 +170,8 @@ def as_value(found: SchemaPlan, needs: Sequence[Need]) -> dict[str, Any]:
 
 
 def as_text(found: SchemaPlan) -> str:
-    """Return one line per step; `!` marks a destructive step, `x` one that cannot be carried out."""
+    """Return one line per step; `!` marks a destructive step, `x` one that cannot be carried
+    out."""
     if not found.steps:
         return "nothing to do: canonical matches the contract"
     lines = []
@@ -203,7 +204,8 @@ def _counted_gates(contract: Contract) -> dict[str, list[str]]:
 def gate_lines(gates: Mapping[str, Sequence[str]]) -> list[str]:
     """What gates cost."""
     return [
-        f"= {name}: each import counts {', '.join(rules)} over the whole type, for its gate; the other rules of the"
+        f"= {name}: each import counts {', '.join(rules)} over the whole type, for its gate; the"
+        " other rules of the"
         " gate look at the rows of the batch"
         for name, rules in gates.items()
     ]

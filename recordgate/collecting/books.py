@@ -72,7 +72,8 @@ RETURNING id
 
 @dataclass(slots=True)
 class Lease:
-    """A source, held. `row` is what its table said when it was taken; `cursor` is where it is now."""
+    """A source, held. `row` is what its table said when it was taken; `cursor` is where it is
+    now."""
 
     name: str
     epoch: int
@@ -173,7 +174,8 @@ def end(
 
 def count(connection: Connection, name: str, *, rejected: int, deleted: int) -> None:
     connection.execute(
-        "UPDATE recordgate.sources SET rejected = rejected + %s, deleted = deleted + %s WHERE name = %s",
+        "UPDATE recordgate.sources SET rejected = rejected + %s, deleted = deleted + %s WHERE name"
+        " = %s",
         (rejected, deleted, name),
     )
 
@@ -219,7 +221,8 @@ def forget(connection: Connection, numbers: Sequence[int]) -> None:
 def all_sources(connection: Connection) -> list[dict[str, Any]]:
     cursor = connection.cursor(row_factory=dict_row)
     return cursor.execute(
-        "SELECT *, extract(epoch FROM now() - as_of)::float8 AS age FROM recordgate.sources ORDER BY name"
+        "SELECT *, extract(epoch FROM now() - as_of)::float8 AS age FROM recordgate.sources ORDER"
+        " BY name"
     ).fetchall()
 
 
@@ -227,7 +230,8 @@ def pause(connection: Connection, name: str) -> None:
     """No collector takes it until it is resumed; what is under way commits nothing more."""
     _changed(
         connection, name,
-        "UPDATE recordgate.sources SET state = 'paused', epoch = epoch + 1, leased_until = NULL, owner = ''"
+        "UPDATE recordgate.sources SET state = 'paused', epoch = epoch + 1, leased_until = NULL,"
+        " owner = ''"
         " WHERE name = %s",
     )  # fmt: skip
 
@@ -237,8 +241,10 @@ def resume(connection: Connection, name: str) -> None:
     source says."""
     _changed(
         connection, name,
-        "UPDATE recordgate.sources SET state = 'ok', code = '', problem = '', hint = '', failures = 0,"
-        " next_at = now(), shape = CASE WHEN state = 'drifted' THEN '{}' ELSE shape END WHERE name = %s",
+        "UPDATE recordgate.sources SET state = 'ok', code = '', problem = '', hint = '', failures"
+        " = 0,"
+        " next_at = now(), shape = CASE WHEN state = 'drifted' THEN '{}' ELSE shape END WHERE name"
+        " = %s",
     )  # fmt: skip
 
 
@@ -246,9 +252,11 @@ def reset(connection: Connection, name: str) -> None:
     """Forget how far it was read: it is read again from its beginning; records stay."""
     _changed(
         connection, name,
-        "UPDATE recordgate.sources SET cursor = '{}', shape = '{}', full_at = NULL, epoch = epoch + 1,"
+        "UPDATE recordgate.sources SET cursor = '{}', shape = '{}', full_at = NULL, epoch = epoch"
+        " + 1,"
         " leased_until = NULL, owner = '', failures = 0, next_at = now(),"
-        " state = CASE WHEN state = 'paused' THEN state ELSE 'new' END, code = '', problem = '', hint = ''"
+        " state = CASE WHEN state = 'paused' THEN state ELSE 'new' END, code = '', problem = '',"
+        " hint = ''"
         " WHERE name = %s",
     )  # fmt: skip
     forget(
@@ -261,8 +269,10 @@ def begin_at(connection: Connection, name: str, since: str) -> None:
     """The next walk asks for what changed since then."""
     _changed(
         connection, name,
-        "UPDATE recordgate.sources SET epoch = epoch + 1, leased_until = NULL, owner = '', next_at = now(),"
-        " cursor = jsonb_build_object('walk', coalesce((cursor->>'walk')::bigint, 0), 'since', %s::text)"
+        "UPDATE recordgate.sources SET epoch = epoch + 1, leased_until = NULL, owner = '', next_at"
+        " = now(),"
+        " cursor = jsonb_build_object('walk', coalesce((cursor->>'walk')::bigint, 0), 'since',"
+        " %s::text)"
         " WHERE name = %s",
         since,
     )  # fmt: skip

@@ -189,7 +189,8 @@ def watch(connection: Connection, at: Surroundings, *, sweep: bool = True) -> No
             _tell(connection, row["name"], "LATE", message, "what came before is served")
     old = books.landings(
         connection,
-        "host = %s AND merged_at < now() - make_interval(secs => %s) AND NOT EXISTS (SELECT FROM recordgate.sources s"
+        "host = %s AND merged_at < now() - make_interval(secs => %s) AND NOT EXISTS (SELECT FROM"
+        " recordgate.sources s"
         " WHERE s.name = source AND s.cursor ? 'at' AND (s.cursor->>'walk')::bigint = walk)",
         landing.HOST, at.keep,
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""One answer of an HTTP source, bounded in time, size and redirects, from allowed addresses only."""
+"""One answer of an HTTP source, bounded in time, size and redirects, from allowed addresses
+only."""
 
 from __future__ import annotations
 

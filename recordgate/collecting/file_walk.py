@@ -40,7 +40,8 @@ class FileWalk:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        """Import what is new. Raises SourceError where there is no file, and what an import raises."""
+        """Import what is new. Raises SourceError where there is no file, and what an import
+        raises."""
         begun = time.time()
         found = self._present()
         known: dict[str, Any] = self._lease.cursor.get("files", {})

@@ -127,7 +127,8 @@ def earlier(since: str, asked: Since) -> str:
 
 
 def higher(high: str | None, value: Any) -> str | None:
-    """The greater of two marks: numbers as numbers, else as text. What is neither counts nothing."""
+    """The greater of two marks: numbers as numbers, else as text. What is neither counts
+    nothing."""
     if value is None or isinstance(value, (dict, list, bool)):
         return high
     text = str(value)

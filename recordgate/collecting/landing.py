@@ -67,7 +67,8 @@ class Landings:
 
 
 def read(landing: dict[str, Any]) -> bytes | None:
-    """The lines of a landing; None where its file is not on this host, or is not what was written."""
+    """The lines of a landing; None where its file is not on this host, or is not what was
+    written."""
     if landing["host"] != HOST:
         return None
     try:

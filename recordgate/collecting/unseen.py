@@ -55,7 +55,8 @@ def unseen(connection: Connection, record: RecordType, keys: Iterable[list[Any]]
         connection.execute("ANALYZE seen")
         found = connection.execute(
             sql.SQL(
-                "SELECT jsonb_build_object({})::text FROM {} t WHERE NOT EXISTS (SELECT FROM seen s WHERE {})"
+                "SELECT jsonb_build_object({})::text FROM {} t WHERE NOT EXISTS (SELECT FROM seen"
+                " s WHERE {})"
             ).format(shown, table, same)
         ).fetchall()
     return b"".join(row[0].encode() + b"\n" for row in found)

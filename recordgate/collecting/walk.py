@@ -368,7 +368,8 @@ class Walk:
         cursor = self._lease.cursor
         found = books.landings(
             self._connection,
-            "source = %s AND walk = %s AND merged_at IS NOT NULL AND received_at >= to_timestamp(%s)",
+            "source = %s AND walk = %s AND merged_at IS NOT NULL AND received_at >="
+            " to_timestamp(%s)",
             self._lease.name, cursor["walk"], cursor["begun"] - 1,
         )  # fmt: skip
         texts = (landing.read(one) for one in found)

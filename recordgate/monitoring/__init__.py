@@ -1,1 +1,2 @@
-"""What was promised, and whether it is kept: rules are measured, results stored, shown and counted."""
+"""What was promised, and whether it is kept: rules are measured, results stored, shown and
+counted."""

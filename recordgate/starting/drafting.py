@@ -118,7 +118,8 @@ def data_files(given: Sequence[Path]) -> list[Path]:
         if other != path:
             raise InputError(
                 f"{other} and {path} would both be the type {stem_of(path)!r}",
-                hint="rename one; parts of one type are imported by naming them all: recordgate import TYPE FILE…",
+                hint="rename one; parts of one type are imported by naming them all: recordgate"
+                " import TYPE FILE…",
             )
     return found
 
@@ -180,9 +181,12 @@ def _head(loads: Sequence[FileLoad], paths: Sequence[Path]) -> list[str]:
     options = shlex.join(null_options(loads))
     folder = paths[0].parent
     return [
-        "Made from files by `recordgate contract init`: read it, and change what is not meant so. What stands behind #",
-        "is the reason of what follows. Rules of values (enum, minimum, maximum) set rows aside that break them.",
-        f"Load the files by: recordgate import --all {shlex.quote(str(folder))}{' ' + options if options else ''}",
+        "Made from files by `recordgate contract init`: read it, and change what is not meant so."
+        " What stands behind #",
+        "is the reason of what follows. Rules of values (enum, minimum, maximum) set rows aside"
+        " that break them.",
+        "Load the files by: recordgate import --all"
+        f" {shlex.quote(str(folder))}{' ' + options if options else ''}",
     ]
 
 
@@ -195,7 +199,8 @@ def _notes(drafts: Sequence[TypeDraft]) -> list[str]:
         notes += [f"  left out: {note}" for note in draft.left_out]
         if draft.profile.lost:
             notes.append(
-                f"  {draft.profile.lost:,} rows cannot be split into columns; the import sets them aside"
+                f"  {draft.profile.lost:,} rows cannot be split into columns; the import sets them"
+                " aside"
             )
         for link in draft.links:
             mine = ", ".join(draft.name_of(c) for c in link.columns)
@@ -204,6 +209,7 @@ def _notes(drafts: Sequence[TypeDraft]) -> list[str]:
                 notes.append(f"  {mine} → {target}")
             elif link.nearly:
                 notes.append(
-                    f"  {mine} is no relationship to {target}: {link.dangling:,} of {link.rows:,} rows dangle"
+                    f"  {mine} is no relationship to {target}: {link.dangling:,} of {link.rows:,}"
+                    " rows dangle"
                 )
     return notes

@@ -82,7 +82,8 @@ def _said(profile: FileProfile, folder: Path, wanted: Sequence[str], progress: P
             raise InputError(f"{profile.path.name} has no column {header!r}", hint=f"of {shown}")
         if column.absent:
             raise InputError(
-                f"{profile.path.name}: {header} is missing in {column.absent:,} rows and cannot be of the key"
+                f"{profile.path.name}: {header} is missing in {column.absent:,} rows and cannot be"
+                " of the key"
             )
         if column.kind not in _KEYS:
             raise InputError(
@@ -94,7 +95,8 @@ def _said(profile: FileProfile, folder: Path, wanted: Sequence[str], progress: P
     if found is None:
         repeats = _repeats(profile, columns, folder, progress)
         raise InputError(
-            f"{profile.path.name}: {', '.join(wanted)} does not tell the rows apart: {repeats:,} of {profile.rows:,}"
+            f"{profile.path.name}: {', '.join(wanted)} does not tell the rows apart: {repeats:,}"
+            f" of {profile.rows:,}"
             " share it with another one"
         )
     return found
@@ -222,7 +224,8 @@ def _refusal(
     counting = [c.header for c in profile.columns if is_row_number(c)]
     if counting:
         return message, (
-            f"{counting[0]!r} only counts the rows, which changes with the file; if it is what you call a record by,"
+            f"{counting[0]!r} only counts the rows, which changes with the file; if it is what you"
+            " call a record by,"
             f" say so: --key {name}={counting[0]}"
         )
     return message, "add a column that names each record, or leave the file out" + (

@@ -55,7 +55,8 @@ class Link:
 def find_links(
     files: Sequence[Keyed], folder: Path, progress: Progress = no_progress
 ) -> list[Link]:
-    """The relationships between the files, one of each set of columns, and those that nearly are."""
+    """The relationships between the files, one of each set of columns, and those that nearly
+    are."""
     found: list[Link] = []
     for source in files:
         pairs = list(_candidates(source, files))

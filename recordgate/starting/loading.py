@@ -46,7 +46,8 @@ def files_of_types(
             strangers.append(path.name)
         elif record.name in found:
             raise InputError(
-                f"{found[record.name].name} and {path.name} are both called like the type {record.name}",
+                f"{found[record.name].name} and {path.name} are both called like the type"
+                f" {record.name}",
                 hint=f"leave one out: --except {path.name}",
             )
         else:
@@ -54,7 +55,8 @@ def files_of_types(
     if strangers:
         raise InputError(
             f"no type of the contract is called like {', '.join(strangers[:10])}",
-            hint=f"the types are {', '.join(contract.types)}; leave a file out by --except {strangers[0]}",
+            hint=f"the types are {', '.join(contract.types)}; leave a file out by --except"
+            f" {strangers[0]}",
         )
     return found
 

@@ -109,7 +109,8 @@ def _values(column: Column, found: Proposal) -> None:
         ):
             found.keys["enum"] = [{"value": v} for v in sorted(distinct)]
             found.reasons.append(
-                f"enum: {len(distinct)} values come again and again; take it out where others may come"
+                f"enum: {len(distinct)} values come again and again; take it out where others may"
+                " come"
             )
         return
     if column.kind not in (Kind.INTEGER, Kind.NUMBER) or column.declared or column.low is None:

@@ -94,7 +94,8 @@ class Tally:
         return different, repeats
 
     def missing_from(self, other: Tally) -> tuple[int, int]:
-        """How many rows have a value that `other` lacks, and how many different values these are."""
+        """How many rows have a value that `other` lacks, and how many different values these
+        are."""
         if (self._buffers is None) != (other._buffers is None):
             self._to_disk()
             other._to_disk()

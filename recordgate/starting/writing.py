@@ -128,7 +128,8 @@ def _nearly(link: Link, draft: TypeDraft, by_profile: dict[int, TypeDraft]) -> s
     mine = ", ".join(draft.name_of(c) for c in link.columns)
     target = by_profile[id(link.target.profile)].name
     return (
-        f"no relationship {mine} → {target}: {link.dangling:,} of {link.rows:,} rows dangle, with {link.values:,}"
+        f"no relationship {mine} → {target}: {link.dangling:,} of {link.rows:,} rows dangle, with"
+        f" {link.values:,}"
         " different values that have no record there"
     )
 

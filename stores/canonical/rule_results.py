@@ -193,7 +193,8 @@ def within(conn: Connection, seconds: float) -> Iterator[None]:
     """A savepoint, or a transaction, in which statements have their limit of time, which ends with
     it."""
     row = conn.execute(
-        "SELECT pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')"
+        "SELECT pg_catalog.current_setting('statement_timeout'),"
+        " pg_catalog.current_setting('lock_timeout')"
     ).fetchone()
     assert row is not None
     with conn.transaction():

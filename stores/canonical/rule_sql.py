@@ -1,4 +1,5 @@
-"""A quality rule as SQL: one expression, which import gate, check, metric and answer share. Pure."""
+"""A quality rule as SQL: one expression, which import gate, check, metric and answer share.
+Pure."""
 
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ def _is_one_of(values: Sequence[str], prop: Property) -> sql.Composed:
 
 
 def sql_rule(rule: Rule, record: RecordType) -> sql.Composed:
-    """The query of a rule of type sql, which gives two rows at most: one would do, two are a fault."""
+    """The query of a rule of type sql, which gives two rows at most: one would do, two are a
+    fault."""
     column = sql.Identifier(rule.columns[0]).as_string(None) if rule.columns else ""
     names = {"object": table_of(record).as_string(None), "property": column}
     query = filled(rule.query, names)

@@ -103,7 +103,8 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What is done where records have another shape than before: `note`, `freeze` or `quarantine`."""
+    """What is done where records have another shape than before: `note`, `freeze` or
+    `quarantine`."""
 
     added: str = "note"
     missing: str = "freeze"

@@ -27,7 +27,8 @@ CODES: dict[str, str] = {
     # names
     "BAD_NAME": "A name that cannot be used, or has no GraphQL form.",
     "RESERVED_NAME": "A name that is reserved by recordgate or Postgres.",
-    "DUPLICATE_NAME": "Two things with the same name; letter case counts only for tables and columns.",
+    "DUPLICATE_NAME": "Two things with the same name; letter case counts only for tables and"
+    " columns.",
     "DUPLICATE_ID": "Two elements of one list with the same `id`.",
     # types
     "MISSING_TYPE": "A property without `logicalType`, or an array without `items`.",
@@ -37,13 +38,15 @@ CODES: dict[str, str] = {
     # constraints
     "BAD_ENUM": "A value of `enum` that does not fit the type, or occurs twice.",
     "BAD_BOUND": "A bound that does not fit the type, or bounds that no value satisfies.",
-    "BAD_REGEX": "A `pattern` that Python or Postgres does not accept, or that they interpret differently.",
+    "BAD_REGEX": "A `pattern` that Python or Postgres does not accept, or that they interpret"
+    " differently.",
     # keys and relationships
     "NO_PRIMARY_KEY": "A schema object without `primaryKey`.",
     "BAD_KEY": "A primary key whose type or order is not supported.",
     "DANGLING_RELATIONSHIP": "A relationship to or from something that does not exist.",
     "NOT_UNIQUE": "A relationship to properties that are neither the primary key nor unique.",
-    "RELATIONSHIP_TYPE": "The two ends of a relationship differ in their types or their number of properties.",
+    "RELATIONSHIP_TYPE": "The two ends of a relationship differ in their types or their number of"
+    " properties.",
     "DUPLICATE_RELATIONSHIP": "A relationship that is declared twice.",
     # quality and SLA
     "TWO_OPERATORS": "A quality rule with none or more than one operator.",
@@ -54,7 +57,8 @@ CODES: dict[str, str] = {
     "UNKNOWN_SLA": "An unknown SLA property.",
     "BAD_SLA": "An SLA value, unit or element that does not fit its property.",
     # extensions of recordgate
-    "UNKNOWN_EXTENSION": "A custom property of vendor recordgate that is unknown, or not allowed here.",
+    "UNKNOWN_EXTENSION": "A custom property of vendor recordgate that is unknown, or not allowed"
+    " here.",
     "BAD_EXTENSION": "A custom property of vendor recordgate with an invalid value.",
     "UNKNOWN_ROLE": "A role that is not declared in the contract's `roles`.",
     "UNKNOWN_RELATION": "`embed` or `rowFilter` names a relation or property that does not exist.",

@@ -246,7 +246,8 @@ def _report_contradiction(options: Node, values: dict[str, Any]) -> None:
 
 
 def _multiple_of(step: Node, kind: TypeOf) -> dict[str, str]:
-    """Return the bound `multiple_of` as text, or nothing where there is none or it cannot be kept."""
+    """Return the bound `multiple_of` as text, or nothing where there is none or it cannot be
+    kept."""
     text: dict[str, str] = {}
     if kind.scalar in _NUMERIC and isinstance(step.data, int | float) and step.data > 0:
         if kind.logical is Logical.INTEGER and step.data != int(step.data):

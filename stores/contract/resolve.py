@@ -217,7 +217,8 @@ def _distinct(
 
 
 def _properties_are_free(draft: Draft) -> None:
-    """Report properties of a type that share a column or a GraphQL name, or have a reserved name."""
+    """Report properties of a type that share a column or a GraphQL name, or have a reserved
+    name."""
     columns: dict[str, str] = {}
     graphql: dict[str, str] = {}
     alone = sum(d.primary for d in draft.declared) == 1
@@ -308,7 +309,8 @@ def _unique_sets(draft: Draft) -> Iterator[tuple[str, ...]]:
 
 
 def _names_are_free(drafts: list[Draft]) -> None:
-    """Report types that share a name, a table or a generated GraphQL name, and drop the later one."""
+    """Report types that share a name, a table or a generated GraphQL name, and drop the later
+    one."""
     seen: dict[tuple[str, str], str] = {}
     for draft in list(drafts):
         at = draft.node.get("name")

@@ -307,7 +307,8 @@ def _schedule(node: Node) -> tuple[str, bool]:
     if scheduler and scheduler.lower() != "cron":
         node.get("scheduler").report(
             "NOT_MEASURED",
-            f"recordgate does not run rules by the scheduler {scheduler!r}: only `quality run` does",
+            f"recordgate does not run rules by the scheduler {scheduler!r}: only `quality run`"
+            " does",
             "scheduler: cron",
             severity="warning",
         )
@@ -338,7 +339,8 @@ def _default_id(rule: Rule) -> str:
 
 
 def _distinct(rule: Rule, before: list[Rule]) -> Rule:
-    """The rule with an id that no rule before it has: an id is the contract's only within one list."""
+    """The rule with an id that no rule before it has: an id is the contract's only within one
+    list."""
     taken = {other.id for other in before}
     name = rule.id
     if name in taken and rule.property_name is not None:

@@ -1,4 +1,5 @@
-"""docs/howto/quality.md, run as it stands there; and the worker's part of it, in a process of `up`."""
+"""docs/howto/quality.md, run as it stands there; and the worker's part of it, in a process of
+`up`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def target(module_target: Target) -> Target:
     module_target.do("INSERT INTO makers VALUES ('AB', 'Able'), ('CD', 'Can')")
     module_target.do(
         "INSERT INTO items (id, name, code, maker_code, parent_id, price) VALUES"
-        " (1, 'one', 'x-1', 'AB', NULL, 1.00), (2, 'two', 'x-2', 'AB', 1, 2.0), (3, 'three', 'x-3', NULL, 2, 3)"
+        " (1, 'one', 'x-1', 'AB', NULL, 1.00), (2, 'two', 'x-2', 'AB', 1, 2.0), (3, 'three',"
+        " 'x-3', NULL, 2, 3)"
     )
     module_target.do("INSERT INTO visits VALUES (3, '2020-01-01')")
     return module_target
@@ -119,7 +120,8 @@ def test_a_few_rows_are_judged_as_many_are(target: Target, named: str) -> None:
     target.do("INSERT INTO makers VALUES ('AB', 'Able'), ('CD', 'Can')")
     target.do(
         "INSERT INTO items (id, name, code, maker_code, parent_id, price) VALUES"
-        " (1, 'one', 'x-1', 'AB', NULL, 1.00), (2, 'two', 'x-2', 'AB', 1, 2.0), (3, 'three', 'x-3', NULL, 2, 3)"
+        " (1, 'one', 'x-1', 'AB', NULL, 1.00), (2, 'two', 'x-2', 'AB', 1, 2.0), (3, 'three',"
+        " 'x-3', NULL, 2, 3)"
     )
     target.do("INSERT INTO visits VALUES (3, '2020-01-01')")
     assert light == seen(target, named, 0)
@@ -167,7 +169,8 @@ def test_what_is_to_be_done_in_the_merge_is_done_with_it_or_neither_is(target: T
             assert target.rows("SELECT count(*) FROM makers WHERE code = 'XX'") == [(0,)]
             report = session.run(
                 "item", [file], ImportOptions(batch=name, few_rows=few),
-                in_the_merge=lambda c: c.execute("INSERT INTO public.makers VALUES ('XX', 'x')") and None,
+                in_the_merge=lambda c: c.execute("INSERT INTO public.makers VALUES ('XX',"
+                                                 " 'x')") and None,
             )  # fmt: skip
             assert report.inserted == 1
             assert target.rows("SELECT count(*) FROM makers WHERE code = 'XX'") == [(1,)]

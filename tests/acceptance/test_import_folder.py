@@ -42,7 +42,8 @@ def test_a_folder_is_described_applied_and_imported(database: str, tmp_path: Pat
     with psycopg.connect(database) as conn:
         rows = conn.execute(
             "SELECT c.name_official, n.name, m.since::text FROM city c"
-            " JOIN country n ON n.code = c.country_code LEFT JOIN mayor m ON m.id = c.mayor_id ORDER BY c.id"
+            " JOIN country n ON n.code = c.country_code LEFT JOIN mayor m ON m.id = c.mayor_id"
+            " ORDER BY c.id"
         ).fetchall()
     assert rows == [
         ("Paris", "France", "2014-04-05"),

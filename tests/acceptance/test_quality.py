@@ -148,7 +148,8 @@ def world(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
 @pytest.fixture(autouse=True)
 def _clean(world: World) -> None:
     world.do(
-        "TRUNCATE items; TRUNCATE recordgate.quality_runs CASCADE; TRUNCATE recordgate.import_batches"
+        "TRUNCATE items; TRUNCATE recordgate.quality_runs CASCADE; TRUNCATE"
+        " recordgate.import_batches"
     )
 
 
@@ -334,7 +335,8 @@ def test_a_run_whose_process_is_killed_frees_the_type(world: World) -> None:
     dead = connect(world.url)
     dead.execute("SELECT pg_advisory_lock(hashtextextended('recordgate.quality:public.items', 0))")
     world.do(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <>"
+        " pg_backend_pid()"
     )
     dead.close()
     for _ in range(50):
@@ -395,7 +397,8 @@ def test_no_gate_is_written_down_and_what_is_bad_already_does_not_stop_others(wo
     bad = 'id,name,kind,price\n1,"",a,1\n'
     assert world.load_rows(bad, contract).state == "refused"
     assert world.load_rows(bad, contract, gate=False).state == "done"
-    noted = world.do("SELECT options->>'no_gate', options->>'no_gate_by' <> '' FROM recordgate.import_batches WHERE state = 'done'")  # fmt: skip
+    noted = world.do("SELECT options->>'no_gate', options->>'no_gate_by' <> '' FROM"
+                     " recordgate.import_batches WHERE state = 'done'")  # fmt: skip
     assert noted == [("true", True)]
     assert world.load_rows("id,name,kind,price\n2,B,b,1\n", contract).state == "done"
     # A file without the column is held to what its rows are in the table.
@@ -452,14 +455,19 @@ KINDS = {
     "day": ("logicalType: date", "[2024-02-29]", "2024-02-29", "2024-03-01"),
     "moment": ("logicalType: timestamp", '["2024-02-29T10:00:00Z"]', "2024-02-29 11:00+01", "2024-02-29 11:00+00"),
     "clock": ("logicalType: time", '["10:00:00"]', "10:00", "10:01"),
-    "code": ("logicalType: string, physicalType: uuid", "[a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11]", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12"),
+    "code": ("logicalType: string, physicalType:"
+             " uuid", "[a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11]", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12"),
     "money": ('logicalType: number, physicalType: "numeric(10,2)"', "[1.5, 2]", "1.50", "3"),
     "ratio": ("logicalType: number, physicalType: double precision", "[1.5, 2]", "2.0", "NaN"),
-    "big": ("logicalType: integer, physicalType: bigint", "[9007199254740993]", "9007199254740993", "9007199254740992"),
+    "big": ("logicalType: integer, physicalType:"
+            " bigint", "[9007199254740993]", "9007199254740993", "9007199254740992"),
     "fixed": ('logicalType: string, physicalType: "char(4)"', "[ab, cd]", "ab", "abc"),
-    "odd name": ("logicalType: string, physicalName: 'Select from'", "[\"it's\", 'per%cent', '{object}']", "it''s", "x"),
-    "words": ("logicalType: array, items: {name: w, logicalType: string}", "[a, b]", "{a,b}", "{a,c}"),
-    "numbers": ("logicalType: array, items: {name: n, logicalType: integer}", "[1, 2]", "{1}", "{3}"),
+    "odd name": ("logicalType: string, physicalName: 'Select"
+                 " from'", "[\"it's\", 'per%cent', '{object}']", "it''s", "x"),
+    "words": ("logicalType: array, items: {name: w, logicalType:"
+              " string}", "[a, b]", "{a,b}", "{a,c}"),
+    "numbers": ("logicalType: array, items: {name: n, logicalType:"
+                " integer}", "[1, 2]", "{1}", "{3}"),
 }  # fmt: skip
 
 
@@ -483,7 +491,8 @@ def test_valid_and_missing_values_of_each_type_are_told_apart(
         bad = ", ".join(f"'{bad}'" for _, _, _, bad in KINDS.values())
         named = ", ".join('"' + c.replace('"', '""') + '"' for c in columns)
         nothing = ", ".join("NULL" for _ in KINDS)
-        own.do(f"INSERT INTO items ({named}) VALUES (1, {good}), (2, {bad}), (3, {nothing}), (4, {good})")  # fmt: skip
+        own.do(f"INSERT INTO items ({named}) VALUES (1, {good}), (2, {bad}), (3, {nothing}), (4,"
+               f" {good})")  # fmt: skip
         found = own.measure()
         assert {rule: r["problem"] for rule, r in found.items() if r["state"] != "passed"} == {}
         assert len(found) == 3 * len(KINDS)

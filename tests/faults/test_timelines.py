@@ -118,7 +118,8 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(world: World) -> AsyncIterator[Gateway]:
-    """As `recordgate serve` wires it; its stores are not read by any process's leave but their own."""
+    """As `recordgate serve` wires it; its stores are not read by any process's leave but their
+    own."""
     pool = make_pool(world.url, 2)
     await pool.open()
     async with world.readers() as stores:

@@ -227,10 +227,12 @@ CASES = {
         schema="quality: [{type: custom, engine: soda, implementation: x}]  #! NOT_MEASURED"
     ),
     "rule of another scheduler": order(
-        schema="quality: [{metric: rowCount, mustBe: 0, schedule: daily, scheduler: airflow}]  #! NOT_MEASURED"
+        schema="quality: [{metric: rowCount, mustBe: 0, schedule: daily, scheduler: airflow}]  #!"
+               " NOT_MEASURED"
     ),
     "rule inside a JSON value": order(
-        "{name: a, logicalType: object, properties: [{name: b, logicalType: string, quality: [{metric: nullValues, mustBe: 0}]}]}  #! NOT_MEASURED"
+        "{name: a, logicalType: object, properties: [{name: b, logicalType: string, quality:"
+        " [{metric: nullValues, mustBe: 0}]}]}  #! NOT_MEASURED"
     ),
     "percentage of rowCount": order(
         schema="quality: [{metric: rowCount, unit: percent, mustBe: 5}]  #! BAD_RULE"
@@ -239,10 +241,12 @@ CASES = {
         "{name: a, logicalType: string, quality: [{metric: rowCount, mustBe: 5}]}  #! BAD_RULE"
     ),
     "unit that is none": order(
-        "{name: a, logicalType: string, quality: [{metric: nullValues, unit: pounds, mustBe: 5}]}  #! BAD_RULE"
+        "{name: a, logicalType: string, quality: [{metric: nullValues, unit: pounds, mustBe: 5}]} "
+        " #! BAD_RULE"
     ),
     "more than all": order(
-        "{name: a, logicalType: string, quality: [{metric: nullValues, unit: percent, mustBeLessThan: 101}]}  #! BAD_RULE"
+        "{name: a, logicalType: string, quality: [{metric: nullValues, unit: percent,"
+        " mustBeLessThan: 101}]}  #! BAD_RULE"
     ),
     "bound that is no number": order(
         "{name: a, logicalType: string, quality: [{metric: nullValues, mustBe: few}]}  #! BAD_RULE"
@@ -255,31 +259,39 @@ CASES = {
     ),
     "rule on nothing": order(schema="quality: [{metric: nullValues, mustBe: 0}]  #! BAD_RULE"),
     "nothing to be valid against": order(
-        "{name: a, logicalType: string, quality: [{metric: invalidValues, mustBeLessThan: 5}]}  #! BAD_RULE"
+        "{name: a, logicalType: string, quality: [{metric: invalidValues, mustBeLessThan: 5}]}  #!"
+        " BAD_RULE"
     ),
     "valid value of another type": order(
-        "{name: a, logicalType: integer, quality: [{metric: invalidValues, arguments: {validValues: [x]}, mustBeLessThan: 5}]}  #! BAD_RULE"
+        "{name: a, logicalType: integer, quality: [{metric: invalidValues, arguments:"
+        " {validValues: [x]}, mustBeLessThan: 5}]}  #! BAD_RULE"
     ),
     "missing value of a whole list": order(
-        "{name: a, logicalType: array, items: {name: b, logicalType: string}, quality: [{metric: missingValues, arguments: {missingValues: [x]}, mustBe: 5}]}  #! BAD_RULE"
+        "{name: a, logicalType: array, items: {name: b, logicalType: string}, quality: [{metric:"
+        " missingValues, arguments: {missingValues: [x]}, mustBe: 5}]}  #! BAD_RULE"
     ),
     "severity that is none": order(
         schema="quality: [{metric: rowCount, mustBe: 0, severity: awful}]  #! BAD_RULE"
     ),
     "placeholder that is none": order(
-        schema="quality: [{type: sql, query: 'SELECT count(*) FROM {tabel}', mustBe: 0}]  #! BAD_RULE"
+        schema="quality: [{type: sql, query: 'SELECT count(*) FROM {tabel}', mustBe: 0}]  #!"
+               " BAD_RULE"
     ),
     "placeholder of a property in a rule of a type": order(
-        schema="quality: [{type: sql, query: 'SELECT max(${column}) FROM ${table}', mustBe: 0}]  #! BAD_RULE"
+        schema="quality: [{type: sql, query: 'SELECT max(${column}) FROM ${table}', mustBe: 0}] "
+               " #! BAD_RULE"
     ),
     "two rules with one id": order(
-        schema="quality: [{id: a, metric: rowCount, mustBe: 0}, {id: a, metric: rowCount, mustNotBe: 1}]  #! DUPLICATE_ID"
+        schema="quality: [{id: a, metric: rowCount, mustBe: 0}, {id: a, metric: rowCount,"
+               " mustNotBe: 1}]  #! DUPLICATE_ID"
     ),
     "cron beyond the clock": order(
-        schema="quality: [{metric: rowCount, mustBe: 0, schedule: 99 99 * * *, scheduler: cron}]  #! BAD_SCHEDULE"
+        schema="quality: [{metric: rowCount, mustBe: 0, schedule: 99 99 * * *, scheduler: cron}] "
+               " #! BAD_SCHEDULE"
     ),
     "cron that never fires": order(
-        schema="quality: [{metric: rowCount, mustBe: 0, schedule: 0 0 31 2 *, scheduler: cron}]  #! BAD_SCHEDULE"
+        schema="quality: [{metric: rowCount, mustBe: 0, schedule: 0 0 31 2 *, scheduler: cron}] "
+               " #! BAD_SCHEDULE"
     ),
     "gate of no severity": order(schema=extension("gate", "high") + "  #! BAD_EXTENSION"),
     "gate without a rule": order(schema=extension("gate", "error") + "  #! NOT_MEASURED"),

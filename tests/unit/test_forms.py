@@ -47,7 +47,8 @@ NAME = Column(2, 25, -1, "701", "")
         (PARTED, but(PARTED, leaves={"2": PARTED.leaves["2"]}), "partition public.b was removed"),
         (PARTED, but(PARTED, leaves={**PARTED.leaves, "3": Leaf("b", 9, "f")}), "b was emptied"),
         (PARTED, but(PARTED, leaves={**PARTED.leaves, "4": Leaf("c", 4, "d")}), "c was attached with rows"),
-        (FORM, but(columns=columns(Column(3, 25, -1, "701", ""))), "name was changed or created again"),
+        (FORM, but(columns=columns(Column(3, 25, -1, "701", ""))), "name was changed or created"
+                                                                   " again"),
         (FORM, but(columns=columns(Column(2, 1043, 9, "701", ""))), "name was changed"),
         (FORM, but(columns=columns(Column(2, 25, -1, "701", "x"))), "the expression of its generated column"),
         (but(columns=columns(None)), FORM, "name was dropped and added again"),

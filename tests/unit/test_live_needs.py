@@ -58,7 +58,8 @@ def step(kind: str, table: str = "public.items", **more: object) -> Step:
          ["column size of public.items becomes bigint"]),
         (contract(ITEM), contract(replace(ITEM, key=("id", "of"))), ["replace_key"],
          ["the key of public.items becomes (id, of)"]),
-        (contract(WHOLE), contract(ITEM), ["replica_identity"], ["old rows of public.items are published only in part"]),
+        (contract(WHOLE), contract(ITEM), ["replica_identity"], ["old rows of public.items are"
+                                                                 " published only in part"]),
         # What adds, loosens or tightens takes nothing away.
         (contract(without("name")), contract(ITEM), ["add_column"], []),
         (contract(ITEM), contract(WHOLE), ["replica_identity"], []),

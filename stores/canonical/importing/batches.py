@@ -36,7 +36,8 @@ _UNFINISHED = ("staging", "staged", "merging")
 
 
 def fingerprint(type_name: str, files: Sequence[Source], options: ImportOptions) -> str | None:
-    """Return a fingerprint of the command and its files, or None if one of them is standard input."""
+    """Return a fingerprint of the command and its files, or None if one of them is standard
+    input."""
     parts: list[object] = [
         type_name,
         options.mode.value,
@@ -250,7 +251,8 @@ def sweep(connection: Connection, type_name: str, keep: str | None) -> None:
     rows = connection.execute(
         "SELECT id, staging_table, state FROM recordgate.import_batches b"
         " WHERE type = %(type)s AND id IS DISTINCT FROM %(keep)s AND staging_table IS NOT NULL"
-        " AND (state = ANY(%(unfinished)s) OR staging_table IN (SELECT c.relname::text FROM pg_class c"
+        " AND (state = ANY(%(unfinished)s) OR staging_table IN (SELECT c.relname::text FROM"
+        " pg_class c"
         " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s"
         " AND c.relname LIKE 'import\\_%%'))",
         {"type": type_name, "keep": keep, "unfinished": list(_UNFINISHED), "schema": SCHEMA},

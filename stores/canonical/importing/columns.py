@@ -15,7 +15,8 @@ from stores.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """A column to import: its `index` in the file, its `header` there, and the property it fills."""
+    """A column to import: its `index` in the file, its `header` there, and the property it
+    fills."""
 
     index: int
     header: str
@@ -23,7 +24,8 @@ class Matched:
 
 
 def find_property(record: RecordType, name: str) -> Property | None:
-    """Return the property called `name`. Letter case is ignored if that leaves only one property."""
+    """Return the property called `name`. Letter case is ignored if that leaves only one
+    property."""
     for properties in (record.by_name, record.by_column, record.by_graphql):
         if name in properties:
             return properties[name]

@@ -18,7 +18,8 @@ MAX_FILES = 200
 def open_readers(
     sources: Sequence[Path | str], given_format: str | None, delimiter: str | None = None
 ) -> list[BlockReader]:
-    """All sources, open, in order. `delimiter`: of CSV files, where it is said. Raises InputError."""
+    """All sources, open, in order. `delimiter`: of CSV files, where it is said. Raises
+    InputError."""
     if not sources:
         raise InputError("no file is given")
     if len(sources) > MAX_FILES:

@@ -74,7 +74,8 @@ class Checkpoint:
 
 
 def mark_of(topic: str, topic_id: str = "") -> str:
-    """Return a few characters that stand for a topic's name, and as many for its id if it has one."""
+    """Return a few characters that stand for a topic's name, and as many for its id if it has
+    one."""
     return _digest(topic) + (_digest(topic_id) if topic_id else "")
 
 

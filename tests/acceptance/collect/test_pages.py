@@ -194,7 +194,8 @@ def test_whatever_a_server_answers_is_bounded_and_told_and_nothing_is_lost(
         for kind in kinds:
             source.answer = lambda asked, nth: None
             world.do(
-                "TRUNCATE stations, recordgate.landings, recordgate.sources, recordgate.import_batches"
+                "TRUNCATE stations, recordgate.landings, recordgate.sources,"
+                " recordgate.import_batches"
             )
             source.asked.clear()
             source.answer = kind
@@ -273,7 +274,8 @@ def test_a_key_goes_as_header_or_parameter_and_never_shows(
     source.answer = lambda asked, nth: Reply(403, b"")
     error = problem(world)
     kept = world.rows(
-        "SELECT s::text FROM recordgate.sources s UNION ALL SELECT l::text FROM recordgate.landings l"
+        "SELECT s::text FROM recordgate.sources s UNION ALL SELECT l::text FROM"
+        " recordgate.landings l"
     )
     assert "k3y-value" not in str(kept) + str(error)
 
