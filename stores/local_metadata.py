@@ -156,6 +156,15 @@ class LocalMetadata:
             )
         return await asyncio.get_running_loop().run_in_executor(threads, self._write_now, work)
 
+    async def begin(self, work: Work[None]) -> None:
+        """Write what has to be written before the store is open. Where that fails nothing stays
+        open: the writer's lock would keep the next try out, as another process's does."""
+        try:
+            await self.write(work)
+        except BaseException:
+            await self.close()
+            raise
+
     def _write_now(self, work: Work[T]) -> T:
         if self.writer is None:
             raise self._not_open()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stores import local_state
 from stores.documents.sqlite import store as sqlite_store
 from stores.documents.sqlite import tables as sqlite_tables
 from stores.documents.sqlite.store import SqliteStore
@@ -42,6 +45,28 @@ def test_keys_and_counts_are_read_from_indexes() -> None:
     scans = [line for line in plan if "records_1" in line]
     assert len(scans) == 2
     assert all(" INDEX " in line for line in scans), "the documents' pages are read to count them"
+
+
+def test_an_open_that_fails_halfway_keeps_no_later_one_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is locked by a tool of somebody else's for longer than an open waits."""
+    connect = local_state.connect
+    monkeypatch.setattr(local_state, "connect", partial(connect, busy_seconds=0.1))
+
+    async def story() -> None:
+        first = SqliteStore(tmp_path / "documents.sqlite")
+        await first.open(CONTRACT, write=True)
+        await first.close()
+        with closing(sqlite3.connect(tmp_path / "documents.sqlite")) as other:
+            other.isolation_level = None
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailable, match="locked"):
+                await first.open(CONTRACT, write=True)
+        await first.open(CONTRACT, write=True)
+        await first.close()
+
+    run(story())
 
 
 def test_a_long_load_without_a_publish_keeps_the_log_small(

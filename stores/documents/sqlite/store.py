@@ -84,7 +84,7 @@ class SqliteStore:
         self._lost_writes = False
         self._pending_bytes = 0
         if write:
-            await self._metadata.write(_strike_off_without_table)
+            await self._metadata.begin(_strike_off_without_table)
 
     async def close(self) -> None:
         await self._metadata.close()

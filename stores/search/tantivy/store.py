@@ -92,7 +92,7 @@ class TantivyStore:
         self._levels = {name: levels(contract, t) for name, t in contract.types.items()}
         self._lost_writes = False
         if write:
-            await self._state_file.write(self._remove_leftovers)
+            await self._state_file.begin(self._remove_leftovers)
 
     def _remove_leftovers(self, state: sqlite3.Connection) -> None:
         """Folders of generations that were dropped or never finished being made."""
