@@ -50,7 +50,7 @@ class Overview(Collector):
     ) -> None:
         self._slot, self._connected = slot, connected
         self._tables = {t.name: (t.schema, t.table) for t in contract.types.values()}
-        self._collected = any(t.collect for t in contract.types.values())
+        self._collected = bool(contract.collected)
         self._sources: list[tuple[str, float | None, str]] = []
         self.last = Standing()
         self._at = -math.inf

@@ -105,7 +105,7 @@ class Runtime:
         self.url = access.url
         self._exits.callback(os.umask, os.umask(UMASK))
         await asyncio.to_thread(close_data, settings.data_dir)
-        seen = await self._canonical()
+        seen, reached = await self._canonical()
         changes = settings.changes.get_secret_value()
         if self.role is Role.UP and changes.startswith("kafka:"):
             await asyncio.to_thread(self._register_connector, changes)
@@ -115,6 +115,8 @@ class Runtime:
             self._answer_for_worker()
         else:
             await self._open_gateway(seen.lineage, seen.bytewise)
+        if not reached:
+            self._exits.push_async_callback(_ended, asyncio.ensure_future(self._look_again()))
         presence = Presence(
             self.url,
             self.contract,
@@ -125,12 +127,12 @@ class Runtime:
         self._exits.push_async_callback(presence.leave)
         await presence.enter()
 
-    async def _canonical(self) -> LastCanonical:
-        """What canonical is. Where it is away, a gateway takes what it last was, and looks again in
-        the background. Raises SetupError where it lacks what the contract needs, StoreUnavailable
-        where nothing is known of it."""
+    async def _canonical(self) -> tuple[LastCanonical, bool]:
+        """Return what canonical is, and whether it was reached: where it is away, a gateway takes
+        what it last was. Raises SetupError where it lacks what the contract needs,
+        StoreUnavailable where nothing is known of it."""
         try:
-            return await self._seen_now()
+            return await self._seen_now(), True
         except StoreUnavailable as error:
             kept = None
             if self.role is Role.SERVE:
@@ -142,8 +144,7 @@ class Runtime:
                 " they can",
                 error,
             )
-            self._exits.push_async_callback(_ended, asyncio.ensure_future(self._look_again()))
-            return kept
+            return kept, False
 
     async def _seen_now(self) -> LastCanonical:
         may_apply = self.role is Role.UP
@@ -327,7 +328,7 @@ class Runtime:
             parts.append(self._serve(announce))
         if self.role is not Role.SERVE:
             parts.append(self._work())
-        if self.role is Role.UP and any(t.collect for t in self.contract.types.values()):
+        if self.role is Role.UP and self.contract.collected:
             parts.append(self._collect())
         tasks = [asyncio.ensure_future(part) for part in parts]
         pauses = GarbagePauses(self._registry)

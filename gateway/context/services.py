@@ -93,7 +93,7 @@ class Services:
         self.search = cast(SearchStore, self.guards[StoreRole.SEARCH])
         self.fallbacks = Bulkhead(limits.fallback_reads)
         self.listener.seen = self.follow
-        self.listener.collected = any(t.collect for t in self.contract.types.values())
+        self.listener.collected = bool(self.contract.collected)
 
     def follow(self, seen: Lineage) -> None:
         """Canonical's address leads to `seen`: another server after a failover, another database after a restore."""

@@ -76,7 +76,7 @@ def run(
     with reported(as_json=as_json), _opened(ctx) as (at, connection):
         for name in names or []:
             _source(at, name)
-        chosen = names or [n for n, t in at.contract.types.items() if t.collect]
+        chosen = names or list(at.contract.collected)
         if not once:
             if names:
                 types = {

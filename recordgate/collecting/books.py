@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from stores.canonical.conditions import COLLECT, RECORD
 from stores.canonical.connect import Connection
 from stores.canonical.notices import POSITIONS, SOURCE
-from stores.contract.model import Contract, RecordType
+from stores.contract.model import Contract
 from stores.errors import FencedError, InputError
 
 LEASE = 30.0
@@ -87,17 +87,12 @@ class Lease:
         return time.monotonic() - self.renewed < LEASE / 4
 
 
-def sources_of(contract: Contract) -> dict[str, RecordType]:
-    """The types that have a source which is asked, by its name."""
-    return {name: t for name, t in contract.types.items() if t.collect is not None}
-
-
 def register(connection: Connection, contract: Contract) -> None:
     """Make a row for each source that has none; one whose definition changed is asked at once."""
-    for name, record in contract.types.items():
-        if record.collect is not None:
-            given = {"name": name, "definition": record.collect.definition}
-            connection.execute(_REGISTER.encode(), given)
+    for name, record in contract.collected.items():
+        assert record.collect is not None
+        given = {"name": name, "definition": record.collect.definition}
+        connection.execute(_REGISTER.encode(), given)
 
 
 def take(

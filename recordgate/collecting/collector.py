@@ -58,7 +58,7 @@ class Collector:
 
     def run(self) -> None:
         """Collect all sources of the contract; returns at once where it has none."""
-        names = list(books.sources_of(self._at.contract))
+        names = list(self._at.contract.collected)
         if not names:
             return
         threads = [

@@ -288,6 +288,11 @@ class Contract:
         text = "".join(c if c.isascii() and c.isalnum() else "_" for c in self.id.lower())
         return text[:40].strip("_") or "contract"
 
+    @cached_property
+    def collected(self) -> dict[str, RecordType]:
+        """The types that are collected from a source, by name."""
+        return {name: t for name, t in self.types.items() if t.collect is not None}
+
     def type(self, name: str) -> RecordType | None:
         """Return the type by its contract name, table name or GraphQL name; letter case counts
         only if needed to decide."""
