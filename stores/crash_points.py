@@ -16,7 +16,7 @@ _left = int(_COUNT or 1)
 
 
 def arm(name: str, count: int = 1) -> None:
-    """As the variable does, in a process that has been forked."""
+    """Arm a crash point in a process that has been forked, as the variable does at a start."""
     global _NAME, _left
     _NAME, _left = name, count
 

@@ -73,8 +73,11 @@ class LimitError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the message of a broken constraint tells of: `properties` as (type, property), and the types of whose
-    other `rows` it says something. `known` is False where it is about what the contract does not have."""
+    """What the message of a broken constraint reveals.
+
+    `properties` are those it names, as (type, property); `rows` the types of whose other rows it
+    says something. `known` is False where it is about something that the contract does not have.
+    """
 
     properties: tuple[tuple[str, str], ...] = ()
     rows: tuple[str, ...] = ()
@@ -109,7 +112,7 @@ class ConflictError(RecordgateError):
 
 
 class FencedError(ConflictError):
-    """Another worker has taken over: this one must not write any more."""
+    """Another worker has taken over; this one must not write any more."""
 
 
 class ForbiddenError(RecordgateError):

@@ -21,7 +21,7 @@ KEPT_FORKS = 16
 """The latest ones. What is of an older timeline is never believed."""
 
 STEP = 1 << 48
-"""How much greater versions become with each timeline: more than the WAL of any history that was
+"""The step by which versions grow with each timeline: more than the WAL of any history that was
 left."""
 
 
@@ -42,7 +42,8 @@ class Lineage:
         return dict(self.forks).get(timeline)
 
     def holds(self, timeline: int, lsn: int, forks: Forks = ()) -> bool:
-        """Whether what was at `lsn` of `timeline`, itself reached by `forks`, is of this history."""
+        """Return whether the state at `lsn` of `timeline`, itself reached by `forks`, is of this
+        history."""
         timeline = timeline or self.first
         ours = dict(self.forks)
         if any(ours.get(old, end) != end for old, end in forks):
@@ -54,8 +55,8 @@ class Lineage:
 
     @property
     def base(self) -> int:
-        """What is added to WAL positions for versions: a reading on a later timeline is newer than
-        any on the ones before, however far those had come."""
+        """Return the number that is added to WAL positions for versions: a reading on a later
+        timeline is newer than any on an earlier one, however far that had come."""
         return self.base_of(self.timeline)
 
     def base_of(self, timeline: int) -> int:

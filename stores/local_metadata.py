@@ -34,7 +34,7 @@ READERS = 4
 HEALTH_SECONDS = 2.0
 HELPERS = ("-wal", "-shm")
 WRITER_LOCK = ".writer"
-"""What the lock's file is named after the metadata's file."""
+"""The suffix of the lock file, after the metadata file's name."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -64,7 +64,8 @@ class LocalMetadata:
         self._place: tuple[int, int] | None = None
         self._helpers: tuple[int, ...] = ()
         self.renewed = 0
-        """How often a reader has found other files in the place of those that it read."""
+        """The number of times that a reader has found other files in the place of those that it
+        read."""
 
     def open(self, contract_id: str, *, write: bool) -> None:
         """Blocks. Raises StoreUnavailable, StoreLost, and ConflictError where another process
@@ -259,7 +260,7 @@ class LocalMetadata:
         return found
 
     def lost_writes(self) -> StoreUnavailable:
-        """What `publish` raises where writes since the last one are gone."""
+        """Return the error that `publish` raises where writes since the last one are gone."""
         return StoreUnavailable(
             f"{self.kind}: unpublished writes are lost and must be sent again",
             store=self.kind,

@@ -1,4 +1,5 @@
-"""What every store must do, whatever its backend; `tests/conformance` holds each to it.
+"""The protocols that every store implements, whatever its backend; `tests/conformance` holds each
+to them.
 
 A store keeps, per record type, numbered *generations*; one of them is active and is what readers
 see. Into a generation go *writes*: (key, version, document or delete). Versions are made of WAL
@@ -28,7 +29,8 @@ from stores.roles import StoreRole
 
 
 class Capability(StrEnum):
-    """What a store can do beyond the protocol's core. The router and the tests read the same names."""
+    """The abilities of a store beyond the protocol's core. The router and the tests read the same
+    names."""
 
     EXACT_BYTES = "exact_bytes"
     """Documents come back byte for byte."""
@@ -92,7 +94,7 @@ STALE = Verdict(Outcome.STALE)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Withheld:
-    """How far a reader sees one record type that stays behind the others; see Position."""
+    """The position of one record type that stays behind the others; see Position."""
 
     type_name: str
     lsn: int
@@ -101,10 +103,11 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a reader of the store sees: every commit up to `lsn` of the database `system`.
+    """The point up to which a reader of the store sees: every commit up to `lsn` of the database
+    `system`.
 
     `as_of` (seconds since the epoch, canonical's clock) is a moment at which nothing beyond `lsn`
-    had been committed: what a reader sees is at most `now - as_of` old. `timeline` is the one that
+    had been committed: the reader's view is at most `now - as_of` old. `timeline` is the one that
     `lsn` is of, 0 where that was not recorded; `forks` say where canonical left the ones before it.
 
     `withheld`: record types that canonical could not be read of for a while, in order of names,
@@ -120,7 +123,7 @@ class Position:
     forks: Forks = ()
 
     def of(self, types: Collection[str]) -> Position:
-        """How far a reader of `types` sees."""
+        """Return the position that holds for a reader of `types`."""
         mine = [w for w in self.withheld if w.type_name in types]
         if not mine:
             return self
@@ -130,13 +133,12 @@ class Position:
 
     @property
     def withdrawn(self) -> bool:
-        """Whether nothing is promised any more, until the next position."""
+        """Return whether nothing is promised any more, until the next position."""
         return not self.system
 
     def covers(self, timeline: int, lsn: int) -> bool:
-        """Whether a reader sees the commit at `lsn` of `timeline`. One of a timeline that was left
-        before the commit came is never seen, and neither is one of a timeline that the store
-        knows nothing of."""
+        """Return whether a reader sees the commit at `lsn` of `timeline`. False for a timeline that
+        was left before the commit came, and for one that the store knows nothing of."""
         if timeline == self.timeline:
             return lsn <= self.lsn
         end = dict(self.forks).get(timeline)
@@ -189,7 +191,7 @@ class Store(Protocol):
     kind: str
     """The adapter's name: "sqlite", "tantivy", "elasticsearch", "mongodb"."""
     role: StoreRole
-    """What the store is there for; `stores.roles.STORE_ROLES` has a row for it."""
+    """The role of the store; `stores.roles.STORE_ROLES` has a row for it."""
     capabilities: frozenset[Capability]
 
     async def open(self, contract: Contract, *, write: bool) -> None:

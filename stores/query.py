@@ -1,4 +1,4 @@
-"""What is asked of a store, free of any store's language: filters, orders, pages, searches.
+"""Queries as a store is asked them, free of any store's language: filters, orders, pages, searches.
 
 Names are property and relation names of the contract. Values are Python values as `stores.values`
 coerces them: str, int, float, bool, Decimal, date, datetime, time, UUID, and lists of these.
@@ -148,8 +148,9 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class FacetBucket:
-    """How many hits have `value`, which is as documents have it in JSON. Hits are those that the
-    query would have without the conditions that are about the facet's property alone."""
+    """One value of a facet and the number of its hits. The value is as documents have it in JSON.
+    Hits are those that the query would have without the conditions that are about the facet's
+    property alone."""
 
     value: Any
     count: int

@@ -1,4 +1,4 @@
-"""Which adapter serves which URL scheme: one row per scheme, imported only when it is used."""
+"""The adapters of stores by URL scheme: one row per scheme, imported only when it is used."""
 
 from __future__ import annotations
 

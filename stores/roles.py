@@ -1,8 +1,8 @@
-"""What a store is there for: its role, which is also the name of its sink, of its setting and of
-the route in an answer.
+"""The roles of stores. A role is also the name of the store's sink, of its setting and of the route
+in an answer.
 
-What the roles differ in is one row in `STORE_ROLES`; whoever works with stores of any role reads it
-there.
+The differences between roles are one row each in `STORE_ROLES`; whoever works with stores of any
+role reads them there.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Misfit(Exception):
-    """Why a value is none of the property's; becomes InputError with the property's name."""
+    """Carries why a value does not fit the property; becomes InputError with the property's
+    name."""
 
 
 def coerce(prop: Property, value: Any) -> Any:

@@ -1,4 +1,5 @@
-"""What every store refuses of a single write before it is sent: bad keys, versions and documents."""
+"""Checks each single write before it is sent: every store refuses bad keys, versions and
+documents."""
 
 from __future__ import annotations
 

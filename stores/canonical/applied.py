@@ -1,7 +1,8 @@
-"""Which contracts were applied to canonical, as the audit has them: the last one, and those before it.
+"""Reads which contracts were applied to canonical from the audit: the last one, and those before
+it.
 
-A process whose contract was applied before another one may run on what that one has made of canonical: only rules, which
-the newer contract has changed, are not those that it would ask for.
+A process whose contract was applied before another one may run on the canonical that the newer one
+has made: only the rules that the newer contract has changed differ from those it would ask for.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from stores.contract.model import Contract
 from stores.errors import ConflictError, ConstraintError, InputError, SetupError
 
 LOCK_TIMEOUT = "10s"
-"""How long a step waits for a table in use. A waiting ALTER TABLE makes everybody behind it wait
-too."""
+"""The longest time that a step waits for a table in use. A waiting ALTER TABLE makes everybody
+behind it wait too."""
 
 LOCK = 0x7265_636F_7264_0002
 """Key of the advisory lock under which one process changes canonical."""

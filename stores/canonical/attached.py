@@ -1,4 +1,4 @@
-"""What keeps attached tables, which are not ours to change, from being what the contract says."""
+"""Finds the differences between attached tables, which are not ours to change, and the contract."""
 
 from __future__ import annotations
 

@@ -175,7 +175,8 @@ def _set_identity(leaf: Leaf, word: str) -> Step:
 
 
 def _told(wanted: Set[tuple[str, str]], there: Set[tuple[str, str]]) -> str:
-    """Which tables come into the publication and which leave it, a few of each by name."""
+    """Return a text of the tables that come into the publication and those that leave it, a few of
+    each by name."""
     told = []
     for names, word in ((wanted - there, "with"), (there - wanted, "without")):
         if names:

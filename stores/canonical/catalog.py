@@ -1,4 +1,4 @@
-"""What Postgres' catalog says of the contract's tables: columns, key, replica identity,
+"""Reads the contract's tables from Postgres' catalog: columns, key, replica identity,
 publication."""
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ class Table:
     inheriting: tuple[Name, ...] = ()
     """Tables that inherit from it, but partitions: their rows are read with its own."""
     unlogged: tuple[Name, ...] = ()
-    """Those of the table and its partitions that are unlogged, so that their changes are not in
-    the WAL."""
+    """The unlogged ones of the table and its partitions; their changes are not in the WAL."""
 
     @property
     def holds_rows(self) -> bool:
@@ -77,7 +76,7 @@ class Publication:
     generated columns where the server can."""
     tables: frozenset[Name]
     filtered: bool
-    """Some table is published with a row filter or a column list."""
+    """True where some table is published with a row filter or a column list."""
 
 
 _TABLES = """

@@ -101,7 +101,8 @@ def column_step(conn: Connection, operation: Any) -> Iterator[Step]:
 def _any_row(
     conn: Connection, schema: str | None, table: str, *, without: str | None = None
 ) -> bool:
-    """Whether there is a row (`without`: one that has no value in that column)."""
+    """Return whether the table has a row; with `without`, a row that has no value in that
+    column."""
     query = sql.SQL("SELECT EXISTS (SELECT FROM {}").format(
         sql.Identifier(*([schema] if schema else []), table)
     )

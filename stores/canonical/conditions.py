@@ -31,7 +31,8 @@ class Condition:
 
 
 def place(condition: Condition) -> str:
-    """What a condition keeps from working, for people: `search: works: unreadable`, as all places show it."""
+    """Return what a condition affects, for people: `search: works: unreadable`, the same wherever
+    it is shown."""
     return ": ".join(part for part in (condition.sink, condition.type, condition.code) if part)
 
 

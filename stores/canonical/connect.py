@@ -119,7 +119,7 @@ class Pool(AsyncConnectionPool["AsyncConnection"]):
         self._sure: WeakKeyDictionary[AsyncConnection, float] = WeakKeyDictionary()
         self._lost_at = 0.0
         self.systems: WeakKeyDictionary[AsyncConnection, str] = WeakKeyDictionary()
-        """Which database each connection has led to: the same address may lead to another one
+        """The database that each connection has led to: the same address may lead to another one
         tomorrow."""
         super().__init__(conninfo, max_size=max_size, configure=self._made, **options)
         self.readers = Readers(self._reader, max_size, self.lost)
@@ -181,8 +181,8 @@ class Pool(AsyncConnectionPool["AsyncConnection"]):
 
 
 def _heard_from(conn: AsyncConnection) -> bool:
-    """Whether something came on a connection that asks nothing: most often that the server ended
-    it. No round trip."""
+    """Return whether the server has sent something on a connection that asks nothing: most often
+    the notice that it ends the connection. No round trip."""
     socket = conn.pgconn.socket
     if socket < 0:
         return True
@@ -249,8 +249,8 @@ def system_identity(conn: Connection) -> str:
 
 
 def lineage(conn: Connection) -> Lineage:
-    """Which database this is, and the timeline that it writes; without the forks, which not every
-    role can read."""
+    """Return the database's identity and the timeline that it writes, without the forks, which not
+    every role can read."""
     try:
         row = conn.execute(LINEAGE.encode()).fetchone()
     except psycopg.Error as error:
@@ -260,7 +260,7 @@ def lineage(conn: Connection) -> Lineage:
 
 
 def text_order_is_bytewise(conn: Connection) -> bool:
-    """Whether the database's default collation orders text by its UTF-8 bytes."""
+    """Return whether the database's default collation orders text by its UTF-8 bytes."""
     return bool(_one(conn, TEXT_ORDER_IS_BYTEWISE))
 
 

@@ -20,7 +20,7 @@ CANCEL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some whole rows; in CSV the head line counts as one."""
+    """Some whole rows; in CSV the head line counts as one of them."""
 
     data: bytes
     rows: int

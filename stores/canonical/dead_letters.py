@@ -49,7 +49,8 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters; None is any. `ids` empty: by the rest alone."""
+    """A selection of dead letters; None selects any. With no `ids`, the other attributes alone
+    select."""
 
     ids: tuple[int, ...] = ()
     kind: str | None = None
@@ -172,7 +173,7 @@ def _modes(connection: Connection, ids: Sequence[str]) -> dict[str, Mode]:
 
 
 def _impossible(letter: DeadLetter, contract: Contract) -> str:
-    """Why the letter cannot be replayed; empty where it can."""
+    """Return why the letter cannot be replayed, or an empty string where it can."""
     if letter.kind != "import":
         return (
             "an unreadable change cannot be replayed; `recordgate verify --repair` repairs its"

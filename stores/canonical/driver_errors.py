@@ -85,10 +85,11 @@ _INPUT = {
 
 
 _RULES = ("P0001", "44000")
-"""What a trigger raises, and a row that a view would not show: rules of the application's own."""
+"""The SQLSTATEs of rules of the application's own: raised by a trigger, or by a view that would not
+show the row."""
 _STILL_THERE = "still referenced"
 _NOT_THERE = "not present"
-"""What the detail of a broken foreign key says, of the row that is referred to."""
+"""The words in the detail of a broken foreign key about the row that is referred to."""
 
 
 def translate(error: psycopg.Error, contract: Contract | None = None) -> RecordgateError:
@@ -194,8 +195,8 @@ def _told(
     found: RecordType | None,
     columns: tuple[str, ...],
 ) -> Told:
-    """What the message says something of. A constraint whose columns are not known can be about
-    any."""
+    """Return the types and properties that the message says something of. A constraint whose
+    columns are not known can be about any."""
     if contract is None or found is None:
         return Told(known=False)
     about = columns or tuple(found.by_column)

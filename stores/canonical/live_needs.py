@@ -1,5 +1,5 @@
-"""What a running process needs of canonical, by the contract that it has loaded; and what of that a
-plan takes from it. Pure.
+"""The needs of a running process, by the contract that it has loaded, and those that a plan takes
+from it. Pure.
 
 Each process leaves its needs beside its heartbeat (`recordgate.processes`), so that `plan` and
 `apply`, which know the new contract only, can tell whom a step breaks.
@@ -45,8 +45,8 @@ def needs_of(contract: Contract) -> dict[str, Any]:
 
 
 def taken_away(plan: SchemaPlan, contract: Contract, live: Needs, role: str) -> list[str]:
-    """What `plan`, which makes canonical what `contract` says, takes from a process of `role` with
-    the needs `live`; empty where the process goes on as before."""
+    """Return what `plan` takes from a process of `role` with the needs `live`; nothing where the
+    process goes on as before. `contract` is the contract that the plan carries out."""
     after = {(t["schema"], t["table"]): t for t in needs_of(contract)["tables"]}
     found: list[str] = []
     for table in live.get("tables", ()):

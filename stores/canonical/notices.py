@@ -6,6 +6,6 @@ POSITIONS = "recordgate_positions"
 """A store shows more than before: the payload is the sink's name. Or a source was read whole: it
 begins with SOURCE."""
 SOURCE = "source:"
-"""How a collector's payload on POSITIONS begins: `source:SECONDS:NAME`."""
+"""The beginning of a collector's payload on POSITIONS: `source:SECONDS:NAME`."""
 FEED = "recordgate_feed"
 """Changes came into `recordgate.feed`; the payload says nothing."""

@@ -106,7 +106,8 @@ def _managed_steps(
 
 
 def _table_steps(conn: Connection, record_type: RecordType, table: catalog.Table) -> Iterator[Step]:
-    """What Alembic does not compare of a table that is there: its kind, column types and key."""
+    """Yield the steps for what Alembic does not compare of an existing table: its kind, column
+    types and key."""
     name = table_text(record_type.schema, record_type.table)
     if not table.holds_rows:
         yield Step(

@@ -1,12 +1,14 @@
-"""What the change capture needs in canonical: the publication, and which tables say their old rows in full.
+"""The change capture's needs in canonical: the publication, and the tables that publish their old
+rows in full.
 
-A change of a record that is inside another's document must lead to that document. Where the foreign key
-is the child's, a child that moved or went away names its old parent only by its old row: its table
-needs REPLICA IDENTITY FULL. All others keep DEFAULT, which costs no WAL.
+A change of a record that is inside another's document must lead to that document. Where the foreign
+key is the child's, a child that moved or went away names its old parent only by its old row: its
+table needs REPLICA IDENTITY FULL. All others keep DEFAULT, which costs no WAL.
 
-From Postgres 18 on a replica identity that holds a generated column which is not published makes the
-*application's* updates and deletes fail, so stored ones are published; virtual ones cannot be. Earlier servers
-publish none. ("Replica Identity" and "Generated Column Replication" of Postgres' manual.)
+From Postgres 18 on a replica identity that holds a generated column which is not published makes
+the *application's* updates and deletes fail, so stored ones are published; virtual ones cannot be.
+Earlier servers publish none. ("Replica Identity" and "Generated Column Replication" of Postgres'
+manual.)
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ _PROBLEMS: dict[type[psycopg.Error], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a rule came to. `value` is in the rule's unit; None where it is not known. `problem`:
-    why it is not known or could not be measured; never with SQL or values."""
+    """The outcome of a rule. `value` is in the rule's unit, or None where it is not known;
+    `problem` says why it is not known or could not be measured, without SQL or values."""
 
     rule: Rule
     state: str
@@ -63,7 +63,8 @@ class Measured:
 
 
 def judge(rule: Rule, bad: Decimal, total: int) -> Result:
-    """Whether the number holds. The percentage of no rows is not known. Pure."""
+    """Return the result of a rule with `bad` of `total` rows. The percentage of no rows is not
+    known. Pure."""
     if rule.unit == "percent" and rule.metric != "sql":
         if total == 0:
             return Result(rule, UNKNOWN, None, bad, 0, "there are no rows to have a percentage of")
@@ -217,8 +218,10 @@ def _limit(conn: Connection, timeout: float) -> None:
 
 
 def problem_of(conn: Connection, error: psycopg.Error) -> str:
-    """What went wrong, without anything of the statement or its values. Raises it where the
-    connection is lost."""
+    """Return what went wrong, without anything of the statement or its values.
+
+    Raises `error` again where the connection is lost.
+    """
     if conn.closed or isinstance(error, psycopg.errors.AdminShutdown):
         raise error
     for kind, text in _PROBLEMS.items():

@@ -26,7 +26,8 @@ def scan(source: sql.Composable, aggregates: Sequence[sql.Composable]) -> sql.Co
 
 
 def aggregate(rule: Rule, record: RecordType) -> sql.Composed:
-    """What counts the rule over the rows of a type. Not for rules of type sql."""
+    """Return the aggregate that counts the rule over the rows of a type. Rules of type sql have
+    none."""
     if rule.metric == "rowCount":
         return sql.Composed([TOTAL])
     if rule.metric == "duplicateValues":
@@ -75,8 +76,11 @@ def _bad_value(rule: Rule, prop: Property) -> sql.Composed:
 
 
 def _is_one_of(values: Sequence[str], prop: Property) -> sql.Composed:
-    """Of a type of the application the contract may name a value that the type has lost: as text it
-    is no error."""
+    """Return the condition that the column has one of the values.
+
+    The values of an enum of the application are compared as text: the type may have lost a value
+    that the contract still names, and a cast to it would fail.
+    """
     listed = sql.SQL(", ").join(sql.Literal(v) for v in values)
     own = "." in prop.sql_type
     kind = sql.SQL("text" if own else prop.sql_type)

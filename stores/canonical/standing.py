@@ -1,5 +1,5 @@
-"""How everything stands, as recordgate's tables in canonical and Postgres' catalogs say: what is
-recorded as a condition, and what only a look shows (no worker, a slot that is lost, records set
+"""The state of everything, as recordgate's tables in canonical and Postgres' catalogs tell it: what
+is recorded as a condition, and what only a look shows (no worker, a slot that is lost, records set
 aside, a backlog that waits).
 
 `read_standing` is the one look that `status`, `doctor`, readiness, metrics and the console share,
@@ -27,7 +27,7 @@ CANONICAL_AWAY = Condition(
     "canonical is not reachable",
     "start Postgres, or correct the setting `postgres`; everything then continues by itself",
 )
-"""What nobody can look up: each place says it by itself."""
+"""The one condition that cannot be recorded in canonical: each process finds it by itself."""
 ALIVE = 30.0
 """Seconds after its last sign of life for which a worker that is between two sessions counts as
 alive."""
@@ -49,7 +49,8 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class SlotView:
-    """Everything but the name may be unknown: a lost slot has neither position nor WAL."""
+    """A replication slot as the catalog shows it. Everything but the name may be unknown: a lost
+    slot has neither position nor WAL."""
 
     name: str
     exists: bool = False
@@ -84,7 +85,8 @@ class Standing:
     """Sink → types that are not complete in it; a sink that was never followed is absent."""
 
     def without_canonical(self) -> Standing:
-        """What is left to say when canonical cannot be asked."""
+        """Return the standing to show when canonical cannot be asked: the last one, marked as not
+        known."""
         kept = tuple(c for c in self.conditions if c.code != CANONICAL_AWAY.code)
         return replace(self, known=False, conditions=(CANONICAL_AWAY, *kept))
 
@@ -241,7 +243,8 @@ def _ago(seconds: float) -> str:
 
 
 def since_text(condition: Condition) -> str:
-    """When a recorded condition was raised, for people; empty for one that a look has shown."""
+    """Return when a recorded condition was raised, for people; an empty string for one that a look
+    has shown."""
     if not condition.since:
         return ""
     return datetime.fromtimestamp(condition.since).astimezone().isoformat(timespec="seconds")

@@ -33,7 +33,7 @@ class Phase(IntEnum):
 
 
 class Need(Enum):
-    """Whether a process with the contract can run before the step is done."""
+    """The need that a process with the contract has of a step before it can run."""
 
     NEEDED = "needed"
     """The process cannot run: what it reads or follows is missing, or is something else."""
@@ -59,9 +59,9 @@ class Step:
     destructive: bool = False
     """Data, or the meaning of data, can be lost."""
     note: str = ""
-    """What it locks or rewrites, where that is more than a moment."""
+    """A note on what the step locks or rewrites, where that takes more than a moment."""
     blocked: str = ""
-    """Why it cannot be carried out as things are; empty where it can."""
+    """Why the step cannot be carried out as things are; empty where it can."""
     need: Need = Need.NEEDED
     action: MigrateOperation | sql.Composed | None = field(default=None, compare=False, repr=False)
 
@@ -92,7 +92,8 @@ class SchemaPlan:
 
 
 def needed(steps: Iterable[Step], *, rules: bool) -> list[Step]:
-    """What a process lacks to run; with `rules`, those that canonical does not keep count as well."""
+    """Return the steps that a process needs before it can run; with `rules`, those for rules that
+    canonical does not keep too."""
     kinds = (Need.NEEDED, Need.RULE) if rules else (Need.NEEDED,)
     return [s for s in steps if s.need in kinds]
 

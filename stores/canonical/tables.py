@@ -19,7 +19,8 @@ _TYPE = re.compile(
     r"(?:double precision|character varying|bit varying|[a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)?)"
     r"(?:\(\d+(?:,-?\d+)?\))?(?: with(?:out)? time zone)?(?:\[\])*"
 )
-"""What `format_type` prints: names, numbers, nothing that could end a column's definition."""
+"""Matches the output of `format_type`: names, numbers, nothing that could end a column's
+definition."""
 
 
 class SqlType(sa.types.UserDefinedType[Any]):
@@ -82,7 +83,8 @@ def _add_table(metadata: sa.MetaData, record_type: RecordType) -> sa.Table:
 
 
 def _quoted(name: str) -> quoted_name:
-    """In quotes in every statement: SQLAlchemy's own list of reserved words is not the server's."""
+    """Return the name so that every statement quotes it: SQLAlchemy's own list of reserved words is
+    not the server's."""
     return quoted_name(name, quote=True)
 
 
@@ -115,7 +117,7 @@ def unique_columns(record_type: RecordType) -> list[tuple[str, ...]]:
 
 
 def _has_index(record_type: RecordType, columns: tuple[str, ...]) -> bool:
-    """Whether the key's or a unique constraint's index begins with `columns`."""
+    """Return whether the key's or a unique constraint's index begins with `columns`."""
     indexed = [record_type.key, *unique_columns(record_type)]
     return any(i[: len(columns)] == columns for i in indexed)
 

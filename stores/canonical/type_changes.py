@@ -1,4 +1,5 @@
-"""Which change of a column's type keeps every value as it is. Pure; types as `format_type` prints them."""
+"""Decides which changes of a column's type keep every value as it is. Pure; types as `format_type`
+prints them."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def keeps_values(old: str, new: str) -> bool:
 
 
 def rewrites_table(old: str, new: str) -> bool:
-    """Whether Postgres writes the whole table anew for the change. At worst says so needlessly."""
+    """Return whether Postgres writes the whole table anew for the change. In doubt, True."""
     (a, one), (b, two) = _split(old), _split(new)
     if a == "character varying" and b in ("text", a):
         return not keeps_values(old, new)

@@ -10,7 +10,7 @@ _BY_IDS = re.compile(r"/?schema/([A-Za-z0-9_-]+)/properties/([A-Za-z0-9_-]+)\Z")
 
 
 def is_foreign(to: object) -> bool:
-    """Whether the `to` of a relationship names another product's contract."""
+    """Return whether the `to` of a relationship names another product's contract."""
     return isinstance(to, str) and to.lower().startswith(("http://", "https://"))
 
 

@@ -1,8 +1,8 @@
-"""What Postgres' catalog says about the tables of one schema, as plain data. Reads only.
+"""Reads the tables of one schema from Postgres' catalog, as plain data.
 
-The catalog itself, not the information schema: partitions, unlogged tables, domains' base types,
-generated columns and rights are only there. Names come qualified, because our sessions have no
-path.
+It reads the catalog itself, not the information schema: partitions, unlogged tables, domains' base
+types, generated columns and rights are only there. Names come qualified, because our sessions have
+no path.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a contract says of where a type's records come from: the custom property `collect` of a
-schema."""
+"""The custom property `collect` of a schema: a contract's description of the source that a type's
+records come from."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """How a source is paged. `next`: where an answer names the next page; `param`: what asks for
-    it; `total`: where an answer says how many records there are."""
+    """The paging of a source. `next` is the path in an answer to the address of the next page;
+    `param` is the parameter that asks for a page; `total` is the path to the number of records
+    there are."""
 
     by: str = "none"
     next: JsonPath | None = None
@@ -90,7 +91,7 @@ class Deletes:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """How a property is filled: from `path`, made clean."""
+    """One property that is filled from `path`, and how its value is cleaned."""
 
     property: str
     path: JsonPath
@@ -103,8 +104,7 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What is done where records have another shape than before: `note`, `freeze` or
-    `quarantine`."""
+    """The reaction to records of another shape than before: `note`, `freeze` or `quarantine`."""
 
     added: str = "note"
     missing: str = "freeze"

@@ -1,4 +1,4 @@
-"""What changed between two contracts: breaking for somebody who uses the old one, or harmless.
+"""Compares two contracts: each change either breaks somebody who uses the old one or is harmless.
 Pure."""
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _property(where: str, old: Property, new: Property) -> Iterator[Difference]:
 
 
 def _holds(old: str, new: str) -> bool:
-    """Whether every value of the type `old` is one of `new`."""
+    """Return whether every value of the type `old` is one of the type `new`."""
     if _WIDER.get(old.removesuffix("[]"), 9) <= _WIDER.get(new.removesuffix("[]"), 0):
         return True
     if new.removesuffix("[]") in ("text", "character varying", "numeric"):

@@ -43,7 +43,7 @@ class Draft:
         return next(d.property for d in self.declared if d.property.column == column)
 
     def taken(self, name: str) -> bool:
-        """Whether a property or relation has the name already, as such or in GraphQL."""
+        """Return whether a property or relation has the name already, as such or in GraphQL."""
         lowered = name.lower()
         if lowered == "id":
             return True
@@ -55,7 +55,7 @@ class Draft:
         }
 
     def is_unique(self, columns: tuple[str, ...]) -> bool:
-        """Whether the columns, in any order, are the primary key or declared unique."""
+        """Return whether the columns, in any order, are the primary key or declared unique."""
         wanted = set(columns)
         if wanted == set(self.key):
             return True

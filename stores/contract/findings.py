@@ -1,5 +1,5 @@
-"""What the linter says: one finding is one thing wrong at one place. `CODES` has every code; each is in
-docs/reference/contract.md (a test fails when one is missing there)."""
+"""The linter's findings: one finding is one thing wrong at one place. `CODES` has every code; each
+is in docs/reference/contract.md (a test fails when one is missing there)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rules the gate of a type asks, and how dear they are. Pure."""
+"""The rules that the gate of a type asks, and the cost of asking them. Pure."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def gate_rules(record: RecordType) -> list[Rule]:
 
 
 def whole_type_rules(record: RecordType) -> list[Rule]:
-    """Those of the gate's rules that each import counts over the whole type."""
+    """Return the gate's rules that each import counts over the whole type."""
     return [rule for rule in gate_rules(record) if not rule.forbids_any]

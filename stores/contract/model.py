@@ -67,7 +67,7 @@ class Scalar(StrEnum):
 
 
 class Masking(StrEnum):
-    """What a role sees in place of a value."""
+    """The value that a role sees in place of one it may not see."""
 
     NULL = "null"
     HASH = "hash"
@@ -77,7 +77,7 @@ class Masking(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """How a property takes part in search; all off when the contract says nothing.
+    """A property's part in search; everything is off when the contract says nothing.
 
     `analyzer` is "standard" (words, lower case, accents folded), "keyword" (the whole value) or a
     language's English name ("french": standard plus its stemmer and stop words).
@@ -160,7 +160,7 @@ class ForeignRelation:
     """A relation to a record of another product: no foreign key, nullable always, followed by federated gateways."""
 
     name: str
-    """In GraphQL too."""
+    """Its name, in GraphQL too."""
     graphql: str
     """The GraphQL type there."""
     type: str
@@ -181,8 +181,8 @@ class Embed:
 
 @dataclass(frozen=True, slots=True)
 class Expose:
-    """What the gateway offers of a type. `operations` of: get list aggregate search create upsert
-    update delete deleteMany export."""
+    """The operations that the gateway offers of a type. `operations` holds some of: get list
+    aggregate search create upsert update delete deleteMany export."""
 
     operations: frozenset[str] = frozenset(
         {
@@ -197,8 +197,8 @@ class Expose:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What words mean in the searches of a type. `synonyms`: groups of words, or of several words, that mean
-    the same; `stop_words` say nothing."""
+    """The vocabulary of a type's searches. `synonyms` are groups of words, or of several words,
+    that mean the same; `stop_words` are words that are not searched for."""
 
     synonyms: tuple[tuple[str, ...], ...] = ()
     stop_words: tuple[str, ...] = ()
@@ -233,7 +233,7 @@ class RecordType:
     gate: str = ""
     """The severity of rules at which an import that breaks one is refused; empty: it is not."""
     collect: Collect | None = None
-    """Where its records come from, where that is recordgate's to ask."""
+    """The source of its records, where recordgate collects them; otherwise None."""
 
     @cached_property
     def by_name(self) -> dict[str, Property]:

@@ -32,7 +32,7 @@ GENERATED_TYPES = (
     "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy", "GroupOrderBy",
     "Having", "Percentile", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "OrderBy")),
 )  # fmt: skip
-"""What GraphQL makes of a record type: the names of its other types, after its own."""
+"""The suffixes of the GraphQL types that are made of a record type."""
 SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))
 _HOSTILE = frozenset("\"'`\\%{};")
 
@@ -160,7 +160,7 @@ def from_header(header: str) -> str:
 
 
 def physical_problem(name: str) -> str:
-    """Why `name` cannot be a table or column, or empty."""
+    """Return why `name` cannot be a table or column, or an empty string."""
     if not name:
         return "is empty"
     if len(name.encode("utf-8", "surrogatepass")) > MAX_IDENTIFIER_BYTES:
@@ -175,7 +175,7 @@ def physical_problem(name: str) -> str:
 
 
 def contract_name_problem(name: str) -> str:
-    """Why `name` cannot be the name of a type or property, or empty."""
+    """Return why `name` cannot be the name of a type or property, or an empty string."""
     problem = physical_problem(name)
     if problem:
         return problem

@@ -17,12 +17,12 @@ def ascii_name(text: str) -> str:
     return name if re.match(r"[A-Za-z]", name) else f"t_{name}".rstrip("_")
 
 
-def name_types(given: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Of each of `given` the name of its type, and those of one and of many records in GraphQL; no
-    two take the same name for anything."""
+def name_types(texts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return, for each name, the name of its type and the names of one and of many records in
+    GraphQL; no two types share a name for anything."""
     taken: set[tuple[str, str]] = set()
-    found: list[tuple[str, str, str]] = []
-    for text in given:
+    named: list[tuple[str, str, str]] = []
+    for text in texts:
         stem, n = ascii_name(text), 1
         while True:
             name = stem if n == 1 else f"{stem}{n}"
@@ -37,5 +37,5 @@ def name_types(given: Sequence[str]) -> list[tuple[str, str, str]]:
                 continue
             break
         taken |= wanted
-        found.append((name, single, plural))
-    return found
+        named.append((name, single, plural))
+    return named

@@ -125,7 +125,7 @@ def singular(noun: str) -> str | None:
 
 
 def _candidates(noun: str) -> Iterator[str]:
-    """What a noun may be the plural of, the likeliest first."""
+    """Yield the nouns that a noun may be the plural of, the likeliest first."""
     if noun.endswith("men") and len(noun) > 4:
         yield noun[:-3] + "man"
     if len(noun) < 3 or not noun.endswith("s") or noun.endswith(("us", "ss", "is")):

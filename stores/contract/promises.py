@@ -1,4 +1,4 @@
-"""What a contract promises of its records and of its service, resolved: quality rules and
+"""The promises of a contract about its records and its service, resolved: quality rules and
 objectives."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from decimal import Decimal
 SEVERITIES = ("info", "warning", "error")
 """The lightest first."""
 DEFAULT_SEVERITY = "error"
-"""Of a rule that says none: who declares a rule means it."""
+"""The severity of a rule that states none: whoever declares a rule means it."""
 DEFAULT_PERCENTILE = 95.0
 DEFAULT_WINDOW = 28 * 86400.0
 ROW_METRICS = ("nullValues", "missingValues", "invalidValues")
@@ -30,11 +30,12 @@ class Rule:
     """One, or two for the operators with `Between`, the smaller first."""
     property_name: str | None = None
     columns: tuple[str, ...] = ()
-    """What it looks at: the property's column, or those that are unique together."""
+    """The columns that the rule is about: the property's own, or those that are unique together."""
     items: bool = False
-    """It looks at the elements of an array: a row is bad where one of them is."""
+    """True where the rule is about the elements of an array: a row is bad where one of them is."""
     values: tuple[str, ...] | None = None
-    """Of invalidValues: what is valid. Of missingValues: what counts as missing beside null."""
+    """The valid values of an invalidValues rule; the values that count as missing, beside null, of
+    a missingValues rule."""
     pattern: str | None = None
     query: str = ""
     unit: str = "rows"
@@ -43,7 +44,7 @@ class Rule:
     schedule: str = ""
     """A cron expression, in UTC; empty: at the worker's interval."""
     external: bool = False
-    """Another scheduler runs it: the worker does not."""
+    """True where another scheduler runs the rule: the worker does not."""
     name: str = ""
 
     @property
@@ -74,13 +75,13 @@ class Rule:
 
     @property
     def expected(self) -> str:
-        """What it must be, in words of the contract: `mustBeLessThan 1 percent`."""
+        """Return the bounds of the rule in the contract's words: `mustBeLessThan 1 percent`."""
         bounds = " and ".join(f"{b:f}" for b in self.bounds)
         return f"{self.operator} {bounds}" + (" percent" if self.unit == "percent" else "")
 
 
 def graver_or_equal(severity: str, than: str) -> bool:
-    """Whether a severity is at least `than`."""
+    """Return whether a severity is at least `than`."""
     return SEVERITIES.index(severity) >= SEVERITIES.index(than)
 
 
@@ -95,7 +96,7 @@ class Objective:
     types: tuple[str, ...] = ()
     """The record types that it is about; none: the whole product."""
     percentile: float = DEFAULT_PERCENTILE
-    """Of responseTime: the share of requests that are to be as fast."""
+    """The share of requests that must be as fast, of a responseTime objective."""
     window: float = DEFAULT_WINDOW
     """Seconds over which a share is taken."""
     driver: str = ""

@@ -159,7 +159,7 @@ def _enum(node: Node, probe: Property) -> tuple[str, ...]:
 
 
 def misfit(probe: Property, text: str) -> str:
-    """Why the text is no value of the property, or empty."""
+    """Return why the text is no value of the property, or an empty string."""
     if probe.scalar in (Scalar.JSON, Scalar.BYTES):
         return "has a type that does not support enum"
     value: Any = text
@@ -288,7 +288,8 @@ def _bound_value(probe: Property, at: Node) -> Any:
 
 
 def _pattern_fits(at: Node) -> bool:
-    """Whether Python and Postgres take the pattern, and take it to mean the same."""
+    """Return whether Python and Postgres take the pattern and give it the same meaning; report it
+    where they do not."""
     pattern: str = at.data
     hint = "use groups, classes, {n,m}, *, +, ?, |, ^, $, \\d, \\w, \\s"
     problem = regex_problem(pattern)

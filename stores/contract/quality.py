@@ -67,7 +67,8 @@ def _needs_operator(rule: Node) -> bool:
 
 
 def select_problem(query: str) -> str:
-    """Why the text is not one reading SELECT, or empty. It is never run by the linter."""
+    """Return why the text is not one reading SELECT, or an empty string. The linter never runs
+    it."""
     tokens = _words(query)
     if tokens is None:
         return "has an unterminated string or comment"

@@ -1,4 +1,5 @@
-"""What a relationship's `from` and `to` point to: `type.property`, or a path of ids as ODCS has it."""
+"""Resolves the `from` and `to` of a relationship: `type.property`, or a path of ids as ODCS has
+it."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _schema_hint(connection: psycopg.Connection[tuple[Any, ...]], hint: str) -> 
 
 
 def _obstacle(table: ReflectedTable, notes: list[str]) -> bool:
-    """Whether a table must be left out; notes why."""
+    """Return whether a table must be left out, and add the reason to `notes`."""
     problem = table.obstacle
     if not problem and (wrong := names.physical_problem(table.name)):
         problem = f"its name {wrong}"
@@ -204,7 +204,7 @@ def _name_columns(table: ReflectedTable) -> dict[str, str]:
 
 
 def _left_out(column: ReflectedColumn) -> str:
-    """Why a column cannot be taken in, or empty."""
+    """Return why a column cannot be taken in, or an empty string."""
     problem = names.physical_problem(column.name)
     if problem:
         return f"its name {problem}"

@@ -1,4 +1,4 @@
-"""Which regular expressions Python and Postgres take, and take to mean the same. Pure.
+"""Checks that Python and Postgres take a regular expression and give it the same meaning. Pure.
 
 A pattern is checked where it is written (Python) and where it is kept (Postgres), so only the
 common part of the two languages is let through:
@@ -30,7 +30,7 @@ _GROUPS = {
 
 
 def regex_problem(pattern: str) -> str:
-    """Why the pattern cannot be used, or empty."""
+    """Return why the pattern cannot be used, or an empty string."""
     if len(pattern) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} characters"
     if "\x00" in pattern:

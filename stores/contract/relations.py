@@ -84,7 +84,8 @@ def _keep(found: DeclaredForeignKey | None, keys: list[DeclaredForeignKey]) -> N
 
 
 def _references(at: Node, drafts: Sequence[Draft]) -> list[tuple[Draft, Property]] | None:
-    """What one reference or a list of them points to; None where one of them is dangling."""
+    """Return what one reference, or each of a list of them, points to; None where one of them is
+    dangling."""
     nodes = list(at) if isinstance(at.data, list) else [at]
     found = [resolve_reference(node, drafts) for node in nodes]
     return [f for f in found if f is not None] if found and all(found) else None

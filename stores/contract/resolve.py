@@ -37,7 +37,7 @@ _OWN_SCHEMAS = ("recordgate", "information_schema")
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a file says for all its types."""
+    """The values that a file sets for all its types."""
 
     managed: bool
     schema: str

@@ -37,7 +37,7 @@ def resolve_row_filters(
 
 
 def _check(at: Node, draft: Draft, drafts: Mapping[str, Draft], depth: int) -> bool:
-    """Whether the filter at `at` says something sound about records of `draft`."""
+    """Return whether the filter at `at` is sound for records of `draft`; report each fault."""
     if depth > MAX_DEPTH:
         wrong(at, f"a filter nested deeper than {MAX_DEPTH}")
         return False
@@ -85,7 +85,7 @@ def _comparison(at: Node, prop: Property) -> bool:
 
 
 def _operand(key: str, at: Node, prop: Property) -> str:
-    """What is wrong with one operator and its operand, or empty."""
+    """Return what is wrong with one operator and its operand, or an empty string."""
     if key not in tuple(Op):
         return f"no such operator: {key!r}"
     op = Op(key)

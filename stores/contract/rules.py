@@ -22,7 +22,7 @@ from stores.contract.schedules import schedule_problem
 METRICS = (*ROW_METRICS, "duplicateValues", "rowCount")
 UNITS = {"": "rows", "rows": "rows", "row": "rows", "percent": "percent", "%": "percent"}
 _DIGITS = 30
-"""Of a bound; more is no number that anybody counts to."""
+"""The most digits of a bound; nobody counts to a number of more."""
 
 
 def resolve_rules(draft: Draft) -> tuple[Rule, ...]:

@@ -10,7 +10,7 @@ _SOME_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def schedule_problem(expression: str) -> str:
-    """Why the text is no cron expression that ever fires, or empty."""
+    """Return why the text is no cron expression that ever fires, or an empty string."""
     try:
         next(CronSim(expression, _SOME_DAY))
     except CronSimError:

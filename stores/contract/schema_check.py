@@ -46,7 +46,7 @@ def _validator() -> Any:
 
 
 def check_schema(source: YamlSource, findings: Findings) -> None:
-    """Everything about the file that ODCS 3.2 does not allow."""
+    """Add a finding for each thing in the file that ODCS 3.2 does not allow."""
     data = source.data
     if not isinstance(data, dict):
         what = "is empty" if data is None else "is not a mapping"

@@ -84,7 +84,8 @@ KNOWN_PHYSICAL = (
 
 @dataclass(frozen=True, slots=True)
 class TypeOf:
-    """What a property's type comes to. `least` and `most`: bounds that its format implies."""
+    """The resolved type of a property. `least` and `most` are the bounds that its format
+    implies."""
 
     logical: Logical
     scalar: Scalar

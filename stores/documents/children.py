@@ -1,4 +1,4 @@
-"""What the document stores share in reading children."""
+"""The parts of reading children that the document stores share."""
 
 from __future__ import annotations
 

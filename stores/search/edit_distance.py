@@ -1,4 +1,4 @@
-"""How far two words are apart, as fuzzy queries count it."""
+"""The edit distance of two words, as fuzzy queries count it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def allowed(word: str) -> int:
 
 
 def within(a: str, b: str, limit: int) -> bool:
-    """Whether at most `limit` insertions, deletions, replacements or swaps of neighbours make `a`
-    into `b` (optimal string alignment)."""
+    """Return whether at most `limit` insertions, deletions, replacements or swaps of neighbours
+    make `a` into `b` (optimal string alignment)."""
     return distance(a, b, limit) <= limit
 
 

@@ -1,6 +1,6 @@
-"""Which part of a filter a facet does not count by: its own, so that what is chosen of a facet does
-not take the other choices away. A condition is a facet's own where it must hold and is about
-nothing else."""
+"""Finds the part of a filter that a facet does not count by: its own, so that choosing one of a
+facet's values leaves the other choices. A condition is a facet's own where it must hold and is
+about nothing else."""
 
 from __future__ import annotations
 

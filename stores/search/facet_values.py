@@ -1,4 +1,4 @@
-"""From a twin back to the value it stands for, as documents have it in JSON: what a facet shows."""
+"""Turns a twin back into the value it stands for, as documents have it in JSON, for facets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPARE = 100
 
 
 def wanted(prop: Property, size: int) -> int:
-    """How many buckets to ask for, so that `size` of them can be shown."""
+    """Return the number of buckets to ask for, so that `size` of them can be shown."""
     return size + _SPARE if prop.scalar is Scalar.STRING else size
 
 

@@ -1,4 +1,4 @@
-"""Which fields a search index holds for a record type: one decision for every search store.
+"""The fields that a search index holds for a record type: one decision for every search store.
 
 PATH is a property's name, for embedded to-one relations with the relations' names before it:
 `country/name`. Of a property an index may have
@@ -24,7 +24,7 @@ WHOLE_CHARACTERS = 200
 
 
 class Kept(StrEnum):
-    """How an index keeps a value."""
+    """The form in which an index keeps a value."""
 
     COLUMN = "column"
     """Filters, facets and orders are made of it."""
@@ -41,8 +41,8 @@ class Field:
     prop: Property
     kind: Kind | None
     kept: Kept | None = None
-    """How a generation keeps the value, which another contract may have made (see held); None: as the
-    contract says."""
+    """The form in which a generation keeps the value, which another contract may have made (see
+    held); None: the form that the contract asks for."""
 
     @property
     def valued(self) -> bool:
@@ -55,7 +55,7 @@ class Field:
 
     @property
     def column(self) -> bool:
-        """Whether facets and orders can be made of the value."""
+        """Return whether facets and orders can be made of the value."""
         if self.kept is not None:
             return self.kept is Kept.COLUMN
         search = self.prop.search
@@ -159,7 +159,8 @@ def value_mark(field: Field, kept: Kept | None = None) -> str:
 
 
 def form_mark(field: Field) -> str:
-    """What the values are of: a date and a moment have twins of one kind, and are not to be compared."""
+    """Return the mark of the field with the form of its values: a date and a moment have twins of
+    one kind, and are not to be compared."""
     scalar = field.prop.scalar
     form = "integer" if scalar in (Scalar.INT, Scalar.BIGINT) else scalar.value
     return f"{form_prefix(field)}{form}{'[]' if field.prop.array else ''}"

@@ -1,5 +1,5 @@
-"""What of a filter a search index can apply with canonical's meaning: a pure plan that each search
-store makes its own query of, or the reason why the filter cannot be kept.
+"""Plans the part of a filter that a search index can apply with canonical's meaning: a pure plan
+that each search store makes its own query of, or the reason why the filter cannot be kept.
 
 A comparison does not hold where the value is missing, and `Not` holds where its part does not: as
 in canonical, SQL's third truth value does not leak out.
@@ -30,7 +30,7 @@ class CannotFilter(Exception):
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Everything."""
+    """Holds for every record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Either:
 
 @dataclass(frozen=True, slots=True)
 class Without:
-    """What `part` holds for and `excluded` does not."""
+    """Holds where `part` holds and `excluded` does not."""
 
     part: Node
     excluded: Node

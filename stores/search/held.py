@@ -1,10 +1,10 @@
-"""What of a contract's fields one generation of an index holds: it may have been made by an earlier
-contract.
+"""The contract's fields that one generation of an index holds, which an earlier contract may have
+made.
 
-Until the reload that a change asks for is done, what the generation has is searched as it has it: a
-text by the analyzer that it was indexed with, a value though it is no facet there yet. What only
-the newer contract has is left out where nobody asked for it by name, and is NotLoaded where
-somebody did.
+Until the reload that a change asks for is done, each field is searched in the form that the
+generation has: a text by the analyzer that it was indexed with, a value though it is no facet there
+yet. A field that only the newer contract has is left out where nobody asked for it by name, and is
+NotLoaded where somebody did.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What people type into a search box, as words and phrases. There is no syntax to get wrong: double
+"""Reads the text of a search box as words and phrases. There is no syntax to get wrong: double
 quotes make a phrase, and everything else is words, cut as the store cuts them."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Phrase:
     synonyms: tuple[tuple[str, ...], ...] = ()
 
     def as_typed(self) -> tuple[Phrase, ...]:
-        """What was typed, to be looked for as it is."""
+        """Return the phrases that were typed, to be searched for as they are."""
         return self.parts or (self,)
 
     def by_synonym(self) -> tuple[Phrase, ...]:

@@ -1,4 +1,4 @@
-"""Which property of a record goes into which fields of an index, sorted out before documents come.
+"""Plans which property of a record goes into which fields of an index, before documents come.
 
 Both search stores build on it: a document builder runs for every property of every document.
 """

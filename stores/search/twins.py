@@ -162,7 +162,8 @@ def _decimal(value: Any) -> float:
 
 
 def elements(value: Any) -> list[Any]:
-    """What of a Postgres array is found by its value: all but its nulls, whatever its dimensions."""
+    """Return the elements by which a Postgres array is found: all but its nulls, whatever its
+    dimensions. Raises TypeError where the value is no list."""
     if not isinstance(value, list):
         raise TypeError
     if any(isinstance(v, list) for v in value):

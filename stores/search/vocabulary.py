@@ -1,8 +1,8 @@
-"""What a contract says of words: which mean the same, and which say nothing. It is put into the query and not into
-the index, so that every store does it alike and a change needs no reload.
+"""A contract's vocabulary: words that mean the same, and stop words. It is put into the query and
+not into the index, so that every store treats it alike and a change needs no reload.
 
-A word or run of words that a group of synonyms holds is found, too, where another member of the group stands. A
-stop word need not match, unless the query has no other word.
+A word or run of words that a group of synonyms holds is found, too, where another member of the
+group stands. A stop word need not match, unless the query has no other word.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def meant(phrases: Sequence[Phrase], vocabulary: Vocabulary, cut: Cut) -> tuple[
 
 
 def _run(phrases: Sequence[Phrase], known: _Known) -> int:
-    """How many of the first phrases are a member of a group, together; the most there can be."""
+    """Return how many of the first phrases together are a member of a group: the most there can be,
+    or 0."""
     if _folded(phrases[0].words) in known.others and len(phrases[0].words) > 1:
         return 1  # in quotes
     for length in range(min(known.longest, len(phrases)), 0, -1):

@@ -128,7 +128,7 @@ def earlier_report(record: dict[str, Any]) -> ImportReport:
 
 
 def _person() -> str:
-    """Who runs this process, as the system names the account."""
+    """Return the name of the account that runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -209,7 +209,7 @@ def forget(connection: Connection, batch: str) -> None:
 
 
 def unlock(connection: Connection) -> None:
-    """Let go of all that the session had locked."""
+    """Release every advisory lock of the session."""
     connection.execute("SELECT pg_advisory_unlock_all()")
 
 
@@ -232,7 +232,7 @@ def _set(connection: Connection, batch: str, **values: object) -> None:
 
 
 def rows_still_there(connection: Connection, staging: Staging, rows: int) -> bool:
-    """Whether the staging tables hold every row that was staged."""
+    """Return whether the staging tables hold every row that was staged."""
     try:
         found = connection.execute(
             sql.SQL(
@@ -246,7 +246,7 @@ def rows_still_there(connection: Connection, staging: Staging, rows: int) -> boo
 
 
 def sweep(connection: Connection, type_name: str, keep: str | None) -> None:
-    """Give up the unfinished batches of a type, whose lock we hold, but `keep`; and drop tables that
+    """Give up the unfinished batches of a type, whose lock we hold, except `keep`; drop tables that
     finished batches left behind."""
     rows = connection.execute(
         "SELECT id, staging_table, state FROM recordgate.import_batches b"

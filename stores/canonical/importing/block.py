@@ -1,4 +1,5 @@
-"""Some rows of a file as columns of text, and what the reader already found wrong with them."""
+"""Some rows of a file as columns of text, and the faults that the reader has already found in
+them."""
 
 from __future__ import annotations
 
@@ -76,5 +77,5 @@ class BlockReader(Protocol):
 
 
 def label(source: Path | str) -> str:
-    """How messages name a source."""
+    """Return the name of a source for messages."""
     return "standard input" if source == "-" else str(source)

@@ -1,4 +1,4 @@
-"""What Postgres says about the table that is imported into: types, defaults, constraints."""
+"""Reads the table that is imported into from Postgres' catalog: types, defaults, constraints."""
 
 from __future__ import annotations
 

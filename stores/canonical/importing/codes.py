@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Reject(StrEnum):
-    """Why a row was not taken. A row has as many reasons as are true of it."""
+    """The reasons for which a row is not taken. A row has every reason that is true of it."""
 
     RAGGED_ROW = "RAGGED_ROW"
     """CSV: another number of fields than the header has."""
@@ -34,7 +34,7 @@ class Reject(StrEnum):
     KEY_EXISTS = "KEY_EXISTS"
     """Mode insert: a record with this key already exists."""
     UNIQUE_TAKEN = "UNIQUE_TAKEN"
-    """Another record has this value of a unique property."""
+    """Another record has this value of a unique property already."""
     FOREIGN_KEY = "FOREIGN_KEY"
     """The record pointed to does not exist."""
     FOREIGN_KEY_IN_USE = "FOREIGN_KEY_IN_USE"

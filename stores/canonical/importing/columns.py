@@ -1,4 +1,5 @@
-"""Which column of a file is which property: by name, column name or GraphQL name, or as mapped. Pure."""
+"""Matches the columns of a file with properties: by name, column name or GraphQL name, or as
+mapped. Pure."""
 
 from __future__ import annotations
 
@@ -42,8 +43,11 @@ def find_property(record: RecordType, name: str) -> Property | None:
 
 
 def is_imported(record: RecordType, prop: Property, computed: Collection[str]) -> bool:
-    """Whether a file's column may fill the property: not what Postgres computes, but a key that it counts up, which
-    tells whose row it is. `computed`: columns that no INSERT may name."""
+    """Return whether a file's column may fill the property.
+
+    A property that Postgres computes is not filled, except a key that it counts up: that tells
+    whose row it is. `computed` are the columns that no INSERT may name.
+    """
     return not prop.generated or (prop.column in record.key and prop.column not in computed)
 
 

@@ -106,7 +106,7 @@ def _first_line(stream: RawStream) -> bytes:
 
 
 def shown_delimiter(begun: bytes) -> str:
-    """What stands between the values of the first line: a comma, or the semicolon, tab or bar that
+    """Return the delimiter that the first line shows: a comma, or the semicolon, tab or bar that
     makes more columns of it. No name of a column can have a semicolon, and hardly one has the
     others."""
     line = begun.removeprefix(BOM).lstrip(b"\r\n")[:PIECE]

@@ -65,12 +65,12 @@ class Gate:
         self._rules = gate_rules(record)
 
     def prepare(self, connection: Connection) -> str:
-        """Before the merge's transaction: the role of rules of type sql. Why they cannot be run, or
-        empty."""
+        """Prepare the role of rules of type sql, before the merge's transaction. Return why they
+        cannot be run, or an empty string."""
         return prepare_role(connection, list(self._contract.types.values()), self._rules)
 
     def look(self, connection: Connection, plan: MergePlan, role: str) -> list[dict[str, Any]]:
-        """What each rule comes to, in the contract's order."""
+        """Return the result of each rule, in the contract's order."""
         whole = [rule for rule in self._rules if not rule.forbids_any]
         found = {}
         if whole:

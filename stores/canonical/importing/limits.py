@@ -1,4 +1,4 @@
-"""Whether a checked batch may go on: limits of rejects and of deletes. Pure."""
+"""Decides whether a checked batch may go on: limits of rejects and of deletes. Pure."""
 
 from __future__ import annotations
 

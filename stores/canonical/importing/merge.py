@@ -64,7 +64,7 @@ def merge(connection: Connection, plan: MergePlan, finally_: Callable[[Merged], 
 
 
 def forecast(connection: Connection, plan: MergePlan) -> Merged:
-    """What `merge` would do, without doing it."""
+    """Return what `merge` would do, without doing it."""
     done = Merged(deleted=plan.gone)
     if plan.mode is Mode.DELETE:
         done.unchanged = plan.good_rows - plan.gone

@@ -1,4 +1,4 @@
-"""What an import is asked to do, and what it reports."""
+"""The options of an import, and its report."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ImportOptions:
     """Texts that stand for a missing value, by the file's column; under "" those of every column.
     """
     delimiter: str | None = None
-    """What stands between the values of a CSV file; None: what its first line shows."""
+    """The text between the values of a CSV file; None: the one that its first line shows."""
     gate: bool = True
     """False: the type's gate is not asked, which the record of the batch says."""
     rule_timeout: float = 60.0
@@ -115,5 +115,5 @@ class ImportReport:
     repeated: bool = False
     resumed: bool = False
     gate: list[dict[str, Any]] = field(default_factory=list)
-    """What the rules of the type's gate came to, as `quality run` shows it; none where it has no
+    """The results of the type's gate rules, as `quality run` shows them; none where it has no
     gate."""

@@ -46,9 +46,12 @@ class _Numbers:
 def proven(
     column: Any, prop: Property, pg_type: str, index_bytes: int | None, sound: Mask = None
 ) -> Mask:
-    """Which values of a string array are sure to be taken. `pg_type` as format_type prints it;
-    `index_bytes` the largest size of a value in an index, None where it is in none; `sound` as in
-    Block."""
+    """Return the mask of the values of a string array that are sure to be taken, or None where all
+    are.
+
+    `pg_type` is the type as format_type prints it; `index_bytes` the largest size of a value in an
+    index, None where it is in none; `sound` as in Block.
+    """
     if column.null_count == len(column):
         return None if not prop.required else pc.is_valid(column)
     mask = _array(prop, pg_type, sound) if prop.array else _by_type(column, prop, pg_type)

@@ -1,4 +1,4 @@
-"""Where the bad rows of a batch go: a count by code, a CSV file, and recordgate.dead_letters."""
+"""Records the bad rows of a batch: a count by code, a CSV file, and recordgate.dead_letters."""
 
 from __future__ import annotations
 
@@ -185,8 +185,9 @@ def _payload(staging: Staging, columns: list[sql.Identifier]) -> sql.Composable:
 
 
 def _loose_payload(staging: Staging, columns: list[sql.Identifier]) -> sql.Composable:
-    """As `_payload`; the raw text of a row that could not be split; a NUL that was replaced counts as
-    a cut, since the row is no longer what the file said."""
+    """Return the payload of a row as `_payload` does, or the raw text of a row that could not be
+    split. A NUL that was replaced counts as a cut, since the row is no longer what the file
+    said."""
     return sql.SQL(
         "CASE WHEN l.raw IS NOT NULL THEN jsonb_build_object('raw', l.raw)"
         " WHEN l.faults @> {} THEN {} || {}::jsonb ELSE {} END"

@@ -60,7 +60,7 @@ def check_loose(connection: Connection, staging: Staging, table: TargetTable) ->
 
 
 def _known_faults(connection: Connection, staging: Staging) -> None:
-    """What the readers found already."""
+    """Insert the faults that the readers have already found."""
     names = [m.property.name for m in staging.columns]
     headers = [m.header for m in staging.columns]
     connection.execute(

@@ -53,9 +53,9 @@ _DISTURBED = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
 )
-"""What a merge meets where another writer changed what the checks had seen."""
+"""The errors of a merge where another writer has changed what the checks had seen."""
 _ATTEMPTS = 3
-"""How often a merge that other writers disturbed is checked and tried again."""
+"""The number of times that a merge which other writers disturb is checked and tried."""
 
 
 def no_progress(stage: str, done: int, total: int | None) -> None:
@@ -77,7 +77,7 @@ def run_import(
 
 
 InTheMerge = Callable[[Connection], None]
-"""What is done last in the transaction that merges a batch; where it raises, nothing is merged."""
+"""A last step in the transaction that merges a batch; where it raises, nothing is merged."""
 
 
 class ImportSession:
@@ -107,8 +107,8 @@ class ImportSession:
         progress: Progress = no_progress,
         in_the_merge: InTheMerge | None = None,
     ) -> ImportReport:
-        """As `run_import`. `in_the_merge` is not called for a batch that is refused or was done
-        before."""
+        """Import as `run_import` does. `in_the_merge` is not called for a batch that is refused or
+        was done before."""
         options = options or ImportOptions()
         record = self._contract.type(type_name)
         if record is None:
@@ -316,7 +316,8 @@ class _Import:
         return found
 
     def _held_to_not_null(self, matched: Matched) -> Matched:
-        """What the table requires is required, though an attached contract may not say so."""
+        """Return the column as required where the table requires it, though an attached contract
+        may not say so."""
         prop = matched.property
         if prop.required or prop.column not in self._table.not_null:
             return matched

@@ -111,7 +111,7 @@ def create(connection: Connection, staging: Staging, table: TargetTable) -> None
 
 
 def analyze(connection: Connection, staging: Staging, table: sql.Identifier) -> None:
-    """Let Postgres look at what was staged; a few rows need no statistics."""
+    """Have Postgres gather statistics of the staged rows; a few rows need none."""
     if not staging.few:
         connection.execute(sql.SQL("ANALYZE {}").format(table))
 
@@ -124,11 +124,11 @@ def drop(connection: Connection, table: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a worker needs to know of a column."""
+    """The columns and their rules, as a worker process needs them."""
 
     wanted: tuple[int, ...]
     raw: frozenset[int]
-    """Those of `wanted` that fill a JSON property."""
+    """The members of `wanted` that fill a JSON property."""
     columns: tuple[Matched, ...]
     types: tuple[str, ...]
     index_bytes: tuple[int | None, ...]
@@ -266,7 +266,8 @@ class Filler:
 
 
 def proof_of(block: Block, rules: Rules, *, prove: bool) -> Any:
-    """Which rows are proven; None: all. Without `prove` none is."""
+    """Return the mask of the rows that are proven, or None where all are. Without `prove` none
+    is."""
     if not prove:
         return pa.array([False] * len(block.rows), pa.bool_())
     mask = None
@@ -344,7 +345,7 @@ class Copier:
 
 
 def _write(copy: Copy, data: memoryview) -> None:
-    """In parts: libpq's buffer grows to the largest of them, and never shrinks."""
+    """Write the data in parts: libpq's buffer grows to the largest of them, and never shrinks."""
     for start in range(0, len(data), _PART):
         copy.write(data[start : start + _PART])
 

@@ -111,7 +111,7 @@ def by_pass(
 
 @dataclass
 class _Page:
-    """What is read of one parent."""
+    """The children of one parent that are read."""
 
     values: Values
     """The values as they are in documents."""

@@ -43,8 +43,8 @@ _CONTEXT = create_decimal128_context()
 
 @dataclass(frozen=True, slots=True)
 class BsonForm:
-    """What of a type's documents is not kept as JSON has it. `kept`: properties that an index
-    needs."""
+    """The parts of a type's documents that are not kept as JSON has them. `kept`: properties that
+    an index needs."""
 
     decimals: tuple[str, ...]
     embedded: tuple[tuple[str, BsonForm], ...]
@@ -89,7 +89,8 @@ def indexed(record_type: RecordType) -> tuple[str, ...]:
 
 
 def live(form: BsonForm, version: int, document: bytes) -> RawBSONDocument | Verdict:
-    """What replaces a key's document, or the verdict on one that no store takes."""
+    """Return the document that replaces a key's document, or the verdict on one that no store
+    takes."""
     parsed, refused = parse_document(document)
     if parsed is None:
         assert refused is not None

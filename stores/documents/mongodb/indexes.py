@@ -10,7 +10,8 @@ from stores.documents.mongodb.documents import foreign_keys, indexed
 
 TOMBSTONES = "tombstones"
 TOMBSTONE_SECONDS = 30 * 24 * 3600
-"""How long a delete's version is remembered: much longer than any write can be on its way."""
+"""The time for which a delete's version is remembered: much longer than any write can be on its
+way."""
 
 
 def path(name: str) -> str:

@@ -170,7 +170,7 @@ def _generations(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
 
 
 def prefix(contract: Contract) -> str:
-    """What the names of a contract's collections begin with."""
+    """Return the beginning of the names of a contract's collections."""
     return f"{contract.slug}."
 
 
@@ -183,7 +183,8 @@ def collection_name(contract: Contract, type_name: str, number: int) -> str:
 
 
 def name_pattern(contract: Contract) -> re.Pattern[str]:
-    """What the names of a contract's collections look like (see MongodbStore._make_collection)."""
+    """Return a pattern of the names of a contract's collections (see
+    MongodbStore._make_collection)."""
     return re.compile(rf"{re.escape(prefix(contract))}[A-Za-z0-9_-]+\.g[0-9]+(\.[0-9]+)?")
 
 

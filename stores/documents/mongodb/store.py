@@ -67,7 +67,7 @@ HEALTH_SECONDS = 2.0
 READ_SECONDS = 5.0
 WRITE_CONCERN_MS = 20_000
 CHECK_SECONDS = 2.0
-"""How often all collections that readers see are looked for, at most."""
+"""The shortest time between two looks for all collections that readers see."""
 GET_KEYS = 1000
 """Keys of one `$in`."""
 _TRIES = 5
@@ -101,8 +101,8 @@ class MongodbStore:
         self._active: dict[str, Row] = {}
         self._uses_indexes = True
         self._unsure = False
-        """What another process has left was not looked at yet, or a swap was begun and its end was
-        not seen."""
+        """True where the leavings of another process were not looked at yet, or a swap was begun
+        and its end was not seen."""
         self._written: set[str] = set()
         """Collections, since the last publish."""
         self._checked = 0.0
@@ -192,7 +192,7 @@ class MongodbStore:
             )
 
     async def _explains(self) -> bool:
-        """Whether the server plans queries at all (see mongodb_children)."""
+        """Return whether the server plans queries at all (see mongodb_children)."""
         assert self._db is not None
         query = {"find": metadata_of.META, "filter": {"_id": ""}}
         try:

@@ -33,7 +33,7 @@ BODY_BYTES = 8_000_000
 tenth of its heap."""
 BODY_ITEMS = 5_000
 SHARD_SECONDS = "10s"
-"""How long the server waits for a shard that is not there yet, as after its start."""
+"""The longest time that the server waits for a shard that is not there yet, as after its start."""
 TOO_LARGE = (
     "the document is larger than the server takes: http.max_content_length,"
     " or indexing_pressure.memory.limit, a tenth of its heap"

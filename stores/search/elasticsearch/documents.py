@@ -1,4 +1,5 @@
-"""From a JSON document to the bytes of an index document, by the plan that fields and held make."""
+"""Makes the bytes of an index document of a JSON document, by the plan that fields and held
+make."""
 
 from __future__ import annotations
 

@@ -108,16 +108,16 @@ _PRESSURE = re.compile(r"operation_bytes=(\d+), max_\w+=(\d+)")
 
 
 def larger_than_the_server(error: Any) -> bool:
-    """Whether a rejection (429) is because the operation alone is larger than what the server ever
-    has in work (`indexing_pressure.memory.limit`, a tenth of its heap): then waiting does not
-    help."""
+    """Return whether a rejection (429) is because the operation alone is larger than all that the
+    server accepts at once (`indexing_pressure.memory.limit`, a tenth of its heap): then waiting
+    does not help."""
     reason = str(error.get("reason") or "") if isinstance(error, dict) else ""
     found = _PRESSURE.search(reason)
     return found is not None and int(found[1]) > int(found[2])
 
 
 def rejected_reason(error: Any) -> str:
-    """Why an item will never be taken, from its error: bounded, without values."""
+    """Return why an item will never be taken, from its error: bounded, without values."""
     kind, fields = "unknown", []
     while isinstance(error, dict):
         kind = str(error.get("type") or kind)

@@ -1,4 +1,4 @@
-"""From a record type to the mapping and analyzers of its index.
+"""The mapping and analyzers of a record type's index.
 
 | field | holds                                                          |
 | `k`   | the record's key, for the order of ties                        |

@@ -305,7 +305,8 @@ class Generations:
         return str(next(iter(answer.body)))
 
     async def active(self, type_name: str, name: str) -> Index:
-        """What stands behind the alias, by its index's name."""
+        """Return the index named `name`, to which the type's alias points. Raises StoreLost where
+        it is not ours."""
         for index in await self.all(type_name):
             if index.name == name:
                 return index

@@ -50,10 +50,11 @@ SLICE = 500
 IN_FLIGHT = 3
 """Slices of one call that are made, sent or waited for at once."""
 CHECK_SECONDS = 2.0
-"""How often it is looked whether the indexes that readers see are as they were left, at most."""
+"""The shortest time between two looks at whether the indexes that readers see are as they were
+left."""
 KNOWN_WORDS = 10_000
 _SWAPS = 3
-"""How often a read begins again because the generation changed under it."""
+"""The number of times that a read begins again because the generation changed under it."""
 
 T = TypeVar("T")
 
@@ -252,7 +253,7 @@ class ElasticsearchStore:
         await self._purge.some(http, [i.name for i, _ in self._targets.values()])
 
     def _forget(self, names: Collection[str]) -> None:
-        """What was known of indexes that fail. It is told once: who is told asks for the
+        """Forget the indexes, which fail. The failure is told once: the listener asks for the
         generations, which shows what is there still, and loads the rest."""
         self._left = {t: name for t, name in self._left.items() if name not in names}
         self._targets.clear()

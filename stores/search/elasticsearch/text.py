@@ -27,7 +27,7 @@ FUZZY_WEIGHT = 0.5
 """Weight of a fuzzy match in the property with the greatest boost. A match as typed weighs at
 least 1."""
 TIE_BREAKER = 0.2
-"""What the other properties that match add to the best one's score."""
+"""The share of their score that the other matching properties add to the best one's."""
 WHOLE_WEIGHT = 25.0
 """A weight above any match of one word: 1 plus BM25's idf, which is below 22 for a billion
 records."""

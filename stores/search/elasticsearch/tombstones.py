@@ -41,7 +41,7 @@ class Purge:
                 return
 
     async def _page(self, http: Http, name: str) -> bool:
-        """Whether there are more."""
+        """Delete a page of old tombstones; return whether there are more."""
         answer = await http.send(
             "POST",
             path(name, "_search"),

@@ -1,4 +1,5 @@
-"""What an `elasticsearch:` URL says: where the cluster is, how to log in, and how indexes are named and kept.
+"""Reads an `elasticsearch:` URL: the cluster's address, the login, and how indexes are named and
+kept.
 
     elasticsearch://[user:password@]host[:port][/prefix][?option=…]      elasticsearch+https://… for TLS
 

@@ -1,4 +1,4 @@
-"""How text becomes words: the contract's analyzers, made of Tantivy's tokenizer and filters."""
+"""The contract's analyzers, made of Tantivy's tokenizer and filters."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def analyzer(name: str) -> tantivy.TextAnalyzer:
 
 
 def _known(filter: tantivy.Filter) -> bool:
-    """Whether Tantivy has the filter's language; it says so only when the filter is used, and then
-    the builder is gone."""
+    """Return whether Tantivy has the filter's language. It refuses an unknown one only when the
+    filter is used, and then the builder is gone."""
     try:
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(filter)
     except ValueError:
@@ -56,8 +56,8 @@ def cut(text: str) -> list[tuple[str, int, int]]:
 
 
 def composed(text: str) -> str:
-    """With each accent that is a character of its own put on its letter (Unicode NFC): the tokenizer
-    would cut the word there."""
+    """Return the text in Unicode NFC, where an accent of its own is part of its letter: the
+    tokenizer would cut the word there."""
     return unicodedata.normalize("NFC", text)
 
 

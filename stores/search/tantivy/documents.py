@@ -1,4 +1,4 @@
-"""From a JSON document to a Tantivy document, by the plan that fields and held make of the
+"""Makes a Tantivy document of a JSON document, by the plan that fields and held make of the
 contract."""
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ KEY, VERSION, DOCUMENT, VALUES = "_key", "_version", "_document", "_values"
 
 
 def in_values(field: Field) -> bool:
-    """Whether the value is a term of `_values`."""
+    """Return whether the value is a term of `_values`."""
     return field.valued and (field.kind is Kind.BOOL or not field.column)
 
 

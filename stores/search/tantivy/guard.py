@@ -53,9 +53,10 @@ class VersionIndex:
                 self._connection.close()
                 raise
         self.behind = followed != self._committed
-        """Whether the index may lack what the guard's last commit held."""
+        """True where the index may lack what the guard's last commit held."""
         self._fresh = True
-        """Whether the last batch held new keys only: then the next one is tried as such first."""
+        """True where the last batch held new keys only: the next one is then tried as such
+        first."""
 
     def pass_(self, writes: Sequence[Write]) -> tuple[set[str], set[str]]:
         """Record the writes that are new enough. Returns (keys that are stale, keys that were

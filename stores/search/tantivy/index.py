@@ -50,12 +50,13 @@ def marks_path(folder: Path) -> Path:
 
 
 def read_marks(folder: Path) -> frozenset[str]:
-    """What the index was made with (see tantivy_fields)."""
+    """Return the marks that the index was made with (see tantivy_fields)."""
     return frozenset(orjson.loads(marks_path(folder).read_bytes()))
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the files are there without which it can neither be read nor written."""
+    """Return whether the files are there without which the index can be neither read nor
+    written."""
     return guard_path(folder).is_file() and (index_path(folder) / "meta.json").is_file()
 
 
@@ -190,7 +191,7 @@ class Reading:
         self._held: Held | None = None
 
     def held(self, level: Level) -> Held:
-        """What the generation has of the contract's fields, which `level` are."""
+        """Return the fields of `level`, a level of the contract, that the generation has."""
         if self._held is None or self._held.declared is not level:
             self._held = Held(KIND, level, self._marks)
         return self._held

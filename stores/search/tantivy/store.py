@@ -54,7 +54,7 @@ from stores.search.tantivy.index import Reading, Writing
 from stores.search.tantivy.search import Search
 
 CHECK_SECONDS = 2.0
-"""How often it is looked whether the files of all generations are there, at most."""
+"""The shortest time between two looks at whether the files of all generations are there."""
 OPEN_WRITERS = 4
 """Generations that may have a writer at once; each has a heap and threads of its own."""
 
