@@ -32,7 +32,7 @@ class _Type:
     next_try: float = 0.0
     reason: str = ""
     back_since: float | None = None
-    """When it was readable again; None while it is aside."""
+    """The moment at which the type was readable again; None while it is set aside."""
 
 
 class Aside:

@@ -126,7 +126,7 @@ class Backlog:
         self.size += len(again) - before
 
     def take_all(self) -> list[Batch]:
-        """Everything that waits, for the durable backlog."""
+        """Take everything that waits, for the durable backlog."""
         batches = [Batch(name, {}, number) for name, number in self._sweeps.items()]
         for pool in (self._again, self._waiting):
             batches += [Batch(name, keys) for name, keys in pool.items() if keys]
@@ -136,7 +136,7 @@ class Backlog:
         return batches
 
     def take_types(self, types: Collection[str]) -> list[Batch]:
-        """Everything that waits of `types`, for the durable backlog."""
+        """Take everything of `types` that waits, for the durable backlog."""
         batches = [Batch(n, {}, self._sweeps.pop(n)) for n in types if n in self._sweeps]
         for pool in (self._again, self._waiting):
             batches += [Batch(n, keys) for n in types if (keys := pool.pop(n, None))]

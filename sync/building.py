@@ -112,8 +112,8 @@ class Building:
         return STORE_ROLES[self._store.role].fingerprint(self._contract, type_name)
 
     def idle(self, type_name: str) -> bool:
-        """Whether it is known what the store holds, and no load of the type is under way or asked
-        for."""
+        """Return whether the store's generations are known, and no load of the type is under way or
+        asked for."""
         asked = any(a.type_name == type_name for a in self.asked)
         return self._prepared and type_name not in self.loads and not asked
 

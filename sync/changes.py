@@ -1,4 +1,4 @@
-"""What a change source yields: transactions of changes, each only a reason to look again.
+"""The events of a change source: transactions of changes, each only a reason to look again.
 
 A change carries the values of *tracked* columns only: those of the key, of foreign keys, and of
 columns that a foreign key points to. Everything else is read from canonical when it is projected.
@@ -92,7 +92,7 @@ class ChangeSource(Protocol):
 
     kind: str
     tells_untold: bool
-    """Whether a change whose row before is not told comes with one of ChangeOp.UNTOLD_OLD."""
+    """True where a change whose row before is not told comes with one of ChangeOp.UNTOLD_OLD."""
     system: str
     """The database to which the positions belong, as in `stores.protocols.Position`. Set by
     `open`."""

@@ -37,7 +37,7 @@ class Conditions:
 
     @property
     def standing(self) -> list[Condition]:
-        """What stands now, the oldest first."""
+        """Return the conditions that stand now, the oldest first."""
         return list(self._standing.values())
 
     async def take_over(self) -> None:

@@ -42,7 +42,7 @@ class DeadLetters:
 
     @property
     def any(self) -> bool:
-        """Whether there may be a dead letter."""
+        """Return whether there may be a dead letter."""
         return bool(self._known) or self._overflow
 
     def count(self, type_name: str) -> int:

@@ -1,5 +1,5 @@
-"""What a failure of the worker is called, whether it mends itself while somebody waits, and how
-much of the work it is about: the session, one record type, or one record."""
+"""Classifies the worker's failures: their code, whether they mend themselves while somebody waits,
+and how much of the work they are about: the session, one record type, or one record."""
 
 from __future__ import annotations
 

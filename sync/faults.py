@@ -1,8 +1,8 @@
-"""What keeps a sink or a type from being loaded and current, as the worker's own state says: pure,
-and at one place.
+"""Finds the faults that keep a sink or a type from being loaded and current, by the worker's own
+state: pure, and at one place.
 
-`faults_of` says what stands; `Faults` raises and takes back conditions so that canonical's table
-says the same.
+`faults_of` returns the faults that stand; `Faults` raises and takes back conditions so that
+canonical's table shows the same.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def faults_of(writer: SinkWriter, now: float) -> list[Condition]:
 
 
 class Faults:
-    """What a session has raised for its sinks. `look` is called on a pace."""
+    """The conditions that a session has raised for its sinks. `look` is called on a pace."""
 
     def __init__(self, conditions: Conditions, writers: Collection[SinkWriter]) -> None:
         self._conditions, self._writers = conditions, writers

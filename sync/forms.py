@@ -1,6 +1,7 @@
-"""What does it mean that a table's form is another one than before? Pure: from the two forms.
+"""Decides what follows from a table whose form is another one than before. Pure: from the two
+forms.
 
-Changes tell what statements did to rows. What DDL does to them no change tells: a table that was
+Changes tell what statements did to rows. No change tells what DDL does to them: a table that was
 made anew, a partition that came with rows or went with them, values that were rewritten, or are
 read in another way now.
 """

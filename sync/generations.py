@@ -1,8 +1,8 @@
-"""What a sink's generations of a type are for: which are written to, which one is to be built,
-which must go.
+"""Plans a sink's generations of a type: those that are written to, the one that is to be built, and
+those that must go.
 
-`plan` decides from what the store holds and what recordgate.generations in canonical says. The
-store is right about what is there; the table knows how far a building generation is.
+`plan` decides from the generations that the store has and those in recordgate.generations in
+canonical. The store is right about what is there; the table knows how far a building generation is.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Which documents does a change touch? Pure: from the contract and the changed row's tracked
+"""Finds the documents that a change touches. Pure: from the contract and the changed row's tracked
 columns.
 
-A row touches its own document, and every document that embeds it. How to get from an embedded row
-back to the roots is a `Reach`. Where the row itself names the root (a child whose foreign key is
-the root's key), the key is known at once; else the reach is resolved against canonical, for all
-changes of a batch in one statement (`sync.selection`). Both the old and the new values of a row
-count: a child that moved touches the old parent and the new one.
+A row touches its own document, and every document that embeds it. The way from an embedded row back
+to the roots is a `Reach`. Where the row itself names the root (a child whose foreign key is the
+root's key), the key is known at once; else the reach is resolved against canonical, for all changes
+of a batch in one statement (`sync.selection`). Both the old and the new values of a row count: a
+child that moved touches the old parent and the new one.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Reach:
 
 @dataclass(slots=True)
 class Touched:
-    """What a batch of changes touched. `keys`: root type → keys (a dict for its order). `reaches`:
-    reach → values that are still to be resolved. `emptied`: root types of which any document may
-    be touched."""
+    """The documents that a batch of changes touched. `keys`: root type → keys (a dict for its
+    order). `reaches`: reach → values that are still to be resolved. `emptied`: root types of which
+    any document may be touched."""
 
     keys: dict[str, dict[str, None]] = field(default_factory=dict)
     reaches: dict[Reach, dict[Values, None]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Touched:
     missed: dict[str, None] = field(default_factory=dict)
     """Root types of which records may have changed that nobody can name, also new ones."""
     reshaped: bool = False
-    """Some table is described in another way than before."""
+    """True where some table is described in another way than before."""
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.reaches or self.emptied or self.missed)

@@ -1,15 +1,15 @@
-"""Who may work on a slot: one worker at a time, taken over from one that died or stalls, and fenced
-for good.
+"""The lease on a slot: one worker at a time works on it, taken over from one that died or stalls,
+and fenced for good.
 
 A session advisory lock of canonical is held by the worker's guard connection: whoever dies loses
 it. A worker that only stalls (stopped, swapped out, cut off) keeps it; so everybody can see in
 pg_stat_activity when the guard last said anything, which costs no WAL, and one that waits ends the
 connections of a guard that was silent for `STALLED`.
 
-What makes this safe is not the clock but the *term*: a number in recordgate.workers, greater with
-every session. `hold` reads it under a lock in the same transaction as what is written, so nothing
-of a session that was replaced is ever committed. Stores that several hosts can write to keep the
-term as well (`Store.take_charge`).
+The *term* makes this safe, not the clock: a number in recordgate.workers, greater with every
+session. `hold` reads it under a lock in the same transaction as what is written, so nothing of a
+session that was replaced is ever committed. Stores that several hosts can write to keep the term as
+well (`Store.take_charge`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ SAY = 0.5
 STALLED = 2.5
 """Seconds of silence after which a guard is replaced."""
 ENDINGS = 4
-"""How often a slot's reader is ended that belongs to nobody in charge, RETRY apart."""
+"""The number of times, RETRY apart, that the reader of a slot is ended which belongs to nobody in
+charge."""
 TRUSTED = 1.2
 """Seconds for which a session that was in charge writes to a store without asking again; well below
 STALLED."""
@@ -110,7 +111,8 @@ class Lease:
 
     @property
     def fresh(self) -> bool:
-        """Whether canonical has confirmed within the last moments that this worker is in charge."""
+        """Return whether canonical has confirmed within the last moments that this worker is in
+        charge."""
         return clock() - self._seen < TRUSTED
 
     async def heartbeat(self, conn: AsyncConnection) -> None:

@@ -31,8 +31,8 @@ and retries."""
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What could not be done. `table`: schema.table, empty where it is about none. `passing`:
-    another session's lock stood in the way."""
+    """A step that could not be done. `table`: schema.table, empty where it is about none.
+    `passing`: another session's lock stood in the way."""
 
     table: str
     message: str

@@ -1,8 +1,7 @@
-"""What goes on beside the opening of a change source, which takes as long as others' transactions
-are open.
+"""Watches the opening of a change source, which takes as long as others' transactions are open.
 
 A replication slot is made only when every transaction that was open before has ended. Meanwhile the
-worker says that it lives, so that nobody takes over from it, and tells whom it waits for.
+worker keeps its heartbeat, so that nobody takes over from it, and reports whom it waits for.
 """
 
 from __future__ import annotations

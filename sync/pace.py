@@ -1,4 +1,4 @@
-"""When to publish and when to try again: small clocks of the sink loop."""
+"""Small clocks of the sink loop: they decide when to publish and when to try again."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the system says of a process: whether it runs, is stopped, or has ended and was not waited
-for."""
+"""Reads the state of a process from the system: it runs, is stopped, or has ended and was not
+waited for."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Projector:
 
     def __init__(self, conn: AsyncConnection, contract: Contract) -> None:
         self.lock = asyncio.Lock()
-        """Held by the task that reads, if several tasks share the projector."""
+        """Is held by the task that reads, if several tasks share the projector."""
         self._conn = conn
         self._contract = contract
         self._statements: dict[tuple[str, str], bytes] = {}

@@ -18,7 +18,7 @@ from sync.projection import Page, Projector
 SAMPLES = 16
 SAMPLE_SIZE = 16
 PATIENCE = 8
-"""How often a check may fail, one second apart, before the generation is built again."""
+"""The number of checks, one second apart, that may fail before the generation is built again."""
 
 
 @dataclass(slots=True)
@@ -37,14 +37,14 @@ class Load:
     complete: bool = False
     attempts: int = 0
     wrong: str = ""
-    """Why the last check failed, where it did."""
+    """Why the last check failed; empty where it did not."""
     not_before: float = 0.0
     starts: list[str] = field(default_factory=list)
     """Keys at which samples are compared."""
     counted: int | None = None
     """Canonical's count at the last look."""
     suspects: dict[str, bytes | None] = field(default_factory=dict)
-    """What differed at the last look: key → canonical's document."""
+    """The records that differed at the last look: key → canonical's document."""
 
     def restart(self) -> None:
         """Pages that were read and not published are read again."""

@@ -1,7 +1,7 @@
-"""What commands ask of the running worker, through canonical's table recordgate.sync_requests:
+"""Requests of commands to the running worker, in canonical's table recordgate.sync_requests:
 reload, rollback.
 
-The table works wherever the worker runs, and outlives it. Which generation a request is about is
+The table works wherever the worker runs, and outlives it. The generation that a request is about is
 noted before anything is done about it, so that a worker which takes over finishes it and does not
 do it a second time.
 """

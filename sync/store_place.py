@@ -14,7 +14,7 @@ class StorePlace:
         self._name, self._store, self._contract = name, store, contract
         self._lineage = lineage
         self.lost = False
-        """Whether its files or records may have to be created again."""
+        """True where the store's files or records may have to be created again."""
 
     async def mend(self) -> None:
         """Open the store anew where it was lost. Raises what `open` raises."""

@@ -45,7 +45,7 @@ LACKING_HINT = "make the table match the contract, or change the contract: see `
 
 
 def why(missed: Mapping[str, str]) -> str:
-    """Why loads are required, for people; the condition `loading` says it while they are."""
+    """Return why loads are required, for people; the condition `loading` says it while they are."""
     return "; ".join(dict.fromkeys(missed.values()))
 
 

@@ -35,7 +35,7 @@ async def read_lineage(conn: AsyncConnection, url: str) -> Lineage:
 
 
 def left_behind(lineage: Lineage, timeline: int) -> str:
-    """Why what was recorded on `timeline` counts no more, for people."""
+    """Return why positions that were recorded on `timeline` count no more, for people."""
     end = lineage.end_of(timeline or lineage.first)
     return f"canonical's history changed when timeline {lineage.timeline} began" + (
         f" at {format_lsn(end)}" if end is not None else ""

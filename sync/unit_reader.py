@@ -40,11 +40,11 @@ class UnitReader:
     ) -> None:
         self.durable = durable
         self.durable_pending = True
-        """Whether the durable backlog may hold keys."""
+        """True where the durable backlog may hold keys."""
         self.taken: list[Unit] = []
         """Units that were read or are being read, and are not published."""
         self.spills = 0
-        """How often keys were moved to the durable backlog."""
+        """The number of times that keys were moved to the durable backlog."""
         self._backlog, self._building = backlog, building
         self._unreadable, self._aside = unreadable, unreadable.aside
         self._projector, self._bookkeeping = projector, connections.bookkeeping

@@ -1,5 +1,5 @@
-"""What a round of the sink loop is about: a batch of dirty keys, rows of the durable backlog, or a
-page of a load."""
+"""The units of work of the sink loop's rounds: a batch of dirty keys, rows of the durable backlog,
+or a page of a load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Unit:
     documents: dict[str, bytes | None] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     refused: NotReadable | None = None
-    """Why nothing could be read for it."""
+    """Why nothing could be read for the unit."""
     batch: Batch | None = None
     page: DurablePage | None = None
     load: Load | None = None
@@ -40,5 +40,5 @@ class Unit:
 
     @property
     def alone(self) -> bool:
-        """Whether nothing may be read ahead of the unit."""
+        """Return whether nothing may be read ahead of the unit."""
         return self.sweeps or self.finishes or self.refused is not None

@@ -49,7 +49,8 @@ SUSPECTS = 100_000
 ROUNDS = 5
 NAP = 0.05
 STORE_SECONDS = 60.0
-"""How long a store that does not answer is asked again: as long as a server takes to start anew."""
+"""The time for which a store that does not answer is asked again: as long as a server takes to
+start anew."""
 SWAPS = 5
 """Looks, a moment apart, before a generation that only the store calls active counts as wrong."""
 
@@ -166,8 +167,8 @@ async def _settled(
     patience: float,
     progress: Progress | None,
 ) -> dict[str, Differences]:
-    """What `_type` finds, begun again where a load put another generation in the place of the one
-    that was read."""
+    """Return the differences that `_type` finds. Begin again where a load put another generation in
+    the place of the one that was read."""
     for attempt in range(SWAPS):
         before = [await active_generation(store, type_name) for store in stores.values()]
         try:
@@ -285,8 +286,8 @@ def compare(
     keys: Sequence[str],
     held: Mapping[str, bytes],
 ) -> None:
-    """What `held` has other than the reading, of `keys` and its own: suspects, as far as there is
-    room."""
+    """Add to `suspects` the keys whose document in `held` differs from the reading; count those for
+    which there is no room in `found`."""
     found.documents += len(keys) or len(held)
     for key in dict.fromkeys([*keys, *held]):
         document = reading.documents.get(key)
@@ -362,7 +363,7 @@ async def active_generation(store: Store, type_name: str) -> int | None:
 async def look_up(
     store: Store, type_name: str, generation: int | None, keys: Sequence[str]
 ) -> dict[str, bytes]:
-    """What the generation holds of `keys`, which are in bytewise order."""
+    """Return the documents that the generation holds of `keys`, which are in bytewise order."""
     held: dict[str, bytes] = {}
     if generation is None:
         return held

@@ -24,8 +24,8 @@ _HALF = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What pg_current_snapshot() says: every id from `end` on, and those `running`, are not
-    visible."""
+    """A snapshot as pg_current_snapshot() reports it: the ids from `end` on, and those `running`,
+    are not visible."""
 
     end: int
     running: frozenset[int]

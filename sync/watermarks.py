@@ -1,11 +1,12 @@
-"""How far each sink is, in canonical's table recordgate.watermarks: what a restart goes on from.
+"""The watermarks in canonical's table recordgate.watermarks: the position of each sink, from which
+a restart goes on.
 
 `durable`: every change up to there is in the sink, or in its durable backlog. It is written before
-the source is told, so the source never stands beyond it. `published`: what the sink's own position
-was after its last publish, 0 for none; a store that comes back with less has lost data. `required`:
-types that must be loaded before the sink's position may be believed (first load, gap, lost store).
+the source is told, so the source never stands beyond it. `published`: the sink's own position after
+its last publish, 0 for none; a store that comes back with less has lost data. `required`: types
+that must be loaded before the sink's position may be believed (first load, gap, lost store).
 `timeline` and `suspect`: see `stores.lineage`. The column `lsn` shows `published`; where there is
-none, where the loads began.
+none, the position at which the loads began.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Watermark:
     reason: str = ""
     """Why a load is required, for people."""
     recorded: float | None = None
-    """When it was last written by the session before, until the store has been checked against it.
-    """
+    """The moment at which the session before last wrote it, until the store has been checked
+    against it."""
     types: frozenset[str] | None = None
     """Types whose changes were followed; None if that was not recorded."""
     timeline: int = 0
@@ -42,7 +43,8 @@ class Watermark:
     """Records with a greater version may show what canonical has lost in a failover: they are to be
     looked for and read again before anything is written to the store."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    """Held while it is written, so that the later of two writers has the later state."""
+    """Is held while the watermark is written, so that the later of two writers has the later
+    state."""
 
 
 _READ = """

@@ -223,7 +223,8 @@ class Worker:
             await session.close()
 
     async def _record_why(self, session: Session, error: RecordgateError) -> None:
-        """Why the worker begins anew, for those who find no session; where canonical can be told."""
+        """Raise a condition that says why the worker begins anew, for those who find no session;
+        does nothing where canonical is not reachable."""
         with suppress(psycopg.Error, RecordgateError):
             await session.conditions.raise_(retrying(error))
 
@@ -348,7 +349,7 @@ class Worker:
         return start, gap, float("inf")
 
     async def _forget_building(self, session: Session, sink: str, types: Iterable[str]) -> None:
-        """What was being built before a gap has missed changes."""
+        """Forget the generations that were being built before a gap: they have missed changes."""
         async with session.guard.changing() as conn:
             await generations.forget_building(conn, sink, types)
 
@@ -578,7 +579,8 @@ class Worker:
 
 
 def _why_left(lineage: Lineage, mark: Watermark) -> str:
-    """Why a watermark is of no use any more; empty where it is of canonical's history."""
+    """Return why a watermark is of no use any more, or an empty string where it is of canonical's
+    history."""
     if mark.system != lineage.system:
         return "canonical is another database"
     if not lineage.holds(mark.timeline, mark.durable):

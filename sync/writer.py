@@ -74,7 +74,7 @@ class SinkWriter:
         self.watermark = watermark
         self.problem = "starting"
         self.error: RecordgateError | None = None
-        """What `problem` tells of, once there is something."""
+        """The error that `problem` tells of, once there is one."""
         self.position: Position | None = None
         """The published position; None while a required load is not finished."""
         self._batch_size = batch_size
@@ -363,7 +363,8 @@ class SinkWriter:
     # Publishing ------------------------------------------------------------------------------------
 
     def _next_position(self, written: Sequence[Unit]) -> tuple[Boundary, Position | None] | None:
-        """What a publish of `written` reaches, None where that says nothing new."""
+        """Return the boundary and position that a publish of `written` reaches, or None where they
+        are not new."""
         held = [u.batch.lowest for u in self._reader.taken if u.batch and u not in written]
         held += [b.lowest for b in self._spilling]
         boundary = self._backlog.reached(held)
@@ -480,7 +481,7 @@ class SinkWriter:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing waits and nothing is under way."""
+        """Return whether nothing waits and nothing is under way."""
         return self._backlog.empty and not self._reader.taken and not self._spilling
 
     @property

@@ -1,1 +1,1 @@
-"""Where changes come from: one package or module per kind of source, `registry` opens one by its URL."""
+"""Change sources: one package or module per kind; `registry` opens one by its URL."""

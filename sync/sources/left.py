@@ -57,7 +57,7 @@ class LeftSlot:
 
 
 def source_kind(changes: str) -> str:
-    """What the setting `changes` names: "kafka" or "pgoutput"."""
+    """Return the kind of source that the setting `changes` names: "kafka" or "pgoutput"."""
     return "kafka" if changes.startswith("kafka:") else "pgoutput"
 
 

@@ -1,4 +1,4 @@
-"""Which change source a URL names: one row a scheme."""
+"""The change sources by URL scheme: one row a scheme."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ PART = 5000
 HELD = 20_000
 """Maximum number of changes held in all."""
 REMEMBERED = 20_000
-"""How many finished transactions are remembered, for records that come again."""
+"""The number of finished transactions that are remembered, for records that come again."""
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class _Open:
     count: int = 0
     split: bool = False
     forgotten: bool = False
-    """Some of its changes have been let go."""
+    """True where some of the transaction's changes have been let go."""
     commit_time: float = 0.0
     furthest: dict[Partition, int] = field(default_factory=dict)
     behind: dict[Partition, int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Assembly:
         """`tables`: "schema.table" of those whose changes are fed; `position`: where the events
         begin, transactions up to there are left out."""
         self.position = position
-        """Everything that was committed up to there has been handed out."""
+        """The position up to which every commit has been handed out."""
         self.done: dict[Partition, int] = {}
         """Partition → offset before which every record belongs to what has been handed out."""
         self._tables = frozenset(tables)
@@ -170,7 +170,7 @@ class Assembly:
 
     @property
     def waiting(self) -> bool:
-        """Whether the END of a transaction has come, but not all of its changes."""
+        """Return whether the END of a transaction has come, but not all of its changes."""
         return bool(self._ends)
 
     def passed(self, lsn: int, upto: Mapping[Partition, int]) -> None:

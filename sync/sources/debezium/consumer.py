@@ -43,8 +43,8 @@ BATCHES = 4
 POLL_MS = 100
 FETCH_BYTES = 8 << 20
 FETCH_WAIT_MS = 20
-"""How long a broker holds a question that it has no records for. The client asks a broker one thing
-at a time: while it waits for a quiet topic, the busy ones wait as well."""
+"""The time for which a broker holds a request that it has no records for. The client asks a broker
+one thing at a time: while it waits for a quiet topic, the busy ones wait as well."""
 COMMIT_INTERVAL = 0.5
 CHECKPOINTS = 1000
 CHECK = 1.0
@@ -106,9 +106,9 @@ class TopicReader:
         self._stop = threading.Event()
         self._room = threading.Semaphore(BATCHES)
         self._lock = threading.Lock()
-        """Held while records are assembled."""
+        """Is held while records are assembled."""
         self._bookkeeping = threading.Lock()
-        """Held briefly while checkpoints are read, because the event loop waits for it."""
+        """Is held briefly while checkpoints are read, because the event loop waits for it."""
         self._checkpoints: deque[tuple[int, dict[Any, int]]] = deque()
         self._to_commit: tuple[int, dict[Any, int]] | None = None
         self._committed_at = 0.0
@@ -123,7 +123,7 @@ class TopicReader:
         self._looked = self._checked = 0.0
         self.position = 0
         self.received_at = time.monotonic()
-        """When a record last came (monotonic seconds)."""
+        """The moment at which a record last came (monotonic seconds)."""
         self.last_poison = ""
 
     # The outside, called from other threads ----------------------------------------------------------
@@ -166,7 +166,7 @@ class TopicReader:
 
     @property
     def has_transactions(self) -> bool:
-        """Whether there is a topic of transaction metadata."""
+        """Return whether there is a topic of transaction metadata."""
         return self._transactions not in self._missing
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ async def set_aside(conn: AsyncConnection, messages: Sequence[SetAside]) -> None
 
 
 async def letters_exist(conn: AsyncConnection) -> bool:
-    """Whether the platform's tables are there."""
+    """Return whether the platform's tables are there."""
     cursor = await conn.execute("SELECT to_regclass('recordgate.dead_letters') IS NOT NULL")
     row = await cursor.fetchone()
     return bool(row and row[0])

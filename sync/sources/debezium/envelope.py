@@ -79,8 +79,8 @@ class _WithSchema(msgspec.Struct, gc=False):
 
 
 class Read(msgspec.Struct, gc=False):
-    """What a message says. `part`: of which transaction, None where the connector does not tell.
-    `moved`: "from" or "to" where it is one half of a changed key."""
+    """A message, read. `part` is its place in a transaction, None where the connector does not
+    tell. `moved` is "from" or "to" where the message is one half of a changed key."""
 
     change: Change
     source: Source
@@ -89,13 +89,13 @@ class Read(msgspec.Struct, gc=False):
 
     @property
     def snapshot(self) -> bool:
-        """Whether the row was read from the table, not from the WAL."""
+        """Return whether the row was read from the table, not from the WAL."""
         return self.source.snapshot not in (None, False, "false")
 
     @property
     def whole_snapshot(self) -> bool:
-        """Whether the row is part of a snapshot of all tables, which the connector takes after
-        losing its offset."""
+        """Return whether the row is part of a snapshot of all tables, which the connector takes
+        after losing its offset."""
         return self.snapshot and self.source.snapshot != "incremental"
 
 

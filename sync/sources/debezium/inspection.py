@@ -1,4 +1,4 @@
-"""What `doctor` looks at of Kafka, Kafka Connect and the connector. Changes nothing."""
+"""Inspects Kafka, Kafka Connect and the connector for `doctor`. Changes nothing."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Inspected:
 
 
 def inspect(changes: str, contract: Contract, canonical_url: str) -> list[Inspected]:
-    """Everything behind the setting `changes`. Never raises for what it finds; SetupError for a URL
-    that says nothing usable."""
+    """Return the findings about everything behind the setting `changes`. A fault is a finding and
+    is not raised; only a URL that cannot be used raises SetupError."""
     location = KafkaLocation.parse(changes)
     seen = _kafka(location, contract, canonical_url)
     if not location.connect:

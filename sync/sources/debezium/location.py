@@ -1,4 +1,4 @@
-"""What the URL of the setting `changes` says about Kafka, Connect and the connector."""
+"""Parses the URL of the setting `changes`: Kafka, Connect and the connector."""
 
 from __future__ import annotations
 

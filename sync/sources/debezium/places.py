@@ -1,4 +1,5 @@
-"""Where reading goes on in each partition, and whether records are missing before that place. Pure.
+"""Decides where reading goes on in each partition, and whether records are missing before that
+place. Pure.
 
 An offset says nothing of a topic that was deleted and made again: the brokers forget its offsets
 and count from 0. So with each offset we store which topic it belongs to, by the id that it has for
@@ -47,8 +48,8 @@ P = TypeVar("P", bound=Partition)
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What is stored with a committed offset: the id of the topic that it belongs to, which
-    database, and marks of all topics that were seen."""
+    """The metadata of a committed offset: the id of the topic that it belongs to, the database, and
+    marks of all topics that were seen."""
 
     topic: str
     system: str
@@ -143,9 +144,9 @@ def _check_place(
 
 
 def _was_another(seen_ids: Collection[str] | None, topic_id: str) -> bool:
-    """Whether a topic without any offset is not the one that was seen under its name. Without ids,
-    of the brokers or of an earlier version's marks, nobody can tell, and a reload is the safe
-    answer."""
+    """Return whether a topic without any offset is not the one that was seen under its name.
+    Without ids, of the brokers or of an earlier version's marks, nobody can tell, and a reload is
+    the safe answer."""
     if seen_ids is None:
         return False
     return not topic_id or _digest(topic_id) not in seen_ids

@@ -23,7 +23,7 @@ RESTART = 5.0
 
 
 class Outcome(StrEnum):
-    """What `register` did."""
+    """The outcome of `register`."""
 
     CREATED = "created"
     CHANGED = "changed"

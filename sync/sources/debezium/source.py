@@ -111,11 +111,12 @@ class DebeziumSource:
         self._active = asyncio.Event()
         self._failure: BaseException | None = None
         self._missing_since: float | None = None
-        """When Connect has first said that it knows of no connector (monotonic seconds)."""
+        """The moment at which Connect first said that it knows of no connector (monotonic
+        seconds)."""
         self._samples = clock.SampleLog()
         self._delivered = Progress(0, 0.0)
         self._busy = asyncio.Lock()
-        """Held while the second connection is used."""
+        """Is held while the second connection is used."""
 
     def expect(
         self, known: Mapping[int, tuple[str, str]], lacking: Collection[tuple[str, str]]

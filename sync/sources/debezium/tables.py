@@ -1,7 +1,8 @@
-"""What canonical says of the contract's tables, needed to read their changes: types and replica identities.
+"""Reads what is needed of the contract's tables to understand their changes: types and replica
+identities.
 
-An envelope without schema does not tell a time's unit or a decimal's scale, and no envelope tells which
-columns of an old row were in the log and which are padding.
+An envelope without schema does not tell a time's unit or a decimal's scale, and no envelope tells
+which columns of an old row were in the log and which are padding.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""How old a position of the stream is: samples of canonical's clock and WAL positions, matched with
-it.
+"""Measures the age of a position of the stream, by samples of canonical's clock and WAL positions.
 
-A keepalive's own clock does not say it: it is sent also while the server is still far behind in
+A keepalive's own clock cannot serve: it is sent also while the server is still far behind in
 decoding. So canonical is asked for (clock, WAL position) in this order: whatever had been committed
 at that clock lies before that position. Once the stream has reached the position, the clock holds
 for it.

@@ -130,7 +130,7 @@ class ReplicationConnection:
             )
 
     def _ended(self) -> RecordgateError:
-        """Why the server ended the stream."""
+        """Return why the server ended the stream."""
         for _ in range(3):  # the end of each direction, then the error, where there is one
             result = self._pgconn.get_result()
             if result is None or result.status == pq.ExecStatus.COPY_IN:

@@ -24,7 +24,7 @@ RowDecoder: TypeAlias = Callable[[bytes], Change]
 """A whole message, with the XLogData header, to its change. Raises one of MALFORMED."""
 
 MALFORMED = (MalformedMessage, IndexError, struct.error, UnicodeDecodeError)
-"""What decoding garbage raises."""
+"""The exceptions that decoding garbage raises."""
 
 TEXT_CASTS = {
     16: "'true' if {0} == 't' else 'false'",  # boolean

@@ -1,4 +1,5 @@
-"""Whether canonical is prepared for us: WAL level, privileges, publication, replica identities.
+"""Checks that canonical is prepared for capture: WAL level, privileges, publication, replica
+identities.
 
 A table without a usable replica identity is refused before anything is published to it: Postgres
 would fail the *application's* updates and deletes of it.
@@ -77,8 +78,8 @@ SELECT b.oid, b.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the log tells of an updated or deleted row of `relation`, a table or one of its
-    partitions. A FULL identity has generated columns too from Postgres 18 on."""
+    """The columns that the log holds of an updated or deleted row of `relation`, a table or one of
+    its partitions. A FULL identity has generated columns too from Postgres 18 on."""
 
     relation: str
     columns: frozenset[str]
@@ -136,7 +137,7 @@ def without(
 def server_problems(
     wal_level: str, recovering: bool, encoding: str, may_replicate: bool, role: str
 ) -> list[str]:
-    """What is wrong with the server and our role there."""
+    """Return the faults of the server and of our role there."""
     problems = []
     if recovering:
         problems.append("canonical is a standby; the primary is needed")
@@ -155,7 +156,7 @@ def table_problems(
     published: Published | None,
     identities: list[Identity],
 ) -> list[str]:
-    """What is wrong with one table of the contract."""
+    """Return the faults of one table of the contract."""
     shown = ".".join(name)
     if not identities:
         return [f"table {shown} does not exist"]

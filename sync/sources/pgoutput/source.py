@@ -40,7 +40,7 @@ SAMPLE_IDLE = 1.0
 WAL_SENDER_TIMEOUT = """
 SELECT extract(epoch FROM current_setting('wal_sender_timeout')::interval)::float8
 """
-"""In seconds; 0: none."""
+"""A query for the server's wal_sender_timeout in seconds; 0: none."""
 SILENCE = 60.0
 """Seconds without any message, though asked for one, after which the connection counts as lost."""
 
@@ -298,7 +298,7 @@ class PgOutputSource:
 
 
 def tracked_tables(contract: Contract) -> dict[tuple[str, str], TrackedTable]:
-    """What the source wants of each table of the contract."""
+    """Return, for each table of the contract, the columns that the source needs of it."""
     old = untold_columns(contract)
     return {
         (t.schema, t.table): TrackedTable(

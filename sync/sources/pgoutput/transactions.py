@@ -22,7 +22,7 @@ PART = 5000
 
 @dataclass(frozen=True, slots=True)
 class TrackedTable:
-    """What is wanted of a table; `tracked` holds the key's columns too."""
+    """The columns that the source needs of a table; `tracked` holds the key's columns too."""
 
     type_name: str
     key: tuple[str, ...]
@@ -57,7 +57,7 @@ class Assembler:
         self._known = dict(known or {})
         self._described: dict[int, messages.RelationMessage] = {}
         self._said: set[tuple[tuple[str, str], ChangeOp]] = set()
-        """What was said of whole tables in the open transaction."""
+        """The changes of whole tables that were already yielded in the open transaction."""
         self._transaction: messages.Begin | None = None
         self._split = False
         self._changes: list[Change] = []
