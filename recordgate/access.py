@@ -1,5 +1,5 @@
-"""From the settings to who may ask: keys, tokens, and what is left to those without either. Safe
-when nothing is said: then everybody may ask, but of this machine only."""
+"""Makes the access rules of the settings: keys, tokens, and what is left to those without either.
+The defaults are safe: everybody may ask, but from this machine only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a collector is given by the settings."""
+"""Makes a collector's surroundings of the settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stores.contract.model import Contract
 
 
 def surroundings(settings: Settings, url: str, contract: Contract) -> Surroundings:
-    """What the settings say of collecting; `url` is canonical's."""
+    """Return a collector's surroundings by the settings; `url` is canonical's."""
     return Surroundings(
         url,
         contract,

@@ -1,5 +1,5 @@
-"""What `doctor` looks at: canonical, what capture needs of it, the change source, and each store.
-Changes nothing."""
+"""The examinations of `doctor`: canonical, its fitness for capture, the change source, and each
+store. Changes nothing."""
 
 from __future__ import annotations
 
@@ -195,9 +195,11 @@ def _slot(conn: Connection, contract: Contract, *, changes: str) -> Finding:
 
 
 async def _conditions(settings: Settings, contract: Contract) -> list[Finding]:
-    """What stands in the way, in the words of `status`: a load under way, a worker that was never
-    started, and rows that an import has set aside are told and are no problem. What keeps
-    canonical from being asked is found before."""
+    """Return a finding for each condition that stands, in the words of `status`.
+
+    A load under way, a worker that was never started, and rows that an import has set aside are
+    shown and are no problem. Whatever keeps canonical from being asked is found before.
+    """
     try:
         async with sync_access(settings, contract, ()) as access:
             slot = slot_name(contract, access.conn.info.dbname)

@@ -1,4 +1,5 @@
-"""What a product's own modules import to add fields to its schema; see docs/howto/extend.md."""
+"""The names that a product's own modules import to add fields to its schema; see
+docs/howto/extend.md."""
 
 from __future__ import annotations
 

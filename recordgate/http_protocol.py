@@ -36,7 +36,7 @@ def bounded(limits: HeadLimits) -> type[HttpToolsProtocol]:
 class _Bounded(HttpToolsProtocol):
     limits: HeadLimits
     _late: asyncio.TimerHandle | None = None
-    """When the head that is awaited is too late; None while none is."""
+    """The timer that ends the wait for a request's head; None while none is awaited."""
     _refusal: HttpProblem | None = None
     _in_head = True
     _before = 0
@@ -47,7 +47,7 @@ class _Bounded(HttpToolsProtocol):
     """
     _has_body = False
     _another = False
-    """Whether a request ended in the piece at hand."""
+    """True where a request ended in the piece at hand."""
     _upgraded = False
     _refused = False
 

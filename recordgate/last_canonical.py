@@ -1,5 +1,5 @@
-"""What a gateway last saw of canonical, kept in data_dir: a gateway that is started while canonical
-is away answers what the stores can, with the lineage that their positions are judged by.
+"""The state of canonical that a gateway last saw, kept in data_dir: a gateway that is started while
+canonical is away answers what the stores can, with the lineage that their positions are judged by.
 
 It is believed for the same contract and the same address only. A store's position names its
 database itself, so a file that is wrong makes the stores untrusted, and never an answer wrong.

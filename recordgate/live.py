@@ -1,4 +1,5 @@
-"""What a plan does to the processes that are alive, and in which order things are safe. Pure."""
+"""Finds what a plan does to the processes that are alive, and the order in which the steps are
+safe. Pure."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ def affected(plan: SchemaPlan, contract: Contract, alive: Sequence[Process]) -> 
 
 
 def order(plan: SchemaPlan, live: Sequence[Affected]) -> str:
-    """How to get from the contract that runs to this one, and break nobody; empty where nobody runs
-    with another."""
+    """Return the order that takes the processes from the contract they run with to this one and
+    breaks none; an empty string where none runs with another."""
     if not live:
         return ""
     if not any(a.breaks for a in live):

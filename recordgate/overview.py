@@ -60,8 +60,8 @@ class Overview(Collector):
             registry.register(self)
 
     async def look(self) -> Standing:
-        """How everything stands, at most `FRESH` seconds old; never raises. Who asks at the same
-        time shares one look."""
+        """Return the standing, at most `FRESH` seconds old; never raises. Callers at the same time
+        share one look."""
         if time.monotonic() - self._at < FRESH:
             return self.last
         if self._looking is None or self._looking.done():
@@ -150,5 +150,5 @@ def single(url: str) -> Connected:
 
 
 def is_away(standing: Standing) -> bool:
-    """Whether canonical did not answer."""
+    """Return whether canonical did not answer."""
     return any(c.code == CANONICAL_AWAY.code for c in standing.conditions)

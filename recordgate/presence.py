@@ -109,12 +109,13 @@ def mark_of_secret(secret: bytes) -> str:
 
 
 def other_secret(one: Process, other: Process) -> bool:
-    """Whether both are gateways, and neither takes the other's tokens."""
+    """Return whether both are gateways, and neither takes the other's tokens."""
     marks = one.detail.get("tokens"), other.detail.get("tokens")
     return None not in marks and marks[0] != marks[1]
 
 
 def is_gone(process: Process) -> bool:
-    """Whether it is known to have ended before its silence says so: it was one of this machine."""
+    """Return whether the process is known to have ended before its silence shows it: it ran on this
+    machine."""
     here = process.host == socket.gethostname() and os.path.isdir("/proc/self")
     return here and process_state(process.pid) in (None, "Z")

@@ -16,7 +16,7 @@ from stores import private_files
 from stores.errors import SetupError
 
 OURS = ("documents.sqlite*", "search", "exports", "token.secret", "*api_keys.json*")
-"""What recordgate makes in `data_dir`, whichever stores are set now."""
+"""The files that recordgate makes in `data_dir`, whichever stores are set now."""
 
 
 def close_data(data_dir: Path) -> None:

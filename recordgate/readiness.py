@@ -1,8 +1,8 @@
-"""Whether canonical is what the contract says, before anything runs on it.
+"""Checks that canonical is what the contract says, before anything runs on it.
 
-What a process cannot run without keeps it from starting. What canonical has beyond its contract
-does not: after an `apply` that only added, gateways and workers of the earlier contract go on, and
-may be started again.
+Whatever a process cannot run without keeps it from starting. Whatever canonical has beyond its
+contract does not: after an `apply` that only added, gateways and workers of the earlier contract go
+on, and may be started again.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ log = logging.getLogger("recordgate")
 
 
 def make_ready(url: str, contract: Contract, *, may_apply: bool) -> tuple[Lineage, bool]:
-    """Which database canonical is, and whether it orders text by bytes. With `may_apply` a database
-    on which recordgate has never been is set up. Raises SetupError where canonical lacks what
-    the contract needs."""
+    """Return canonical's lineage, and whether it orders text by bytes. With `may_apply`, set up a
+    database on which recordgate has never been.
+
+    Raises SetupError where canonical lacks something that the contract needs.
+    """
     with connect(url) as conn:
         if current(conn) is None and may_apply:
             _set_up(conn, contract)
@@ -53,7 +55,7 @@ def _set_up(conn: Connection, contract: Contract) -> None:
 
 
 def _follows(conn: Connection) -> bool:
-    """Whether a worker has followed the tables before."""
+    """Return whether a worker has followed the tables before."""
     row = conn.execute("SELECT EXISTS (SELECT FROM recordgate.followed)").fetchone()
     return bool(row and row[0])
 

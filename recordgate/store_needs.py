@@ -1,5 +1,5 @@
-"""What each store needs so that it holds what the contract says now: nothing, or a load of a type.
-Told from what is recorded in canonical, so the stores need not be reached."""
+"""Finds what each store needs so that it holds what the contract says now: nothing, or a load of a
+type. It reads what is recorded in canonical, so the stores need not be reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the commands about sync share: canonical, the stores open for reading, and a worker where none runs."""
+"""The access that the commands about sync share: canonical, the stores open for reading, and a
+worker where none runs."""
 
 from __future__ import annotations
 

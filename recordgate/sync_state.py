@@ -1,5 +1,5 @@
-"""How the sync side stands, as recordgate's tables in canonical say: for the console of a gateway,
-which may run without a worker."""
+"""Reads the state of the sync side from recordgate's tables in canonical, for the console of a
+gateway, which may run without a worker."""
 
 from __future__ import annotations
 

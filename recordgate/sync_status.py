@@ -1,5 +1,5 @@
-"""How everything stands, from canonical's books and from each store itself; says so where one is
-not reached."""
+"""The status of everything, from canonical's tables and from each store itself; it shows where one
+is not reached."""
 
 from __future__ import annotations
 
@@ -186,7 +186,8 @@ def _process(process: Process, alive: list[Process], digest: str) -> dict[str, A
 async def _ask(
     contract: Contract, store: Store, sink: dict[str, Any], lsn: int, now: float
 ) -> None:
-    """What the store itself says."""
+    """Add what the store itself reports to `sink`: its position and the generations of each
+    type."""
     position = await store.position()
     if position is not None and not position.withdrawn:
         sink["position"] = format_lsn(position.lsn)

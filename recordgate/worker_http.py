@@ -1,4 +1,5 @@
-"""What a worker that runs alone answers over HTTP: whether it lives, whether it follows, and its metrics."""
+"""The HTTP answers of a worker that runs alone: whether it lives, whether it follows, and its
+metrics."""
 
 from __future__ import annotations
 

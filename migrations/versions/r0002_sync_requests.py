@@ -1,4 +1,4 @@
-"""What commands ask of the running worker, and whether a building generation has every page."""
+"""Requests of commands to the running worker, and whether a building generation has every page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What keeps a sink or a type from being loaded, current or asked; and the processes that are alive."""
+"""Conditions that keep a sink or a type from being loaded, current or asked; and the processes that
+are alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What measuring quality rules came to: runs, and a result a rule."""
+"""Measurements of quality rules: runs, and a result a rule."""
 
 from __future__ import annotations
 

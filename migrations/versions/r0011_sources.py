@@ -1,4 +1,4 @@
-"""Where records are collected from, how far each source was read, and what was landed of it."""
+"""Sources that records are collected from: how far each was read, and what was landed of it."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def replay(
 
 
 def propose(ctx: typer.Context, name: Name, as_json: Json = False) -> None:
-    """What the contract would say of the shape that the source has now."""
+    """Show the properties that the contract would have for the source's present shape."""
     from recordgate.collecting.proposing import proposal
 
     with reported(as_json=as_json), _opened(ctx) as (at, connection):

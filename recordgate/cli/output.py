@@ -1,4 +1,4 @@
-"""How commands speak: results to stdout (text or `--json`), progress and logs to stderr, exit
+"""The output of commands: results to stdout (text or `--json`), progress and logs to stderr, exit
 codes."""
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ stderr = Console(stderr=True, highlight=False)
 
 @dataclass
 class Invocation:
-    """What the options before the command said; `ctx.obj` of every command."""
+    """The options that stood before the command; `ctx.obj` of every command."""
 
     config: Path | None = None
     verbosity: int = 0

@@ -186,7 +186,8 @@ def as_text(found: SchemaPlan) -> str:
 
 
 def needs_lines(needs: Sequence[Need]) -> list[str]:
-    """What the stores need; the worker sees to it when it starts with this contract."""
+    """Return a line for each need of a store; the worker sees to it when it starts with this
+    contract."""
     if not needs:
         return []
     return [
@@ -202,7 +203,7 @@ def _counted_gates(contract: Contract) -> dict[str, list[str]]:
 
 
 def gate_lines(gates: Mapping[str, Sequence[str]]) -> list[str]:
-    """What gates cost."""
+    """Return a line for each type whose gate counts rules over the whole type."""
     return [
         f"= {name}: each import counts {', '.join(rules)} over the whole type, for its gate; the"
         " other rules of the"

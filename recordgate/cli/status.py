@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def status(
     ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
-    """How far each store is, and what is wrong; works with the worker or a store down."""
+    """Show each store's position and what is wrong; works with the worker or a store down."""
     with reported(as_json=as_json):
         given = invocation(ctx)
         settings = given.settings()

@@ -1,6 +1,6 @@
-"""Which addresses a source may be at. A contract is written by people, a redirect by a stranger:
-neither may make recordgate ask what only this machine or its network can reach, unless the setting
-`collect_allow` names it.
+"""Decides which addresses a source may be at. A contract is written by people, a redirect by a
+stranger: neither may make recordgate ask what only this machine or its network can reach, unless
+the setting `collect_allow` names it.
 
 A name is resolved once, every address of it is looked at, and that address is connected to: a name
 that changes its mind between the look and the connection gains nothing.
@@ -23,7 +23,7 @@ Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What `collect_allow` names beside the public addresses: networks, and names of hosts."""
+    """The networks and host names that `collect_allow` permits beside the public addresses."""
 
     networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
     hosts: frozenset[str] = frozenset()
@@ -39,7 +39,7 @@ class Allowed:
         return cls(tuple(networks), frozenset(hosts))
 
     def takes(self, host: str, address: Address) -> bool:
-        """Whether `host`, which is at `address`, may be connected to."""
+        """Return whether `host`, which is at `address`, may be connected to."""
         plain = _plain(address)
         if plain.is_global and not plain.is_multicast:
             return True

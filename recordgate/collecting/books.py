@@ -1,4 +1,4 @@
-"""What recordgate.sources and recordgate.landings hold, and the leases by which collectors share
+"""The tables recordgate.sources and recordgate.landings, and the leases by which collectors share
 the sources.
 
 A lease has an *epoch*, greater with each: the cursor moves only for the epoch that stands, so a
@@ -83,7 +83,7 @@ class Lease:
 
     @property
     def fresh(self) -> bool:
-        """Whether it was taken or renewed not long ago."""
+        """Return whether the lease was taken or renewed not long ago."""
         return time.monotonic() - self.renewed < LEASE / 4
 
 
@@ -156,7 +156,7 @@ def end(
     problem: str = "",
     hint: str = "",
 ) -> None:
-    """Give the lease back with what came of it; nothing where it is another's by now."""
+    """Record the outcome and release the lease; do nothing where it is another's by now."""
     connection.execute(
         _END.encode(),
         {
@@ -199,7 +199,7 @@ def landings(connection: Connection, where: LiteralString, *given: Any) -> list[
 
 
 def is_merged(connection: Connection, number: int, batch: str) -> None:
-    """To be called in the merge's own transaction."""
+    """Mark a landing as merged. Called in the merge's own transaction."""
     connection.execute(
         "UPDATE recordgate.landings SET merged_at = clock_timestamp(), batch = %s WHERE id = %s",
         (batch, number),

@@ -16,8 +16,8 @@ _EARLY = 30.0
 
 
 class Credentials:
-    """Of one source. Secrets are read when they are needed, so that a changed file counts at
-    once."""
+    """The credentials of one source. Secrets are read when they are needed, so that a changed file
+    counts at once."""
 
     def __init__(self, auth: Auth, fetcher: Fetcher) -> None:
         self._auth, self._fetcher = auth, fetcher

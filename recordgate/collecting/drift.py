@@ -75,8 +75,8 @@ def changes(
     lines: Mapping[tuple[str, str], int],
     used: frozenset[str],
 ) -> list[Change]:
-    """How a batch differs. `used`: the fields that fill the type; of others only that they came is
-    told."""
+    """Return the differences of a batch from the shape before. `used` are the fields that fill the
+    type; of other fields only the new ones are reported."""
     if not before:
         return []
     found = []

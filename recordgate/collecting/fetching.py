@@ -205,7 +205,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 
 
 def place(url: str) -> str:
-    """How messages name an address: without its query, which may hold a key."""
+    """Return the address as messages show it: without its query, which may hold a key."""
     try:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]

@@ -27,7 +27,7 @@ later."""
 
 
 class FileWalk:
-    """Of a leased source whose records lie in files."""
+    """A walk of a leased source whose records lie in files."""
 
     def __init__(
         self, at: Surroundings, connection: Connection, session: ImportSession, lease: Lease

@@ -1,4 +1,4 @@
-"""What every merge of collected records has in common, of a walk, a file and a replay alike."""
+"""The part that every merge of collected records shares, of a walk, a file and a replay alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which page comes next, and whether the pages go in a circle. Pure."""
+"""Decides which page comes next, and whether the pages go in a circle. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stores.contract.json_paths import first
 from stores.errors import SourceError
 
 Position: TypeAlias = dict[str, Any]
-"""Where a walk is: {} at its beginning, else what asks for the next page."""
+"""The position of a walk: {} at its beginning, else what asks for the next page."""
 
 EMPTY_PAGES = 100
 """Empty pages in a row that name a next one, after which a source goes nowhere."""
@@ -46,9 +46,11 @@ def with_params(url: str, given: dict[str, str]) -> str:
 def next_position(
     pages: Pages, position: Position, url: str, link: str, data: Any, rows: int, seen: int
 ) -> Position | None:
-    """Where the next page is; None after the last. `link`: the header of that name; `rows` of this
-    page, `seen` of the walk with it. Raises SourceError where an answer names no place that can be
-    asked."""
+    """Return the position of the next page, or None after the last.
+
+    `link` is the header of that name; `rows` counts those of this page, `seen` those of the walk
+    with it. Raises SourceError where an answer names no position that can be asked for.
+    """
     if pages.by == "none":
         return None
     if pages.by == "link":

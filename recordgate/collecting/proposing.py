@@ -1,4 +1,4 @@
-"""What a contract would say of the fields that a source has and the type has not."""
+"""Proposes a contract's properties for the fields that a source has and the type has not."""
 
 from __future__ import annotations
 

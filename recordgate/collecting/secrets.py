@@ -1,4 +1,4 @@
-"""What a source's credentials are: named in the contract, kept in the environment or in files."""
+"""Reads the credentials of sources: named in the contract, kept in the environment or in files."""
 
 from __future__ import annotations
 

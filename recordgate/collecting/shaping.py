@@ -31,7 +31,8 @@ class Shaper:
 
 
 def shaper_of(collect: Collect, record: RecordType) -> Shaper:
-    """With `map` its properties, else each property by its name, its column or its GraphQL name."""
+    """Return the shaper of a source: with `map` for its properties, else for each property by its
+    name, its column or its GraphQL name."""
     fields = collect.map or tuple(
         Mapped(p.name, (p.name,))
         for p in record.properties

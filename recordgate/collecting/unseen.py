@@ -1,4 +1,4 @@
-"""Which records of a type a walk did not have, asked of Postgres in one statement."""
+"""Finds the records of a type that a walk did not have, by one statement of Postgres."""
 
 from __future__ import annotations
 

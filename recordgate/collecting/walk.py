@@ -41,7 +41,7 @@ END = {"end": True}
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a collector is given. `sleep` raises where the collector is to end."""
+    """The surroundings of a collector. `sleep` raises where the collector is to end."""
 
     url: str
     contract: Contract
@@ -54,7 +54,7 @@ class Surroundings:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a walk did. `incomplete` says why nothing was deleted, where deletes were due."""
+    """The outcome of a walk. `incomplete` says why nothing was deleted, where deletes were due."""
 
     pages: int = 0
     read: int = 0
@@ -74,7 +74,7 @@ class Outcome:
 
 
 class Walk:
-    """Of a leased source; `connection` is for the books, `session` imports."""
+    """A walk of a leased source; `connection` is for the books, `session` imports."""
 
     def __init__(
         self, at: Surroundings, connection: Connection, session: ImportSession, lease: Lease
@@ -90,8 +90,8 @@ class Walk:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
-        """From where the cursor is to the end of the walk. Raises SourceError, FencedError, and
-        what an import raises."""
+        """Walk from the cursor to the end. Raises SourceError, FencedError, and the errors of an
+        import."""
         self._merge_what_landed()
         self._begin()
         pages = HttpPages(self._collect, self._at.allowed, self._sleep)
@@ -102,7 +102,7 @@ class Walk:
         return self.outcome
 
     def _sleep(self, seconds: float) -> None:
-        """In parts, holding the lease."""
+        """Sleep in parts and keep the lease."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if not self._lease.fresh:
@@ -189,8 +189,8 @@ class Walk:
         self._merge({**values, "to_cursor": to}, records)
 
     def _merge_what_landed(self) -> None:
-        """What a collector before this one landed and did not merge; what is not here is asked
-        again."""
+        """Merge what a collector before this one landed and did not merge. What is not on this host
+        is forgotten, so that the source is asked for it again."""
         left = books.landings(
             self._connection, "source = %s AND merged_at IS NULL", self._lease.name
         )

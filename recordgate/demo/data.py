@@ -18,7 +18,7 @@ from typing import Any
 from stores.errors import SetupError
 
 CITIES, COUNTRIES = 234_908, 252
-"""How many there are."""
+"""The numbers of records in the demo's data."""
 CITY_COLUMNS = (
     "geonameid",
     "name",

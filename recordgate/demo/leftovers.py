@@ -1,5 +1,4 @@
-"""What a demo has made in servers that others use too: removed by the name that its settings file
-gives it."""
+"""Removes what a demo has made in servers that others use too, by the name in its settings file."""
 
 from __future__ import annotations
 
@@ -15,12 +14,13 @@ from urllib.parse import urlsplit
 from stores.errors import RecordgateError
 
 NAME = re.compile(r"demo[0-9a-f]{6}")
-"""What the demo calls its index prefix, database, topic prefix and connector."""
+"""Matches the name of the demo's index prefix, database, topic prefix and connector."""
 SECONDS = 10.0
 
 
 def remove_leftovers(config: Path) -> None:
-    """Everything of the demo with this settings file. A server that is away keeps what it has."""
+    """Remove everything of the demo with this settings file. A server that is away keeps what it
+    has."""
     settings = tomllib.loads(config.read_text("utf-8"))
     remove_connector(config)
     for setting, remove in (

@@ -98,7 +98,7 @@ def _watch(client: Client, process: Any, stop: threading.Event) -> None:
 
 
 def live_line(state: dict[str, Any]) -> str:
-    """How old each store's answers are, what waits, and the last queries, in one line."""
+    """Return one line: the age of each store's answers, what waits, and the last queries."""
     sinks = (state.get("sync") or {}).get("sinks", {})
     parts = []
     for name in STORE_ROLES:

@@ -19,7 +19,8 @@ from stores.errors import SetupError
 
 @dataclass(frozen=True)
 class Result:
-    """What a command that ended left: its exit code, its `--json` output where it was asked, stderr."""
+    """The outcome of a command that ended: its exit code, its `--json` output where it was asked,
+    stderr."""
 
     code: int
     output: Any

@@ -37,7 +37,7 @@ class Answer:
     extensions: dict[str, Any]
 
     def store(self, path: str) -> str:
-        """Which store answered the root field at `path`."""
+        """Return the name of the store that answered the root field at `path`."""
         return str(self.extensions["recordgate"]["fields"][path]["store"])
 
     def field(self, path: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Server:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What `servers.json` says of a server; see compose/local."""
+    """A server's entry in `servers.json`; see compose/local."""
 
     pid: int
     url: str
@@ -90,7 +90,8 @@ def settings_of(stack: Stack) -> dict[str, str]:
 
 
 def servers_of(stack: Stack, data_dir: Path) -> list[Server]:
-    """What a tour may kill: the embedded Postgres of `data_dir`, and the servers of the stack."""
+    """Return the servers that a tour may kill: the embedded Postgres of `data_dir`, and those of
+    the stack."""
     return [_postgres(data_dir), *(_server(name) for name in SERVERS[stack])]
 
 

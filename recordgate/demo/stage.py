@@ -28,7 +28,7 @@ class Stage:
     contract: Path
     data: DemoFiles
     cities: int = CITIES
-    """How many of them the files hold."""
+    """The number of cities that the files hold."""
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

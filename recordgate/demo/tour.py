@@ -355,7 +355,7 @@ class Tour:
         return int(self.commands.run("status").output["canonical"]["lsnBytes"])
 
     def _watermarks(self) -> dict[str, int]:
-        """How far readers of each store see; -1 before the first load."""
+        """Return the position that readers of each store see; -1 before the first load."""
         stores = self.client.get("/console/state")["stores"]
         return {
             name: parse_lsn(stores[name]["watermark"]) if stores[name].get("watermark") else -1

@@ -39,7 +39,7 @@ READ = "query($id: ID!) { city(id: $id) { name country { name } } }"
 
 @dataclass
 class Seen:
-    """What one stretch of traffic did. `answered`: reads by the store that answered."""
+    """Counts of one stretch of traffic. `answered`: reads by the store that answered."""
 
     writes: int = 0
     refused: int = 0
@@ -114,8 +114,8 @@ class Traffic:
         return self._mutate(key, row["population"], UPSERT, {"city": row})
 
     def _mutate(self, key: int, value: int | None, text: str, variables: dict[str, Any]) -> bool:
-        """Whether it was acknowledged. A write without an answer may have been made, or may not: then
-        nothing is certain of the record."""
+        """Send a write; return whether it was acknowledged. A write without an answer may have been
+        made, or may not: then nothing is certain of the record."""
         self._acknowledged.pop(key, None)
         try:
             answer = self._client.query(text, variables)

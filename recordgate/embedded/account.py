@@ -1,4 +1,4 @@
-"""Which account the server runs as: our own, or an unprivileged one where we are root, whom
+"""The account that the server runs as: our own, or an unprivileged one where we are root, whom
 Postgres refuses."""
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, path: Path) -> None:
-        """Give `path` (ours alone so far) to the account."""
+        """Give `path`, which is ours alone so far, to the account."""
         if self.is_other:
             os.chown(path, self.uid, self.gid)
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether the account can traverse to `folder`; found out by trying."""
+        """Return whether the account can traverse to `folder`, by trying it."""
         if not self.is_other:
             return os.access(folder, os.X_OK)
         done = subprocess.run(

@@ -169,7 +169,7 @@ def socket_folder(account: Account, known: str | None) -> str:
 
 
 def is_private(folder: Path, account: Account) -> bool:
-    """Whether it is a real folder, owned by the account, closed to all others."""
+    """Return whether it is a real folder, owned by the account, closed to all others."""
     try:
         found = folder.lstat()
     except OSError:

@@ -37,7 +37,7 @@ SUPERVISOR = (sys.executable, "-S", "-P", "-m", "recordgate.embedded.supervisor"
 """Interpreter options of the supervisor: without site packages and the current folder it starts
 faster and imports nothing foreign."""
 HEALS = 10
-"""How often a user mends a lost supervisor before it gives up."""
+"""The number of times that a user mends a lost supervisor before it gives up."""
 
 
 class EmbeddedPostgres:
@@ -83,7 +83,8 @@ class EmbeddedPostgres:
         return self._url
 
     def release(self) -> None:
-        """Let go. The last one to do so, or to die, has the server stopped; nobody waits for it."""
+        """Stop using the server. The last user to do so, or to die, has the server stopped; nobody
+        waits for it."""
         users, self._users = self._users, None
         if users is not None:
             os.close(users)
@@ -146,7 +147,9 @@ class EmbeddedPostgres:
         return locks.exclusive(self.layout.start_lock, PATIENCE, refusal)
 
     def _ensure(self) -> Launch:
-        """Under start.lock and with a shared users.lock: a server with a supervisor, ready."""
+        """Return the launch of a server that has a supervisor and is ready. Called under start.lock
+        and with a shared users.lock. Raises SetupError where the server does not become ready in
+        time."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             if locks.is_free(self.layout.supervisor_lock):
@@ -199,7 +202,8 @@ class EmbeddedPostgres:
         return launch
 
     def _prepare(self) -> Launch:
-        """Everything a supervisor needs: programs, cluster, socket. Makes what is missing."""
+        """Make what a supervisor needs and is missing (programs, cluster, socket), and return the
+        launch."""
         known = read_launch(self.layout)
         data = Path(known.data) if known else self.layout.data
         account = choose_account(data)
@@ -221,7 +225,7 @@ class EmbeddedPostgres:
         )
 
     def _mend(self, users: int) -> None:
-        """In a thread: when the supervisor has been killed, give the server a new one."""
+        """Give the server a new supervisor whenever the last one was killed. Runs in a thread."""
         for attempt in range(HEALS):
             watch = locks.open_lock(self.layout.supervisor_lock)
             locks.block_lock(watch, exclusive=False)

@@ -1,4 +1,4 @@
-"""Where an embedded server keeps what: the files of DATA_DIR/postgres and the record of its launch."""
+"""The files of an embedded server, below DATA_DIR/postgres, and the record of its launch."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What the supervisor needs to run the server, and a user to reach it."""
+    """The values that the supervisor needs to run the server, and a user to reach it."""
 
     data: str
     socket: str

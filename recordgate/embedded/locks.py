@@ -58,7 +58,7 @@ def block_lock(fd: int, *, exclusive: bool) -> None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nobody holds the lock exclusively."""
+    """Return whether nobody holds the lock exclusively."""
     fd = open_lock(path)
     try:
         return try_lock(fd, exclusive=False)

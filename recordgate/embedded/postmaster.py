@@ -48,7 +48,7 @@ STOP_IMMEDIATE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """What postmaster.pid says (source: src/include/utils/pidfile.h)."""
+    """The content of postmaster.pid (source: src/include/utils/pidfile.h)."""
 
     pid: int
     ready: bool
@@ -91,8 +91,9 @@ def lives(pid: int) -> bool:
 
 
 def _works_in(pid: int, data: Path) -> bool:
-    """Whether the process has the cluster as its working folder, as all of Postgres' processes do.
-    Ids are used again: without this, anybody's process could be taken for the server."""
+    """Return whether the process has the cluster as its working folder, as all of Postgres'
+    processes do. Ids are used again: without this, anybody's process could be taken for the
+    server."""
     if not sys.platform.startswith("linux"):
         return True
     try:

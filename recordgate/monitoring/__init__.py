@@ -1,2 +1,1 @@
-"""What was promised, and whether it is kept: rules are measured, results stored, shown and
-counted."""
+"""Monitoring of a contract's promises: rules are measured, results stored, shown and counted."""

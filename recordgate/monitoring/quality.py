@@ -21,7 +21,7 @@ from stores.contract.schedules import next_due
 from stores.errors import ConflictError
 
 KEPT = timedelta(days=400)
-"""How long results are kept."""
+"""The time for which results are kept."""
 
 _LAST = """
 SELECT r.rule, l.at, l.state, l.value, l.bad, l.total, l.unit, l.expected, l.problem, l.examples, l.definition
@@ -48,7 +48,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run found; `at` is the database's time at its beginning."""
+    """A run and its results; `at` is the database's time at its beginning."""
 
     type: str
     at: datetime
@@ -256,7 +256,8 @@ def due(
 
 
 def due_now(conn: Connection, record: RecordType, interval: float) -> list[Rule]:
-    """As `due`, by the database's clock and what is stored."""
+    """Return the rules that are due now, by the database's clock and the results that are
+    stored."""
     last = {found.rule.id: found.at for found in last_results(conn, record)}
     return due(record.rules, last, _now(conn), interval)
 

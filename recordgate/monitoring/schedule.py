@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 LOOK = 5.0
 """Seconds between two looks at what is due."""
 SHARE = 0.05
-"""Of the time that measuring may take: after each run it rests for as long as that asks."""
+"""The share of the time that measuring may take: after each run it rests for as long as that
+asks."""
 
 
 class QualityMetrics:
@@ -102,7 +103,7 @@ class QualitySchedule:
         self._told = ""
 
     async def run(self) -> None:
-        """Until cancelled; whatever goes wrong is logged once and tried again."""
+        """Run until cancelled; a failure is logged once and tried again."""
         if not self._records:
             return
         work = asyncio.get_running_loop().run_in_executor(None, self._loop)
@@ -140,7 +141,7 @@ class QualitySchedule:
         self._told = ""
 
     def one(self, conn: Connection, record: RecordType) -> None:
-        """What is due of a type, then the rest that the share asks for."""
+        """Measure the rules of a type that are due, then rest as long as the share asks."""
         began, run = time.monotonic(), None
         with suppress(ConflictError):
             run = run_due(

@@ -1,2 +1,2 @@
-"""From files to a running product: what the files hold, the contract that follows from it, the
-order of imports."""
+"""From files to a running product: the contents of the files, the contract that follows from them,
+the order of imports."""

@@ -1,5 +1,5 @@
-"""From files to a contract: read each, find its key, find what points where, write it down with the
-reasons."""
+"""Drafts a contract from files: reads each, finds its key and the references between them, and
+writes it down with the reasons."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_FILES = 100
 
 @dataclass(frozen=True, slots=True)
 class FileLoad:
-    """How a file goes into its type: what `import` is to be told beside its name."""
+    """The load of a file into its type: the options of `import` beside the file's name."""
 
     path: Path
     type: str
@@ -32,8 +32,8 @@ class FileLoad:
     left_out: tuple[str, ...]
     """Columns that no property takes."""
     kept: tuple[str, ...] = ()
-    """What stands for a missing value elsewhere, and is a text like any other in some column here.
-    """
+    """The texts that stand for a missing value elsewhere, but are values like any other in some
+    column of this file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,8 @@ def _load(draft: TypeDraft) -> FileLoad:
 
 
 def null_options(loads: Sequence[FileLoad]) -> list[str]:
-    """What `import --all` is told of missing values: of all files at once where it is the same for
-    all."""
+    """Return the options about missing values for `import --all`: one for all files at once where
+    that means the same for each."""
     said = [load.nulls for load in loads if load.nulls]
     if not said:
         return []

@@ -113,7 +113,8 @@ def _may_be_part(column: Column) -> bool:
 
 
 def is_row_number(column: Column) -> bool:
-    """Whether it only counts the rows from 0 or 1, and is not called what one calls records by."""
+    """Return whether the column only counts the rows from 0 or 1, and has no name that records are
+    usually known by."""
     if not column.counts_rows:
         return False
     name = "_".join(w.lower() for w in names.words(column.header))
@@ -121,7 +122,7 @@ def is_row_number(column: Column) -> bool:
 
 
 def _cost(column: Column, profile: FileProfile) -> tuple[int, int]:
-    """What is likelier a part of the key comes first."""
+    """Return a sort key that is lower the likelier the column is part of the key."""
     name = "_".join(w.lower() for w in names.words(column.header))
     stem = names.from_header(profile.path.name.partition(".")[0]).lower()
     own = {stem, names.english_singular(names.camel(stem)) or stem}
@@ -200,7 +201,7 @@ def _try(
 def _repeats(
     profile: FileProfile, columns: Sequence[Column], folder: Path, progress: Progress
 ) -> int:
-    """How many rows share their values in `columns` with another one."""
+    """Return the number of rows that share their values in `columns` with another one."""
     tally = Tally(folder, _HELD)
     for block in read_again(profile, columns, progress):
         count_into(tally, together([c.fill_null("") for c in block]))

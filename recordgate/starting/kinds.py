@@ -1,5 +1,5 @@
-"""What type the texts of a column can be: those forms alone that the import takes and that lose
-nothing. Pure.
+"""Finds the type of a column's texts, among the forms that the import takes and that lose nothing.
+Pure.
 
 A number with a leading zero is a text (a code), a time stamp with a zone is another one than
 without.
@@ -44,13 +44,13 @@ PATTERNS = {
     Kind.UUID: r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
     Kind.JSON: r"\s*[\[{].*",
 }
-"""In the order in which the first that fits is taken."""
+"""The pattern of each kind, in the order in which the first that fits is taken."""
 _WHOLE_TEXT = {kind: rf"(?s)^{pattern}$" for kind, pattern in PATTERNS.items()}
 _COMPILED = {kind: re.compile(pattern, re.DOTALL) for kind, pattern in PATTERNS.items()}
 _UNQUOTED = (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER)
 
 MARKERS = ("NA", "N/A", "n/a", "#N/A", "NULL", "null", "Null", "None", "none", "NaN", "nan", "\\N", "-", "--", "?", ".")  # fmt: skip
-"""What files write for a value that is missing."""
+"""The texts that files hold in place of a missing value."""
 
 
 def possible(*, said_to_be_text: bool) -> list[Kind]:
@@ -60,7 +60,7 @@ def possible(*, said_to_be_text: bool) -> list[Kind]:
 
 
 def still(kinds: list[Kind], values: Any) -> list[Kind]:
-    """Those of `kinds` that all of `values`, a string array without NULL, can be."""
+    """Return the members of `kinds` that all of `values`, a string array without NULL, can be."""
     if not kinds or not len(values):
         return kinds
     first = values[0].as_py()

@@ -92,8 +92,8 @@ def _candidates(
 
 
 def _names(column: Column, target: Keyed, *, own_name: bool = False) -> bool:
-    """Whether the column's name says that it holds the target's key; with `own_name` by what the
-    target is called."""
+    """Return whether the column's name suggests that it holds the target's key; with `own_name`, by
+    the name of the target's type."""
     mine = names.words(column.header)
     words = [w.lower() for w in mine]
     key = [w.lower() for w in names.words(target.key.columns[0].header)]
@@ -113,8 +113,8 @@ def _names(column: Column, target: Keyed, *, own_name: bool = False) -> bool:
 
 
 def _tells(column: Column, target: Keyed) -> bool:
-    """Whether inclusion alone tells something: of texts and UUIDs, not of numbers, which are in
-    each other by chance."""
+    """Return whether inclusion alone is evidence: it is for texts and UUIDs, not for numbers, which
+    are in each other by chance."""
     if column.kind in _MOMENTS or column.kind is Kind.INTEGER:
         return False
     distinct = column.distinct
@@ -155,8 +155,8 @@ def _places(columns: Sequence[Column]) -> tuple[int, ...]:
 
 
 def _chosen(links: Sequence[Link]) -> Iterator[Link]:
-    """Of each set of columns the one that holds: by its name, else the smallest; and those that
-    nearly do."""
+    """Yield, for each set of columns, the link that holds: the named one, else that to the smallest
+    file; where none holds, those that nearly do."""
     by_columns: dict[tuple[int, ...], list[Link]] = {}
     for link in links:
         by_columns.setdefault(_places(link.columns), []).append(link)

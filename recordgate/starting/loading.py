@@ -27,7 +27,7 @@ class Planned:
     path: Path
     options: ImportOptions
     again: bool = False
-    """Its rows are there already; now they get what they point to."""
+    """True for a second import: the rows are there already, and now get their references."""
 
 
 def files_of_types(

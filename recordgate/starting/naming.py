@@ -1,4 +1,4 @@
-"""What the files and their columns are called in the contract. Pure."""
+"""Names files and their columns in the contract. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stem_of(path: Path) -> str:
 
 
 def is_data(path: Path) -> bool:
-    """Whether the name of a file says that records are in it."""
+    """Return whether the file's name is one of a file with records."""
     name = path.name.lower()
     for suffix in _PACKED:
         name = name.removesuffix(suffix)

@@ -1,4 +1,5 @@
-"""In which order files are imported: what is pointed to comes before what points to it. Pure."""
+"""Orders the imports of files: a type that is pointed to comes before those that point to it.
+Pure."""
 
 from __future__ import annotations
 

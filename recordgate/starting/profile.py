@@ -1,4 +1,4 @@
-"""What a file holds, column by column, in one reading and bounded memory."""
+"""Profiles a file, column by column, in one reading and bounded memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Column:
     first: int | None = None
     lists: str | None = ""
     sampled: int = 0
-    """Of so many first rows the values are kept as hashes, to look for keys of several columns
+    """The number of first rows whose values are kept as hashes, to look for keys of several columns
     among them."""
     sample: array[int] = field(default_factory=lambda: array("q"))
     tally: Tally | None = None
@@ -79,7 +79,7 @@ class Column:
 
     @property
     def counts_rows(self) -> bool:
-        """Whether it holds 0, 1, 2… or 1, 2, 3… in the order of the file."""
+        """Return whether the column holds 0, 1, 2… or 1, 2, 3… in the order of the file."""
         return self.counting is not None and self.first in (0, 1) and self.rows > 1
 
     def take(self, values: Any) -> None:
@@ -212,7 +212,8 @@ def decide_markers(profiles: Sequence[FileProfile]) -> None:
 
 
 def _like_codes(column: Column, marker: str) -> bool:
-    """Whether most values have the length of the marker and are in capitals or digits as it is."""
+    """Return whether most values have the length of the marker and are in capitals or digits as it
+    is."""
     others = [v for v in column.values or () if v not in column.markers]
     alike = sum(len(v) == len(marker) and v.isupper() == marker.isupper() for v in others)
     return bool(others) and alike * 2 > len(others)

@@ -1,4 +1,4 @@
-"""What a contract says of a column, and why. Pure."""
+"""Proposes a contract's statements about a column, each with the reason. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "lng": (-180, 180), "long": (-180, 180), "longitude": (-180, 180), "percent": (0, 100),
     "pct": (0, 100), "percentage": (0, 100),
 }  # fmt: skip
-"""What the name alone says; taken where all values keep to it."""
+"""The limits that the name alone suggests; taken where all values keep to them."""
 _AMOUNT = re.compile(
     r"(count|quantity|qty|price|amount|cost|distance|size|age|seats|population|weight|length|height|width|area|"
     r"duration|speed|total|stock|bytes)"

@@ -1,5 +1,5 @@
-"""How often each value of a column (or of several together) comes, whatever the number of rows: in
-memory while there are few, then in parts on disk, each of which fits in memory.
+"""Counts each value of a column (or of several together), whatever the number of rows: in memory
+while there are few, then in parts on disk, each of which fits in memory.
 
 A value is known by a digest of 128 bits (BLAKE2b): two values are never taken for one.
 """
@@ -85,8 +85,8 @@ class Tally:
             yield found
 
     def distinct(self) -> tuple[int, int]:
-        """How many different values there are, and how many rows have one that another row has,
-        too."""
+        """Return the number of different values, and the number of rows with a value that another
+        row has, too."""
         different = repeats = 0
         for found in self._parts():
             different += len(found)
@@ -94,8 +94,8 @@ class Tally:
         return different, repeats
 
     def missing_from(self, other: Tally) -> tuple[int, int]:
-        """How many rows have a value that `other` lacks, and how many different values these
-        are."""
+        """Return the number of rows with a value that `other` lacks, and the number of these
+        values."""
         if (self._buffers is None) != (other._buffers is None):
             self._to_disk()
             other._to_disk()
@@ -107,7 +107,7 @@ class Tally:
         return rows, values
 
     def close(self) -> None:
-        """Let go of what it holds, on disk too."""
+        """Release the memory and delete the files on disk."""
         self._seen, self._buffers = {}, None
         if self._path is not None:
             for file in self._path.iterdir():

@@ -31,7 +31,7 @@ class TypeDraft:
     """Without those that are left out."""
     names: list[PropertyName]
     left_out: list[str]
-    """What is left out, and why."""
+    """The columns that are left out, each with the reason."""
     links: list[Link] = field(default_factory=list)
 
     def name_of(self, column: Column) -> str:
