@@ -16,7 +16,7 @@ OUT_OF_RANGE = "out of range"
 """Stands, marked, where a result is that the field's type cannot hold."""
 
 _LARGE = "1e290"
-"""From here on a value is large: fewer than 1e18 smaller ones cannot overflow together."""
+"""The smallest large value: fewer than 1e18 smaller ones cannot overflow together."""
 _SCALE = "18446744073709551616::float8"
 _MOST = "1.797693134862315e308::float8"
 _SMALL_ONES = f"FILTER (WHERE abs({{0}}) < {_LARGE})"
@@ -49,7 +49,8 @@ def _over(text: str, value: sql.Composable) -> sql.Composable:
 
 
 def percentile(prop: Property, fraction: float, value: sql.Composable) -> sql.Composable:
-    """Of a decimal beyond a double's range the greatest or the least double stands in its place."""
+    """Return the percentile of the property. The greatest or the least double stands in the place
+    of a decimal beyond a double's range."""
     if prop.scalar is Scalar.DECIMAL:
         # A decimal's NaN is beyond all numbers.
         plain: sql.Composable = sql.SQL(

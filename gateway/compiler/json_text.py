@@ -40,7 +40,7 @@ _EXACT_ITEMS = frozenset(
 
 
 def exact(raw: bytes) -> bool:
-    """Whether `raw` is what ordinary execution would print of it."""
+    """Return whether `raw` is what ordinary execution would print of it."""
     return MARK not in raw
 
 

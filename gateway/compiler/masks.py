@@ -59,7 +59,7 @@ def bound_by(binder: Binder, key: MaskKey | None) -> KeyBinder:
 
 _SETTINGS = ("recordgate.mask_inner", "recordgate.mask_outer")
 KEY_SET = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for name in _SETTINGS)
-"""Gives the transaction the two keys, for `of_transaction`."""
+"""A statement that gives the transaction the two keys, for `of_transaction`."""
 
 
 def of_transaction() -> tuple[sql.Composable, sql.Composable]:
@@ -102,7 +102,7 @@ def masked_sql(
 
 
 def masked(prop: Property, value: Any, form: Form, key: MaskKey) -> Any:
-    """What `masked_sql` gives; a plain value as it is."""
+    """Return the value as `masked_sql` shows it; a plain value as it is."""
     if form is Form.PLAIN:
         return value
     if not isinstance(value, str) or not maskable(prop):

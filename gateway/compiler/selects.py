@@ -54,7 +54,7 @@ from stores.keys import sql_key
 from stores.query import EVERYTHING, Filter, Order
 
 Row: TypeAlias = "Callable[[str], sql.Composable]"
-"""Gives the expression of a column of the record at hand."""
+"""Returns the expression of a column of the record at hand."""
 
 PLAIN_KEYS = (Scalar.INT, Scalar.BIGINT, Scalar.DECIMAL, Scalar.UUID)
 """Scalars of keys whose text needs no escape in JSON."""
@@ -89,7 +89,8 @@ class Compiler:
         return self.binder.statement(self._by_key(shape.record, keys))
 
     def one_or_many(self, shape: KeyShape) -> Statement:
-        """As `one`; with the same for many keys at once, unless it has parameters beside the key."""
+        """Compile as `one` does, with the same for many keys at once, unless the statement has
+        parameters beside the key."""
         statement = self.one(shape)
         properties = shape.record.type.key_properties
         if len(statement.parameters) > len(properties):
@@ -394,7 +395,7 @@ class Compiler:
         *,
         backward: bool,
     ) -> sql.Composable:
-        """Whether a record stands at `values`, or on that side of them."""
+        """Return the condition that a record stands at `values`, or on that side of them."""
         alias = self.binder.alias()
         keys, joins = self._keys(shape.type, shape.order, alias)
         if backward:

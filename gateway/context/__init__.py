@@ -1,1 +1,1 @@
-"""What a request may use: stores behind their guards, freshness, tokens."""
+"""The services that a request may use: stores behind their guards, freshness, tokens."""

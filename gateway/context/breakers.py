@@ -40,7 +40,7 @@ class Breaker:
         return State.HALF_OPEN if self._trial or now >= self._open_until else State.OPEN
 
     def admits(self, now: float) -> bool:
-        """Whether a call would be let through now."""
+        """Return whether a call would be let through now."""
         return self._open_until is None or (not self._trial and now >= self._open_until)
 
     def admit(self, now: float) -> int | None:
@@ -55,7 +55,7 @@ class Breaker:
 
     @property
     def ticket(self) -> int:
-        """As of a call that began in the state of now."""
+        """Return a ticket for a call that begins in the state of now."""
         return self._epoch
 
     def retry_after(self, now: float) -> float:

@@ -96,14 +96,15 @@ def _tag(request: Request, letters: str, standing: dict[str, str | None]) -> str
 
 
 async def _fresh(request: Request, services: Services, letters: str) -> bool:
-    """Whether the stores are as fresh as the request asks: what is too old is not unchanged."""
+    """Return whether the stores are as fresh as the request asks. If not, 304 is no answer,
+    whatever the tag says."""
     asked = from_headers(request.headers)
     stores = [services.store(_ROLES[x]) for x in letters]
     return all([(await usable(services, store, asked)).usable for store in stores])
 
 
 def _content_tag(body: bytes) -> str:
-    """Of the data, without what is said about it."""
+    """Return the tag of the data, without what is said about it."""
     end = body.rfind(b',"extensions":')
     return f'W/"c.{hashlib.sha256(body if end < 0 else body[:end]).hexdigest()[:32]}"'
 

@@ -1,5 +1,6 @@
-"""Whether a store is as fresh as the caller asked, waiting a moment where allowed, and how fresh an
-answer is. A store is judged by what its readers can see (`Store.position`), never by what was sent."""
+"""Decides whether a store is as fresh as the caller asked, waiting a moment where allowed, and how
+fresh an answer is. A store is judged by what its readers can see (`Store.position`), never by what
+was sent."""
 
 from __future__ import annotations
 
@@ -92,8 +93,9 @@ NOTHING = Commit(0)
 
 
 def required_commit(freshness: Freshness, services: Services) -> Commit:
-    """What the caller's token asks for; NOTHING without one, or where none of several is of this database. A token that does not say of which timeline it is, is of
-    the one on which such tokens were last made. Raises InputError."""
+    """Return the commit that the caller's token asks for; NOTHING without one, or where none of
+    several is of this database. A token that does not say of which timeline it is, is of the one on
+    which such tokens were last made. Raises InputError."""
     if freshness.after is None:
         return NOTHING
     tokens = own_tokens(freshness.after, services.system)
@@ -104,7 +106,8 @@ def required_commit(freshness: Freshness, services: Services) -> Commit:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a store stands to what was asked. `reason` says why it is not usable, "" where it is."""
+    """The state of a store against the freshness that was asked. `reason` says why it is not
+    usable, "" where it is."""
 
     usable: bool
     position: Position | None = None
@@ -150,7 +153,7 @@ class _Cached:
         self.position: Position | None = None
         self.position_until = 0.0
         self.heard = 0
-        """What was heard when the position was last asked for."""
+        """The count of the listener when the position was last asked for."""
         self.asking: asyncio.Future[Position | None] | None = None
         self.generations: dict[str, tuple[float, Generation | None]] = {}
 
@@ -194,7 +197,7 @@ async def _ask(store: Store, cached: _Cached) -> Position | None:
 
 
 def _looked_at(asked: asyncio.Future[Position | None]) -> None:
-    """Those who asked may have gone: the error is nobody's then."""
+    """Mark the error as seen: those who asked may have gone, and the error is nobody's then."""
     if not asked.cancelled():
         asked.exception()
 
@@ -220,11 +223,11 @@ async def generation_of(store: Store, type_name: str) -> int | None:
 async def usable(
     services: Services, store: Store, freshness: Freshness, types: Collection[str] = ()
 ) -> Standing:
-    """How `store` stands to `freshness` for a reader of `types`, after waiting up to `wait_up_to` for it to
-    catch up.
+    """Return the state of `store` against `freshness` for a reader of `types`, after waiting up to
+    `wait_up_to` for it to catch up.
 
-    Never raises for a store that is down: it is not usable, with the reason. Raises InputError for a
-    bad token.
+    Never raises for a store that is down: it is not usable, with the reason. Raises InputError for
+    a bad token.
     """
     wanted = required_commit(freshness, services)
     listener = services.listener

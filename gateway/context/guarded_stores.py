@@ -36,7 +36,7 @@ class GuardedStore:
         self.seconds = seconds
         self.breaker = Breaker()
         self.calls: Counter[str] = Counter()
-        """By outcome: ok, failed, given_up, refused."""
+        """The number of calls by outcome: ok, failed, given_up, refused."""
         self.usual = min(seconds, FIRST_USUAL)
         """Seconds that 95 of 100 key reads take at most."""
         self._reads: dict[str, Together[str, bytes]] = {}
@@ -98,7 +98,7 @@ class GuardedStore:
         return self.breaker.state(time.monotonic())
 
     def refusal(self) -> str:
-        """Why a call would not be made now; else empty."""
+        """Return why a call would not be made now, or an empty string."""
         if self.breaker.admits(time.monotonic()):
             return ""
         return "it failed recently and is not asked for a moment"

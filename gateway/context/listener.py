@@ -27,7 +27,8 @@ RETRY = 1.0
 UNHEARD = 0.008
 """Seconds between two looks of a waiter while the connection is lost."""
 SAFETY = 0.1
-"""And while it is there: for positions that move without a change, which nobody tells."""
+"""The most seconds between two looks while the listener is connected: positions may move without a
+change, which nobody announces."""
 
 _CLOCK = f"SELECT extract(epoch FROM clock_timestamp())::float8, l.* FROM ({LINEAGE}) AS l"  # noqa: S608
 
@@ -46,7 +47,7 @@ class CanonicalListener:
         """Type → until when what its source has is here, in canonical's seconds; of collected types
         alone."""
         self.collected = False
-        """Whether there are such types."""
+        """True where there are such types."""
         self.seen: Callable[[Lineage], None] = lambda _: None
         """Told which database and timeline the address leads to, with every new connection and now
         and then."""
@@ -58,7 +59,7 @@ class CanonicalListener:
         return time.time() + self.ahead
 
     async def wait(self, seconds: float) -> None:
-        """Until something is heard, for at most `seconds`, and for no longer than is sensible
+        """Wait until something is heard, for at most `seconds`, and for no longer than is sensible
         between two looks."""
         most = min(seconds, SAFETY if self.connected else UNHEARD)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

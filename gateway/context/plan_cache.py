@@ -12,7 +12,7 @@ from stores.errors import RecordgateError
 
 KEPT_PLANS = 2_000
 KEPT_BYTES = 64_000_000
-"""Of the documents and statements that plans are kept for."""
+"""The most bytes of the documents and statements that plans are kept for."""
 
 
 class Sized(Protocol):
@@ -42,8 +42,8 @@ class PlanCache(Generic[P]):
         self._bytes = 0
 
     def find(self, key: Hashable, variables: Mapping[str, Any]) -> tuple[bool, P | None]:
-        """Whether it is known, and the plan; None where there is none for such a request. Raises what a
-        value is refused with."""
+        """Return whether the request is known, and its plan; None where there is none for such a
+        request. Raises the error with which a value is refused."""
         family = self._families.get(key)
         if family is None:
             return False, None
@@ -52,7 +52,7 @@ class PlanCache(Generic[P]):
         return features in family.plans, family.plans.get(features)
 
     def features(self, key: Hashable) -> Features:
-        """Where a new plan of the family notes what it asks."""
+        """Return the place where a new plan of the family notes what it asks."""
         family = self._families.get(key)
         if family is None:
             family = self._families[key] = Family()

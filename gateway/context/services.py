@@ -1,4 +1,5 @@
-"""What a request of the gateway may use: the contract, the stores, canonical's pool, the settings.
+"""The services that a request of the gateway may use: the contract, the stores, canonical's pool,
+the settings.
 
 `recordgate` wires one `Services` per process; resolvers find it in the GraphQL context as
 `RequestContext.services`.
@@ -57,7 +58,7 @@ class Services:
     token_secret: bytes
     limits: Limits = field(default_factory=Limits)
     text_order_is_bytewise: bool = True
-    """Whether canonical's default collation orders text by its bytes, as the other stores do."""
+    """True where canonical's default collation orders text by its bytes, as the other stores do."""
     mask_secret: bytes = b""
     """Empty: made of `token_secret`."""
     timeline: int = 0
@@ -65,10 +66,10 @@ class Services:
     first_timeline: int = 1
     """The timeline of tokens and positions that say none."""
     mask_key: MaskKey = field(init=False, compare=False, repr=False)
-    """With what values are hashed that are shown so: nobody without it can check a guess."""
+    """The key of the hashes that stand for masked values: nobody without it can check a guess."""
     _shapes: dict[tuple[StoreRole, str], str] = field(default_factory=dict)
     plans: PlanCache[Any] = field(default_factory=PlanCache, init=False, compare=False)
-    """What the last queries were answered by; of these services alone."""
+    """The plans of the last queries; of these services alone."""
     guards: dict[StoreRole, GuardedStore] = field(init=False, compare=False)
     listener: CanonicalListener = field(
         default_factory=CanonicalListener, init=False, compare=False
@@ -126,8 +127,9 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who asks. `roles`: those of the contract only. `caller` tells callers apart whose requests are
-    counted; `may_introspect`: read the schema and plans; `is_operator`: metrics and the console."""
+    """The caller of a request. `roles`: those of the contract only. `caller` tells callers apart
+    whose requests are counted; `may_introspect`: read the schema and plans; `is_operator`: metrics
+    and the console."""
 
     name: str = "anonymous"
     roles: frozenset[str] = frozenset()
@@ -139,7 +141,8 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """What a caller asks of every answer of the request. Times in seconds; None: not asked."""
+    """The freshness that a caller asks of every answer of the request. Times in seconds; None: not
+    asked."""
 
     after: str | None = None
     max_staleness: float | None = None
@@ -147,8 +150,8 @@ class Freshness:
 
 
 ReadField: TypeAlias = "tuple[bool, Any]"
-"""What was read for a root field: (True, a record of the document store) or (False, the JSON that
-canonical gave); None where there is no record."""
+"""The result of a read for a root field: (True, a record of the document store) or (False, the JSON
+that canonical gave); None where there is no record."""
 
 
 @dataclass(slots=True)
@@ -165,9 +168,9 @@ class RequestContext:
     token: str | None = None
     """The token of the last write of this request."""
     cost: int = 0
-    """What the operation may cost at the most, as soon as it is known."""
+    """The highest cost that the operation may have, as soon as it is known."""
     introspects: bool = False
-    """Whether the operation asks for the schema itself."""
+    """True where the operation asks for the schema itself."""
     schema_fields: int = 0
     """Fields of the answer that are about the schema itself, so far."""
     idempotency_key: str | None = None
@@ -175,10 +178,10 @@ class RequestContext:
     operation: str = ""
     """"query" or "mutation", as soon as it is known."""
     as_of: dict[str, str] = field(default_factory=dict)
-    """By root field: the moment at which its answer was whole, once it was asked for."""
+    """The moment, by root field, at which its answer was whole, once it was asked for."""
     records: Any = None
     """`gateway.query.record_access.Records`, for the resolvers that a product adds."""
     document: DocumentNode | None = None
     """The document that is executed, once it is valid and admitted."""
     read: Mapping[str, ReadField] | None = None
-    """By response name the root fields that are read already, before execution begins."""
+    """The root fields, by response name, that are read already, before execution begins."""

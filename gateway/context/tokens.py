@@ -26,7 +26,7 @@ _LENGTHS = {len(base64.urlsafe_b64encode(bytes(n + _MAC)).rstrip(b"=")) for n in
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a token says. `timeline` 0: it does not say which."""
+    """The commit that a token names. `timeline` 0: it does not say which."""
 
     lsn: int
     timeline: int = 0
@@ -49,8 +49,9 @@ def sign_token(system: str, lsn: int, secret: bytes, *, timeline: int = 0) -> st
 
 
 def own_tokens(text: str, system: str) -> list[str]:
-    """Of a list of tokens, separated by commas as a federated gateway joins those of several products, the ones of the
-    database `system`. A single token is nobody else's: `read_token` says what is wrong with it."""
+    """Return those of a list of tokens, separated by commas as a federated gateway joins those of
+    several products, that are of the database `system`. A single token is nobody else's:
+    `read_token` says what is wrong with it."""
     tokens = [part.strip() for part in text.split(",") if part.strip()]
     if len(tokens) < 2:
         return tokens or [text]
@@ -71,7 +72,8 @@ def _decoded(token: str) -> bytes:
 
 
 def read_token(token: str, system: str, secret: bytes) -> Commit:
-    """What `token` says. Raises InputError where it is malformed, forged, or another database's."""
+    """Return the commit that `token` names. Raises InputError where it is malformed, forged, or
+    another database's."""
     raw = _decoded(token)
     body, mac = raw[:-_MAC], raw[-_MAC:]
     if _BODY.get(body[0]) != len(body) or not hmac.compare_digest(mac, _mac(body, secret)):

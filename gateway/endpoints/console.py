@@ -18,7 +18,8 @@ from gateway.http.guard import Recent
 from stores.canonical.standing import as_json
 
 MoreState: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
-"""What only the sync side knows: sinks with backlog and lag, dead letters, the slot."""
+"""Returns the state that only the sync side knows: sinks with backlog and lag, dead letters, the
+slot."""
 
 
 def page(

@@ -1,4 +1,5 @@
-"""Whether the gateway is alive and can answer, and how each store stands."""
+"""The health endpoints: whether the gateway is alive and can answer, and the state of each
+store."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ _SECONDS = 2.0
 
 
 async def canonical_state(services: Services) -> dict[str, Any]:
-    """Whether canonical answers within two seconds; never raises."""
+    """Return whether canonical answers within two seconds; never raises."""
     try:
         async with asyncio.timeout(_SECONDS), services.pool.connection(_SECONDS) as conn:
             await conn.execute("SELECT 1")
@@ -86,7 +87,7 @@ async def live(_: Request) -> JSONResponse:
 
 
 Look: TypeAlias = Callable[[], Awaitable[Standing]]
-"""How everything stands by recordgate's tables in canonical; never raises."""
+"""Returns the standing by recordgate's tables in canonical; never raises."""
 
 
 def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONResponse]]:
@@ -123,7 +124,7 @@ def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONRespo
 
 
 def store_view(state: Mapping[str, Any], system: str) -> StoreView:
-    """What `store_state` with types says, for decisions."""
+    """Return the part of `store_state` with types that decisions need."""
     return StoreView(
         bool(state["ok"]),
         str(state.get("problem") or ""),

@@ -1,4 +1,5 @@
-"""Whether the gateway can answer anything, and how far each type is in each store. Pure; `gateway.endpoints.health` asks."""
+"""Decides whether the gateway can answer anything, and the state of each type in each store. Pure;
+`gateway.endpoints.health` asks."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def needs(record_type: RecordType) -> tuple[StoreRole, ...]:
 
 
 def holds(store: StoreView, sink: str, type_name: str, standing: Standing) -> bool:
-    """Whether a store that answers has the whole type."""
+    """Return whether a store that answers has the whole type."""
     return (
         store.trusted
         and store.generations.get(type_name) is not None
@@ -49,7 +50,7 @@ def holds(store: StoreView, sink: str, type_name: str, standing: Standing) -> bo
 def of_type(
     record_type: RecordType, sink: str, store: StoreView, standing: Standing
 ) -> dict[str, Any]:
-    """How far a type is in a store: loaded, loading n of m, failing why, not loaded."""
+    """Return the state of a type in a store: loaded, loading n of m, failing why, not loaded."""
     name = record_type.name
     found: dict[str, Any] = {"state": "loaded", "generation": store.generations.get(name)}
     load = standing.loads.get((sink, name))
@@ -73,7 +74,8 @@ def of_type(
 def answerable(
     contract: Contract, *, canonical: bool, stores: Mapping[str, StoreView], standing: Standing
 ) -> bool:
-    """Whether any exposed operation can be answered: by canonical all but a search; by a store what it holds."""
+    """Return whether any exposed operation can be answered: by canonical all but a search; by a
+    store whatever it holds."""
     for record_type in contract.types.values():
         if canonical and record_type.expose.operations - {STORE_ROLES[StoreRole.SEARCH].operation}:
             return True

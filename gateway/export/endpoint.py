@@ -72,7 +72,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
 
 
 _BEGUN = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
-"""Of an export that a HEAD asks for and that is not there yet: nothing is begun for it."""
+"""The headers for a HEAD of an export that is not there yet: nothing is begun for it."""
 
 
 async def export_endpoint(request: Request) -> Response:
@@ -119,7 +119,7 @@ async def export_endpoint(request: Request) -> Response:
 
 
 def _key(services: Services, export: Export) -> str:
-    """What tells this query, by what this viewer may see of it, from all others."""
+    """Return a key that differs for each query, and for each view that a viewer may have of it."""
     text = copy_statement(services.contract, export).as_bytes(None)
     return hmac.new(
         services.token_secret,
@@ -183,7 +183,7 @@ def _place(request: Request, found: Spooled) -> str:
 
 
 def _manifest(services: Services, export: Export, found: Spooled) -> Response:
-    """What is known now; `complete` says whether that is all."""
+    """Return the manifest as far as it is known; `complete` says whether that is all."""
     body: dict[str, Any] = dict(
         found.manifest or manifest(services.contract, export, found.written)
     )

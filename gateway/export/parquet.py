@@ -81,7 +81,7 @@ def _inside(prop: Property) -> pa.DataType:
 
 
 def parquet_value(prop: Property, column: sql.Composable) -> sql.Composable:
-    """What `Column.read` takes, of a property that is shown plainly."""
+    """Return the expression that `Column.read` takes, of a property that is shown plainly."""
     if prop.scalar is Scalar.DECIMAL and pa.types.is_decimal(_inside(prop)):
         form = "array_replace({}, 'NaN', NULL)" if prop.array else "nullif({}, 'NaN')"
         return json_value(prop, sql.SQL(form).format(column))
@@ -159,7 +159,7 @@ def _kept(column: Column, values: Any) -> Any:
 
 
 class _Sink(io.RawIOBase):
-    """What the writer has written and nobody has taken yet."""
+    """Holds the bytes that the writer has written and nobody has taken yet."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

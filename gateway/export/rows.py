@@ -50,8 +50,8 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What is exported. `visibility` None: the owner's view, everything plain. `after`: key texts.
-    Raises InputError where the form has no `spreadsheet`."""
+    """A request for an export. `visibility` None is the owner's view, everything plain; `after`
+    holds key texts. Raises InputError where the form has no `spreadsheet`."""
 
     record_type: RecordType
     format: Format = Format.NDJSON
@@ -61,7 +61,7 @@ class Export:
     visibility: Visibility | None = None
     mask_key: MaskKey | None = None
     spreadsheet: bool = False
-    """Of CSV: a text that a spreadsheet would take for a formula has an apostrophe before it."""
+    """In CSV, put an apostrophe before a text that a spreadsheet would take for a formula."""
 
     def __post_init__(self) -> None:
         if self.spreadsheet and self.format is not Format.CSV:
@@ -79,8 +79,8 @@ class Export:
 
 @dataclass(slots=True)
 class Written:
-    """What has left an export so far, and its snapshot: every commit up to the WAL position `position` is in
-    it; it was taken `at` (seconds since the epoch, canonical's clock)."""
+    """The amount that has left an export so far, and its snapshot: every commit up to the WAL
+    position `position` is in it; it was taken `at` (seconds since the epoch, canonical's clock)."""
 
     rows: int = 0
     bytes: int = 0
@@ -213,7 +213,7 @@ def _encoder(export: Export) -> ParquetEncoder | None:
 
 
 def manifest(contract: Contract, export: Export, written: Written) -> dict[str, Any]:
-    """What an export is, for those who keep it."""
+    """Return the description of an export, for those who keep it."""
     t = export.record_type
     return {
         "contract": {"name": contract.name, "version": contract.version},

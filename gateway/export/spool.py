@@ -53,7 +53,7 @@ class Spooled:
         self.readers = 0
         self.read_at = time.monotonic()
         self.direct: asyncio.Queue[bytes] | None = None
-        """Where the rest goes once there is no more room."""
+        """The queue for the rest once there is no more room."""
         self.task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -66,7 +66,7 @@ class Spooled:
         changed.set()
 
     async def until(self, met: Callable[[], bool]) -> None:
-        """Until `met`, which is looked at whenever something changes."""
+        """Wait until `met`, which is looked at whenever something changes."""
         while not met():
             await self._changed.wait()
 
@@ -172,7 +172,7 @@ class Spool:
         return await asyncio.to_thread(self._load, id)
 
     async def close(self) -> None:
-        """Give up what is being written."""
+        """Give up the exports that are being written."""
         tasks = [s.task for s in self._known.values() if s.task is not None and not s.task.done()]
         for task in tasks:
             task.cancel()
@@ -269,7 +269,7 @@ class Spool:
                 spooled.path.with_suffix(suffix).unlink()
 
     async def _watch(self, spooled: Spooled, task: asyncio.Task[Any] | None) -> None:
-        """Gives up an export that nobody reads, and soon one that nobody can read any more."""
+        """Give up an export that nobody reads, and soon one that nobody can read any more."""
         while True:
             await asyncio.sleep(min(1.0, ABANDONED / 4))
             most = ABANDONED if spooled.direct is None else min(1.0, ABANDONED)

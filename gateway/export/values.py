@@ -59,7 +59,8 @@ _HARMLESS = (
 )  # fmt: skip
 """Scalars whose text is never a formula; that a number may begin with "-" is right."""
 _FORMULA = "^[=+@\t\r\n＝＋－＠-]"
-"""How a cell begins that a spreadsheet runs (https://owasp.org/www-community/attacks/CSV_Injection)."""
+"""Matches the beginning of a cell that a spreadsheet runs
+(https://owasp.org/www-community/attacks/CSV_Injection)."""
 
 
 def csv_value(

@@ -103,8 +103,11 @@ def checked(
 async def read_values(
     request: Request, most: int, batch: int
 ) -> list[dict[str, Any]] | dict[str, Any]:
-    """What a POST holds, or the parameters of any other method: one request, or a batch of up to `batch`, 0 for none. Raises HttpProblem
-    and LimitError."""
+    """Return the body of a POST, or the parameters of any other method: one request, or a batch of
+    up to `batch` (0: none).
+
+    Raises HttpProblem and LimitError.
+    """
     if request.method == "POST":
         found = await read_json(request, most)
         if isinstance(found, list) and batch:

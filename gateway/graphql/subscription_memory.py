@@ -1,5 +1,6 @@
-"""What a subscriber who may not see everything saw last of each record, so that a change of what is hidden from them
-makes no event. The feed says which records changed, and not what of them: only comparing tells."""
+"""Remembers what a subscriber who may not see everything saw last of each record, so that a change
+of hidden data makes no event. The feed says which records changed, and not what of them: only
+comparing tells."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ PAGE = 1_000
 AT_ONCE = 200
 """Records that one statement compares."""
 _KEY = "#"
-"""Where a shape has the record's key; no property has such a name."""
+"""The name under which a shape has the record's key; no property has such a name."""
 
 
 def whole_shape(visibility: Visibility, record_type: RecordType) -> RecordShape | None:
@@ -87,7 +88,7 @@ def _by_key(record_type: RecordType) -> tuple[Order, ...]:
 
 @dataclass(slots=True)
 class Memory:
-    """By key the digest of what the viewer saw last of each record that satisfies `filter`."""
+    """The digests, by key, of what the viewer saw last of each record that satisfies `filter`."""
 
     services: Services
     viewer: Viewer
@@ -119,8 +120,8 @@ class Memory:
         return differs
 
     async def changed(self, keys: Iterable[str]) -> dict[str, bytes | None]:
-        """Of `keys` those of which the viewer sees something else than before, with what is seen now: None
-        where it is not seen any more. `remember` keeps it."""
+        """Return those of `keys` of which the viewer sees something else than before, with what is
+        seen now, or None where it is not seen any more. `remember` keeps it."""
         changed: dict[str, bytes | None] = {}
         waiting = iter(keys)
         while some := list(islice(waiting, AT_ONCE)):

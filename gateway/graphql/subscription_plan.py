@@ -1,5 +1,5 @@
-"""What a subscription asks: from its document to the record type, the filter, and the events that changes
-become."""
+"""Plans a subscription: from its document to the record type, the filter, and the events that
+changes become."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ class SubscriptionPlan:
     after: str | None
     deletions: bool
     most_at_once: int
-    """As MOST_AT_ONCE, and so few that reading them stays within MAX_RECORDS."""
+    """The most records that are read at once: MOST_AT_ONCE, or so few that reading them stays
+    within MAX_RECORDS."""
     memory: Memory | None = None
 
     async def events(self, changes: Sequence[Changed]) -> list[Event]:

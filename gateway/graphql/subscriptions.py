@@ -34,7 +34,7 @@ MOST = 5_000
 """Subscriptions of a process."""
 MOST_EVENTS = 2_000
 MOST_BYTES = 4_000_000
-"""Of one subscription's queue."""
+"""The most bytes in one subscription's queue."""
 MOST_REMEMBERED_BY_ALL = 500_000
 """Records that the subscriptions of a process remember."""
 PAGE = 5_000
@@ -87,7 +87,7 @@ class Subscription:
         self._wake()
 
     def end(self, why: BaseException) -> None:
-        """What is queued is dropped."""
+        """End the subscription with an error, and drop what is queued."""
         self._queue.clear()
         self._end = self._end or why
         self._wake()
@@ -128,7 +128,8 @@ class Hub:
         """Timeline and position at which the feed begins that is delivered."""
         self._known = asyncio.Event()
         self._delivering = asyncio.Lock()
-        """Held while a batch goes out, so that who joins is either before it or after it."""
+        """Is held while a batch goes out, so that a subscriber who joins is either before it or
+        after it."""
         self._ending = False
         services.listener.also(FEED, self._hear)
 
@@ -193,7 +194,8 @@ class Hub:
     async def _begin(
         self, subscription: Subscription, plan: SubscriptionPlan, same: Hashable
     ) -> int | None:
-        """What takes long of a beginning, while others are delivered to; up to which row of the feed it has come."""
+        """Prepare a subscription while others are delivered to, as it may take long. Return the row
+        of the feed up to which it has come."""
         if plan.memory is None:
             return None if plan.after is None else await self._catch_up(subscription, plan)
         if plan.after is not None:
@@ -223,7 +225,7 @@ class Hub:
             place = rows[-1].id if len(rows) == PAGE else self._last
 
     def _room(self) -> int:
-        """How many records one more group may remember."""
+        """Return how many records one more group may remember."""
         plans = [group.plan for group in self._groups.values()]
         held = sum(len(p.memory.known) for p in plans if p.memory is not None)
         return max(0, min(MOST_REMEMBERED, MOST_REMEMBERED_BY_ALL - held))
@@ -252,7 +254,7 @@ class Hub:
     # Delivering ------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        """Until nobody is left."""
+        """Run until no subscriber is left."""
         wanted, place = 0.0, ("", 0)
         loop = asyncio.get_running_loop()
         while self._count:
@@ -322,7 +324,8 @@ class Hub:
             self._tell(group, [group.plan.refresh(lsn)])
 
     async def _deliver_to(self, group: _Group, rows: Sequence[Changed]) -> None:
-        """What cannot be read as this group asks is the group's, and holds up nobody else."""
+        """Deliver changes to a group. An error in reading what this group asks ends the group, and
+        holds up nobody else."""
         try:
             events = await group.plan.events(rows)
         except StoreUnavailable:

@@ -28,10 +28,10 @@ INIT_WAIT = 10.0
 STALL = 30.0
 """Seconds in which a client must take what is sent."""
 MOST_OPERATIONS = 100
-"""At once on one connection."""
+"""The most operations at once on one connection."""
 OPENING = 20
-"""Of them, that are being answered or subscribed at a time: the others wait, so that a client that comes back with all
-its subscriptions is not refused for it."""
+"""The number of operations that are being answered or subscribed at a time. The others wait, so
+that a client that comes back with all its subscriptions is not refused for it."""
 MOST_ID = 100
 """Characters of an operation's id."""
 
@@ -167,7 +167,8 @@ class Socket:
                 del self._running[id]
 
     async def _answer(self, name: bytes, viewer: Viewer, payload: dict[str, Any]) -> None:
-        """What counts against the caller's limits is each operation until it has its answer, or is subscribed."""
+        """Answer an operation. It counts against the caller's limits until it has its answer, or is
+        subscribed."""
         callers: Callers = self._socket.state.callers
         asked, freshness = checked(payload, self._documents), from_headers(self._socket.headers)
         with ExitStack() as place:

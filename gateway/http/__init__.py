@@ -1,1 +1,1 @@
-"""What every request passes, whatever it asks: guard, bodies, compression, errors."""
+"""The parts that every request passes, whatever it asks: guard, bodies, compression, errors."""

@@ -102,7 +102,8 @@ def parameters(request: Request, known: Collection[str] | None = None) -> dict[s
 
 
 def switch(value: object, name: str) -> bool:
-    """Whether a parameter that is on or off is on; what is not given is off. Raises HttpProblem."""
+    """Return whether a parameter that is on or off is on; one that is not given is off. Raises
+    HttpProblem."""
     if value in (True, "1", "true"):
         return True
     if value not in (None, False, "0", "false"):

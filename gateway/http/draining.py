@@ -33,7 +33,7 @@ class Drain:
         self.arriving += 1
 
     def arrived(self) -> None:
-        """Its body is whole, or will not be."""
+        """Note that the request's body is whole, or will not be."""
         self.arriving -= 1
         self._look()
 

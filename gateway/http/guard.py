@@ -1,5 +1,6 @@
-"""What every request passes first: a place among the running ones, a request id, a time limit, an end
-when the client goes away, headers of security, and an answer for whatever goes wrong inside."""
+"""The guard that every request passes first: a place among the running ones, a request id, a time
+limit, an end when the client goes away, headers of security, and an answer for whatever goes wrong
+inside."""
 
 from __future__ import annotations
 
@@ -167,8 +168,8 @@ class Guard:
     async def _run_here(
         self, scope: Scope, receive: Receive, answer: _Answer, request_id: str
     ) -> None:
-        """As `_run`, for answers that come whole: most are there before a task of their own would have
-        begun, so that the client is only watched where one takes longer."""
+        """Run as `_run` does, for answers that come whole: most are there before a task of their
+        own would have begun, so that the client is only watched where one takes longer."""
         inbox = _Passed(receive)
         watch: asyncio.Task[None] | None = None
         gone = False
@@ -203,8 +204,8 @@ class Guard:
     async def _run_on(
         self, scope: Scope, receive: Receive, answer: _Answer, request_id: str
     ) -> None:
-        """As `_run`, for a stream of events, which may go on for ever and sees itself when its client is
-        gone."""
+        """Run as `_run` does, for a stream of events, which may go on for ever and sees itself when
+        its client is gone."""
         try:
             await self.app(scope, receive, answer.send)
         except Exception as error:
@@ -267,7 +268,7 @@ class Guard:
 
 
 def _line(answered: Answered, state: dict[str, Any], request_id: str) -> dict[str, Any]:
-    """What the access log says of a request."""
+    """Return the line of the access log for a request."""
     viewer = state.get("viewer")
     line = {
         "method": answered.method,
@@ -392,7 +393,7 @@ class _Answer:
         self.trace = b""
         """The header `traceresponse`."""
         self.moved = 0.0
-        """When a part of the body was last taken."""
+        """The moment at which a part of the body was last taken."""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

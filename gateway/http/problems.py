@@ -1,6 +1,7 @@
-"""How an error looks from outside: its code, its message, its HTTP status; as an RFC 9457 problem or as
-the `extensions` of a GraphQL error. What is not ours, or says nothing to a caller, is INTERNAL with a
-reference that the log also has, and nothing else; a store that cannot answer is STORE_UNAVAILABLE."""
+"""Shows errors to callers: code, message, HTTP status; as an RFC 9457 problem or as the
+`extensions` of a GraphQL error. An error that is not ours, or says nothing to a caller, is INTERNAL
+with a reference that the log also has, and nothing else; a store that cannot answer is
+STORE_UNAVAILABLE."""
 
 from __future__ import annotations
 
@@ -89,7 +90,7 @@ class Outside:
 
 
 def outside(error: BaseException) -> Outside:
-    """What a caller sees of `error`. Logs what it hides, under the reference it gives."""
+    """Return what a caller sees of `error`. Logs what it hides, under the reference it gives."""
     if isinstance(error, GraphQLError) and error.original_error is not None:
         return outside(error.original_error)
     if isinstance(error, TimeoutError):
@@ -127,8 +128,8 @@ def outside(error: BaseException) -> Outside:
 
 
 def _is_of_output(error: GraphQLError) -> bool:
-    """Whether a resolver returned what its type cannot hold: no fault of the caller's, and the
-    message has the value."""
+    """Return whether a resolver returned a value that its type cannot hold: no fault of the
+    caller's, and the message has the value."""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_name == "complete_leaf_value":
@@ -138,7 +139,7 @@ def _is_of_output(error: GraphQLError) -> bool:
 
 
 def _said_by_server(error: BaseException) -> str:
-    """Which column or table; it holds no value of a row."""
+    """Return the server's message, which names a column or table and holds no value of a row."""
     cause = error.__cause__
     said = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
     return f": {said}" if said else ""

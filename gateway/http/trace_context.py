@@ -10,7 +10,7 @@ from contextvars import ContextVar
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
-"""Of the request at hand; empty where the caller named none."""
+"""The trace id of the request at hand; empty where the caller named none."""
 
 
 def read_parent(header: bytes) -> tuple[str, str]:

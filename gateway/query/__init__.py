@@ -1,1 +1,1 @@
-"""How a query is answered: plans, routes, the compiled path and ordinary execution."""
+"""Answers queries: plans, routes, the compiled path and ordinary execution."""

@@ -1,6 +1,7 @@
-"""What an operation may cost, estimated before it runs, by the semantics of @cost and @listSize
-(https://ibm.github.io/graphql-specs/cost-spec.html): an object that the answer may hold counts 1, a plain value
-nothing, a page as many as its `first` or `last` asks for. What makes a store work hard counts more."""
+"""Estimates the cost of an operation before it runs, by the semantics of @cost and @listSize
+(https://ibm.github.io/graphql-specs/cost-spec.html): an object that the answer may hold counts 1, a
+plain value nothing, a page as many as its `first` or `last` asks for. What makes a store work hard
+counts more."""
 
 from __future__ import annotations
 
@@ -31,12 +32,12 @@ from graphql import (
 )
 
 DEFAULT_SIZE = 20
-"""Of a page that does not say how long it is."""
+"""The size of a page that does not say how long it is."""
 SEARCH = 10
 AGGREGATE = 50
 TOTAL_COUNT = 10
 WRITE = 10
-"""For each record that a mutation is given."""
+"""The cost of each record that a mutation is given."""
 
 _SUFFIXES = {"SearchConnection": SEARCH, "Aggregate": AGGREGATE}
 _INTROSPECTION = ("__schema", "__type", "_service")
@@ -46,7 +47,8 @@ Parent: TypeAlias = "GraphQLObjectType | GraphQLInterfaceType | GraphQLUnionType
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many: of values and variables the largest; `least` where they say nothing. A list counts its entries."""
+    """A number of objects: of values and variables the largest, or `least` where they say nothing.
+    A list counts its entries."""
 
     least: int
     values: tuple[int, ...] = ()
@@ -66,8 +68,8 @@ def _count(value: Any) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """What one place selects: its fields that cost something, and all the fragments that are spread there, by their
-    place in `Cost.fragments`, each once, as it is answered once."""
+    """The selection at one place: its fields that cost something, and all the fragments that are
+    spread there, by their place in `Cost.fragments`, each once, as it is answered once."""
 
     parts: tuple[Part, ...] = ()
     fragments: tuple[int, ...] = ()
@@ -87,15 +89,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one operation. `fragments`: the fields of each, those first that are spread in later ones. `introspects`: it
-    asks for the schema."""
+    """The cost of one operation. `fragments`: the fields of each, those first that are spread in
+    later ones. `introspects`: it asks for the schema."""
 
     root: Below = Below()
     fragments: tuple[tuple[Part, ...], ...] = ()
     introspects: bool = False
 
     def estimate(self, variables: Mapping[str, Any]) -> int:
-        """For these raw variables. Each field of the text is weighed once, however often it is spread."""
+        """Return the estimate for these raw variables. Each field of the text is weighed once,
+        however often it is spread."""
         weighed: list[_Sum] = []
         for parts in self.fragments:
             weighed.append(_weigh(Below(parts), variables, weighed))
@@ -104,7 +107,7 @@ class Cost:
 
 
 _Sum: TypeAlias = "tuple[int, int]"
-"""What a place costs, and what it costs for each record of the page that it is in."""
+"""The cost of a place, once, and for each record of the page that it is in."""
 
 
 def _weigh(below: Below, variables: Mapping[str, Any], fragments: Sequence[_Sum]) -> _Sum:

@@ -224,7 +224,8 @@ def flat(values: list[Any]) -> list[Any]:
 def from_document(
     shape: RecordShape, document: Mapping[str, Any], related: Mapping[str, _Related]
 ) -> dict[str, Any]:
-    """What `shape` asks for, by response name. `related`: by response name what is not inside."""
+    """Return the values that `shape` asks for, by response name. `related`: the values, by response
+    name, that are not inside the document."""
     record: dict[str, Any] = {}
     for part in shape.fields:
         if isinstance(part, Value):

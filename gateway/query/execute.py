@@ -39,13 +39,14 @@ MAX_ERRORS = 20
 LONG = 2_000
 """Characters from which on a document that is not known is parsed and validated off the event loop."""
 KEPT_OUTCOMES = 16
-"""Of such documents, whether valid or not, so that each is read once for its request."""
+"""The number of long documents, valid or not, whose outcome is kept, so that each is read once for
+its request."""
 _SUGGESTION = re.compile(r" Did you mean [^?]*\?")
-"""By which a message would tell names of a schema that is not open."""
+"""Matches the part of a message that would tell names of a schema that is not open."""
 
 
 _Outcome: TypeAlias = "tuple[DocumentNode | None, list[GraphQLError]] | Exception"
-"""What is known of a text: as `ParsedDocuments.get` gives it, or what it raises."""
+"""The outcome of reading a text: what `ParsedDocuments.get` returns, or what it raises."""
 
 _reader = ThreadPoolExecutor(1, thread_name_prefix="graphql-documents")
 
@@ -81,8 +82,9 @@ class ParsedDocuments:
         self._operations: OrderedDict[tuple[str, str | None, Limits], Operation] = OrderedDict()
 
     async def read(self, schema: GraphQLSchema, text: str, limits: Limits) -> None:
-        """Have what `get` says of a long text ready, without holding up the event loop: parsing and validating one
-        can take a tenth of a second. One is read at a time, so that those who send many wait for each other."""
+        """Prepare the outcome that `get` returns for a long text, without holding up the event
+        loop: parsing and validating one can take a tenth of a second. One is read at a time, so
+        that those who send many wait for each other."""
         key = (text, limits)
         if len(text) < LONG or key in self._kept or key in self._read:
             return

@@ -37,7 +37,7 @@ _most: WeakKeyDictionary[GraphQLSchema, int] = WeakKeyDictionary()
 
 
 def most_fields(schema: GraphQLSchema) -> int:
-    """How many fields one answer may have that are about the schema."""
+    """Return how many fields about the schema one answer may have."""
     known = _most.get(schema)
     if known is None:
         known = _most[schema] = FIELDS_EACH * _named(schema)
@@ -110,7 +110,7 @@ class SchemaExecutor(StrawberryGraphQLCoreExecutionContext):
 
 
 async def _off_the_loop(answer: Callable[[], Any]) -> Any:
-    """What `answer` returns, made beside the event loop; one such at a time, so that those who ask for much wait for each
-    other and for nobody else."""
+    """Return the result of `answer`, made beside the event loop; one at a time, so that those who
+    ask for much wait for each other and for nobody else."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_reader, copy_context().run, answer)

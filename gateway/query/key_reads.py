@@ -159,9 +159,12 @@ async def _from_documents(
     types: Sequence[str],
     read: Callable[[], Awaitable[tuple[T, list[str]]]],
 ) -> tuple[T | None, str]:
-    """What `read` gets from the document store and "", or None and why the store was not taken.
+    """Return the result of `read` from the document store and "", or None and why the store was not
+    taken.
+
     `types` are those whose documents are read, first the one that the read is noted with; `read`
-    says what it has asked, too. `path` is the field's name in the response."""
+    returns what it has asked, too. `path` is the field's name in the response.
+    """
     services = context.services
     store = services.documents
     began = time.monotonic()
@@ -195,8 +198,8 @@ async def _from_documents(
 
 
 async def _why_not_shaped(services: Services, types: Collection[str]) -> str:
-    """Why documents of `types` are not what the contract says now; else empty. A contract changes
-    at once, its documents with the next reload."""
+    """Return why documents of `types` are not what the contract says now, or an empty string. A
+    contract changes at once, its documents with the next reload."""
     for name in types:
         active = await active_generation(services.documents, name)
         if active is None:

@@ -1,8 +1,9 @@
-"""How large a GraphQL document may be, decided before validation, whose rules are quadratic in places.
+"""Limits the size of a GraphQL document before validation, whose rules are quadratic in places.
 
-Everything here is linear in the text, or bounded by `MAX_FIELDS` and `MAX_SPREADS`: the text is scanned, then
-parsed, then the operations are expanded through their fragments. So what comes after it is bounded too: whoever
-walks the places of an operation and the fragments of each takes no more steps. Crossing a limit raises LimitError.
+Everything here is linear in the text, or bounded by `MAX_FIELDS` and `MAX_SPREADS`: the text is
+scanned, then parsed, then the operations are expanded through their fragments. So what comes after
+it is bounded too: whoever walks the places of an operation and the fragments of each takes no more
+steps. Crossing a limit raises LimitError.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def parse_within(source: str, limits: Limits) -> DocumentNode:
 
 @dataclass(slots=True)
 class _Tally:
-    """What an operation amounts to so far; each addition is held against its limit."""
+    """Counts the parts of an operation; each addition is held against its limit."""
 
     limits: Limits
     fields: int = 0

@@ -34,7 +34,7 @@ from gateway.shape.open_values import Features, Slot
 
 
 def structure(kind: GraphQLInputType, value: Any) -> Hashable:
-    """What a plan is made for: all of a variable's value but its scalars."""
+    """Return the part of a variable's value that a plan is made for: all of it but its scalars."""
     if isinstance(kind, GraphQLNonNull):
         kind = kind.of_type
     if value is None:
@@ -111,7 +111,7 @@ class Operation:
 
     cost: Cost
     parsers: dict[str, tuple[Callable[[Any], Any], bool]] | None
-    """How scalars are read, and whether they must be there; None where more than that is to be
+    """The parsers of scalars, and whether each must be there; None where more than that is to be
     done."""
 
     @property

@@ -1,6 +1,6 @@
-"""Which stores can answer a root field with the same meaning, best first, and why the others cannot; and which
-of them is asked, given which stores are refused now (`chosen`). Pure: whether a store is fresh enough is seen
-when it is asked."""
+"""Plans the route of a root field: the stores that can answer it with the same meaning, best first,
+and why the others cannot; and the one that is asked, given which stores are refused now (`chosen`).
+Pure: whether a store is fresh enough is seen when it is asked."""
 
 from __future__ import annotations
 

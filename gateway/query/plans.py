@@ -23,7 +23,7 @@ from gateway.shape.open_values import Features
 from stores.errors import RecordgateError
 
 BYTES_A_CHARACTER = 120
-"""What a parsed document takes, which a plan keeps, for each character of its text."""
+"""The memory that a parsed document, which a plan keeps, takes for each character of its text."""
 
 
 @dataclass(frozen=True, slots=True)

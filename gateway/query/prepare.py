@@ -1,6 +1,6 @@
-"""What a root field is answered by, decided here for the compiled path and for ordinary execution
-alike: from what is selected to its shape, from the shape to the stores that can answer and to
-canonical's statement. Pure."""
+"""Decides how a root field is answered, for the compiled path and for ordinary execution alike:
+from its selection to its shape, from the shape to the stores that can answer and to canonical's
+statement. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gateway.shape.shaping import Shaper, key_shape
 from stores.keys import encode_key
 
 _KINDS = {RootKind.GET: "", RootKind.LIST: "Connection", RootKind.AGGREGATE: "Aggregate"}
-"""What follows a record type's name in that of the type of a root field."""
+"""The suffix of a record type's name in the type of a root field."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,9 @@ class Record:
 
 
 class Records:
-    """Of one request: `await records.city("2988507")`, `await records.cities(filter={…}, first=10)`,
-    `await records.write("updateCity", id=…, input={…})`."""
+    """The records, as a resolver of a product reads and writes them in one request: `await
+    records.city("2988507")`, `await records.cities(filter={…}, first=10)`, `await
+    records.write("updateCity", id=…, input={…})`."""
 
     def __init__(self, schema: ServedSchema, context: RequestContext) -> None:
         self._schema, self._context = schema, context
@@ -125,8 +126,8 @@ class Records:
     async def read(
         self, record_type: RecordType, key: str, fields: tuple[Selected, ...]
     ) -> dict[str, Any] | None:
-        """What is selected of a record, keyed by response name; None where there is none, or it is hidden. Reads of
-        one moment that select the same go together."""
+        """Return the selection of a record, keyed by response name; None where there is none, or it
+        is hidden. Reads of one moment that select the same go together."""
         self._loaded += 1
         if self._loaded > MAX_RECORDS:
             raise LimitError(f"the query reads more than {MAX_RECORDS} records")

@@ -1,8 +1,8 @@
-"""Gives the answers of search and mutations, which only know keys, the records that were selected of them.
+"""Reads the selected records for the answers of search and mutations, which only know keys.
 
-`resolve_search` and `resolve_mutation` return plain dicts by field name with a `RecordRef` where a record
-stands. `answer` turns that into what the resolvers read: keyed by response name, with each `RecordRef`
-replaced by its record, all of one selection read in one statement.
+`resolve_search` and `resolve_mutation` return plain dicts by field name with a `RecordRef` where a
+record stands. `answer` turns that into what the resolvers read: keyed by response name, with each
+`RecordRef` replaced by its record, all of one selection read in one statement.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ async def _records(
 
 
 async def _hits_are_shaped(context: RequestContext, record_type: RecordType) -> bool:
-    """Whether the index holds documents as the contract says now: it changes at once, they with the next reload."""
+    """Return whether the index holds documents as the contract says now: the contract changes at
+    once, they with the next reload."""
     services = context.services
     active = await active_generation(services.search, record_type.name)
     return active is not None and active.shape == services.fingerprint(

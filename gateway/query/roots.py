@@ -1,4 +1,5 @@
-"""What a root field of the schema is, for those who plan without executing: kept in the field's extensions."""
+"""Describes root fields of the schema for those who plan without executing: kept in the field's
+extensions."""
 
 from __future__ import annotations
 

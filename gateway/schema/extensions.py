@@ -1,7 +1,9 @@
-"""What a product adds to its schema in Python: modules with plain Strawberry types, found by the setting `extensions`.
+"""A product's additions to its schema in Python: modules with plain Strawberry types, found by the
+setting `extensions`.
 
-A module may hold classes named Query, Mutation and Subscription, and classes that `extends` a record type. `load`
-imports the modules and checks every name against the contract, so that a mistake is told at the start with its place.
+A module may hold classes named Query, Mutation and Subscription, and classes that `extends` a
+record type. `load` imports the modules and checks every name against the contract, so that a
+mistake is told at the start with its place.
 """
 
 from __future__ import annotations
@@ -58,12 +60,12 @@ class RecordClass:
 
 
 _records: dict[str, RecordClass] = {}
-"""By the GraphQL name of the record type."""
+"""The classes that stand for record types, by the type's GraphQL name."""
 
 
 @dataclass(slots=True)
 class Extensions:
-    """What the modules add. `roots`: by the name of the root, the classes of all modules."""
+    """The additions of all modules. `roots`: the classes of each root, by its name."""
 
     modules: tuple[str, ...] = ()
     roots: dict[str, list[type]] = field(default_factory=dict)
@@ -235,7 +237,8 @@ def merged(name: str, own: type | None, more: Sequence[type]) -> type | None:
 
 
 class Source:
-    """What a resolver of a record's own field is given as `self`: the properties that it needs."""
+    """The object that a resolver of a record's own field gets as `self`: it has the properties that
+    the resolver needs."""
 
     __slots__ = ("_values",)
 

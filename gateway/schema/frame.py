@@ -68,7 +68,7 @@ class RecordSchema(federation.Schema):
         return cast(type, query)
 
     def process_errors(self, *_: Any, **__: Any) -> None:
-        """Nothing: an unexpected error is logged where it gets its reference."""
+        """Do nothing: an unexpected error is logged where it gets its reference."""
 
     def object(self, kind: Any) -> GraphQLObjectType:
         """A Strawberry object type as graphql-core has it."""

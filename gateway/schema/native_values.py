@@ -25,8 +25,8 @@ from strawberry.types.field import StrawberryField
 from stores.errors import InputError
 
 Convert: TypeAlias = Callable[[Any, str], Any]
-"""From what GraphQL read, and the path of the argument, to what a resolver is given. Raises
-InputError."""
+"""Converts a value that GraphQL read, at the path of its argument, to the value that a resolver
+takes. Raises InputError."""
 
 
 def _reading(name: str, read: Callable[[Any], Any]) -> Convert:
@@ -63,8 +63,8 @@ READ: Mapping[Any, Convert] = {
 
 
 def converter(kind: Any, named: Callable[[Any], str]) -> Convert | None:
-    """What has to be done with arguments of the Strawberry type `kind`; None: nothing. `named`
-    gives the GraphQL name of an input's field."""
+    """Return the conversion of arguments of the Strawberry type `kind`, or None where none is
+    needed. `named` gives the GraphQL name of an input's field."""
     if isinstance(kind, StrawberryContainer):
         inner = converter(kind.of_type, named)
         if inner is None:
@@ -96,7 +96,8 @@ def _unless_missing(inner: Convert) -> Convert:
 
 
 class _InputObject:
-    """Of an input type, whose fields are looked at when it is first used: it may hold itself."""
+    """Converts values of an input type, whose fields are looked at when it is first used: it may
+    hold itself."""
 
     def __init__(self, fields: list[StrawberryField], named: Callable[[Any], str]) -> None:
         self._fields, self._named = fields, named

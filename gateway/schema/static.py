@@ -60,7 +60,7 @@ SCALARS: dict[object, ScalarDefinition] = {
     uuid.UUID: _scalar(scalars.UUID),
     strawberry.scalars.JSON: _scalar(scalars.JSON),
 }
-"""What Strawberry knows the scalars by, and the one implementation that record types use too."""
+"""The scalars by their Python types, with the one implementation that record types use too."""
 
 DirectionEnum = strawberry.enum(
     Direction,

@@ -142,7 +142,7 @@ def as_subgraph(
 
 
 def _stub(name: str) -> GraphQLObjectType:
-    """Another product's record, of which only the key is known here."""
+    """Return the type of another product's record, of which only the key is known here."""
     return GraphQLObjectType(name, {"id": GraphQLField(GraphQLNonNull(GraphQLID))})
 
 
@@ -205,7 +205,8 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
 
 
 def _is_finished(selected: Sequence[Selected]) -> bool:
-    """Whether what is read of a record is the answer: no resolver has to add to it."""
+    """Return whether the answer is exactly what is read of a record: no resolver has to add to
+    it."""
     return all(not s.key.startswith(NEEDED) and _is_finished(s.fields) for s in selected)
 
 

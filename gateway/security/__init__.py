@@ -1,1 +1,1 @@
-"""Who asks, and what they may ask of which door: credentials, roles, and how much of it."""
+"""Decides who asks, and what they may ask of which endpoint: credentials, roles, rates."""

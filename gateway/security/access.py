@@ -1,5 +1,5 @@
-"""What every request passes before its endpoint: who asks, whether they may ask here at all, and
-whether not too often. What lies behind it finds the viewer in `request.state.viewer`."""
+"""Admits every request before its endpoint: who asks, whether they may ask here at all, and whether
+not too often. The endpoint finds the viewer in `request.state.viewer`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def require_entry(viewer: Viewer, path: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may come in, and how often. `origins`: other sites whose pages may, "*" for all."""
+    """The rules of access and rates. `origins`: other sites whose pages may ask, "*" for all."""
 
     authenticator: Authenticator
     callers: Callers = field(default_factory=Callers)
@@ -45,15 +45,16 @@ class Access:
 
 
 class StandingCredential:
-    """What a stream came in with, which is looked at again while it is open: keys are revoked,
-    tokens expire."""
+    """The credential with which a stream was opened. It is looked at again while the stream is
+    open: keys are revoked, tokens expire."""
 
     def __init__(self, authenticator: Authenticator, scope: Scope, viewer: Viewer) -> None:
         self._authenticator, self._viewer = authenticator, viewer
         self._headers, self._address = scope["headers"], _address(scope)
 
     async def holds(self) -> bool:
-        """Whether it still says the same of who asks; also where nobody can tell at the moment."""
+        """Return whether the credential still names the same viewer; True, too, where nobody can
+        tell at the moment."""
         try:
             return await self._authenticator.viewer(self._headers, self._address) == self._viewer
         except StoreUnavailable:
@@ -151,13 +152,13 @@ class AccessMiddleware:
 
 
 def _address(scope: Scope) -> str:
-    """Where a request comes from."""
+    """Return the address that a request comes from."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def _is_stream(scope: Scope) -> bool:
-    """What may stay open for hours, waiting most of the time."""
+    """Return whether the request may stay open for hours, waiting most of the time."""
     if scope["type"] == "websocket":
         return True
     return scope["path"] == "/graphql" and any(

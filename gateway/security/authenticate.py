@@ -1,5 +1,6 @@
-"""From the credential of a request to who asks: a Viewer with those roles of the contract that it proves. A role
-that the contract does not know is dropped: it would see what a rule only keeps from the roles it names."""
+"""Makes a Viewer of the credential of a request, with those roles of the contract that it proves. A
+role that the contract does not know is dropped: it would see what a rule only keeps from the roles
+it names."""
 
 from __future__ import annotations
 
@@ -18,13 +19,13 @@ if TYPE_CHECKING:  # it takes a moment to import, and most that start need it no
     from gateway.security.tokens import TokenVerifier
 
 EVERYBODY = "*"
-"""In a list of roles: all who may ask at all."""
+"""The entry in a list of roles that stands for all who may ask at all."""
 KEPT = 10_000
 """Viewers that are kept."""
 
 
 class Anonymous(StrEnum):
-    """What a request without a credential may do."""
+    """The rights of a request without a credential."""
 
     NO = "no"
     READ = "read"
@@ -64,7 +65,8 @@ class Authenticator:
         self._viewers: dict[tuple[str, frozenset[str]], Viewer] = {}
 
     async def viewer(self, headers: Iterable[tuple[bytes, bytes]], address: str) -> Viewer:
-        """Who asks, `address` being where from. Raises HttpProblem (401), ForbiddenError, StoreUnavailable."""
+        """Return the viewer of a request that comes from `address`. Raises HttpProblem (401),
+        ForbiddenError, StoreUnavailable."""
         credential = credential_of(headers)
         if credential is not None:
             return await self.known(credential)
@@ -81,7 +83,7 @@ class Authenticator:
         return self._kept(f"address {address}", frozenset(), None)
 
     async def known(self, credential: Credential) -> Viewer:
-        """Whom a credential names. Raises as `viewer` does."""
+        """Return the viewer whom a credential names. Raises as `viewer` does."""
         if credential.is_key:
             key = await self.keys.find(credential.text) if self.keys is not None else None
             if key is None:

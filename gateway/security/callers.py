@@ -1,5 +1,5 @@
-"""How much one caller may ask: so many requests a second, with a store for bursts, and so many at once. A token
-bucket each; callers that are idle are forgotten when there are too many."""
+"""Limits one caller's requests: so many a second, with a store for bursts, and so many at once. A
+token bucket each; callers that are idle are forgotten when there are too many."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.http.problems import HttpProblem
 KEPT = 10_000
 """Callers that are remembered."""
 MOST_PASSED = 10
-"""How many idle callers to inspect per eviction."""
+"""The number of idle callers to inspect per eviction."""
 
 
 @dataclass(slots=True)
@@ -76,7 +76,8 @@ class Callers:
         caller.tokens -= 1
 
     def _forget(self) -> None:
-        """Let the callers go that have asked for nothing for longest; not those with requests running."""
+        """Forget the callers that have asked for nothing for longest; not those with requests
+        running."""
         for _ in range(MOST_PASSED):
             if len(self._callers) <= KEPT:
                 return

@@ -1,4 +1,5 @@
-"""What a request brings to prove who asks: a bearer token or an API key, by one of three headers. Pure."""
+"""Reads the credential of a request: a bearer token or an API key, by one of three headers.
+Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +13,11 @@ from gateway.http.problems import HttpProblem
 LONGEST = 8_192
 """Bytes of a credential: as much as a server's header line commonly holds."""
 KEY_PREFIX = "rgk_"
-"""What every API key begins with, so that a key and a token are never taken for each other."""
+"""The beginning of every API key, so that a key and a token are never taken for each other."""
 CHALLENGE = 'Bearer realm="recordgate"'
 PAGE_CHALLENGE = 'Basic realm="recordgate: the password is an API key", charset="UTF-8"'
-"""For a browser, which asks for the key then and sends it with what its page asks for."""
+"""The challenge for a browser, which then asks for the key and sends it with its page's
+requests."""
 
 
 @dataclass(frozen=True, slots=True)

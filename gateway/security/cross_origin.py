@@ -1,4 +1,5 @@
-"""Which pages of other sites may ask by a browser (CORS): none unless the settings name them."""
+"""Decides which pages of other sites may ask by a browser (CORS): none unless the settings name
+them."""
 
 from __future__ import annotations
 

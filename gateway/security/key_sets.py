@@ -40,7 +40,7 @@ LARGEST = 512_000
 """Bytes of a set."""
 MOST_KEYS = 100
 SECONDS = 5.0
-"""That a set may take to come."""
+"""The most seconds that a set may take to come."""
 RENEW = 600.0
 """Seconds after which the set is asked for again, so that a key that was taken out is not trusted on."""
 AGAIN = 30.0

@@ -21,8 +21,8 @@ MOST_ROLES = 200
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token must say. `leeway`: seconds that clocks may differ. `roles_claim`: the name of a claim, or a
-    path of names with dots."""
+    """The claims that a token must have. `leeway`: seconds that clocks may differ. `roles_claim`:
+    the name of a claim, or a path of names with dots."""
 
     issuer: str
     audience: str
@@ -33,7 +33,7 @@ class TokenRules:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Whom a token names, and the roles it gives them, of whatever kind."""
+    """The subject that a token names, and the roles it gives them, of whatever kind."""
 
     subject: str
     roles: frozenset[str]

@@ -1,1 +1,1 @@
-"""What a request asks for, resolved against the contract. Pure."""
+"""Requests, resolved against the contract. Pure."""

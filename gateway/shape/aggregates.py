@@ -1,4 +1,5 @@
-"""What `citiesAggregate` asks for, resolved against the contract: groups, measures, having, order. Pure."""
+"""Resolves an aggregate field such as `citiesAggregate` against the contract: groups, measures,
+having, order. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ _COUNT = Property("count", "count", "count", Logical.INTEGER, Scalar.BIGINT, "bi
 
 
 def has_function(function: str, prop: Property) -> bool:
-    """Whether `function` can be taken of the property."""
+    """Return whether `function` can be taken of the property."""
     if not orderable(prop):
         return False
     if function in ("sum", "avg", PERCENTILE):
@@ -72,7 +73,7 @@ class Measure:
     function: str
     property: Property | None = None
     fraction: float | None = None
-    """Of a percentile: 0.5 is the median."""
+    """The fraction of a percentile: 0.5 is the median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ class _Reader:
 
 
 def group_name(*path: str) -> str:
-    """How `groupBy` calls a group: `countryCode`, `country_continent`."""
+    """Return the name of a group in `groupBy`: `countryCode`, `country_continent`."""
     return enum_name("_".join(path))
 
 

@@ -1,6 +1,5 @@
-"""What a document says, read outside of an execution: variables, arguments, directives, and which fields are
-selected. The one place that knows how graphql-core wants to be asked. Pure.
-"""
+"""Reads a document outside of an execution: variables, arguments, directives, and the fields that
+are selected. The one place that knows how graphql-core wants to be asked. Pure."""
 
 from __future__ import annotations
 

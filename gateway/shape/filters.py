@@ -1,8 +1,10 @@
-"""From a filter as GraphQL, HTTP or the contract's `rowFilter` writes it to `stores.query.Filter`. Pure.
+"""Reads a filter as GraphQL, HTTP or the contract's `rowFilter` writes it, into
+`stores.query.Filter`. Pure.
 
-`{population: {gte: 100000}, country: {name: {eq: "France"}}, or: [{…}, {…}], not: {…}}`: all parts of one
-object must hold. A null anywhere but as the whole filter is an error, and so is what is empty: an object or a
-list that a left-out variable has emptied never means "everything". Who wants all gives no filter.
+`{population: {gte: 100000}, country: {name: {eq: "France"}}, or: [{…}, {…}], not: {…}}`: all parts
+of one object must hold. A null anywhere but as the whole filter is an error, and so is an empty
+object or list: one that a left-out variable has emptied never means "everything". A caller who
+wants all records gives no filter.
 """
 
 from __future__ import annotations
@@ -169,7 +171,7 @@ def parse_filter(
 
 
 def row_filter(record_type: RecordType, visibility: Visibility) -> Filter:
-    """Which rows the viewer may see, from the contract's `rowFilter`."""
+    """Return the filter of the rows that the viewer may see, from the contract's `rowFilter`."""
     raw = visibility.row_filters(record_type)
     if raw is None:
         return EVERYTHING

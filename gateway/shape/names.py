@@ -7,7 +7,7 @@ from stores.contract.model import Property, RecordType, Relation
 
 
 def is_own_id(record_type: RecordType, prop: Property) -> bool:
-    """Whether the property is what the field `id` shows anyway: the only column of the key."""
+    """Return whether the field `id` shows the property anyway: it is the only column of the key."""
     return prop.graphql == "id" and record_type.key == (prop.column,)
 
 

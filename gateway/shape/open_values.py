@@ -34,7 +34,7 @@ class Deferred:
 
 @dataclass(slots=True)
 class Features:
-    """What a plan asked of the variables it was made with."""
+    """The features of the variables that a plan was made with."""
 
     asked: dict[tuple[Path, str], Feature] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class Slot:
         return Deferred(lambda variables: at(variables, self.path))
 
     def feature(self, name: str, ask: Callable[[Any], Hashable]) -> Any:
-        """What `ask` says of the value. May raise what `ask` raises."""
+        """Return `ask` of the value, and note the question. Raises the errors of `ask`."""
         self.features.asked[self.path, name] = (self.path, ask)
         return ask(self.value)
 

@@ -1,4 +1,4 @@
-"""From `orderBy` to a total order, and what a cursor of it is bound to. Pure."""
+"""Makes a total order of `orderBy`, and the signature that binds a cursor to it. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stores.query import Order
 
 MAX_STEPS = 10
 MAX_PATH = 4
-"""To-one relations that an order may follow."""
+"""The number of to-one relations that an order may follow."""
 
 
 class Direction(Enum):
@@ -100,7 +100,7 @@ def order_property(contract: Contract, record_type: RecordType, order: Order) ->
 
 
 def signature(record_type: RecordType, order: tuple[Order, ...]) -> str:
-    """What a cursor carries to prove that it is of this type and order."""
+    """Return the text in a cursor that proves that it is of this type and order."""
     steps = [
         f"{'.'.join((*o.path, o.property))} {int(o.descending)}{int(nulls_first(o))}" for o in order
     ]

@@ -1,8 +1,8 @@
-"""What a caller is told when canonical refuses a row. Pure.
+"""Decides what a caller is told when canonical refuses a row. Pure.
 
-A constraint compares what is written with other rows and columns: who may not see all of these is told that
-the record is refused, and nothing of why. That it was refused can be told apart from that it was not; what
-follows from this is in docs/explanation/promises.md.
+A constraint compares what is written with other rows and columns: a caller who may not see all of
+these is told that the record is refused, and nothing of why. A refusal can still be told apart from
+a success; what follows from this is in docs/explanation/promises.md.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""From a field of a GraphQL document to the tree of what is selected below it: aliases, fragments,
-@skip and @include, merged fields and coerced arguments are resolved. Pure."""
+"""Reads a field of a GraphQL document into the tree of its selection: aliases, fragments, @skip and
+@include, merged fields and coerced arguments are resolved. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from gateway.shape.arguments import arguments, selected_fields
 from stores.errors import LimitError
 
 NEEDS = "needs"
-"""In the extensions of a field that a product adds to a record type: names of the properties that it reads."""
+"""The key, in the extensions of a field that a product adds to a record type, of the names of the
+properties that it reads."""
 NEEDED = "+"
 """Begins the key of a property that is read for such a field: no name in a response begins so."""
 MAX_KEY_BYTES = 63
@@ -27,12 +28,13 @@ MAX_KEY_BYTES = 63
 
 
 def has_own_fields(selected: tuple[Selected, ...]) -> bool:
-    """Whether anything is read for a field that the product adds: only execution can answer that one."""
+    """Return whether anything is read for a field that the product adds: only execution can answer
+    that one."""
     return any(s.key.startswith(NEEDED) or has_own_fields(s.fields) for s in selected)
 
 
 class Place(Protocol):
-    """Where a field stands in a document: what of GraphQLResolveInfo the selection below it is read from."""
+    """The part of GraphQLResolveInfo from which the selection below a field is read."""
 
     @property
     def schema(self) -> GraphQLSchema: ...
@@ -56,7 +58,7 @@ class Selected:
 
 
 def selected_below(info: Place, object_type: GraphQLObjectType) -> tuple[Selected, ...]:
-    """What is selected below the field that `info` is about, whose value is of `object_type`.
+    """Return the selection below the field that `info` is about, whose value is of `object_type`.
 
     Raises GraphQLError for arguments that cannot be coerced, LimitError for a name too long.
     """

@@ -1,5 +1,5 @@
-"""What a root field asks for, resolved against the contract: the planner decides on it, the SQL compiler
-and the document reader answer it. Field order and `key`s are those of the response."""
+"""Shapes: root fields, resolved against the contract. The planner decides on them, the SQL compiler
+and the document reader answer them. Field order and `key`s are those of the response."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Id:
 
 @dataclass(frozen=True, slots=True)
 class RowVersion:
-    """What a record's version is called by: canonical's `xmin`, which every change of the row moves."""
+    """The version of a record: canonical's `xmin`, which every change of the row moves."""
 
     key: str
 

@@ -1,5 +1,5 @@
-"""From what is selected to shapes: names become properties and relations, arguments filters, orders and
-windows, and what the viewer may not see is refused. Pure."""
+"""Makes shapes of selections: names become properties and relations, arguments filters, orders and
+windows. What the viewer may not see is refused. Pure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ MAX_RECORDS = 100_000
 
 
 _PLAIN_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-"""Only this form of a day is looked up as it is; Postgres prints other days, too, before Christ or far away."""
+"""The only form of a day that is looked up as it is; Postgres prints other days, too, before Christ
+or far away."""
 
 
 @dataclass(slots=True)
@@ -194,12 +195,13 @@ def key_shape(record: RecordShape, key: str | Slot) -> KeyShape:
 
 
 def _is_own_text(prop: Property, text: str) -> bool:
-    """Of `character(n)` any number of blanks at the end means the same; Postgres prints none."""
+    """Return whether a text is in the form that Postgres prints. Any number of blanks at the end of
+    a `character(n)` means the same; Postgres prints none."""
     return not (prop.sql_type.startswith("character(") and text.endswith(" "))
 
 
 def is_plain_key(record_type: RecordType, texts: tuple[str, ...]) -> bool:
-    """Whether the texts are the very form that Postgres prints."""
+    """Return whether the texts are in the very form that Postgres prints."""
     for prop, text in zip(record_type.key_properties, texts, strict=True):
         if prop.scalar in (Scalar.INT, Scalar.BIGINT):
             if str(int(text)) != text:

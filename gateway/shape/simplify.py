@@ -1,4 +1,4 @@
-"""What remains of a filter when what holds always, or never, is taken out of it. Pure."""
+"""Takes out of a filter what holds always, or never. Pure."""
 
 from __future__ import annotations
 

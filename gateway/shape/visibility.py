@@ -1,14 +1,18 @@
-"""What a viewer may see: of a property its plain value, a mask or nothing; of a type which rows. Pure.
+"""The visibility of data for a viewer: of a property its plain value, a mask or nothing; of a type
+some rows. Pure.
 
-- A role sees a property plainly unless `masking` names the role (then in that form) or `readRoles` leaves
-  it out (then not at all). A viewer sees the best that one of the roles gives; a viewer without a role
-  sees no restricted property.
-- `rowFilter` of a type: a role that it names sees the rows of its filter, a role that it does not name
-  sees all; a viewer sees what any of the roles sees, and without a role no row.
-- `expose.roles` names the roles that may do an operation with a type's records. A relation is followed only by
-  who may `list` (to one: `get`) what it leads to.
+- A role sees a property plainly unless `masking` names the role (then in that form) or `readRoles`
+leaves it out (then not at all). A viewer sees the best that one of the roles gives; a viewer
+without a role sees no restricted property.
+
+- `rowFilter` of a type: a role that it names sees the rows of its filter, a role that it does not
+name sees all; a viewer sees what any of the roles sees, and without a role no row.
+
+- `expose.roles` names the roles that may do an operation with a type's records. A relation is
+followed only by those who may `list` (to one: `get`) the records it leads to.
+
 - Whatever is not plain can neither be filtered, ordered, grouped, aggregated nor searched by, and a
-  relation over such a column is closed.
+relation over such a column is closed.
 """
 
 from __future__ import annotations
@@ -47,14 +51,14 @@ _WORDS = {
 
 
 def non_null(prop: Property) -> bool:
-    """Whether the property's field is non-null: a required one is, unless it can be hidden from a viewer
-    or read as missing (NaN and the infinities of a float)."""
+    """Return whether the property's field is non-null: a required one is, unless it can be hidden
+    from a viewer or read as missing (NaN and the infinities of a float)."""
     return prop.required and not prop.restricted and prop.scalar is not Scalar.FLOAT
 
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """What a viewer with `roles` may see."""
+    """The visibility for a viewer with `roles`."""
 
     contract: Contract
     roles: frozenset[str] = frozenset()
@@ -75,7 +79,8 @@ class Visibility:
         return best
 
     def may(self, record_type: RecordType, operation: str) -> bool:
-        """Whether one of the roles may; whether the contract offers it at all is another question."""
+        """Return whether one of the roles permits the operation; whether the contract offers it at
+        all is another question."""
         roles = next((roles for name, roles in record_type.expose.roles if name == operation), None)
         return roles is None or not self.roles.isdisjoint(roles)
 

@@ -81,7 +81,7 @@ class Idempotency:
 def idempotency(
     viewer: Viewer, given: str | None, info: GraphQLResolveInfo[Any]
 ) -> Idempotency | None:
-    """What a mutation field was given as its key. Raises InputError."""
+    """Return the idempotency key that a mutation field was given, or None. Raises InputError."""
     if given is None:
         return None
     if not _KEY.match(given):

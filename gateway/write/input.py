@@ -1,5 +1,5 @@
-"""From the input of a mutation to values of properties: names resolved, values coerced, what the viewer
-may not see refused. Pure."""
+"""Reads the input of a mutation into values of properties: names resolved, values coerced, what the
+viewer may not see refused. Pure."""
 
 from __future__ import annotations
 

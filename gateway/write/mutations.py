@@ -77,7 +77,8 @@ COMMIT_POSITION = f"SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn, {TIMELIN
 
 @dataclass(slots=True)
 class Written:
-    """What one mutation did. `keys` and `records` are in the order asked for. `count`: records deleted."""
+    """The outcome of one mutation. `keys` and `records` are in the order asked for. `count`:
+    records deleted."""
 
     keys: list[Key] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -384,7 +385,7 @@ class Writer:
         return Written(list(keys), await self._records(conn, keys))
 
     async def _seen(self, conn: Connection, keys: Sequence[Key]) -> bool:
-        """Whether the viewer's row filter lets all of `keys` be seen."""
+        """Return whether the viewer's row filter lets all of `keys` be seen."""
         if row_filter(self.record_type, self.visibility) == EVERYTHING:
             return True
         plain = RecordShape(self.record_type, (Id("id"),))

@@ -1,4 +1,5 @@
-"""In which order records of one call are written that refer to each other: what is referred to comes first. Pure."""
+"""Orders the records of one call that refer to each other: a record that is referred to is written
+first. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def parents_first(record_type: RecordType, rows: Sequence[Row]) -> tuple[list[Ro
 def _references(
     record_type: RecordType, rows: Sequence[Row]
 ) -> tuple[list[int], dict[int, list[int]]]:
-    """For each row how many others it refers to; and for each that is referred to which do."""
+    """Return how many others each row refers to, and the rows that refer to each."""
     waiting_for = [0] * len(rows)
     referring: dict[int, list[int]] = {}
     for relation in record_type.relations:

@@ -23,7 +23,7 @@ Statement: TypeAlias = "Callable[[Values], tuple[sql.Composed, list[Any]]]"
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """Why the record at `index` of the input cannot be written."""
+    """A record of the input, at `index`, that cannot be written, and the reason."""
 
     index: int
     error: RecordgateError
@@ -38,7 +38,7 @@ class BadRow:
 
 
 def is_of_a_row(error: RecordgateError) -> bool:
-    """Whether it is one record's fault, and the others may be good."""
+    """Return whether the error is one record's fault, and the others may be good."""
     return isinstance(error, ConstraintError | InputError) and not isinstance(error, LimitError)
 
 

@@ -17,7 +17,8 @@ _CALENDAR = (Scalar.DATE, Scalar.TIMESTAMP, Scalar.DATETIME, Scalar.TIME)
 
 DEFERRED = "SET CONSTRAINTS ALL DEFERRED"
 IMMEDIATE = "SET CONSTRAINTS ALL IMMEDIATE"
-"""When keys are checked that may be checked late: before the next statement too, what is open already."""
+"""Checks the constraints that may be checked late after each statement; what is open already is
+checked at once."""
 
 Values = Mapping[str, Any]
 """Property name → coerced value (None: NULL); what is absent is not given."""
