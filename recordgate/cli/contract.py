@@ -1,13 +1,14 @@
-"""The commands `contract lint`, `contract init` and `contract diff`."""
+"""The commands `contract lint`, `init`, `diff`, `show` and `schema`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recordgate.cli.output import Exit, ProgressLine, emit, reported
+from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from stores.errors import InputError, SetupError
 
 Keys = Annotated[
@@ -25,18 +26,34 @@ def register(app: typer.Typer) -> None:
     commands.command("lint")(lint)
     commands.command("init")(init)
     commands.command("diff")(diff)
+    commands.command("show")(show)
+    commands.command("schema")(schema)
     app.add_typer(commands, name="contract")
 
 
 def lint(
     files: Annotated[list[Path], typer.Argument(help="Contract files, or folders of contracts.")],
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Mend what has one mending, in the files, and show each change. The meaning of a"
+            " contract that is sound stays.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Every finding as file:line:column: code: message. A folder is one contract."""
     from stores.contract.lint import lint_file
 
+    fixed: list[str] = []
+    if fix:
+        from recordgate.contract_files import fix_file
+
+        with reported(as_json=as_json):
+            fixed = [str(done) for file in files for done in fix_file(file)]
     findings = [finding for file in files for finding in lint_file(file)]
-    lines: list[str] = []
+    lines = [f"{one} (fixed)" for one in fixed]
     for finding in findings:
         warning = " (warning)" if finding.severity == "warning" else ""
         lines.append(f"{finding}{warning}")
@@ -45,8 +62,9 @@ def lint(
     errors = sum(f.severity == "error" for f in findings)
     if not findings:
         lines.append(f"{len(files)} checked, no findings")
+    value = {"errors": errors, "findings": [f.as_dict() for f in findings]}
     emit(
-        {"errors": errors, "findings": [f.as_dict() for f in findings]},
+        value | ({"fixed": fixed} if fix else {}),
         as_json=as_json,
         text="\n".join(lines),
     )
@@ -92,13 +110,21 @@ def init(
             typer.echo(text, nl=False)
             _tell(notes)
             return
-        try:
-            with output.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise SetupError(f"{output} cannot be written: {error.strerror}") from None
-        typer.echo(f"wrote {output}", err=True)
+        _write_new(output, text)
         _tell(notes)
+
+
+def _write_new(output: Path, text: str) -> None:
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SetupError(
+            f"{output} is there already", hint="name a new file, or remove it"
+        ) from None
+    except OSError as error:
+        raise SetupError(f"{output} cannot be written: {error.strerror}") from None
+    typer.echo(f"wrote {output}", err=True)
 
 
 def _from_files(given: list[str], keys: list[str]) -> tuple[str, list[str]]:
@@ -159,3 +185,42 @@ def diff(
     )
     if breaking:
         raise typer.Exit(Exit.FAILED)
+
+
+def show(
+    contract: Annotated[
+        Path | None,
+        typer.Argument(help="Contract: file or folder; default: the one that is configured."),
+    ] = None,
+    mermaid: Annotated[
+        bool, typer.Option("--mermaid", help="Draw it as an erDiagram of Mermaid.")
+    ] = False,
+    ctx: typer.Context = None,  # type: ignore[assignment]
+) -> None:
+    """Draw the types of a contract and their relations."""
+    from stores.contract.drawing import as_mermaid, as_text
+    from stores.contract.load import load_contract
+
+    with reported():
+        if contract is None:
+            given = invocation(ctx)
+            found = given.contract(given.settings())
+        else:
+            found = load_contract(contract)
+        typer.echo(as_mermaid(found) if mermaid else as_text(found))
+
+
+def schema(
+    output: Annotated[
+        Path | None, typer.Option(help="New file to write to; default: stdout.")
+    ] = None,
+) -> None:
+    """The JSON schema of a contract, with recordgate's extensions, for editors."""
+    from stores.contract.json_schema import contract_schema
+
+    with reported():
+        text = json.dumps(contract_schema(), indent=1, ensure_ascii=False)
+        if output is None:
+            typer.echo(text)
+            return
+        _write_new(output, text + "\n")

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from stores.contract.extensions import suggestion, wrong
 from stores.contract.json_paths import JsonPath, parse_path
 from stores.contract.node import Node
+from stores.contract.options import DELETED_BY, DRIFTS, OPTIONS, PAGED_BY, SECRETS
 
 MAX_NAME = 200
 
@@ -134,35 +135,16 @@ class Collect:
         return self.stale_after or max(60.0, 3 * self.every)
 
 
-_TOP = (
-    "http", "file", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects", "maxDeletes",
-)  # fmt: skip
-_PARTS: dict[str, tuple[str, ...]] = {
-    "http": ("url", "records", "pages", "auth", "headers", "atMost"),
-    "pages": ("by", "next", "param", "sizeParam", "size", "start", "total"),
-    "auth": (
-        "by", "token", "key", "user", "password", "client", "secret", "header", "param", "tokenUrl", "scope",
-    ),
-    "atMost": ("requests", "pages", "bytes", "timeout"),
-    "file": ("path", "format"),
-    "since": ("field", "param", "overlap"),
-    "deletes": ("by", "every", "field"),
-    "drift": ("added", "missing", "type"),
-    "map": ("from", "trim", "nulls", "default", "date", "times"),
-}  # fmt: skip
-_SECRETS = {
-    "none": (), "bearer": ("token",), "apiKey": ("key",), "basic": ("user", "password"),
-    "oauth2": ("client", "secret"),
-}  # fmt: skip
-_REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+LIMIT = re.compile(r"\d{1,9}|(100|\d{1,2}(\.\d+)?)%")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECRET_NAME = re.compile(r"(?i)(api[-_]?key|token|secret|passw|authorization|signature|cookie)")
 
 
 def seconds_of(text: object) -> float | None:
     """`30s`, `5m`, `24h` in seconds; None where it is no duration."""
-    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    found = DURATION.fullmatch(text) if isinstance(text, str) else None
     return float(found[1]) * _UNITS[found[2]] if found else None
 
 
@@ -174,7 +156,7 @@ def collect_value(at: Node | None, properties: dict[str, Any]) -> Collect | None
     if not isinstance(at.data, dict):
         wrong(at, "`collect` must be a mapping", "docs/howto/collect.md shows one")
         return None
-    _known(at, "collect", _TOP)
+    _known(at, "collect", OPTIONS["collect"])
     kinds = [k for k in ("http", "file") if at.has(k)]
     if len(kinds) != 1:
         wrong(at, "`collect` names one source: `http` or `file`")
@@ -182,7 +164,7 @@ def collect_value(at: Node | None, properties: dict[str, Any]) -> Collect | None
     kind = kinds[0]
     source = at.get(kind)
     drift = at.get("drift")
-    _known(drift, "drift", _PARTS["drift"])
+    _known(drift, "drift", OPTIONS["drift"])
     found = Collect(
         kind=kind,
         definition=hashlib.sha256(json.dumps(at.data, sort_keys=True, default=str).encode()).hexdigest(),
@@ -194,7 +176,7 @@ def collect_value(at: Node | None, properties: dict[str, Any]) -> Collect | None
         every=_seconds(at, "every", 300.0),
         stale_after=_seconds(at, "staleAfter", 0.0),
         drift=Drift(
-            *(_one_of(drift, name, ("note", "freeze", "quarantine"), default)
+            *(_one_of(drift, name, DRIFTS, default)
               for name, default in (("added", "note"), ("missing", "freeze"), ("type", "quarantine")))
         ),
         max_rejects=_limit(at, "maxRejects"),
@@ -250,7 +232,7 @@ def _limit(at: Node, name: str) -> str:
     if not at.has(name):
         return ""
     text = at.get(name).spelling
-    if not re.fullmatch(r"\d{1,9}|(100|\d{1,2}(\.\d+)?)%", text):
+    if not LIMIT.fullmatch(text):
         wrong(at.get(name), f"`{name}` is a number of rows (100) or a share (5%)")
         return ""
     return text
@@ -267,9 +249,9 @@ def _path(at: Node, name: str) -> JsonPath | None:
 
 
 def _http(at: Node) -> HttpSource:
-    _known(at, "http", _PARTS["http"])
+    _known(at, "http", OPTIONS["http"])
     url, most = at.text("url"), at.get("atMost")
-    _known(most, "atMost", _PARTS["atMost"])
+    _known(most, "atMost", OPTIONS["atMost"])
     _url(at.get("url"), url)
     headers: list[tuple[str, str]] = []
     for name, node in at.get("headers").entries():
@@ -322,8 +304,8 @@ def _secret_in_contract(at: Node, what: str, hint: str) -> None:
 
 
 def _pages(at: Node) -> Pages:
-    _known(at, "pages", _PARTS["pages"])
-    by = _one_of(at, "by", ("none", "link", "next", "cursor", "offset", "page"), "none")
+    _known(at, "pages", OPTIONS["pages"])
+    by = _one_of(at, "by", PAGED_BY, "none")
     pages = Pages(
         by,
         _path(at, "next"),
@@ -341,14 +323,14 @@ def _pages(at: Node) -> Pages:
 
 
 def _auth(at: Node) -> Auth:
-    _known(at, "auth", _PARTS["auth"])
-    by = _one_of(at, "by", tuple(_SECRETS), "none")
+    _known(at, "auth", OPTIONS["auth"])
+    by = _one_of(at, "by", tuple(SECRETS), "none")
     secrets: list[tuple[str, str]] = []
-    for name in _SECRETS[by]:
+    for name in SECRETS[by]:
         text = at.text(name)
         shorthand = re.fullmatch(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", text)
         text = f"env:{shorthand[1]}" if shorthand else text
-        if not _REFERENCE.fullmatch(text):
+        if not REFERENCE.fullmatch(text):
             _secret_in_contract(
                 at.get(name) if at.has(name) else at, f"`{name}`", "write env:NAME or file:/path"
             )
@@ -360,7 +342,7 @@ def _auth(at: Node) -> Auth:
 
 
 def _file(at: Node) -> FileSource:
-    _known(at, "file", _PARTS["file"])
+    _known(at, "file", OPTIONS["file"])
     path = at.text("path")
     if not path or "\0" in path:
         wrong(at, "`file` needs `path`, a file or a glob")
@@ -370,7 +352,7 @@ def _file(at: Node) -> FileSource:
 def _since(at: Node, kind: str) -> Since | None:
     if at.data is None:
         return None
-    _known(at, "since", _PARTS["since"])
+    _known(at, "since", OPTIONS["since"])
     path, param = _path(at, "field"), at.text("param")
     if kind != "http" or not path or not param:
         wrong(at, "`since` is of an http source, with `field` and `param`")
@@ -381,8 +363,8 @@ def _since(at: Node, kind: str) -> Since | None:
 def _deletes(at: Node, kind: str) -> Deletes:
     if at.data is None:
         return Deletes()
-    _known(at, "deletes", _PARTS["deletes"])
-    by = _one_of(at, "by", ("full", "field", "none"), "none")
+    _known(at, "deletes", OPTIONS["deletes"])
+    by = _one_of(at, "by", DELETED_BY, "none")
     named = at.get("field").entries()
     if by == "field" and (len(named) != 1 or kind == "file"):
         wrong(at, "deletes by field name one: `field: {deleted: true}`, of an http source")
@@ -398,7 +380,7 @@ def _mapped(name: str, at: Node, properties: dict[str, Any]) -> Mapped | None:
     if isinstance(at.data, str):
         given: dict[str, Any] = {"from": at.data}
     elif isinstance(at.data, dict):
-        _known(at, "map", _PARTS["map"])
+        _known(at, "map", OPTIONS["map"])
         given = at.data
     else:
         wrong(at, f"`map`: {name} is a path or a mapping with `from`")

@@ -13,6 +13,7 @@ from stores.contract.draft import Draft
 from stores.contract.extensions import suggestion, wrong
 from stores.contract.model import Embed, Relation
 from stores.contract.node import Node
+from stores.contract.options import OPTIONS
 
 MAX_DEPTH = 3
 _HINT = 'a list of relations: [country, "country.continent", {relation: orders, embed: [items]}]'
@@ -46,7 +47,7 @@ def _read(
             _follow(entry, entry.data.split("."), None, draft, path, drafts, into)
         elif isinstance(entry.data, dict):
             for key, value in entry.entries():
-                if key not in ("relation", "embed"):
+                if key not in OPTIONS["embed"]:
                     wrong(value, f"`embed` has no `{key}`", _HINT)
             relation = entry.get("relation")
             if isinstance(relation.data, str):

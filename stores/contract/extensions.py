@@ -9,27 +9,10 @@ from typing import Any
 
 from stores.contract.model import Expose, Masking, Scalar, SearchOptions
 from stores.contract.node import Node
+from stores.contract.options import GROUPS, KNOWN, OPTIONS
 from stores.contract.types import TypeOf
 
 VENDOR = "recordgate"
-
-KNOWN: dict[str, tuple[str, ...]] = {
-    "contract": ("managed", "schema"),
-    "schema": (
-        "singular",
-        "plural",
-        "embed",
-        "expose",
-        "rowFilter",
-        "generations",
-        "search",
-        "gate",
-        "collect",
-    ),
-    "property": ("search", "masking", "readRoles", "generated"),
-    "relationship": ("inverse", "cardinality"),
-}
-"""The custom properties that are allowed, by place in the contract."""
 
 LANGUAGES = (
     "arabic", "danish", "dutch", "english", "finnish", "french", "german", "greek", "hungarian",
@@ -160,12 +143,6 @@ def whole_value(at: Node, name: str, low: int, high: int, default: int) -> int:
     return value
 
 
-WRITES = ("create", "upsert", "update", "delete", "deleteMany")
-READS = ("get", "list", "aggregate", "search", "export")
-_GROUPS = {"read": READS, "write": WRITES}
-"""Words of `expose.roles` for several operations."""
-
-
 def expose_value(at: Node | None, access: Access) -> Expose:
     """`expose: {operations: [get, list, …], pageLimit: 100, roles: {write: [editor]}}`."""
     plain = Expose()
@@ -188,7 +165,7 @@ def expose_value(at: Node | None, access: Access) -> Expose:
         elif key == "roles":
             roles = _roles_of_operations(value, access)
         else:
-            unknown_key(value, "expose", key, ("operations", "pageLimit", "roles"))
+            unknown_key(value, "expose", key, OPTIONS["expose"])
     return Expose(operations, limit, roles)
 
 
@@ -199,19 +176,18 @@ def _roles_of_operations(at: Node, access: Access) -> tuple[tuple[str, tuple[str
             at, "`roles` must be a mapping from an operation to roles", "roles: {write: [editor]}"
         )
         return ()
-    known = (*READS, *WRITES, *_GROUPS)
     by_group: dict[str, tuple[str, ...]] = {}
     by_name: dict[str, tuple[str, ...]] = {}
     for key, value in at.entries():
-        if key not in known:
-            unknown_key(value, "roles", key, known)
+        if key not in OPTIONS["expose.roles"]:
+            unknown_key(value, "roles", key, OPTIONS["expose.roles"])
             continue
         if not isinstance(value.data, list):
             wrong(value, f"`{key}` must be a list of roles")
         # Roles that are unknown are findings; an empty list leaves the operation to nobody.
         roles = tuple(r.data for r in value if isinstance(r.data, str) and access.known(r, r.data))
-        if key in _GROUPS:
-            by_group |= dict.fromkeys(_GROUPS[key], roles)
+        if key in GROUPS:
+            by_group |= dict.fromkeys(GROUPS[key], roles)
         else:
             by_name[key] = roles
     return tuple((by_group | by_name).items())
@@ -278,12 +254,12 @@ def _window(at: Node) -> tuple[int, int]:
     if not isinstance(at.data, dict):
         wrong(at, "`partial` must be a mapping", "partial: {first: 1, last: 2}")
         return (0, 0)
-    sizes = {"first": 0, "last": 0}
+    sizes = dict.fromkeys(OPTIONS["partial"], 0)
     for key, value in at.entries():
         if key in sizes:
             sizes[key] = whole_value(value, key, 0, MAX_SHOWN, 0)
         else:
-            unknown_key(value, "partial", key, tuple(sizes))
+            unknown_key(value, "partial", key, OPTIONS["partial"])
     return sizes["first"], sizes["last"]
 
 
@@ -317,7 +293,7 @@ def _search(at: Node | None, kind: TypeOf) -> SearchOptions:
         elif key == "boost":
             options[key] = float(number_value(value, "boost", 0.001, MAX_BOOST, 1.0))
         else:
-            unknown_key(value, "search", key, (*_SEARCH, "analyzer", "boost"))
+            unknown_key(value, "search", key, OPTIONS["search"])
     return SearchOptions(**options)
 
 

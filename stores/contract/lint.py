@@ -3,6 +3,7 @@ connects."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from stores.contract.findings import Finding, Findings
@@ -28,10 +29,20 @@ def lint_text(text: str, file: str = "contract.yaml") -> list[Finding]:
     return findings.sorted()
 
 
+def check_texts(
+    texts: Mapping[str, str], name: str = "contract.yaml"
+) -> tuple[Contract | None, list[Finding]]:
+    """As `check`, of one contract that is given as texts: file → text."""
+    findings = Findings()
+    sources = [s for file, text in texts.items() if (s := _parse(text, file, findings)) is not None]
+    contract = _check_sources(sources, findings, name) if len(sources) == len(texts) else None
+    return (None if findings.errors else contract), findings.sorted()
+
+
 def check(path: Path) -> tuple[Contract | None, list[Finding]]:
     """Return the contract of a file or folder (None if there is an error), and all findings."""
     findings = Findings()
-    files = _files(path, findings)
+    files = contract_files(path, findings)
     sources = [s for f in files if (s := _read(f, findings)) is not None]
     contract = None
     if files and len(sources) == len(files):
@@ -39,7 +50,8 @@ def check(path: Path) -> tuple[Contract | None, list[Finding]]:
     return (None if findings.errors else contract), findings.sorted()
 
 
-def _files(path: Path, findings: Findings) -> list[Path]:
+def contract_files(path: Path, findings: Findings) -> list[Path]:
+    """The files of a contract: itself, or those of its folder."""
     if not path.is_dir():
         return [path]
     files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())

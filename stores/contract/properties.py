@@ -140,7 +140,12 @@ def _value_rules(node: Node) -> list[Node]:
 
 def _enum(node: Node, probe: Property) -> tuple[str, ...]:
     """The values of `enum`, else of a quality rule `invalidValues`, as they are written."""
-    given = [entry.get("value") for entry in node.items("enum")]
+    given: list[Node] = []
+    for entry in node.items("enum"):
+        if isinstance(entry.data, dict):
+            given += [entry.get("value")] if "value" in entry.data else []
+        else:
+            entry.report("BAD_ENUM", "an element of `enum` is no mapping", _ENUM_HINT)
     if not given:
         for rule in _value_rules(node):
             given = list(rule.get("arguments").get("validValues"))
@@ -194,6 +199,7 @@ def _lengths(options: Node) -> dict[str, Any]:
     }
 
 
+_ENUM_HINT = "write enum: [{value: red}, {value: blue}]"
 _BOUNDS = (
     ("minimum", "minimum"),
     ("maximum", "maximum"),

@@ -13,9 +13,9 @@ from stores.contract.extensions import extensions, suggestion, text_value, wrong
 from stores.contract.foreign import add_foreign
 from stores.contract.model import Property, Relation, Scalar
 from stores.contract.node import Node
+from stores.contract.options import CARDINALITIES
 from stores.contract.references import resolve_reference
 
-CARDINALITIES = ("many-to-one", "one-to-one")
 _SUFFIX = re.compile(
     r"(?:[_-]?(?:id|code|key|fk)|(?<=[a-z0-9])(?:Id|ID|Code|Key|Fk|FK))\Z", re.IGNORECASE
 )

@@ -18,7 +18,7 @@ _MAX_ERRORS = 200
 
 
 @lru_cache(maxsize=1)
-def _schema() -> dict[str, Any]:
+def odcs_schema() -> dict[str, Any]:
     text = resources.files("open_data_contract_standard").joinpath("schema.json").read_text("utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
@@ -42,7 +42,7 @@ def _validator() -> Any:
     fast = validators.extend(  # type: ignore[no-untyped-call]
         Draft201909Validator, {"unevaluatedProperties": unknown_keys}
     )
-    return fast(_schema())
+    return fast(odcs_schema())
 
 
 def check_schema(source: YamlSource, findings: Findings) -> None:
@@ -122,11 +122,13 @@ def _report(error: Any, path: Path, source: YamlSource, findings: Findings) -> N
                     source.key_place((*path, key)),
                     "UNKNOWN_KEY",
                     f"{_where(path)} has no `{key}` in ODCS",
-                    _near(key, known),
+                    _near(key, known, path),
                 )
         return
     if kind in ("oneOf", "anyOf", "allOf", "not") and path and "quality" in path:
         return  # operators of quality rules are checked by stores.contract.quality
+    if kind == "type" and len(path) > 1 and path[-2] == "enum":
+        return  # stores.contract.properties says how it is written
     if path and path[-1] == "logicalType" and kind == "enum":
         findings.add(
             source, place, "UNSUPPORTED_TYPE", f"no such logicalType: {_short(error.instance)}",
@@ -159,7 +161,9 @@ def _report(error: Any, path: Path, source: YamlSource, findings: Findings) -> N
     findings.add(source, place, "SCHEMA", message)
 
 
-def _near(key: str, known: list[str]) -> str:
+def _near(key: str, known: list[str], path: Path) -> str:
+    if key == "enum" and path and path[-1] == "logicalTypeOptions":
+        return "put it beside logicalTypeOptions: enum: [{value: red}, {value: blue}]"
     hint = suggestion(key, known)
     if hint.startswith("did you mean"):
         return hint
@@ -185,7 +189,7 @@ def _known_keys(schema: Any) -> set[str]:
 
 
 def _pointed(reference: str) -> Any:
-    part: Any = _schema()
+    part: Any = odcs_schema()
     for step in reference.removeprefix("#/").split("/"):
         part = part[step]
     return part

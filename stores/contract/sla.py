@@ -11,6 +11,7 @@ from datetime import date, datetime
 
 from stores.contract.extensions import VENDOR, suggestion
 from stores.contract.node import Node
+from stores.contract.options import KNOWN as KNOWN_PROPERTIES
 from stores.contract.promises import DEFAULT_PERCENTILE, DEFAULT_WINDOW, Objective
 from stores.contract.schedules import schedule_problem
 
@@ -197,29 +198,30 @@ def _types(entry: Node, elements: Sequence[Element]) -> tuple[str, ...] | None:
 def _more(entry: Node, name: str) -> tuple[float, float]:
     """The percentile of a response time, and the window of a share in seconds: custom properties of
     ours."""
+    known = KNOWN_PROPERTIES["service level"]
     percentile, window = DEFAULT_PERCENTILE, DEFAULT_WINDOW
     for own in entry.items("customProperties"):
         if own.text("vendor") != VENDOR:
             continue
         at, key = own.get("value"), own.text("property")
         amount = _amount(at)
-        if key == "percentile" and name == "responseTime":
-            if amount is None or not 0 < amount < 100:
-                at.report("BAD_SLA", "`percentile` must be between 0 and 100")
-            else:
-                percentile = amount
-        elif key == "window":
-            days = re.fullmatch(r"(\d{1,3})d", at.spelling.strip())
-            if days is None or not 1 <= int(days[1]) <= 366:
-                at.report("BAD_SLA", "`window` must be 1d to 366d", "window: 28d")
-            else:
-                window = int(days[1]) * 86400.0
-        else:
+        if key not in known or (key == "percentile" and name != "responseTime"):
             own.get("property").report(
                 "UNKNOWN_EXTENSION",
                 f"recordgate has no custom property {key!r} on {name}",
                 "percentile (of responseTime), window",
             )
+        elif key == "percentile":
+            if amount is None or not 0 < amount < 100:
+                at.report("BAD_SLA", "`percentile` must be between 0 and 100")
+            else:
+                percentile = amount
+        else:
+            days = re.fullmatch(r"(\d{1,3})d", at.spelling.strip())
+            if days is None or not 1 <= int(days[1]) <= 366:
+                at.report("BAD_SLA", "`window` must be 1d to 366d", "window: 28d")
+            else:
+                window = int(days[1]) * 86400.0
     return percentile, window
 
 

@@ -45,7 +45,7 @@ _SCALARS = {
     "time without time zone": Scalar.TIME, "jsonb": Scalar.JSON, "json": Scalar.JSON,
 }  # fmt: skip
 
-_FITS: dict[Logical, frozenset[Scalar]] = {
+FITS: dict[Logical, frozenset[Scalar]] = {
     Logical.STRING: frozenset((Scalar.STRING, Scalar.UUID, Scalar.BYTES)),
     Logical.INTEGER: frozenset((Scalar.INT, Scalar.BIGINT, Scalar.DECIMAL)),
     Logical.NUMBER: frozenset((Scalar.FLOAT, Scalar.DECIMAL)),
@@ -258,7 +258,7 @@ def _physical(node: Node, name: str, logical: Logical, managed: bool) -> TypeOf 
             at.report("UNSUPPORTED_TYPE", f"{name}: an array of {found.base}", "use jsonb")
             return None
         return TypeOf(logical, scalar, found.sql_type, True)
-    if found.array or scalar not in _FITS[logical]:
+    if found.array or scalar not in FITS[logical]:
         at.report(
             "TYPE_CONFLICT",
             f"{name}: physicalType {text!r} does not hold a logicalType {logical.value}",

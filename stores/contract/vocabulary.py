@@ -5,6 +5,7 @@ from __future__ import annotations
 from stores.contract.extensions import unknown_key, wrong
 from stores.contract.model import Vocabulary
 from stores.contract.node import Node
+from stores.contract.options import OPTIONS
 
 MAX_GROUPS = 1_000
 MAX_MEMBERS = 20
@@ -30,7 +31,7 @@ def vocabulary_value(at: Node | None) -> Vocabulary:
         elif key == "stopWords":
             stop_words = _words(value, "stopWords", MAX_STOP_WORDS)
         else:
-            unknown_key(value, "search", key, ("synonyms", "stopWords"))
+            unknown_key(value, "search", key, OPTIONS["vocabulary"])
     return Vocabulary(synonyms, stop_words)
 
 
