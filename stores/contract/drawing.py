@@ -85,15 +85,15 @@ def as_mermaid(contract: Contract) -> str:
             lines.append(f"        {_word(prop.sql_type)} {_word(prop.name)}{said}")
         lines.append("    }")
     for record_type in contract.types.values():
-        for relation in record_type.relations:
-            if relation.owner:
-                lines.append(f"    {_line(contract, ids, record_type, relation)}")
+        lines += [
+            f"    {_line(contract, ids, record_type, relation)}"
+            for relation in record_type.relations
+            if relation.owner
+        ]
     return "\n".join(lines)
 
 
-def _line(
-    contract: Contract, ids: dict[str, str], source: RecordType, relation: Relation
-) -> str:
+def _line(contract: Contract, ids: dict[str, str], source: RecordType, relation: Relation) -> str:
     target = contract.types[relation.target]
     back = target.relation_by_name.get(relation.inverse)
     many = "}o" if back is None or back.many else "|o"

@@ -36,7 +36,7 @@ CODES: dict[str, str] = {
     "UNKNOWN_PHYSICAL_TYPE": "An unknown `physicalType`.",
     "TYPE_CONFLICT": "A `physicalType` that does not fit the `logicalType` or its options.",
     # constraints
-    "BAD_ENUM": "A value of `enum` that does not fit the type, or occurs twice.",
+    "BAD_ENUM": "A value of `enum` that is no mapping, does not fit the type, or occurs twice.",
     "BAD_BOUND": "A bound that does not fit the type, or bounds that no value satisfies.",
     "BAD_REGEX": "A `pattern` that Python or Postgres does not accept, or that they interpret"
     " differently.",

@@ -207,7 +207,11 @@ def _enum_value(tree: Tree, finding: Finding) -> tuple[Edit, str] | None:
 
 def _constant(tree: Tree, finding: Finding) -> tuple[Edit, str] | None:
     missing = re.fullmatch(r"the contract has no `(\w+)`", finding.message)
-    if missing is None or missing[1] not in _CONSTANT or not isinstance(tree.root, yaml.MappingNode):
+    if (
+        missing is None
+        or missing[1] not in _CONSTANT
+        or not isinstance(tree.root, yaml.MappingNode)
+    ):
         return None
     line = f"{missing[1]}: {_CONSTANT[missing[1]]}"
     return tree.before_first_key(tree.root, line), f"{line} is added"

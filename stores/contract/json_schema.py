@@ -79,7 +79,7 @@ def _and(properties: Schema, key: str, more: Schema) -> None:
 def _custom_properties(place: str) -> Schema:
     """A list of custom properties, of which those of ours keep to their forms. Others may be
     anything."""
-    ours = {"properties": {"vendor": {"const": VENDOR}}, "required": ["vendor"]}
+    ours: Schema = {"properties": {"vendor": {"const": VENDOR}}, "required": ["vendor"]}
     names = list(KNOWN[place])
     rules: list[Schema] = [{"if": ours, "then": {"properties": {"property": {"enum": names}}}}]
     for name, form in _forms(place, KNOWN[place]):

@@ -65,6 +65,9 @@ def check_schema(source: YamlSource, findings: Findings) -> None:
         errors.append(error)
         if len(errors) >= _MAX_ERRORS:
             break
+    # How an enum is written is said by stores.contract.properties.
+    bare = [e for e in errors if e.validator == "type" and list(e.absolute_path)[-2:-1] == ["enum"]]
+    errors = [e for e in errors if e not in bare]
     for error in sorted(errors, key=lambda e: (len(e.absolute_path), str(list(e.absolute_path)))):
         path: Path = tuple(error.absolute_path)
         if any(path[: len(p)] == p for p in untyped):
@@ -81,7 +84,7 @@ def check_schema(source: YamlSource, findings: Findings) -> None:
             f"{version} is not supported",
             "use v3.2.0",
         )
-    if len(findings) == before and not untyped:
+    if len(findings) == before and not untyped and not bare:
         _check_model(data, source, findings)
 
 
@@ -127,8 +130,6 @@ def _report(error: Any, path: Path, source: YamlSource, findings: Findings) -> N
         return
     if kind in ("oneOf", "anyOf", "allOf", "not") and path and "quality" in path:
         return  # operators of quality rules are checked by stores.contract.quality
-    if kind == "type" and len(path) > 1 and path[-2] == "enum":
-        return  # stores.contract.properties says how it is written
     if path and path[-1] == "logicalType" and kind == "enum":
         findings.add(
             source, place, "UNSUPPORTED_TYPE", f"no such logicalType: {_short(error.instance)}",
