@@ -54,7 +54,8 @@ def open_canonical(settings: Settings) -> CanonicalAccess:
 
 
 def _listening(rest: str) -> dict[str, str]:
-    """`?port=N`: the embedded server listens on the loopback address, too; for Debezium, or a tool."""
+    """`?port=N`: the embedded server listens on the loopback address, too; for Debezium, or a
+    tool."""
     if not rest:
         return {}
     named = parse_qs(rest.removeprefix("?"))

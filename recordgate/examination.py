@@ -52,7 +52,8 @@ class Finding:
 
 
 async def examine(settings: Settings, contract: Contract) -> list[Finding]:
-    """Every finding, canonical's first; what cannot be looked at for another's fault is left out."""
+    """Every finding, canonical's first; what cannot be looked at for another's fault is left
+    out."""
     findings = [Finding("contract", True, f"{contract.name} {contract.version}")]
     findings += await asyncio.to_thread(_canonical, settings, contract)
     findings += await _conditions(settings, contract)

@@ -84,7 +84,7 @@ class _Bounded(HttpToolsProtocol):
         self._upgraded = True
         super().handle_websocket_upgrade()
 
-    # What the parser calls -------------------------------------------------------------------------
+    # What the parser calls ------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         # A piece that another request ends in is not counted: how much of it is of this head is not
@@ -139,7 +139,7 @@ class _Bounded(HttpToolsProtocol):
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    # Time and refusals ------------------------------------------------------------------------------
+    # Time and refusals ----------------------------------------------------------------------------
 
     def _expect_head(self) -> None:
         if self._late is None and self.timeout_keep_alive_task is None:

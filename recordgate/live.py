@@ -53,7 +53,8 @@ def order(plan: SchemaPlan, live: Sequence[Affected]) -> str:
         return "the safe order: `recordgate apply`, then restart the worker, then the gateways"
     if all(s.need is Need.SURPLUS for s in plan.steps):
         return (
-            "the safe order: restart the worker, then the gateways, with this contract, which canonical has"
+            "the safe order: restart the worker, then the gateways, with this contract, which "
+            "canonical has"
             " all of; then `recordgate apply`"
         )
     return (
@@ -64,7 +65,8 @@ def order(plan: SchemaPlan, live: Sequence[Affected]) -> str:
 
 
 def refuse_to_break(plan: SchemaPlan, live: Sequence[Affected]) -> None:
-    """Raise ConflictError (code LIVE_PROCESSES) where `plan` would break a process that is alive."""
+    """Raise ConflictError (code LIVE_PROCESSES) where `plan` would break a process that is
+    alive."""
     broken = [a for a in live if a.breaks]
     if not broken:
         return

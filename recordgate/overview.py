@@ -90,7 +90,7 @@ class Overview(Collector):
             log.info("%s: over", ": ".join(part for part in identity if part))
         self._told = seen
 
-    # Metrics ---------------------------------------------------------------------------------------
+    # Metrics --------------------------------------------------------------------------------------
 
     def describe(self) -> list[Metric]:
         return []

@@ -1,8 +1,9 @@
-"""The data folder is its owner's alone: what earlier versions left open in it is closed at the start, and nothing that
-this process makes from then on is open to another account.
+"""The data folder is its owner's alone: what earlier versions left open in it is closed at the
+start, and nothing that this process makes from then on is open to another account.
 
-Only what recordgate makes is touched, for `data_dir` may be the product's own folder, with its contract and settings in
-it; the folder itself keeps its mode for the same reason. `postgres/` has modes of its own (recordgate.embedded.layout).
+Only what recordgate makes is touched, for `data_dir` may be the product's own folder, with its
+contract and settings in it; the folder itself keeps its mode for the same reason. `postgres/` has
+modes of its own (recordgate.embedded.layout).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ def close_data(data_dir: Path) -> None:
 
 
 def open_access_log(path: Path) -> BinaryIO:
-    """The file, to be appended to. One that is made is 0600; one that is there loses what is open to everybody, and keeps
-    what its group may, which can be a log collector's. Raises SetupError."""
+    """The file, to be appended to. One that is made is 0600; one that is there loses what is
+    open to everybody, and keeps what its group may, which can be a log collector's. Raises
+    SetupError."""
     try:
         file = open(path, "ab", opener=private_files.opener)  # noqa: SIM115 - the caller's
     except OSError as error:

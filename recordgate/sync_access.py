@@ -44,8 +44,9 @@ class SyncAccess:
 async def sync_access(
     settings: Settings, contract: Contract, sinks: tuple[str, ...] = SINKS
 ) -> AsyncIterator[SyncAccess]:
-    """Raises StoreUnavailable and SetupError where canonical is not reached. What the driver raises inside the
-    block leaves it as an error of ours: a table that is missing before `apply`, a connection that is lost."""
+    """Raises StoreUnavailable and SetupError where canonical is not reached. What the driver raises
+    inside the block leaves it as an error of ours: a table that is missing before `apply`, a
+    connection that is lost."""
     async with contextlib.AsyncExitStack() as exits:
         access = await asyncio.to_thread(open_canonical, settings)
         exits.push_async_callback(asyncio.to_thread, access.release)
@@ -106,8 +107,9 @@ async def with_worker(
     sinks: tuple[str, ...] = SINKS,
     types: Collection[str] = (),
 ) -> AsyncIterator[Assure]:
-    """A worker runs inside the block: the one that runs already, else one of this process. Whoever waits for what it
-    does for `types` in `sinks` calls what this gives at every look, for it may never come."""
+    """A worker runs inside the block: the one that runs already, else one of this process. Whoever
+    waits for what it does for `types` in `sinks` calls what this gives at every look, for it may
+    never come."""
     if await worker_runs(access.conn, slot_name(contract, access.conn.info.dbname)):
         yield lambda: None
         return

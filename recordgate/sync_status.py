@@ -28,7 +28,8 @@ SECONDS = 5.0
 """Seconds after which a store that does not answer is reported as not reached."""
 
 _CANONICAL = """
-SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_timestamp())::float8,
+SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint,
+  extract(epoch FROM clock_timestamp())::float8,
   current_setting('server_version')
 """
 _WATERMARKS = "SELECT sink, detail FROM recordgate.watermarks"
@@ -41,12 +42,13 @@ SELECT sink, type, differences, records, examples, ended_at, compared, resume_ke
 FROM recordgate.sweeps
 """
 IMPORT = (
-    "id", "type", "mode", "state", "rows", "inserted", "updated", "unchanged", "deleted", "rejected",
-    "startedAt", "finishedAt",
+    "id", "type", "mode", "state", "rows", "inserted", "updated", "unchanged", "deleted",
+    "rejected", "startedAt", "finishedAt",
 )  # fmt: skip
 """Names of an import's values, in the order of _IMPORTS."""
 _IMPORTS = """
-SELECT id, type, mode, state, rows, inserted, updated, unchanged, deleted, rejected, started_at, finished_at
+SELECT id, type, mode, state, rows, inserted, updated, unchanged, deleted, rejected, started_at,
+  finished_at
 FROM recordgate.import_batches ORDER BY started_at DESC LIMIT 5
 """
 

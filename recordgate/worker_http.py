@@ -19,9 +19,9 @@ from sync.worker import Worker
 
 
 def worker_app(worker: Worker, registry: CollectorRegistry, overview: Overview) -> Starlette:
-    """`/health/ready` is 503 with the problem while the worker waits: for canonical, for its turn behind
-    another worker, for a source. What stands in the way of its sinks is told beside it, and is not the worker's
-    own fault: it follows."""
+    """`/health/ready` is 503 with the problem while the worker waits: for canonical, for its turn
+    behind another worker, for a source. What stands in the way of its sinks is told beside it, and
+    is not the worker's own fault: it follows."""
 
     async def ready(_: Request) -> JSONResponse:
         problem = str(worker.state()["problem"])

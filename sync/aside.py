@@ -82,7 +82,7 @@ class Aside:
         """Type → why it is aside."""
         return {n: self._types[n].reason for n in sorted(self.types)}
 
-    # The position ----------------------------------------------------------------------------------
+    # The position ---------------------------------------------------------------------------------
 
     def published(self, position: Position | None) -> None:
         """Take over what the store's own position withholds now."""

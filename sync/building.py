@@ -117,7 +117,7 @@ class Building:
         asked = any(a.type_name == type_name for a in self.asked)
         return self._prepared and type_name not in self.loads and not asked
 
-    # Beginning -------------------------------------------------------------------------------------
+    # Beginning ------------------------------------------------------------------------------------
 
     async def prepare(self) -> Position | None:
         """Find out what the store holds and what must be built. Return the position that readers
@@ -171,7 +171,10 @@ class Building:
         )
         row = await cursor.fetchone()
         if row is not None and position.lsn > row[0]:
-            return "the store is ahead of canonical, which was restored from a backup or is another one"
+            return (
+                "the store is ahead of canonical, which was restored from a backup or is another"
+                " one"
+            )
         return ""
 
     async def _mark_suspects(self, version: int) -> None:
@@ -310,7 +313,7 @@ class Building:
         self.loads[type_name] = Load(type_name, number)
         log.info("%s: building generation %d of %s", self._name, number, type_name)
 
-    # Walking ---------------------------------------------------------------------------------------
+    # Walking --------------------------------------------------------------------------------------
 
     @property
     def walking(self) -> bool:
@@ -359,7 +362,7 @@ class Building:
             walked=load.complete,
         )
 
-    # Finishing -------------------------------------------------------------------------------------
+    # Finishing ------------------------------------------------------------------------------------
 
     async def finish(self, load: Load, projector: Projector, slack: int) -> None:
         """Check the generation, and make it the one that readers see."""
@@ -434,7 +437,7 @@ class Building:
         async with self._bookkeeping.changing() as conn:
             await generations.forget(conn, self._name, type_name, number)
 
-    # What people ask for ---------------------------------------------------------------------------
+    # What people ask for --------------------------------------------------------------------------
 
     async def answer(self) -> None:
         """Begin what was asked. A failure that another try may mend goes to the loop, and what was

@@ -1,8 +1,9 @@
-"""The faults that stand in this session of the worker: recorded in canonical, and told once in the log.
+"""The faults that stand in this session of the worker: recorded in canonical, and told once in the
+log.
 
-Who finds a fault calls `raise_`, who finds it over calls `over`; neither costs a statement where nothing changed.
-What the session before left behind stays until this one has had time to find it again: a restart is no cure, and
-a fault that nobody looks for any more must not stay for ever.
+Who finds a fault calls `raise_`, who finds it over calls `over`; neither costs a statement where
+nothing changed. What the session before left behind stays until this one has had time to find it
+again: a restart is no cure, and a fault that nobody looks for any more must not stay for ever.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Conditions:
         return list(self._standing.values())
 
     async def take_over(self) -> None:
-        """Read what the session before left behind; to be called once, before anything is raised."""
+        """Read what the session before left behind; to be called once, before anything is
+        raised."""
         async with self._bookkeeping.lock:
             found = await table.read(self._bookkeeping.conn)
         # What a collector recorded is its own to end.
@@ -50,8 +52,8 @@ class Conditions:
         self._began = time.monotonic()
 
     async def raise_(self, condition: Condition) -> None:
-        """Record that a fault stands, and log it at first. One that stands already keeps the time that it
-        stands since; only other words for it are written."""
+        """Record that a fault stands, and log it at first. One that stands already keeps the time
+        that it stands since; only other words for it are written."""
         known = self._standing.get(condition.identity)
         self._left.discard(condition.identity)
         if known and (known.message, known.hint) == (condition.message, condition.hint):
@@ -78,7 +80,8 @@ class Conditions:
             await table.clear(conn, [known])
 
     async def settle(self) -> None:
-        """Remove what the session before left behind and this one has not found again. To be called on a pace."""
+        """Remove what the session before left behind and this one has not found again. To be called
+        on a pace."""
         if not self._left or time.monotonic() - self._began < SETTLE:
             return
         for sink, type_name, code in list(self._left):

@@ -30,7 +30,8 @@ WHERE sink = %(sink)s AND (type, key) > (%(type)s, %(key)s)
 ORDER BY type, key LIMIT %(limit)s
 """
 _REMOVE = """
-DELETE FROM recordgate.backlog AS b USING unnest(%(keys)s::text[], %(marks)s::text[]) AS taken(key, mark)
+DELETE FROM recordgate.backlog AS b USING unnest(%(keys)s::text[], %(marks)s::text[]) AS taken(key,
+  mark)
 WHERE b.sink = %(sink)s AND b.type = %(type)s AND b.key = taken.key AND b.xmin::text = taken.mark
 """
 _COUNT = """

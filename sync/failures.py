@@ -20,7 +20,7 @@ _CANCELED = "57014"
 
 HINT = "correct what the reason names; the worker retries by itself"
 _HINTS = {
-    "42501": "grant the worker's user SELECT on the tables of the type, and of those that it embeds",
+    "42501": "grant the worker's user SELECT on the tables of the type, and of those it embeds",
     "42P01": "`recordgate plan` shows what the contract declares and the tables lack",
     "42703": "`recordgate plan` shows what the contract declares and the tables lack",
     "3F000": "`recordgate plan` shows what the contract declares and the tables lack",

@@ -26,7 +26,10 @@ LOOK = 1.0
 PRUNE = 30.0
 
 _STATE = "SELECT wanted_until > now(), since IS NOT NULL FROM recordgate.feed_state"
-_BEGIN = "UPDATE recordgate.feed_state SET since = '0/0'::pg_lsn + %(lsn)s::numeric, horizon = '0/0'::pg_lsn + %(lsn)s::numeric"
+_BEGIN = (
+    "UPDATE recordgate.feed_state SET since = '0/0'::pg_lsn + %(lsn)s::numeric,"
+    " horizon = '0/0'::pg_lsn + %(lsn)s::numeric"
+)
 _END = "UPDATE recordgate.feed_state SET since = NULL, horizon = NULL"
 _INSERT = """
 INSERT INTO recordgate.feed (lsn, type, key, kind)
@@ -58,7 +61,7 @@ class Feed:
         self._many: set[str] = set()
         self._looked = self._pruned = 0.0
 
-    # Whether one is wanted -------------------------------------------------------------------------
+    # Whether one is wanted ------------------------------------------------------------------------
 
     async def open(self, conn: AsyncConnection, start: int, *, broken: bool) -> None:
         """Open the feed at the start of a session, which sees all changes after `start`. With
@@ -99,7 +102,7 @@ class Feed:
                 await conn.execute("DELETE FROM recordgate.feed")
         self.active = self._wanted
 
-    # What changed ----------------------------------------------------------------------------------
+    # What changed ---------------------------------------------------------------------------------
 
     def note(self, changes: Iterable[Change]) -> None:
         """Note what happened to the records themselves, in the order of the changes."""

@@ -30,12 +30,14 @@ SECONDS = 5.0
 """Seconds in which canonical has to answer."""
 
 _SINKS = """
-SELECT w.sink, (pg_current_wal_lsn() - w.lsn)::bigint, extract(epoch FROM clock_timestamp() - w.as_of)::float8,
+SELECT w.sink, (pg_current_wal_lsn() - w.lsn)::bigint,
+  extract(epoch FROM clock_timestamp() - w.as_of)::float8,
   (SELECT count(*) FROM recordgate.backlog AS b WHERE b.sink = w.sink)
 FROM recordgate.watermarks AS w
 """
 _HERE = """
-SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint, extract(epoch FROM clock_timestamp())::float8,
+SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint,
+  extract(epoch FROM clock_timestamp())::float8,
   (SELECT greatest(0, pg_current_wal_lsn() - s.restart_lsn)::bigint FROM pg_replication_slots AS s
    WHERE s.slot_name = %s AND s.database = current_database())
 """

@@ -91,16 +91,18 @@ def next_number(stored: Sequence[Generation], entries: Sequence[Entry]) -> int:
     return max(numbers, default=0) + 1
 
 
-# The table -----------------------------------------------------------------------------------------
+# The table ----------------------------------------------------------------------------------------
 
 _READ = """
 SELECT number, state, shape, resume_key, version, rows, walked FROM recordgate.generations
 WHERE sink = %s AND type = %s ORDER BY number
 """
 _BEGIN = """
-INSERT INTO recordgate.generations (sink, type, number, state, shape) VALUES (%s, %s, %s, 'building', %s)
+INSERT INTO recordgate.generations (sink, type, number, state, shape) VALUES (%s, %s, %s,
+  'building', %s)
 ON CONFLICT (sink, type, number) DO UPDATE SET state = 'building', shape = excluded.shape,
-  resume_key = NULL, version = NULL, rows = 0, walked = false, started_at = now(), activated_at = NULL,
+  resume_key = NULL, version = NULL, rows = 0, walked = false, started_at = now(),
+    activated_at = NULL,
   retired_at = NULL
 """
 _ADVANCE = """
@@ -110,7 +112,8 @@ WHERE sink = %s AND type = %s AND number = %s
 _ACTIVATE = """
 INSERT INTO recordgate.generations (sink, type, number, state, shape, activated_at)
 VALUES (%(sink)s, %(type)s, %(number)s, 'active', %(shape)s, now())
-ON CONFLICT (sink, type, number) DO UPDATE SET state = 'active', activated_at = now(), retired_at = NULL
+ON CONFLICT (sink, type, number) DO UPDATE SET state = 'active', activated_at = now(),
+  retired_at = NULL
 """
 _RETIRE = """
 UPDATE recordgate.generations SET state = 'retired', retired_at = now()

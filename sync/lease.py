@@ -66,15 +66,18 @@ WHERE pid <> pg_backend_pid() AND datname = current_database()
 # A reader whose process is stopped and whose socket is full cannot be told that it is ended: its
 # session waits for the socket for ever, unless it is ended once more.
 _END_READER = """
-SELECT pg_terminate_backend(a.pid) FROM pg_replication_slots AS s JOIN pg_stat_activity AS a ON a.pid = s.active_pid
-WHERE s.slot_name = %s AND s.database = current_database() AND a.application_name LIKE 'recordgate%%'
+SELECT pg_terminate_backend(a.pid) FROM pg_replication_slots AS s JOIN pg_stat_activity AS a
+  ON a.pid = s.active_pid
+WHERE s.slot_name = %s AND s.database = current_database() AND a.application_name LIKE
+  'recordgate%%'
 """
 _WAIT_FOR_OTHERS = "SELECT FROM recordgate.workers WHERE slot = %s FOR UPDATE"
 # Greater than every term before, also after canonical came back from an older copy: never below its
 # clock.
 _BEGIN = """
 INSERT INTO recordgate.workers AS w (slot, owner, epoch, host, pid, backends, heartbeat_at)
-VALUES (%(slot)s, %(owner)s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, %(host)s, %(pid)s,
+VALUES (%(slot)s, %(owner)s, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, %(host)s,
+  %(pid)s,
   %(backends)s, now())
 ON CONFLICT (slot) DO UPDATE SET owner = excluded.owner, host = excluded.host, pid = excluded.pid,
   backends = excluded.backends, epoch = greatest(w.epoch + 1, excluded.epoch), heartbeat_at = now()
@@ -128,7 +131,7 @@ def clock() -> float:
     return time.monotonic()
 
 
-# Getting in charge ---------------------------------------------------------------------------------
+# Getting in charge --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

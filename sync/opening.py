@@ -22,7 +22,10 @@ QUIET = 2.0
 """Seconds for which it waits without a word."""
 AGAIN = 30.0
 """Seconds between two looks at whom it waits for."""
-HINT = "end that transaction: pg_terminate_backend(PID), or ROLLBACK PREPARED; the worker then goes on by itself"
+HINT = (
+    "end that transaction: pg_terminate_backend(PID), or ROLLBACK PREPARED;"
+    " the worker then goes on by itself"
+)
 
 # The state of other roles' sessions shows to members of pg_read_all_stats only; then there is no
 # xact_start.

@@ -8,7 +8,8 @@ import time
 LEAST = 0.005
 MOST = 0.5
 BUSY = 2.0
-"""Seconds between the first write and its publish: at least, at most, and while a backlog is worked off."""
+"""Seconds between the first write and its publish: at least, at most, and while a backlog is worked
+off."""
 
 
 class Pace:

@@ -1,5 +1,5 @@
-"""A store as who compares it reads it: where it is not reached it is asked again, as a server that starts anew comes
-back. A long comparison is not to be begun again for a moment's silence."""
+"""A store as who compares it reads it: where it is not reached it is asked again, as a server that
+starts anew comes back. A long comparison is not to be begun again for a moment's silence."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 
 class PatientStore:
-    """`store`, whose reads go on for `seconds` after it was last reached, and raise StoreUnavailable then. What is not
-    read here is the store's own."""
+    """`store`, whose reads go on for `seconds` after it was last reached, and raise
+    StoreUnavailable then. What is not read here is the store's own."""
 
     def __init__(self, store: Store, seconds: float) -> None:
         self._store, self._seconds = store, seconds

@@ -61,7 +61,8 @@ async def ask(conn: AsyncConnection, action: str, type_name: str, sink: str | No
 
 
 async def state(conn: AsyncConnection, request: int) -> tuple[str, str, dict[str, int], int]:
-    """(asked | running | done | failed, message, sink → generation, records loaded so far in all)."""
+    """(asked | running | done | failed, message, sink → generation, records loaded so far in
+    all)."""
     row = await (await conn.execute(_STATE, (request,))).fetchone()
     assert row is not None
     return row[0], row[1], row[2], row[3]

@@ -1,5 +1,5 @@
-"""Resolves reaches against canonical: which roots embed these rows? One statement for a reach and a batch;
-results come in pages, because one country can stand for millions of cities."""
+"""Resolves reaches against canonical: which roots embed these rows? One statement for a reach and a
+batch; results come in pages, because one country can stand for millions of cities."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PAGE = 5000
 
 
 def selection_sql(contract: Contract, reach: Reach) -> sql.Composed:
-    """Rows (key of the root), each once. Parameters `v0`, `v1`, … text[]: the values in the order of
-    `reach.columns`."""
+    """Rows (key of the root), each once. Parameters `v0`, `v1`, … text[]: the values in the order
+    of `reach.columns`."""
     start = contract.types[reach.type_name]
     names = [sql.Identifier(f"v{i}") for i in range(len(reach.columns))]
     asked = sql.SQL("SELECT DISTINCT {} FROM unnest({}) AS v({})").format(

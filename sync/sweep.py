@@ -52,7 +52,8 @@ ON CONFLICT (sink, type) DO UPDATE SET resume_key = excluded.resume_key, found =
   began_at = CASE WHEN sweeps.resume_key IS NULL THEN now() ELSE sweeps.began_at END
 """
 _END = """
-UPDATE recordgate.sweeps SET resume_key = NULL, differences = %(differences)s, records = %(records)s,
+UPDATE recordgate.sweeps SET resume_key = NULL, differences = %(differences)s,
+  records = %(records)s,
   examples = %(examples)s, ended_at = now() WHERE sink = %(sink)s AND type = %(type)s
 """
 
@@ -219,7 +220,8 @@ class Sweep:
             return
         if found.total:
             log.warning(
-                "%s: %d records of %s differ from canonical; `recordgate verify %s --repair` mends them",
+                "%s: %d records of %s differ from canonical; `recordgate verify %s --repair` "
+                "mends them",
                 sink, found.total, type_name, type_name,
             )  # fmt: skip
         await self._end(sink, type_name, found)

@@ -78,7 +78,7 @@ class TableWatch:
         self._untold: dict[str, None] = {}
         self._looking = asyncio.Lock()
 
-    # At the start of a session ---------------------------------------------------------------------
+    # At the start of a session --------------------------------------------------------------------
 
     async def begin(self) -> None:
         """Find out what became of the tables since a worker looked last. Only what was followed
@@ -113,7 +113,7 @@ class TableWatch:
         }
         self._source.expect(self._oids, lacking)
 
-    # While it runs ---------------------------------------------------------------------------------
+    # While it runs --------------------------------------------------------------------------------
 
     async def run(self, writers: Mapping[str, SinkWriter]) -> None:
         """Watch until cancelled. Raise psycopg.Error and FencedError."""
@@ -153,14 +153,15 @@ class TableWatch:
             async with self._looking:
                 await self._require(late)
 
-    # How -------------------------------------------------------------------------------------------
+    # How ------------------------------------------------------------------------------------------
 
     async def _read(self) -> Forms:
         async with self._session.guard.lock:
             return await followed.read(self._session.guard.conn, self._contract)
 
     async def _missed(self, before: Forms, seen: Forms, now: Forms) -> dict[str, str]:
-        """Type → why it has to be loaded anew. `seen` is before what was mended, `now` behind it."""
+        """Type → why it has to be loaded anew. `seen` is before what was mended, `now` behind
+        it."""
         fresh = [o for n, form in now.items() for o in forms.new_leaves(before.get(n), form)]
         filled: Collection[str] = ()
         if fresh:
@@ -209,7 +210,7 @@ class TableWatch:
         assert row is not None
         return int(row[0])
 
-    # Mending ---------------------------------------------------------------------------------------
+    # Mending --------------------------------------------------------------------------------------
 
     def _due(self) -> bool:
         pause = PACE if all(p.passing for p in self._problems) else AGAIN
@@ -225,7 +226,7 @@ class TableWatch:
             self._problem_since = self._mended_at
         self._problems = found
 
-    # What is said ----------------------------------------------------------------------------------
+    # What is said ---------------------------------------------------------------------------------
 
     def _problem_of(self, record_type: RecordType) -> Problem | None:
         """Return what keeps changes of the type's table, or of one of its partitions, from being

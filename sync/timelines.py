@@ -22,7 +22,8 @@ _FILE = "SELECT pg_read_file('pg_wal/' || lpad(upper(to_hex(%s::bigint)), 8, '0'
 
 
 async def read_lineage(conn: AsyncConnection, url: str) -> Lineage:
-    """The lineage of the database that `conn` leads to, which is no standby. Raises psycopg.Error."""
+    """The lineage of the database that `conn` leads to, which is no standby. Raises
+    psycopg.Error."""
     row = await (await conn.execute(LINEAGE.encode())).fetchone()
     assert row is not None
     system, timeline, first = str(row[0]), int(row[1]), int(row[2])

@@ -110,7 +110,8 @@ async def read(conn: AsyncConnection) -> dict[str, Watermark]:
 
 
 async def write(conn: AsyncConnection, sink: str, mark: Watermark) -> None:
-    """Record a watermark. The caller holds its lock, until the transaction it may be in has ended."""
+    """Record a watermark. The caller holds its lock, until the transaction it may be in has
+    ended."""
     detail: dict[str, object] = {
         "durable": mark.durable,
         "published": mark.published,

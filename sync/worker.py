@@ -105,7 +105,7 @@ class Worker:
         self._busy = False
         """Changes have been marked since the last record of watermarks."""
 
-    # The outside -----------------------------------------------------------------------------------
+    # The outside ----------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Work until `stop`. Wait without limit for canonical or a store that is away. Log an
@@ -164,7 +164,7 @@ class Worker:
             log.warning("%s; trying again", error.message)
         self._problem = error.message
 
-    # One session -----------------------------------------------------------------------------------
+    # One session ----------------------------------------------------------------------------------
 
     async def _session(self) -> None:
         opening = asyncio.create_task(
@@ -353,7 +353,7 @@ class Worker:
         async with session.guard.changing() as conn:
             await generations.forget_building(conn, sink, types)
 
-    # The sinks -------------------------------------------------------------------------------------
+    # The sinks ------------------------------------------------------------------------------------
 
     async def _sink(self, session: Session, writer: SinkWriter) -> None:
         """Open the store, however long that takes, and run its loop."""
@@ -420,7 +420,7 @@ class Worker:
         )
         await sweep.run()
 
-    # The changes -----------------------------------------------------------------------------------
+    # The changes ----------------------------------------------------------------------------------
 
     async def _follow(
         self, session: Session, source: ChangeSource, visibility: Visibility, watch: TableWatch
@@ -534,7 +534,7 @@ class Worker:
             if writer.too_full():
                 await writer.relieve(self._marked_lsn)
 
-    # The records -----------------------------------------------------------------------------------
+    # The records ----------------------------------------------------------------------------------
 
     async def _record(self, session: Session, source: ChangeSource) -> None:
         """Record watermarks and acknowledge; heartbeats beside it."""

@@ -202,7 +202,7 @@ class SinkWriter:
         size = sum(len(b.keys) for b in batches)
         log.log(level, "%s: %d dirty keys moved to the durable backlog", self.name, size)
 
-    # The loop --------------------------------------------------------------------------------------
+    # The loop -------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Write until cancelled. Raise psycopg.Error and FencedError, which end the session."""
@@ -297,7 +297,7 @@ class SinkWriter:
             return self._pace.left(busy=False, least=QUIET)
         return float("inf")
 
-    # Reading ---------------------------------------------------------------------------------------
+    # Reading --------------------------------------------------------------------------------------
 
     async def _next(self) -> Unit | None:
         """Return the next unit, read from canonical, or None after a wait during which something
@@ -316,7 +316,7 @@ class SinkWriter:
             self._idle = False
         return None
 
-    # Writing ---------------------------------------------------------------------------------------
+    # Writing --------------------------------------------------------------------------------------
 
     async def _carry_out(self, unit: Unit) -> None:
         try:
@@ -360,7 +360,7 @@ class SinkWriter:
                     if len(held) < self._batch_size:
                         break
 
-    # Publishing ------------------------------------------------------------------------------------
+    # Publishing -----------------------------------------------------------------------------------
 
     def _next_position(self, written: Sequence[Unit]) -> tuple[Boundary, Position | None] | None:
         """Return the boundary and position that a publish of `written` reaches, or None where they
@@ -439,7 +439,7 @@ class SinkWriter:
             unit.load.restart()
         await self._unreadable.add(error)
 
-    # Failing ---------------------------------------------------------------------------------------
+    # Failing --------------------------------------------------------------------------------------
 
     def _slack(self, type_name: str) -> int:
         return self._backlog.pending(type_name) + self.dead_letters.count(type_name)

@@ -1,4 +1,5 @@
-"""Aggregates as SQL: groups, measures, having and order in one statement that yields a JSON array."""
+"""Aggregates as SQL: groups, measures, having and order in one statement that yields a JSON
+array."""
 
 from __future__ import annotations
 

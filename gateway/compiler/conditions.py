@@ -1,5 +1,5 @@
-"""Filters as SQL. A comparison never matches a missing value, and `not` is the plain opposite of its part,
-as in the other stores: SQL's third truth value does not leak out."""
+"""Filters as SQL. A comparison never matches a missing value, and `not` is the plain opposite of
+its part, as in the other stores: SQL's third truth value does not leak out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Conditions:
     rows: Callable[[RecordType], Filter]
 
     def visible(self, record_type: RecordType, alias: sql.SQL) -> list[sql.Composable]:
-        """The row filter of the viewer; it is taken as it is written, without those of other types."""
+        """The row filter of the viewer; it is taken as it is written, without those of other
+        types."""
         rows = self.rows(record_type)
         return [] if rows == EVERYTHING else [self._filter(record_type, rows, alias, inner=False)]
 
@@ -144,7 +145,8 @@ def now_or_late(value: Any, convert: Callable[[Any], Any]) -> Any:
 
 
 def operand_text(prop: Property, value: Any) -> str:
-    """A value as text that Postgres reads back exactly; unlike `to_text` it does not round to a scale."""
+    """A value as text that Postgres reads back exactly; unlike `to_text` it does not round to a
+    scale."""
     if isinstance(value, Decimal):
         return f"{value:f}"
     if prop.array:

@@ -1,8 +1,9 @@
-"""Measures of floats as SQL that no value can fail: NaN and the infinities are missing, as they are shown, and a result
-that a float cannot hold is an infinity, which the answer says of its field alone.
+"""Measures of floats as SQL that no value can fail: NaN and the infinities are missing, as they are
+shown, and a result that a float cannot hold is an infinity, which the answer says of its field
+alone.
 
-Postgres adds floats up in a float, and gives up the whole statement where that overflows. So values near the end of
-the range are added up apart, made smaller by a power of two, which costs no digit.
+Postgres adds floats up in a float, and gives up the whole statement where that overflows. So values
+near the end of the range are added up apart, made smaller by a power of two, which costs no digit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def float_sum(value: sql.Composable) -> sql.Composable:
         f"CASE WHEN sum({{1}} / {_SCALE}) {_LARGE_ONES} IS NULL THEN sum({{1}}) {_SMALL_ONES}"
         f" WHEN abs(sum({{1}} / {_SCALE}) {_LARGE_ONES}) > {_MOST} / {_SCALE}"
         f" THEN sign(sum({{1}} / {_SCALE}) {_LARGE_ONES}) * 'Infinity'::float8"
-        f" ELSE sum({{1}} / {_SCALE}) {_LARGE_ONES} * {_SCALE} + coalesce(sum({{1}}) {_SMALL_ONES}, 0) END"
+        f" ELSE sum({{1}} / {_SCALE}) {_LARGE_ONES} * {_SCALE} + coalesce(sum({{1}}) "
+        f"{_SMALL_ONES}, 0) END"
     )
     return _over(text, value)
 

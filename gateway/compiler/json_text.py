@@ -1,9 +1,9 @@
-"""JSON as SQL text expressions, the very bytes that go into a response: objects are concatenated, which is
-several times cheaper than `row_to_json`, and need no second look.
+"""JSON as SQL text expressions, the very bytes that go into a response: objects are concatenated,
+which is several times cheaper than `row_to_json`, and need no second look.
 
-A value whose text here is not what ordinary execution would print (a float outside the plain range, a
-missing value of a non-null field, free JSON) has MARK before it. A response with a mark
-in it is read and executed in the ordinary way, without the marks; none of the JSON that Postgres prints
+A value whose text here is not what ordinary execution would print (a float outside the plain range,
+a missing value of a non-null field, free JSON) has MARK before it. A response with a mark in it is
+read and executed in the ordinary way, without the marks; none of the JSON that Postgres prints
 holds that byte, since control characters are escaped in it.
 """
 
@@ -98,9 +98,9 @@ def value_text(
     *,
     required: bool,
 ) -> Json:
-    """The property's value in the form that the viewer may see. `key` binds what hashes are made with; a
-    mask that the type cannot show is null. `required`: the field is non-null, so that a missing value is
-    an error."""
+    """The property's value in the form that the viewer may see. `key` binds what hashes are made
+    with; a mask that the type cannot show is null. `required`: the field is non-null, so that a
+    missing value is an error."""
     if form is Form.PLAIN:
         missing = sql.SQL(f"{_MARK}'null'" if required else "'null'")
         return sql.SQL("coalesce({}, {})").format(_plain(prop, column), missing)
@@ -114,7 +114,8 @@ def _plain(prop: Property, column: sql.Composable) -> sql.Composable:
         # GraphQL's list has one dimension: the elements of more come one after another.
         mark = "" if scalar in _EXACT_ITEMS else _MARK
         return sql.SQL(
-            f"({mark}CASE WHEN array_ndims({{0}}) > 1 THEN to_json(ARRAY(SELECT unnest({{1}})))::text"
+            f"({mark}CASE WHEN array_ndims({{0}}) > 1 THEN to_json(ARRAY(SELECT "
+            f"unnest({{1}})))::text"
             " ELSE to_json({1})::text END)"
         ).format(column, json_value(prop, column))
     if scalar is Scalar.JSON:
@@ -136,8 +137,8 @@ def _plain(prop: Property, column: sql.Composable) -> sql.Composable:
 
 
 def _float(column: sql.Composable, digits: int) -> sql.Composable:
-    """Whole numbers get the `.0` that a float has in the response, and lose the sign of a negative zero
-    (a document's `-0` is read as 0); what either side prints with an exponent is marked."""
+    """Whole numbers get the `.0` that a float has in the response, and lose the sign of a negative
+    zero (a document's `-0` is read as 0); what either side prints with an exponent is marked."""
     return sql.SQL(
         "CASE WHEN {0} IN ('NaN', 'Infinity', '-Infinity') THEN NULL"
         " WHEN abs({0}) < 1e{1} THEN CASE WHEN {0} = trunc({0}) THEN ({0} + 0)::text || '.0'"

@@ -13,7 +13,8 @@ from gateway.shape.open_values import Deferred
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One step of an order, resolved: its expression, whether it can be NULL, its parameters' type."""
+    """One step of an order, resolved: its expression, whether it can be NULL, its parameters'
+    type."""
 
     expression: sql.Composable
     descending: bool

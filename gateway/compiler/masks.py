@@ -1,5 +1,6 @@
-"""The forms that a value is shown in to who may not see it plainly, the same whether Postgres makes them or we do:
-HMAC-SHA256 under a secret key, or its first and last characters. Only text has such a form; all else is null."""
+"""The forms that a value is shown in to who may not see it plainly, the same whether Postgres makes
+them or we do: HMAC-SHA256 under a secret key, or its first and last characters. Only text has such
+a form; all else is null."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ _BLOCK = 64
 
 @dataclass(frozen=True, slots=True)
 class MaskKey:
-    """The two keys that HMAC makes of its one (RFC 2104), as Postgres reads bytea: it has SHA-256 built in, and
-    HMAC in an extension only. Must not show in a log."""
+    """The two keys that HMAC makes of its one (RFC 2104), as Postgres reads bytea: it has SHA-256
+    built in, and HMAC in an extension only. Must not show in a log."""
 
     inner: str
     outer: str
@@ -63,8 +64,9 @@ KEY_SET = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', %s, true)" for
 
 
 def of_transaction() -> tuple[sql.Composable, sql.Composable]:
-    """The keys as a statement without parameters takes them. Everybody may read the text of a statement that runs
-    (`pg_stat_activity`), so that they must not be in it; a setting of ours is seen by its own session alone."""
+    """The keys as a statement without parameters takes them. Everybody may read the text of a
+    statement that runs (`pg_stat_activity`), so that they must not be in it; a setting of ours is
+    seen by its own session alone."""
     inner, outer = (
         sql.SQL(f"(SELECT pg_catalog.current_setting('{name}')::bytea)") for name in _SETTINGS
     )
@@ -89,7 +91,8 @@ def masked_sql(
     if form is Form.PARTIAL:
         first, last = prop.partial
         return sql.SQL(
-            "CASE WHEN length({0}::text) >= {1} THEN left({0}::text, {2}) || {4} || right({0}::text, {3})"
+            "CASE WHEN length({0}::text) >= {1} THEN left({0}::text, {2}) || {4} || "
+            "right({0}::text, {3})"
             " WHEN {0} IS NOT NULL THEN {4} END"
         ).format(
             column,

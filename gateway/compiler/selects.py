@@ -1,13 +1,15 @@
-"""Records, connections and key reads as SQL that yields the finished JSON, named as the response names it.
+"""Records, connections and key reads as SQL that yields the finished JSON, named as the response
+names it.
 
-A page is cut first, in a subselect with LIMIT that reads only what is needed of its records; what is
-nested is made afterwards, for the page's rows alone.
+A page is cut first, in a subselect with LIMIT that reads only what is needed of its records; what
+is nested is made afterwards, for the page's rows alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from psycopg import sql
@@ -64,8 +66,8 @@ ROW_VERSION = "xmin"
 
 
 class Compiler:
-    """Compiles one root field. `rows` gives the rows of a type that the viewer may see; with `mask_key`
-    values are hashed that are shown so."""
+    """Compiles one root field. `rows` gives the rows of a type that the viewer may see; with
+    `mask_key` values are hashed that are shown so."""
 
     def __init__(
         self,
@@ -179,7 +181,7 @@ class Compiler:
                 value = self._one(part, row, joins)
             else:
                 relation = part.relation
-                page = self._page(part.page, lambda t, r=relation: linked(r, row, t))  # type: ignore[misc]
+                page = self._page(part.page, partial(linked, relation, row))
                 value = sql.SQL("(") + page + sql.SQL(")")
             items.append((part.key, value))
         return object_text(items)
@@ -241,8 +243,8 @@ class Compiler:
     def _list(
         self, part: Nodes | Edges, shape: PageShape, link: Callable[[sql.SQL], list[sql.Composable]]
     ) -> Json:
-        """The page's one list. Its rows come in their order already, unless joins or the direction of
-        reading change that."""
+        """The page's one list. Its rows come in their order already, unless joins or the direction
+        of reading change that."""
         page, joins, row = self._place(shape)
         each = self._each(part, page, row, joins)
         ordered = bool(joins) or shape.window.backward
@@ -260,7 +262,8 @@ class Compiler:
     def _gathered(
         self, shape: PageShape, link: Callable[[sql.SQL], list[sql.Composable]]
     ) -> sql.Composable:
-        """A connection of which more than one thing is made: the rows of its page are gathered once."""
+        """A connection of which more than one thing is made: the rows of its page are gathered
+        once."""
         items: list[tuple[str, Json]] = []
         gathered: list[sql.Composable] = []
         page, joins, row = self._place(shape)
@@ -330,7 +333,8 @@ class Compiler:
         more: int,
         numbered: bool,
     ) -> sql.Composable:
-        """The rows of the page and `more` beyond it, in the direction that is read, which `n` numbers."""
+        """The rows of the page and `more` beyond it, in the direction that is read, which `n`
+        numbers."""
         alias = self.binder.alias()
         keys, joins = self._keys(shape.type, shape.order, alias)
         where = self._where(shape, link, alias)

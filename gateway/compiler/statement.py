@@ -38,8 +38,8 @@ Parameter: TypeAlias = "str | list[str] | Deferred"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`text` has `$1`, `$2`, … for `parameters`: texts, lists of texts, or what becomes such. `joint`: the
-    same for many keys at once, where the keys are all that requests differ in."""
+    """`text` has `$1`, `$2`, … for `parameters`: texts, lists of texts, or what becomes such.
+    `joint`: the same for many keys at once, where the keys are all that requests differ in."""
 
     text: str
     parameters: tuple[Parameter, ...]
@@ -58,7 +58,8 @@ class Binder:
     aliases: int = 0
 
     def bind(self, value: Parameter, cast: str, *, many: bool = False) -> sql.Composable:
-        """A placeholder for `value`, cast to one of our own type names; `many`: to a list of them."""
+        """A placeholder for `value`, cast to one of our own type names; `many`: to a list of
+        them."""
         self.parameters.append(value)
         array = "[]" if many else ""
         return sql.SQL(f"${len(self.parameters)}::{cast}{array}")

@@ -1,4 +1,5 @@
-"""A property's value as SQL whose JSON is what the caller gets, in the form that the viewer may see."""
+"""A property's value as SQL whose JSON is what the caller gets, in the form that the viewer may
+see."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Circuit breakers: whether a store that has failed is asked again. Pure: the time comes in, a decision
-goes out.
+"""Circuit breakers: whether a store that has failed is asked again. Pure: the time comes in, a
+decision goes out.
 
-Closed: every call is let through. After `threshold` failures in a row: open, no call for a pause, which
-doubles with each failed trial. Then half-open: one call is let through as a trial, and its end decides.
+Closed: every call is let through. After `threshold` failures in a row: open, no call for a pause,
+which doubles with each failed trial. Then half-open: one call is let through as a trial, and its
+end decides.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class State(StrEnum):
 
 
 class Breaker:
-    """Times are seconds of one clock that only goes forward. A call holds the ticket that `admit` gave it;
-    what a call of an earlier state says at its end no longer counts."""
+    """Times are seconds of one clock that only goes forward. A call holds the ticket that `admit`
+    gave it; what a call of an earlier state says at its end no longer counts."""
 
     __slots__ = ("_epoch", "_failures", "_open_until", "_pause", "_succeeded", "_trial")
 
@@ -85,8 +86,8 @@ class Breaker:
             self._epoch += 1
 
     def given_up(self, ticket: int, began: float, now: float) -> None:
-        """The caller did not wait for the end. That is a failure where the store has answered nobody
-        since the call began."""
+        """The caller did not wait for the end. That is a failure where the store has answered
+        nobody since the call began."""
         if ticket == self._epoch and self._succeeded < began:
             self.failed(ticket, now)
         elif ticket == self._epoch and self._trial:

@@ -1,5 +1,5 @@
-"""A bulkhead: how many calls of one kind may run at once, so that they cannot take all there is. A few
-more wait a moment for their turn; the rest is refused at once."""
+"""A bulkhead: how many calls of one kind may run at once, so that they cannot take all there is. A
+few more wait a moment for their turn; the rest is refused at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The stores as the gateway reads them: every call has a time limit, a breaker before it, and is counted.
+"""The stores as the gateway reads them: every call has a time limit, a breaker before it, and is
+counted.
 
-The rest of the gateway sees an ordinary store whose errors come soon; what is not a read goes to the
-store itself.
+The rest of the gateway sees an ordinary store whose errors come soon; what is not a read goes to
+the store itself.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class GuardedStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    # Reads -----------------------------------------------------------------------------------------
+    # Reads ----------------------------------------------------------------------------------------
 
     async def position(self) -> Position | None:
         found: Position | None = await self._call(self.store.position())
@@ -92,7 +93,7 @@ class GuardedStore:
     ) -> list[Suggestion]:
         return await self._call(self.store.suggest(type_name, text, first, properties))
 
-    # Guarding --------------------------------------------------------------------------------------
+    # Guarding -------------------------------------------------------------------------------------
 
     def state(self) -> State:
         return self.breaker.state(time.monotonic())
@@ -104,14 +105,14 @@ class GuardedStore:
         return "it failed recently and is not asked for a moment"
 
     def passed_over(self, began: float) -> None:
-        """A caller that waits since `began` for the answer to another's question went elsewhere. One with a call
-        of its own need not say so: the call does."""
+        """A caller that waits since `began` for the answer to another's question went elsewhere.
+        One with a call of its own need not say so: the call does."""
         self.breaker.given_up(self.breaker.ticket, began, time.monotonic())
 
     async def _call(self, call: Awaitable[T]) -> T:
         """The answer to `call`. Raises StoreUnavailable at once while the breaker is open, after
-        `seconds` where the store does not answer, and what the call raises. What the store does not hold yet is no
-        failure of it: one type that is not loaded closes no other."""
+        `seconds` where the store does not answer, and what the call raises. What the store does not
+        hold yet is no failure of it: one type that is not loaded closes no other."""
         breaker = self.breaker
         began = time.monotonic()
         ticket = breaker.admit(began)

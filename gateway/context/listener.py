@@ -30,9 +30,13 @@ SAFETY = 0.1
 """The most seconds between two looks while the listener is connected: positions may move without a
 change, which nobody announces."""
 
-_CLOCK = f"SELECT extract(epoch FROM clock_timestamp())::float8, l.* FROM ({LINEAGE}) AS l"  # noqa: S608
+_NOW = "extract(epoch FROM clock_timestamp())::float8"
+_CLOCK = f"SELECT {_NOW}, l.* FROM ({LINEAGE}) AS l"  # noqa: S608
 
-_SOURCES = b"SELECT name, extract(epoch FROM as_of)::float8 FROM recordgate.sources WHERE as_of IS NOT NULL"
+_SOURCES = (
+    b"SELECT name, extract(epoch FROM as_of)::float8 FROM recordgate.sources"
+    b" WHERE as_of IS NOT NULL"
+)
 
 
 class CanonicalListener:

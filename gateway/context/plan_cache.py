@@ -1,4 +1,5 @@
-"""Keeps plans: by document, roles and structure of the variables, and by what a plan asked of their values."""
+"""Keeps plans: by document, roles and structure of the variables, and by what a plan asked of their
+values."""
 
 from __future__ import annotations
 

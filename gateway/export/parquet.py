@@ -1,5 +1,5 @@
-"""Parquet of an export: which column a property becomes, how its value is asked of canonical, and the encoder
-that turns lines of JSON into the file's bytes, a row group at a time.
+"""Parquet of an export: which column a property becomes, how its value is asked of canonical, and
+the encoder that turns lines of JSON into the file's bytes, a row group at a time.
 
 | property | column | property | column |
 |---|---|---|---|
@@ -9,8 +9,8 @@ that turns lines of JSON into the file's bytes, a row group at a time.
 | other decimal | string | bytes | binary |
 | float | double | array | list of these; of dates, times and bytes: of strings |
 
-Infinite dates and times, NaN and infinities are null, a masked value is a string; null is a time stamp of the year
-294247 or later, too, which 64 bits of microseconds do not hold.
+Infinite dates and times, NaN and infinities are null, a masked value is a string; null is a time
+stamp of the year 294247 or later, too, which 64 bits of microseconds do not hold.
 """
 
 from __future__ import annotations

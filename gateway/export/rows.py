@@ -1,5 +1,5 @@
-"""A record type's rows as NDJSON, CSV or Parquet, cut out of canonical by one COPY: one snapshot, in the
-order of the key, in a stream whose memory does not grow with the data."""
+"""A record type's rows as NDJSON, CSV or Parquet, cut out of canonical by one COPY: one snapshot,
+in the order of the key, in a stream whose memory does not grow with the data."""
 
 from __future__ import annotations
 
@@ -90,8 +90,9 @@ class Written:
 
 
 class _LiteralBinder(Binder):
-    """COPY takes no parameters: values go in as literals, quoted by the driver. `standard_conforming_strings`
-    is pinned in every session of ours. What must not be read in a statement's text is none of them."""
+    """COPY takes no parameters: values go in as literals, quoted by the driver.
+    `standard_conforming_strings` is pinned in every session of ours. What must not be read in a
+    statement's text is none of them."""
 
     def bind(self, value: Parameter, cast: str, *, many: bool = False) -> sql.Composable:
         array = "[]" if many else ""
@@ -112,8 +113,8 @@ def fields_of(record_type: RecordType, names: Sequence[str]) -> tuple[Property, 
 
 
 def copy_statement(contract: Contract, export: Export) -> sql.Composed:
-    """The COPY of `export`. Each line of NDJSON is one JSON object: in CSV's framing with a quote and a
-    delimiter that JSON escapes, nothing is ever quoted."""
+    """The COPY of `export`. Each line of NDJSON is one JSON object: in CSV's framing with a quote
+    and a delimiter that JSON escapes, nothing is ever quoted."""
     record_type = export.record_type
     binder = _LiteralBinder()
     key = of_transaction
@@ -168,8 +169,9 @@ SELECT pg_current_wal_insert_lsn()::text, extract(epoch FROM clock_timestamp()):
 async def stream(
     conn: AsyncConnection[Any], contract: Contract, export: Export, written: Written
 ) -> AsyncGenerator[bytes, None]:
-    """The blocks of the export, noted in `written` as they are handed on. Closing the generator early cancels
-    the COPY and closes the connection. Raises what `driver_errors` makes of the driver's errors."""
+    """The blocks of the export, noted in `written` as they are handed on. Closing the generator
+    early cancels the COPY and closes the connection. Raises what `driver_errors` makes of the
+    driver's errors."""
     encoder = _encoder(export)
     try:
         await conn.execute("BEGIN READ ONLY")

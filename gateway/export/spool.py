@@ -1,12 +1,12 @@
-"""Exports as files below `data_dir`, so that one snapshot can be read again: after a cut, from any byte, at any
-speed, also by another process of this machine.
+"""Exports as files below `data_dir`, so that one snapshot can be read again: after a cut, from any
+byte, at any speed, also by another process of this machine.
 
-An export is written as fast as canonical gives it, whoever reads how slowly, so its snapshot is freed early. Its
-readers follow the file as it grows. Where the room for spooled exports is used up, the rest goes straight to the
-one reader that is left, at its speed, and cannot be read again.
+An export is written as fast as canonical gives it, whoever reads how slowly, so its snapshot is
+freed early. Its readers follow the file as it grows. Where the room for spooled exports is used up,
+the rest goes straight to the one reader that is left, at its speed, and cannot be read again.
 
-`<id>.part` is being written, `<id>.json` says that `<id>.data` is whole. The id begins with the key of the query:
-only who asks the same, and may see the same, is served from it.
+`<id>.part` is being written, `<id>.json` says that `<id>.data` is whole. The id begins with the key
+of the query: only who asks the same, and may see the same, is served from it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ ROOM = 2 * 1024**3
 AGE = 3600.0
 READ = 256 * 1024
 ABANDONED = 60.0
-"""Seconds after which an export that nobody reads any more is given up, while it is being written."""
+"""Seconds after which an export that nobody reads any more is given up, while it is being
+written."""
 FORGOTTEN = 900.0
 """Seconds without a write after which another process's unfinished file is a leftover."""
 _ID = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}\Z")
@@ -77,8 +78,8 @@ class Spooled:
             return os.open(self.path.with_suffix(".data"), os.O_RDONLY)
 
     async def read(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The bytes from `start` up to `end` (None: to the end of the export), as they come. Raises what
-        the export failed with."""
+        """The bytes from `start` up to `end` (None: to the end of the export), as they come. Raises
+        what the export failed with."""
         self.readers += 1
         place = start
         file = -1
@@ -116,8 +117,8 @@ class Spooled:
 
 
 class Spool:
-    """The folder; None is one of the system's, made when it is needed. `room`: bytes of all exports in it; `age`:
-    seconds that a whole one is kept; `running`: exports that are written at once."""
+    """The folder; None is one of the system's, made when it is needed. `room`: bytes of all exports
+    in it; `age`: seconds that a whole one is kept; `running`: exports that are written at once."""
 
     def __init__(
         self, folder: Path | None, *, room: int = ROOM, age: float = AGE, running: int = 2
@@ -141,8 +142,9 @@ class Spool:
         return self.running >= self.most
 
     async def begin(self, key: str, source: Source, describe: Callable[[Written], Any]) -> Spooled:
-        """Start an export; the first bytes are there, or it has ended, when this returns. Raises what it
-        fails with before that. It counts as running from the call on: who looked at `full` before may rely on it."""
+        """Start an export; the first bytes are there, or it has ended, when this returns. Raises
+        what it fails with before that. It counts as running from the call on: who looked at `full`
+        before may rely on it."""
         id = f"{key}-{secrets.token_hex(8)}"
         spooled = Spooled(id, self.folder / f"{id}.part")
         self._known[id] = spooled
@@ -163,7 +165,8 @@ class Spool:
         return spooled
 
     async def find(self, id: str, key: str) -> Spooled | None:
-        """The export of that id, where it is of the query `key`; None where it is not, or no more."""
+        """The export of that id, where it is of the query `key`; None where it is not, or no
+        more."""
         if not _ID.match(id) or not id.startswith(key):
             return None
         known = self._known.get(id)
@@ -178,7 +181,7 @@ class Spool:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # Writing ---------------------------------------------------------------------------------------
+    # Writing --------------------------------------------------------------------------------------
 
     async def _write(
         self, spooled: Spooled, source: Source, describe: Callable[[Written], Any]
@@ -278,7 +281,7 @@ class Spool:
                 task.cancel()
                 return
 
-    # The folder ------------------------------------------------------------------------------------
+    # The folder -----------------------------------------------------------------------------------
 
     def _load(self, id: str) -> Spooled | None:
         path = self.folder / f"{id}.data"

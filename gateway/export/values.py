@@ -1,5 +1,6 @@
-"""A property's value in an export as SQL text: as JSON for NDJSON, as plain text for CSV. COPY prints most values as
-they are to be, which is several times cheaper than to make JSON of each and take it apart again."""
+"""A property's value in an export as SQL text: as JSON for NDJSON, as plain text for CSV. COPY
+prints most values as they are to be, which is several times cheaper than to make JSON of each and
+take it apart again."""
 
 from __future__ import annotations
 
@@ -54,8 +55,8 @@ def json_line(members: Sequence[tuple[str, sql.Composable]]) -> sql.Composable:
 
 
 _HARMLESS = (
-    *_BARE, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL, Scalar.UUID, Scalar.DATE, Scalar.TIMESTAMP, Scalar.DATETIME,
-    Scalar.TIME,
+    *_BARE, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL, Scalar.UUID, Scalar.DATE, Scalar.TIMESTAMP,
+    Scalar.DATETIME, Scalar.TIME,
 )  # fmt: skip
 """Scalars whose text is never a formula; that a number may begin with "-" is right."""
 _FORMULA = "^[=+@\t\r\n＝＋－＠-]"
@@ -66,8 +67,8 @@ _FORMULA = "^[=+@\t\r\n＝＋－＠-]"
 def csv_value(
     prop: Property, column: sql.Composable, form: Form, key: KeyBinder, *, spreadsheet: bool = False
 ) -> sql.Composable:
-    """The value as COPY is to print it; NULL for none. `spreadsheet`: an apostrophe stands before what would be run
-    as a formula."""
+    """The value as COPY is to print it; NULL for none. `spreadsheet`: an apostrophe stands before
+    what would be run as a formula."""
     value = _csv_value(prop, column, form, key)
     if not spreadsheet or (prop.scalar in _HARMLESS and form is Form.PLAIN):
         return value

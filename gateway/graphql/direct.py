@@ -1,5 +1,5 @@
-"""GraphQL's own way through the application: `POST /graphql` goes past routing to its endpoint, with the
-headers read once."""
+"""GraphQL's own way through the application: `POST /graphql` goes past routing to its endpoint,
+with the headers read once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ Refused = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class DirectRequest(Request):
-    """A request whose headers are a plain dict by lower-case name; of a repeated one the first counts."""
+    """A request whose headers are a plain dict by lower-case name; of a repeated one the first
+    counts."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)

@@ -1,8 +1,8 @@
 """GraphQL over HTTP: what a request asks, in which media type and with which status it is answered.
 
-Follows the GraphQL-over-HTTP specification (https://graphql.github.io/graphql-over-http/draft/), which
-the audits of the package `graphql-http` check. Strict where CSRF is concerned: a POST is JSON only,
-nothing but a POST runs a mutation.
+Follows the GraphQL-over-HTTP specification (https://graphql.github.io/graphql-over-http/draft/),
+which the audits of the package `graphql-http` check. Strict where CSRF is concerned: a POST is JSON
+only, nothing but a POST runs a mutation.
 """
 
 from __future__ import annotations

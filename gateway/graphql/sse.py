@@ -1,8 +1,9 @@
 """GraphQL over Server-Sent Events, in the mode of distinct connections of the protocol graphql-sse
-(https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md): one operation a request, `next` events with its
-answers, `complete` at its end.
+(https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md): one operation a request, `next`
+events with its answers, `complete` at its end.
 
-Each event has its token as id, so that a browser's EventSource goes on by itself where it was cut off.
+Each event has its token as id, so that a browser's EventSource goes on by itself where it was cut
+off.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def wants_stream(request: Request) -> bool:
 
 
 async def sse_response(request: Request, streams: Streams, documents: TrustedDocuments) -> Response:
-    """The stream of the operation that `request` asks for. Raises HttpProblem for what is no request."""
+    """The stream of the operation that `request` asks for. Raises HttpProblem for what is no
+    request."""
     values = await read_values(request, streams.services.limits.max_body_bytes, 0)
     assert isinstance(values, dict)
     asked = checked(values, documents, read_only=request.method != "POST")

@@ -1,4 +1,5 @@
-"""`/graphql/subgraph`: the schema as a subgraph of a federation. It is made when it is first asked for."""
+"""`/graphql/subgraph`: the schema as a subgraph of a federation. It is made when it is first asked
+for."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Subgraph:
         self._made: asyncio.Future[tuple[GraphQLRunner, str]] | None = None
 
     async def respond(self, request: Request) -> Response:
-        """POST: an operation of a federated gateway. GET: the SDL, for whom the schema is open to."""
+        """POST: an operation of a federated gateway. GET: the SDL, for whom the schema is open
+        to."""
         if request.method != "POST" and not request.state.viewer.may_introspect:
             raise ForbiddenError("the schema is not open to you")
         runner, sdl = await self._runner()

@@ -45,8 +45,8 @@ _KEY = "#"
 
 
 def whole_shape(visibility: Visibility, record_type: RecordType) -> RecordShape | None:
-    """All that the viewer may see of a record and of what its document embeds; None where nothing of it is
-    hidden from them, so that whatever changes it is theirs to know."""
+    """All that the viewer may see of a record and of what its document embeds; None where nothing
+    of it is hidden from them, so that whatever changes it is theirs to know."""
     shape, hidden = _record(visibility, record_type, record_type.embeds)
     return RecordShape(record_type, (Id(_KEY), *shape.fields)) if hidden else None
 
@@ -97,8 +97,8 @@ class Memory:
     known: dict[str, bytes] = field(default_factory=dict)
 
     async def take(self, most: int = MOST_REMEMBERED) -> bool:
-        """Read all anew; whether anything differs from before. Raises LimitError above `most` records, and what
-        reading raises; then nothing is changed."""
+        """Read all anew; whether anything differs from before. Raises LimitError above `most`
+        records, and what reading raises; then nothing is changed."""
         found: dict[str, bytes] = {}
         after: tuple[str, ...] | None = None
         while True:

@@ -67,8 +67,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionPlan:
-    """`shapes`: the record as each selection of it wants it, by response name. `deletions`: whether the viewer
-    may be told that a record went. `memory`: what the viewer saw last, where something is hidden from them."""
+    """`shapes`: the record as each selection of it wants it, by response name. `deletions`: whether
+    the viewer may be told that a record went. `memory`: what the viewer saw last, where something
+    is hidden from them."""
 
     services: Services
     viewer: Viewer
@@ -85,8 +86,9 @@ class SubscriptionPlan:
     memory: Memory | None = None
 
     async def events(self, changes: Sequence[Changed]) -> list[Event]:
-        """The event of each change that the viewer is to see, in their order, as GraphQL's answer; one REFRESH for
-        more than `most_at_once`. Each record is read as it is now. Raises RecordgateError."""
+        """The event of each change that the viewer is to see, in their order, as GraphQL's answer;
+        one REFRESH for more than `most_at_once`. Each record is read as it is now. Raises
+        RecordgateError."""
         if self.memory is None or not changes:
             return await self._told(changes)
         if any(c.key is None for c in changes):
@@ -172,7 +174,8 @@ def make_subscription(
     variables: Mapping[str, Any],
     operation_name: str | None,
 ) -> SubscriptionPlan | OwnSubscription | None:
-    """The plan; None where the operation is no subscription. Raises Refused, RecordgateError, GraphQLError."""
+    """The plan; None where the operation is no subscription. Raises Refused, RecordgateError,
+    GraphQLError."""
     services = context.services
     schema, kept, limits = served.graphql, served.parsed, services.limits
     document, errors = kept.get(schema, query, limits)

@@ -1,8 +1,8 @@
 """Delivers the feed of changes (`sync.feed`) to the subscriptions of this process.
 
-Subscriptions that ask the same, and may see the same, are one group: its events are read and made once, whoever
-many they are. Each has a bounded queue; one that does not take its events is ended, and may go on by the token of
-the last one it saw. Events come at least once.
+Subscriptions that ask the same, and may see the same, are one group: its events are read and made
+once, whoever many they are. Each has a bounded queue; one that does not take its events is ended,
+and may go on by the token of the last one it saw. Events come at least once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ BEGIN_WAIT = 15.0
 """Seconds that a subscription waits for the worker to begin a feed."""
 
 _WANT = f"""
-UPDATE recordgate.feed_state SET wanted_until = greatest(wanted_until, now() + interval '10 minutes')
+UPDATE recordgate.feed_state SET wanted_until = greatest(wanted_until,
+  now() + interval '10 minutes')
 RETURNING (since - '0/0'::pg_lsn)::bigint, (horizon - '0/0'::pg_lsn)::bigint,
   (SELECT coalesce(max(id), 0) FROM recordgate.feed), {TIMELINE}
 """  # noqa: S608 - TIMELINE is a constant
@@ -65,8 +66,8 @@ class Ended(Exception):
 
 
 class Subscription:
-    """`async for` gives events as they are to be sent. Raises RecordgateError where it is ended with a
-    reason, Ended where the process ends."""
+    """`async for` gives events as they are to be sent. Raises RecordgateError where it is ended
+    with a reason, Ended where the process ends."""
 
     def __init__(self) -> None:
         self._queue: deque[Event] = deque()
@@ -140,8 +141,9 @@ class Hub:
         self._stirred.set()
 
     async def subscribe(self, plan: SubscriptionPlan, same: Hashable) -> Subscription:
-        """Begin. `same` is equal for those whose events are the same. Raises LimitError, StaleError where
-        `after` is further back than the feed, StoreUnavailable where no worker tells of changes."""
+        """Begin. `same` is equal for those whose events are the same. Raises LimitError, StaleError
+        where `after` is further back than the feed, StoreUnavailable where no worker tells of
+        changes."""
         if self._ending:
             raise Ended
         if self._count >= MOST:
@@ -189,7 +191,7 @@ class Hub:
             for subscription in group.members:
                 subscription.end(Ended())
 
-    # Catching up -----------------------------------------------------------------------------------
+    # Catching up ----------------------------------------------------------------------------------
 
     async def _begin(
         self, subscription: Subscription, plan: SubscriptionPlan, same: Hashable
@@ -199,7 +201,8 @@ class Hub:
         if plan.memory is None:
             return None if plan.after is None else await self._catch_up(subscription, plan)
         if plan.after is not None:
-            # What was seen at the token is not known: told always, so that it tells nothing of what is hidden.
+            # What was seen at the token is not known: told always, so that it tells nothing of what
+            # is hidden.
             subscription.put(
                 [plan.refresh(required_commit(Freshness(after=plan.after), self._services).lsn)]
             )
@@ -212,7 +215,8 @@ class Hub:
     async def _compare(
         self, subscription: Subscription, plan: SubscriptionPlan, same: Hashable, place: int | None
     ) -> None:
-        """Bring what `plan` remembers up to where the others are, where it is the first of its group."""
+        """Bring what `plan` remembers up to where the others are, where it is the first of its
+        group."""
         assert plan.memory is not None
         if same in self._groups:
             return
@@ -233,8 +237,8 @@ class Hub:
     async def _catch_up(
         self, subscription: Subscription, plan: SubscriptionPlan, place: int = 0
     ) -> int:
-        """Queue what was missed since `after`, from the row `place` on, up to where the others are; that
-        place."""
+        """Queue what was missed since `after`, from the row `place` on, up to where the others are;
+        that place."""
         services = self._services
         seen = required_commit(Freshness(after=plan.after), services)
         _, horizon, _, timeline = await self._ask(_WANT, ())
@@ -251,7 +255,7 @@ class Hub:
             place = rows[-1].id if len(rows) == PAGE else head
         return place
 
-    # Delivering ------------------------------------------------------------------------------------
+    # Delivering -----------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         """Run until no subscriber is left."""
@@ -289,8 +293,8 @@ class Hub:
         if not self._known.is_set():
             self._last = last
         elif begun != self._begun:
-            # The feed was not written for a while, or changes were missed. After a failover of canonical its rows
-            # are counted from further back.
+            # The feed was not written for a while, or changes were missed. After a failover of
+            # canonical its rows are counted from further back.
             async with self._delivering:
                 self._last = min(self._last, last)
                 for group in list(self._groups.values()):
@@ -346,7 +350,7 @@ class Hub:
         for subscription in group.members:
             subscription.put(events)
 
-    # Canonical -------------------------------------------------------------------------------------
+    # Canonical ------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:

@@ -1,5 +1,6 @@
-"""Documents that are known by an id: those that the operator trusts, and, unless only these are answered, those
-that callers have sent with their hash before (Apollo's automatic persisted queries)."""
+"""Documents that are known by an id: those that the operator trusts, and, unless only these are
+answered, those that callers have sent with their hash before (Apollo's automatic persisted
+queries)."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ class TrustedDocuments:
         self._characters = 0
 
     def text_of(self, values: Mapping[str, Any]) -> str:
-        """The document that a request asks for, by `query`, `documentId` or `extensions.persistedQuery`.
-        Raises InputError, UnknownDocument, ForbiddenError."""
+        """The document that a request asks for, by `query`, `documentId` or
+        `extensions.persistedQuery`. Raises InputError, UnknownDocument, ForbiddenError."""
         query, hash_ = values.get("query"), _persisted(values.get("extensions"))
         identity = values.get("documentId")
         if query is not None and (not isinstance(query, str) or not query.strip()):
@@ -93,7 +94,8 @@ class TrustedDocuments:
                 errors = [error]
             if errors:
                 raise SetupError(
-                    f"the trusted document {identity[:80]!r} does not fit the contract: {errors[0].message}"
+                    f"the trusted document {identity[:80]!r} does not fit the contract: "
+                    f"{errors[0].message}"
                 )
 
 
@@ -116,8 +118,8 @@ def _persisted(extensions: Any) -> str | None:
 
 
 def read_trusted(path: Path) -> dict[str, str]:
-    """Documents by id: of a folder its `.graphql` files by their names, of a JSON file either an object
-    id → text or the manifest that Apollo's tools write. Raises SetupError."""
+    """Documents by id: of a folder its `.graphql` files by their names, of a JSON file either an
+    object id → text or the manifest that Apollo's tools write. Raises SetupError."""
     try:
         if path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.suffix in _ENDINGS)

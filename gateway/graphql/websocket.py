@@ -1,7 +1,9 @@
 """GraphQL over WebSocket by the protocol graphql-transport-ws
-(https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md): several operations on one connection.
+(https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md): several operations on one
+connection.
 
-Who asks is settled by the headers of the handshake; what `connection_init` carries is not looked at.
+Who asks is settled by the headers of the handshake; what `connection_init` carries is not looked
+at.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The access log: one line of JSON for each answered request, gathered and written a few times a second.
+"""The access log: one line of JSON for each answered request, gathered and written a few times a
+second.
 
 Neither a query's text nor its values are in it, nor a path's parameters.
 """

@@ -1,4 +1,5 @@
-"""A request's body and parameters: read within the limit while it streams in, of the right type, JSON."""
+"""A request's body and parameters: read within the limit while it streams in, of the right type,
+JSON."""
 
 from __future__ import annotations
 
@@ -85,8 +86,8 @@ async def read_json(request: Request, most: int) -> Any:
 
 
 def parameters(request: Request, known: Collection[str] | None = None) -> dict[str, str]:
-    """The parameters of a URL. Raises HttpProblem for one that is given twice, for of two filters one would be passed
-    over, and for one that is not among `known`, where they are said."""
+    """The parameters of a URL. Raises HttpProblem for one that is given twice, for of two filters
+    one would be passed over, and for one that is not among `known`, where they are said."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if known is not None and name not in known:

@@ -12,8 +12,8 @@ class Unsatisfiable(Exception):
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:
-    """Start and end (exclusive) of what `header` asks of `size` bytes; None for what is no single range of
-    bytes, which is to be passed over. Raises Unsatisfiable."""
+    """Start and end (exclusive) of what `header` asks of `size` bytes; None for what is no single
+    range of bytes, which is to be passed over. Raises Unsatisfiable."""
     found = _RANGE.match(header.replace(" ", ""))
     if found is None:
         return None

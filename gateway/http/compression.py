@@ -1,4 +1,5 @@
-"""Compresses answers that come whole, are text and not small, in the way that the caller takes: zstd or gzip.
+"""Compresses answers that come whole, are text and not small, in the way that the caller takes:
+zstd or gzip.
 
 Streams go as they are: an export's ranges count its own bytes, an event must leave at once.
 """

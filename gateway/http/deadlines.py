@@ -1,5 +1,6 @@
-"""Time limits that cost nothing to set: `asyncio.timeout` asks the event loop for a timer each time, here one
-coarse timer looks after all limits that are open. For limits that nearly always end before their time."""
+"""Time limits that cost nothing to set: `asyncio.timeout` asks the event loop for a timer each
+time, here one coarse timer looks after all limits that are open. For limits that nearly always end
+before their time."""
 
 from __future__ import annotations
 
@@ -39,8 +40,8 @@ _tickers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Ticker] = WeakKeyDiction
 
 
 class Limit:
-    """`with Limit(seconds):` as `async with asyncio.timeout(seconds)`: TimeoutError where the block takes
-    longer. `begin` is called once, when the block has taken `after` seconds."""
+    """`with Limit(seconds):` as `async with asyncio.timeout(seconds)`: TimeoutError where the block
+    takes longer. `begin` is called once, when the block has taken `after` seconds."""
 
     __slots__ = (
         "_after",

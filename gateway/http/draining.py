@@ -1,5 +1,5 @@
-"""The end of the gateway in good order: from the signal on it is not ready, after a moment it takes no new
-requests, and it waits for those that run, up to a bound."""
+"""The end of the gateway in good order: from the signal on it is not ready, after a moment it takes
+no new requests, and it waits for those that run, up to a bound."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 
 class Drain:
-    """`running`: requests being answered, health and metrics aside. `arriving`: those whose body is not whole yet, which
-    nothing is done for. `refusing`: new ones are answered 503."""
+    """`running`: requests being answered, health and metrics aside. `arriving`: those whose body is
+    not whole yet, which nothing is done for. `refusing`: new ones are answered 503."""
 
     def __init__(self) -> None:
         self.running = self.arriving = 0
@@ -19,7 +19,8 @@ class Drain:
         self._ending: list[Callable[[], None]] = []
 
     def at_end(self, end: Callable[[], None]) -> None:
-        """`end` is called when no new requests are taken: what would go on for ever is ended there."""
+        """`end` is called when no new requests are taken: what would go on for ever is ended
+        there."""
         self._ending.append(end)
 
     def entered(self) -> None:
@@ -42,8 +43,8 @@ class Drain:
             self._idle.set()
 
     async def run(self, *, delay: float, most: float) -> bool:
-        """Go through the end: `delay` seconds in which a load balancer may see that the gateway is not
-        ready, then at most `most` seconds for what runs. Whether everything has ended."""
+        """Go through the end: `delay` seconds in which a load balancer may see that the gateway is
+        not ready, then at most `most` seconds for what runs. Whether everything has ended."""
         self.begun = True
         await asyncio.sleep(delay)
         self.refusing = True

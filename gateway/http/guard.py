@@ -227,7 +227,8 @@ class Guard:
             log.warning("request %s broke off: the client did not read the answer", request_id)
             return
         if answer.status:
-            # Once an answer has begun an error can only cut it off, so that nobody takes it for whole.
+            # Once an answer has begun an error can only cut it off, so that nobody takes it for
+            # whole.
             log.error("request %s broke off", request_id, exc_info=error)
             raise error
         if isinstance(error, TimeoutError) and scope["state"]["place"].arriving:

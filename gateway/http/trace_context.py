@@ -1,5 +1,5 @@
-"""W3C Trace Context (https://www.w3.org/TR/trace-context/): the trace that a request belongs to, for logs,
-errors and the answer's `traceresponse`."""
+"""W3C Trace Context (https://www.w3.org/TR/trace-context/): the trace that a request belongs to,
+for logs, errors and the answer's `traceresponse`."""
 
 from __future__ import annotations
 

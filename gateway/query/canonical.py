@@ -17,7 +17,8 @@ from stores.errors import StoreUnavailable, TimeoutExceeded
 
 NO_CONNECTION = (PoolTimeout, PoolClosed, TooManyRequests)
 MAX_WAIT = 5.0
-"""Seconds that a query waits for a connection; less where queries themselves are given little time."""
+"""Seconds that a query waits for a connection; less where queries themselves are given little
+time."""
 
 
 async def fetch_json(
@@ -27,11 +28,11 @@ async def fetch_json(
     *,
     prepare: bool = False,
 ) -> bytes | None:
-    """The JSON that a statement gives, marks included; None where it gives no row. `prepare`: it will be
-    sent again.
+    """The JSON that a statement gives, marks included; None where it gives no row. `prepare`: it
+    will be sent again.
 
-    Stopped after `Limits.statement_timeout`. Raises TimeoutExceeded, StoreUnavailable, InputError for a
-    value that its type cannot hold, and what else `driver_errors` knows.
+    Stopped after `Limits.statement_timeout`. Raises TimeoutExceeded, StoreUnavailable, InputError
+    for a value that its type cannot hold, and what else `driver_errors` knows.
     """
     seconds = services.limits.statement_timeout
     try:

@@ -77,8 +77,9 @@ class Below:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A field: what each of it costs, and how many of it there are: `size` (None: one), and where `paged` as many as
-    the page of the connection that it is in. `page`: the page of the connection that it is."""
+    """A field: what each of it costs, and how many of it there are: `size` (None: one), and where
+    `paged` as many as the page of the connection that it is in. `page`: the page of the connection
+    that it is."""
 
     weight: int
     below: Below = Below()
@@ -137,7 +138,8 @@ def cost_of(
     operation: OperationDefinitionNode,
     fragments: Mapping[str, FragmentDefinitionNode],
 ) -> Cost:
-    """The cost of an operation of a valid document, whose size is bounded already. Linear in its text."""
+    """The cost of an operation of a valid document, whose size is bounded already. Linear in its
+    text."""
     root = schema.get_root_type(operation.operation)
     if root is None:
         return Cost()
@@ -199,7 +201,8 @@ def _is_connection(kind: GraphQLNamedType) -> bool:
 
 
 class _Reader:
-    """`spread`: of each fragment that is read, its number and those of all that are spread in its own place."""
+    """`spread`: of each fragment that is read, its number and those of all that are spread in its
+    own place."""
 
     def __init__(self, schema: GraphQLSchema, defaults: Mapping[str, ValueNode]) -> None:
         self.schema, self.defaults = schema, defaults

@@ -1,5 +1,5 @@
-"""Answers key reads from the document store: what a document can answer with canonical's meaning, and how
-the answer is picked out of it."""
+"""Answers key reads from the document store: what a document can answer with canonical's meaning,
+and how the answer is picked out of it."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def _key_is_plain(record_type: RecordType) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Related:
-    """Related records of one parent: at least the page's and one more, if there are; the whole count
-    where it was asked."""
+    """Related records of one parent: at least the page's and one more, if there are; the whole
+    count where it was asked."""
 
     documents: list[Any]
     total: int | None
@@ -186,7 +186,8 @@ async def _children(
 
 
 def require_values(shape: RecordShape, document: Mapping[str, Any]) -> None:
-    """Raise MissingValue where a non-null field has no value, or a list holds what is no plain value."""
+    """Raise MissingValue where a non-null field has no value, or a list holds what is no plain
+    value."""
     for part in shape.fields:
         if isinstance(part, Value):
             value = document[part.property.name]

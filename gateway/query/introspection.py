@@ -1,5 +1,6 @@
-"""Questions about the schema itself. They are answered by graphql-core alone, without a store, in a time that grows
-with the schema and with what is selected of it: off the event loop, one at a time, and within bounds."""
+"""Questions about the schema itself. They are answered by graphql-core alone, without a store, in a
+time that grows with the schema and with what is selected of it: off the event loop, one at a time,
+and within bounds."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ TOO_MUCH_OF_THE_SCHEMA = LimitError(
 )
 
 FIELDS_EACH = 30
-"""Fields of an answer for each named thing of the schema, about three times as many as the standard introspection
-query selects: who needs a schema needs it once in a request."""
+"""Fields of an answer for each named thing of the schema, about three times as many as the standard
+introspection query selects: who needs a schema needs it once in a request."""
 
 _reader = ThreadPoolExecutor(1, thread_name_prefix="graphql-schema")
 _most: WeakKeyDictionary[GraphQLSchema, int] = WeakKeyDictionary()

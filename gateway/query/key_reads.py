@@ -47,9 +47,10 @@ async def read_by_key(
     *,
     strict: bool = False,
 ) -> tuple[bool, Any]:
-    """(True, the record from the document store) or (False, canonical's JSON); None where there is no
-    record. `text`: what `canonical` sends. `strict`: as for `read_document`. Raises StoreUnavailable where
-    canonical does too much in the store's place already, and what `canonical` raises."""
+    """(True, the record from the document store) or (False, canonical's JSON); None where there is
+    no record. `text`: what `canonical` sends. `strict`: as for `read_document`. Raises
+    StoreUnavailable where canonical does too much in the store's place already, and what
+    `canonical` raises."""
     services = context.services
     candidate, why = chosen(planned, services.refusals())
     if candidate.store != CANONICAL:
@@ -171,7 +172,8 @@ async def _from_documents(
     try:
         standing = await usable(services, store, context.freshness, types)
     except asyncio.CancelledError:
-        # All share one question for the position, so no call of this caller's own tells the breaker.
+        # All share one question for the position, so no call of this caller's own tells the
+        # breaker.
         if not context.freshness.wait_up_to:
             services.guards[StoreRole.DOCUMENTS].passed_over(began)
         raise

@@ -54,7 +54,8 @@ MAX_NAMED_AGAIN = 3 * MAX_REPEATED
 """Names that are in one set again, as the text has them: aliases and what is aliased among them."""
 INTROSPECTION_DEPTH = 20
 
-# An open string is a token to its end: a scan that fell back to single characters would be quadratic.
+# An open string is a token to its end: a scan that fell back to single characters would be
+# quadratic.
 _TOKEN = re.compile(
     r'"""(?:[^"\\]|\\"""|\\|"(?!""))*+(?:""")?'  # block string
     r'|"(?:[^"\\\n]|\\.)*+"?'
@@ -65,7 +66,8 @@ _TOKEN = re.compile(
 
 
 def scan(source: str, limits: Limits) -> None:
-    """Refuse a text with too much in it, without parsing it: what is refused here costs others nothing."""
+    """Refuse a text with too much in it, without parsing it: what is refused here costs others
+    nothing."""
     count = depth = comments = directives = definitions = again = 0
     deepest = 4 * limits.max_depth + MAX_VALUE_DEPTH
     arguments = 0  # the depth of the brackets that arguments are in; 0 outside of any
@@ -113,7 +115,8 @@ def scan(source: str, limits: Limits) -> None:
 
 
 def parse_within(source: str, limits: Limits) -> DocumentNode:
-    """The parsed document, within the limits. Raises LimitError; GraphQLError for a syntax error."""
+    """The parsed document, within the limits. Raises LimitError; GraphQLError for a syntax
+    error."""
     if len(source) > limits.max_body_bytes:
         raise LimitError("the document is too long", hint="setting max_body_bytes")
     scan(source, limits)
@@ -179,8 +182,8 @@ def _merged(
     depth: int,
     introspection: bool,
 ) -> dict[str, list[FieldNode]]:
-    """The fields of `sets`, which belong to one place, by response name; fragments spread. A fragment
-    is spread once a place, which also ends cycles (validation reports them)."""
+    """The fields of `sets`, which belong to one place, by response name; fragments spread. A
+    fragment is spread once a place, which also ends cycles (validation reports them)."""
     fields: dict[str, list[FieldNode]] = {}
     spread: set[str] = set()
     pending = [selection for s in sets for selection in s.selections]
@@ -263,8 +266,9 @@ def check_value(value: Any) -> None:
 
 
 def validation_rules(limits: Limits) -> list[type[ASTValidationRule]]:
-    """The rules of validation: graphql-core's specified ones within bounds, and our own. The first holds a document
-    against the limits that came by another way than `parse_within`; it raises before any other rule does its work.
+    """The rules of validation: graphql-core's specified ones within bounds, and our own. The first
+    holds a document against the limits that came by another way than `parse_within`; it raises
+    before any other rule does its work.
     """
 
     class WithinLimits(ASTValidationRule):
@@ -277,8 +281,8 @@ def validation_rules(limits: Limits) -> list[type[ASTValidationRule]]:
 
 
 class _MergedWithinBounds(OverlappingFieldsCanBeMergedRule):
-    """The rule that compares fragments by pairs, and what is below fields of one name by pairs too. graphql-core
-    counts its steps, and would take five times as many before it gives up."""
+    """The rule that compares fragments by pairs, and what is below fields of one name by pairs too.
+    graphql-core counts its steps, and would take five times as many before it gives up."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)

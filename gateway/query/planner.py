@@ -62,7 +62,8 @@ def plan(
     *,
     bytewise: bool,
 ) -> Plan:
-    """`documents`: what the document store can do. `bytewise`: canonical orders text as stores do."""
+    """`documents`: what the document store can do. `bytewise`: canonical orders text as stores
+    do."""
     if isinstance(shape, PageShape):
         why = "lists, filters and orders are canonical's"
         return Plan(
@@ -85,8 +86,8 @@ def plan(
 
 
 def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:
-    """The best candidate that is not in `refused` (store → why; the breakers' state), canonical at last; and
-    why the best of all is not taken, "" where it is."""
+    """The best candidate that is not in `refused` (store → why; the breakers' state), canonical at
+    last; and why the best of all is not taken, "" where it is."""
     best = planned.candidates[0]
     if not refused or best.store not in refused:
         return best, ""

@@ -1,8 +1,8 @@
-"""Plans of query operations: what each root field is answered by, made once for a document, the viewer's
-roles and the structure of the variables, and kept for the next request like it.
+"""Plans of query operations: what each root field is answered by, made once for a document, the
+viewer's roles and the structure of the variables, and kept for the next request like it.
 
-A plan covers key reads, lists and aggregates. Whatever it does not cover, or refuses, has no plan and is
-executed in the ordinary way, which finds the same errors and says them.
+A plan covers key reads, lists and aggregates. Whatever it does not cover, or refuses, has no plan
+and is executed in the ordinary way, which finds the same errors and says them.
 """
 
 from __future__ import annotations

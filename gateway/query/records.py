@@ -31,8 +31,9 @@ from stores.roles import StoreRole
 
 @dataclass(slots=True)
 class RecordRef:
-    """A record that an answer mentions. `document`: what a store holds of it, where it was read there.
-    `before`: the record as the caller has read it itself, by the response name of the place."""
+    """A record that an answer mentions. `document`: what a store holds of it, where it was read
+    there. `before`: the record as the caller has read it itself, by the response name of the
+    place."""
 
     type: RecordType
     key: str

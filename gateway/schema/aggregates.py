@@ -64,7 +64,8 @@ class Aggregates:
         }
 
     def _related(self, relation: Relation) -> dict[str, Property]:
-        """The properties of the related record that groups can be made of, by the name of their field."""
+        """The properties of the related record that groups can be made of, by the name of their
+        field."""
         target = self.inputs.contract.types[relation.target]
         return {field_of(target, p): p for p in target.properties if orderable(p)}
 

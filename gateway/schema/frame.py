@@ -147,7 +147,8 @@ class RecordSchema(federation.Schema):
         for root in roots[:2]:
             for field_name, field in root.fields.items() if root else ():
                 if field_name not in query and field_name not in mutation and field_name != "node":
-                    wrap(field, f"{root.name}.{field_name}", types, named, on_record=False)  # type: ignore[union-attr]
+                    place = f"{root.name}.{field_name}"  # type: ignore[union-attr]
+                    wrap(field, place, types, named, on_record=False)
         own = self.added.roots.get("Subscription", ())
         for field_name, field in roots[2].fields.items() if own and roots[2] else ():
             if field_name not in subscription:

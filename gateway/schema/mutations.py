@@ -41,8 +41,8 @@ def upper(name: str) -> str:
 
 
 class Mutations:
-    """Builds the fields that `expose.operations` of a type allows; `resolver(type, operation)` gives
-    their resolvers. Payloads: see `gateway.write.mutations`."""
+    """Builds the fields that `expose.operations` of a type allows; `resolver(type, operation)`
+    gives their resolvers. Payloads: see `gateway.write.mutations`."""
 
     def __init__(self, record_type: RecordType, records: RecordTypes, resolver: Any) -> None:
         self.type = record_type

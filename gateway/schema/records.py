@@ -1,5 +1,5 @@
-"""The object types of records and their connections. A value is keyed by its name in the response, so that
-aliases of one field can differ; resolvers only look it up."""
+"""The object types of records and their connections. A value is keyed by its name in the response,
+so that aliases of one field can differ; resolvers only look it up."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ class RecordTypes:
         )
 
     def join(self) -> None:
-        """Bring the contract's fields to the types that the product extends, once all types are there."""
+        """Bring the contract's fields to the types that the product extends, once all types are
+        there."""
         for record_type in self.contract.types.values():
             if self.frame.extended(record_type.graphql) is not None:
                 self.frame.join_record(record_type.graphql, self._fields(record_type))

@@ -1,5 +1,6 @@
-"""The GraphQL scalars, and which of them a property has. Values come out of the stores as JSON already, so
-serializing mostly hands them through; input is checked against the property by `stores.values.coerce`."""
+"""The GraphQL scalars, and which of them a property has. Values come out of the stores as JSON
+already, so serializing mostly hands them through; input is checked against the property by
+`stores.values.coerce`."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from stores.contract.model import Property, Scalar
 from stores.values import MAX_EXACT_INTEGER, exact_in_json
 
 _INTEGER = re.compile(r"-?\d{1,40}\Z", re.ASCII)
-"""Python reads more as an integer than JSON, GraphQL and Postgres do: blanks, `1_0`, digits of other scripts."""
+"""Python reads more as an integer than JSON, GraphQL and Postgres do: blanks, `1_0`, digits of
+other scripts."""
 
 
 def _big_in(value: Any) -> int:

@@ -1,5 +1,5 @@
-"""The parts of the schema that no contract changes, as Strawberry types: scalars, pages, facets, errors, enums, and
-the roots. An extension of a product uses them as they are."""
+"""The parts of the schema that no contract changes, as Strawberry types: scalars, pages, facets,
+errors, enums, and the roots. An extension of a product uses them as they are."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The schema as a subgraph of Apollo Federation 2 (https://www.apollographql.com/docs/graphos/schema-design/federated-schemas/reference/subgraph-spec):
-`_service` with its SDL, `_entities` by key, and how fresh a record is, since gateways drop `extensions`."""
+"""The schema as a subgraph of Apollo Federation 2
+(https://www.apollographql.com/docs/graphos, "Subgraph specification"):
+`_service` with its SDL, `_entities` by key, and how fresh a record is, since gateways drop
+`extensions`."""
 
 from __future__ import annotations
 
@@ -97,7 +99,8 @@ def _moment(seconds: float) -> str:
 def as_subgraph(
     schema: GraphQLSchema, contract: Contract, objects: Mapping[str, GraphQLObjectType]
 ) -> GraphQLSchema:
-    """The schema with what a federated gateway asks for. It must be one of its own: its types are changed."""
+    """The schema with what a federated gateway asks for. It must be one of its own: its types are
+    changed."""
     types = {t.graphql: t for t in contract.types.values() if "get" in t.expose.operations}
     stubs: dict[str, GraphQLObjectType] = {}
     for record_type in types.values():
@@ -167,8 +170,8 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
     async def resolve(
         _source: Any, info: GraphQLResolveInfo[Any], representations: Sequence[Any]
     ) -> list[Any]:
-        """The records in the order of their representations: one read a type; null for one that is not there, or
-        that the caller may not see."""
+        """The records in the order of their representations: one read a type; null for one that is
+        not there, or that the caller may not see."""
         if len(representations) > MAX_ENTITIES:
             raise LimitError(f"more than {MAX_ENTITIES} entities are asked for at once")
         wanted: dict[str, list[str]] = {}
@@ -217,8 +220,8 @@ def _entity(record: dict[str, Any] | None, name: str, finished: bool) -> dict[st
 
 
 def print_subgraph(schema: GraphQLSchema, contract: Contract) -> str:
-    """The SDL that a federated gateway composes: without `node`, which no two subgraphs resolve alike, and without
-    what the specification itself brings."""
+    """The SDL that a federated gateway composes: without `node`, which no two subgraphs resolve
+    alike, and without what the specification itself brings."""
     entities = {t.graphql for t in contract.types.values() if "get" in t.expose.operations}
     stubs = {f.graphql for t in contract.types.values() for f in t.foreign}
     parts = [LINK]

@@ -1,8 +1,8 @@
-"""Cursors of search results: the sort values of a hit, signed, because a search store trusts their types, and sealed,
-because a score tells of rows that the viewer may not see.
+"""Cursors of search results: the sort values of a hit, signed, because a search store trusts their
+types, and sealed, because a score tells of rows that the viewer may not see.
 
-Layout, base64url without padding: the values as JSON under AES-SIV (RFC 5297), bound to type and sort. It needs no
-nonce: the same place has the same cursor.
+Layout, base64url without padding: the values as JSON under AES-SIV (RFC 5297), bound to type and
+sort. It needs no nonce: the same place has the same cursor.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Full-text search and suggestions, the same for GraphQL and HTTP: guarded by what the viewer may see,
-held to the freshness asked for, answered by the search store alone.
+"""Full-text search and suggestions, the same for GraphQL and HTTP: guarded by what the viewer may
+see, held to the freshness asked for, answered by the search store alone.
 
-What a viewer may not see plainly is not searched, filtered, faceted, sorted or highlighted by, and no
-corrected text is offered whose words could come from it.
+What a viewer may not see plainly is not searched, filtered, faceted, sorted or highlighted by, and
+no corrected text is offered whose words could come from it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def facets_of(
     *,
     told: Visibility | None = None,
 ) -> tuple[Facet, ...]:
-    """Facets by name. `told`: whose facets an error may name; None: nobody's. Raises InputError, LimitError."""
+    """Facets by name. `told`: whose facets an error may name; None: nobody's. Raises InputError,
+    LimitError."""
     if len(names) > MAX_FACETS:
         raise LimitError(f"more than {MAX_FACETS} facets")
     found: list[Facet] = []
@@ -223,7 +224,8 @@ async def run_suggest(
     text: str,
     first: int,
 ) -> tuple[list[Suggestion], dict[str, Any]]:
-    """Completions of `text` as `viewer`, and the report. Raises InputError, ForbiddenError, StaleError, StoreError."""
+    """Completions of `text` as `viewer`, and the report. Raises InputError, ForbiddenError,
+    StaleError, StoreError."""
     if "search" not in record_type.expose.operations:
         raise InputError(f"{record_type.plural} cannot be searched")
     if len(text) > MAX_TEXT:

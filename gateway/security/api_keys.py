@@ -1,8 +1,8 @@
-"""API keys: how one is made, kept and recognised. A key is kept as its hash: whoever reads the file can neither
-use nor rebuild one.
+"""API keys: how one is made, kept and recognised. A key is kept as its hash: whoever reads the file
+can neither use nor rebuild one.
 
-A key is `rgk_<id>_<secret>`: 6 random bytes in hex, 32 random bytes in base64url. The secret is random as a
-whole, so plain SHA-256 keeps it; a slow password hash would only slow the gateway.
+A key is `rgk_<id>_<secret>`: 6 random bytes in hex, 32 random bytes in base64url. The secret is
+random as a whole, so plain SHA-256 keeps it; a slow password hash would only slow the gateway.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _FORM = re.compile(rf"{KEY_PREFIX}([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}\Z")
 
 
 class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One key as it is kept. `sha256`: of the whole key, in hex. `created` and `expires`: Unix seconds."""
+    """One key as it is kept. `sha256`: of the whole key, in hex. `created` and `expires`: Unix
+    seconds."""
 
     id: str
     name: str
@@ -42,8 +43,8 @@ def make_key(
 
 
 def recognised(text: str, keys: Mapping[str, ApiKey], now: float) -> ApiKey | None:
-    """The key that `text` is; None for one that is unknown or has expired. The comparison takes as long
-    for a wrong secret as for a wrong id."""
+    """The key that `text` is; None for one that is unknown or has expired. The comparison takes as
+    long for a wrong secret as for a wrong id."""
     form = _FORM.match(text)
     if form is None:
         return None

@@ -19,7 +19,8 @@ MOST_PASSED = 10
 
 @dataclass(slots=True)
 class Caller:
-    """`tokens` are what the bucket held `at` that time; `running`: requests now, `streaming`: streams."""
+    """`tokens` are what the bucket held `at` that time; `running`: requests now, `streaming`:
+    streams."""
 
     tokens: float
     at: float
@@ -28,8 +29,9 @@ class Caller:
 
 
 class Callers:
-    """`rate`: requests a second, 0 for any number; `burst`: how many may come at once after a rest; `most`:
-    requests of a caller that run at once; `streams`: its streams (subscriptions). `clock` in seconds."""
+    """`rate`: requests a second, 0 for any number; `burst`: how many may come at once after a rest;
+    `most`: requests of a caller that run at once; `streams`: its streams (subscriptions). `clock`
+    in seconds."""
 
     def __init__(
         self,

@@ -12,7 +12,8 @@ _SENT = (
     "If-None-Match", "Range", "traceparent", "tracestate",
 )  # fmt: skip
 _READ = (
-    "Recordgate-Token", "X-Request-Id", "Retry-After", "ETag", "WWW-Authenticate", "Content-Disposition",
+    "Recordgate-Token", "X-Request-Id", "Retry-After", "ETag", "WWW-Authenticate",
+    "Content-Disposition",
     "Accept-Ranges", "Content-Range",
 )  # fmt: skip
 KEPT = 600

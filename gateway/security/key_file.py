@@ -1,5 +1,5 @@
-"""The file that API keys are kept in: one JSON object, written whole or not at all, read again when it has
-changed, so that a revoked key is refused within a second."""
+"""The file that API keys are kept in: one JSON object, written whole or not at all, read again when
+it has changed, so that a revoked key is refused within a second."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def _write(path: Path, keys: Mapping[str, ApiKey]) -> None:
 
 
 class KeyFile:
-    """The keys of a file as they are now. Raises SetupError where the file is wrong at the start; one that
-    becomes wrong later leaves the keys as they were, and is logged."""
+    """The keys of a file as they are now. Raises SetupError where the file is wrong at the start;
+    one that becomes wrong later leaves the keys as they were, and is logged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

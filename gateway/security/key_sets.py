@@ -1,5 +1,5 @@
-"""The public keys that sign tokens: a JWK set (RFC 7517) from a file or a URL, kept, renewed, and asked for again
-when a token names a key that it does not have."""
+"""The public keys that sign tokens: a JWK set (RFC 7517) from a file or a URL, kept, renewed, and
+asked for again when a token names a key that it does not have."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ log = logging.getLogger("gateway")
 ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-"""All that is taken: signatures by a private key. A shared secret (HS…) never is: whoever holds the set could
-sign with it."""
+"""All that is taken: signatures by a private key. A shared secret (HS…) never is: whoever holds the
+set could sign with it."""
 _FITTING = {
     ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     ("EC", "P-256"): ("ES256",),
@@ -42,7 +42,8 @@ MOST_KEYS = 100
 SECONDS = 5.0
 """The most seconds that a set may take to come."""
 RENEW = 600.0
-"""Seconds after which the set is asked for again, so that a key that was taken out is not trusted on."""
+"""Seconds after which the set is asked for again, so that a key that was taken out is not trusted
+on."""
 AGAIN = 30.0
 """Seconds that must lie between two askings, however many tokens name an unknown key."""
 AGAIN_FAILED = 3.0
@@ -61,8 +62,8 @@ class KeySet:
 
 
 def read_key_set(raw: bytes, algorithms: tuple[str, ...]) -> KeySet:
-    """The keys in `raw` that can verify by one of `algorithms`; others are passed over. Raises SetupError
-    where it is no JWK set, or has no such key."""
+    """The keys in `raw` that can verify by one of `algorithms`; others are passed over. Raises
+    SetupError where it is no JWK set, or has no such key."""
     try:
         entries = json.loads(raw)["keys"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -110,7 +111,8 @@ def _key(entry: dict[str, Any], algorithm: str) -> jwt.PyJWK | None:
 
 
 class KeySource:
-    """The key set at a place. `read` blocks, and raises OSError or SetupError; it runs in a thread."""
+    """The key set at a place. `read` blocks, and raises OSError or SetupError; it runs in a
+    thread."""
 
     def __init__(
         self,
@@ -133,8 +135,8 @@ class KeySource:
         self._take(read_key_set(self._read(), self._algorithms))
 
     async def find(self, algorithm: str, kid: str | None) -> jwt.PyJWK | None:
-        """The key; None where the set has none such, also after asking again. Raises StoreUnavailable
-        where there is no set at all."""
+        """The key; None where the set has none such, also after asking again. Raises
+        StoreUnavailable where there is no set at all."""
         if self._set is not None and time.monotonic() - self._fetched >= self._renew:
             self._ask()  # requests go on with the set at hand
         found = None if self._set is None else self._set.find(algorithm, kid)
@@ -184,8 +186,8 @@ def is_url(place: str) -> bool:
 
 
 def reader(place: str) -> Callable[[], bytes]:
-    """Reads the set at a path or URL. Raises SetupError for a URL that is not https (http is taken of this
-    machine alone: whoever can change the answer can sign)."""
+    """Reads the set at a path or URL. Raises SetupError for a URL that is not https (http is taken
+    of this machine alone: whoever can change the answer can sign)."""
     if not is_url(place):
         return lambda: _bounded(Path(place).open("rb"))
     parts = urlsplit(place)

@@ -1,5 +1,6 @@
-"""Verifies JWTs: by a public key of the key set, with an algorithm that the settings pin, for this audience, from
-this issuer, in its time. Whatever is wrong with a token, the caller hears the same."""
+"""Verifies JWTs: by a public key of the key set, with an algorithm that the settings pin, for
+this audience, from this issuer, in its time. Whatever is wrong with a token, the caller hears
+the same."""
 
 from __future__ import annotations
 
@@ -100,7 +101,8 @@ def _wrong() -> Exception:
 
 
 def roles_in(claims: dict[str, Any], name: str) -> frozenset[str]:
-    """The roles at a claim, or at a path of claims: a list of texts, or a text with spaces between."""
+    """The roles at a claim, or at a path of claims: a list of texts, or a text with spaces
+    between."""
     found: Any = claims.get(name)
     if found is None:
         found = claims

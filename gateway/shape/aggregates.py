@@ -78,7 +78,8 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The value that a group's records share, their own or of the record that `relation` leads to."""
+    """The value that a group's records share, their own or of the record that `relation` leads
+    to."""
 
     property: Property
     relation: Relation | None = None
@@ -159,7 +160,8 @@ class _Reader:
         return prop
 
     def _group_of(self, path: tuple[str, ...]) -> Group:
-        """A group by the names of GraphQL: a property's, or a relation's and a property's of its target."""
+        """A group by the names of GraphQL: a property's, or a relation's and a property's of its
+        target."""
         if len(path) == 1:
             return Group(self._property(path[0], "group"))
         relation = relation_of(self.type, path[0])

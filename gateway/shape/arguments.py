@@ -32,7 +32,8 @@ from graphql.execution.values import (
 def coerced_variables(
     schema: GraphQLSchema, operation: OperationDefinitionNode, given: Mapping[str, Any]
 ) -> dict[str, Any] | list[GraphQLError]:
-    """The variables of an operation as the schema takes them, defaults filled in, or what is wrong with them."""
+    """The variables of an operation as the schema takes them, defaults filled in, or what is wrong
+    with them."""
     found = get_variable_values(schema, operation.variable_definitions or (), dict(given))
     return found if isinstance(found, list) else found.coerced
 
@@ -42,15 +43,16 @@ def arguments(
     node: FieldNode | DirectiveNode,
     variables: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The arguments that a field or directive is given; what is left out and has no default is not in it.
-    Raises GraphQLError."""
+    """The arguments that a field or directive is given; what is left out and has no default is not
+    in it. Raises GraphQLError."""
     return get_argument_values(definition, node, _values(variables)) if definition.args else {}
 
 
 def directive_arguments(
     directive: GraphQLDirective, node: OperationDefinitionNode, variables: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """The arguments of a directive on an operation; None where it is not there. Raises GraphQLError."""
+    """The arguments of a directive on an operation; None where it is not there. Raises
+    GraphQLError."""
     return get_directive_values(directive, node, _values(variables))
 
 
@@ -64,8 +66,9 @@ def selected_fields(
     object_type: GraphQLObjectType,
     selections: Iterable[SelectionSetNode | None],
 ) -> dict[str, list[FieldNode]]:
-    """The fields that are selected of an object, by their names in the response, in the order of the document:
-    fragments are resolved, each once, and @skip and @include applied (GraphQL, section 6.3.2)."""
+    """The fields that are selected of an object, by their names in the response, in the order of
+    the document: fragments are resolved, each once, and @skip and @include applied (GraphQL,
+    section 6.3.2)."""
     found: dict[str, list[FieldNode]] = {}
     _collect(
         fragments, variables, object_type, [s for s in selections if s is not None], found, set()

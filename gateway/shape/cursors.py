@@ -1,8 +1,8 @@
 """Keyset cursors: base64url of `["<signature>", "<value>" | null, …]`, without padding.
 
-The values are the texts of the order's values as Postgres prints them. The SQL compiler makes the same
-bytes inside the statement (`compiler.pages`). A cursor is not a secret and proves nothing but its form:
-values reach Postgres as bound parameters only.
+The values are the texts of the order's values as Postgres prints them. The SQL compiler makes the
+same bytes inside the statement (`compiler.pages`). A cursor is not a secret and proves nothing but
+its form: values reach Postgres as bound parameters only.
 """
 
 from __future__ import annotations

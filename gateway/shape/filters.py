@@ -163,8 +163,8 @@ def _is_empty(value: Any) -> bool:
 def parse_filter(
     record_type: RecordType, raw: Any, visibility: Visibility, where: str = "filter"
 ) -> Filter:
-    """The filter of a caller, with GraphQL names; None is no filter. Raises InputError, also where a part of
-    it is empty, LimitError, and ForbiddenError for what the viewer may not see."""
+    """The filter of a caller, with GraphQL names; None is no filter. Raises InputError, also where
+    a part of it is empty, LimitError, and ForbiddenError for what the viewer may not see."""
     if raw is None:
         return EVERYTHING
     return _Reader(visibility.contract, visibility).whole(record_type, raw, 1, where)

@@ -1,5 +1,5 @@
-"""The names of a record type's fields in GraphQL: those of the contract, but for a property that would hide
-the record's own `id`."""
+"""The names of a record type's fields in GraphQL: those of the contract, but for a property that
+would hide the record's own `id`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def relation_of(record_type: RecordType, name: str) -> Relation | None:
 
 
 def enum_name(name: str) -> str:
-    """The name of an enum's value: GraphQL keeps three names from being one, and no name of a contract ends
-    in an underscore."""
+    """The name of an enum's value: GraphQL keeps three names from being one, and no name of a
+    contract ends in an underscore."""
     return f"{name}_" if name in ("true", "false", "null") else name

@@ -24,7 +24,8 @@ def at(variables: Any, path: Path) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A value that each request has for itself. `resolve` may raise what reading the value raises."""
+    """A value that each request has for itself. `resolve` may raise what reading the value
+    raises."""
 
     resolve: Callable[[Mapping[str, Any]], Any]
 

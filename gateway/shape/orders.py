@@ -19,7 +19,8 @@ MAX_PATH = 4
 
 
 class Direction(Enum):
-    """(descending, nulls first) of each value of the GraphQL enum `Order`; None: Postgres's rule."""
+    """(descending, nulls first) of each value of the GraphQL enum `Order`; None: Postgres's
+    rule."""
 
     ASC = (False, None)
     DESC = (True, None)

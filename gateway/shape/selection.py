@@ -48,8 +48,8 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """One selected field. `key` is its name in the response; `args` holds only what was given, so an
-    explicit null is there as None."""
+    """One selected field. `key` is its name in the response; `args` holds only what was given, so
+    an explicit null is there as None."""
 
     key: str
     name: str

@@ -67,7 +67,8 @@ class RecordShape:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A page of an ordered set. `after` and `before` are the texts of the order's values (None: NULL)."""
+    """A page of an ordered set. `after` and `before` are the texts of the order's values (None:
+    NULL)."""
 
     limit: int
     backward: bool = False
@@ -100,7 +101,8 @@ class Nodes:
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """`fields`: response key → one of hasNextPage, hasPreviousPage, startCursor, endCursor, __typename."""
+    """`fields`: response key → one of hasNextPage, hasPreviousPage, startCursor, endCursor,
+    __typename."""
 
     key: str
     fields: tuple[tuple[str, str], ...]
@@ -116,7 +118,8 @@ PageField: TypeAlias = "TypeName | Edges | Nodes | PageInfo | TotalCount"
 
 @dataclass(frozen=True, slots=True)
 class PageShape:
-    """A connection. `order` is total: it ends with the key. `default_order` is True for the key alone."""
+    """A connection. `order` is total: it ends with the key. `default_order` is True for the key
+    alone."""
 
     type: RecordType
     filter: Filter
@@ -128,8 +131,8 @@ class PageShape:
 
 @dataclass(frozen=True, slots=True)
 class KeyShape:
-    """One record by its key: `values` are the texts of the key's columns. `plain`: they are the very form
-    that Postgres prints, so that every store knows the key by it: "7", not "07"."""
+    """One record by its key: `values` are the texts of the key's columns. `plain`: they are the
+    very form that Postgres prints, so that every store knows the key by it: "7", not "07"."""
 
     values: tuple[str | Deferred, ...]
     record: RecordShape

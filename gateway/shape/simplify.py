@@ -10,8 +10,9 @@ NOTHING = Or(())
 
 
 def simplified(contract: Contract, record_type: RecordType, part: Filter) -> Filter:
-    """A filter that selects the same records: EVERYTHING where `part` is seen to hold of all, NOTHING where of
-    none. A filter can hold of all without being seen to: of values, only empty ones are reasoned about."""
+    """A filter that selects the same records: EVERYTHING where `part` is seen to hold of all,
+    NOTHING where of none. A filter can hold of all without being seen to: of values, only empty
+    ones are reasoned about."""
     if isinstance(part, And | Or):
         return _several(contract, record_type, part)
     if isinstance(part, Not):

@@ -90,7 +90,8 @@ class Visibility:
             raise ForbiddenError(f"you may not {_WORDS[operation]} {record_type.plural}")
 
     def require_plain(self, prop: Property, what: str) -> None:
-        """Raise ForbiddenError where `what` (filter, order, …) would tell a value that is not shown."""
+        """Raise ForbiddenError where `what` (filter, order, …) would tell a value that is not
+        shown."""
         if self.form(prop) is not Form.PLAIN:
             raise ForbiddenError(f"you may not {what} by {prop.graphql}")
 
@@ -112,8 +113,8 @@ class Visibility:
         return True
 
     def row_filters(self, record_type: RecordType) -> tuple[Any, ...] | None:
-        """The row filters of which one must hold, in the contract's form; None where all rows are seen.
-        Empty: no row is."""
+        """The row filters of which one must hold, in the contract's form; None where all rows are
+        seen. Empty: no row is."""
         if not record_type.row_filter:
             return None
         filters = dict(record_type.row_filter)

@@ -1,8 +1,10 @@
-"""Idempotency keys: a mutation that is sent again with the same key is answered as it was, and not done again.
+"""Idempotency keys: a mutation that is sent again with the same key is answered as it was, and not
+done again.
 
-The key is written in the transaction of the write, so both are there or neither is. A second call with the same
-key waits for the first one's end. A key belongs to who sent it and to the place of its field in the request; it
-is kept for a day, and cannot be used for another request. A mutation that failed leaves no key.
+The key is written in the transaction of the write, so both are there or neither is. A second call
+with the same key waits for the first one's end. A key belongs to who sent it and to the place of
+its field in the request; it is kept for a day, and cannot be used for another request. A mutation
+that failed leaves no key.
 
 After draft-ietf-httpapi-idempotency-key-header.
 """
@@ -45,14 +47,15 @@ KEEP = b"UPDATE recordgate.idempotency_keys SET answer = %s WHERE key = %s"
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """`key` and `request` are digests: of who sent which key for which field, and of what was asked."""
+    """`key` and `request` are digests: of who sent which key for which field, and of what was
+    asked."""
 
     key: bytes
     request: bytes
 
     async def claim(self, conn: AsyncConnection[Any]) -> dict[str, Any] | None:
-        """None where the key is new and now taken, else the answer that was kept. Raises InputError where it
-        was used for another request. In the transaction of the write."""
+        """None where the key is new and now taken, else the answer that was kept. Raises InputError
+        where it was used for another request. In the transaction of the write."""
         cursor = await conn.execute(CLAIM, [_REMOVED, self.key, self.request])
         if await cursor.fetchone() is not None:
             return None

@@ -100,8 +100,9 @@ def read_max(raw: Any) -> int:
 
 
 def require_given(nodes: Sequence[FieldNode], variables: Mapping[str, Any], argument: str) -> None:
-    """Raise InputError where `argument` of the field at `nodes` is written with a variable that has no value: GraphQL leaves
-    its place out, and what remains asks for more than was meant. Without the argument nothing is to be given."""
+    """Raise InputError where `argument` of the field at `nodes` is written with a variable that has
+    no value: GraphQL leaves its place out, and what remains asks for more than was meant. Without
+    the argument nothing is to be given."""
     waiting = [a.value for n in nodes for a in n.arguments or () if a.name.value == argument]
     while waiting:
         node = waiting.pop()

@@ -1,8 +1,8 @@
-"""Mutations: each root field is one transaction in canonical, and its answer carries a token with which
-a later query sees the write.
+"""Mutations: each root field is one transaction in canonical, and its answer carries a token with
+which a later query sees the write.
 
-What is returned is read by the ordinary compiler inside the same transaction. A viewer with a row filter
-can neither change a record that the filter hides nor leave one behind that it would hide.
+What is returned is read by the ordinary compiler inside the same transaction. A viewer with a row
+filter can neither change a record that the filter hides nor leave one behind that it would hide.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ Connection: TypeAlias = "AsyncConnection[Any]"
 Key: TypeAlias = "tuple[str, ...]"
 
 Record: TypeAlias = "dict[str, Any]"
-"""A record once for each place in the answer that shows it, by that place's response name; None there
-where the record does not exist or is hidden."""
+"""A record once for each place in the answer that shows it, by that place's response name; None
+there where the record does not exist or is hidden."""
 
 CONTINUE = "CONTINUE"
 """`onError` of a call with several records: write the good ones."""
@@ -102,8 +102,8 @@ class Written:
 
 @dataclass(slots=True)
 class Writer:
-    """One mutation field on one record type. `shapes`: what is selected of the record, by the response
-    name of the place that shows it."""
+    """One mutation field on one record type. `shapes`: what is selected of the record, by the
+    response name of the place that shows it."""
 
     services: Services
     visibility: Visibility
@@ -130,9 +130,13 @@ class Writer:
             except psycopg.Error as error:
                 if done and conn.closed:
                     raise StoreUnavailable(
-                        "canonical was lost while the write was committed: whether it was made is not known",
+                        "canonical was lost while the write was committed: whether it was made is "
+                        "not known",
                         store=STORE,
-                        hint="read the record before writing again; with an idempotencyKey a write can be sent again",
+                        hint=(
+                            "read the record before writing again; with an idempotencyKey a "
+                            "write can be sent again"
+                        ),
                     ) from None
                 raise self._understood(error) from None
             try:
@@ -229,9 +233,9 @@ class Writer:
         together: Callable[[Connection, Sequence[Row]], Awaitable[list[Key]]],
         one: mutation_rows.Statement,
     ) -> list[Any]:
-        """Write `rows` in few statements, or one by one where there is a bad one; then it is added to
-        `bad`. What was returned of each is in the order of the input. Where the call does not go on, an error lists
-        all bad ones."""
+        """Write `rows` in few statements, or one by one where there is a bad one; then it is added
+        to `bad`. What was returned of each is in the order of the input. Where the call does not go
+        on, an error lists all bad ones."""
         rows, circular = parents_first(self.record_type, rows)
         written: list[tuple[int, Any]]
         try:
@@ -341,7 +345,8 @@ class Writer:
             matched, count = row
             if matched > most:
                 raise LimitError(
-                    f"the filter matches more than {most} {self.record_type.plural}; none is deleted",
+                    f"the filter matches more than {most} {self.record_type.plural}; none is "
+                    "deleted",
                     hint="narrow the filter, or raise max",
                 )
             return Written(count=count)
@@ -379,7 +384,8 @@ class Writer:
         return found
 
     async def _visible(self, conn: Connection, keys: Sequence[Key]) -> Written:
-        """The records as written. Raises ForbiddenError where the viewer may not see one of them."""
+        """The records as written. Raises ForbiddenError where the viewer may not see one of
+        them."""
         if not await self._seen(conn, keys):
             raise ForbiddenError(f"you may not write these {self.record_type.plural}")
         return Written(list(keys), await self._records(conn, keys))
@@ -459,8 +465,8 @@ async def _value(conn: Connection, statement: Statement) -> bytes:
 async def resolve_mutation(
     info: GraphQLResolveInfo[Any], record_type: RecordType, operation: str, args: dict[str, Any]
 ) -> dict[str, Any]:
-    """The payload of one mutation field, by field name, with a RecordRef for each record: it holds what
-    was read of it inside the transaction."""
+    """The payload of one mutation field, by field name, with a RecordRef for each record: it holds
+    what was read of it inside the transaction."""
     context: RequestContext = info.context
     services = context.services
     visibility = Visibility(services.contract, context.viewer.roles)

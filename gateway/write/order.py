@@ -11,8 +11,8 @@ from stores.contract.model import RecordType, Relation
 
 
 def parents_first(record_type: RecordType, rows: Sequence[Row]) -> tuple[list[Row], bool]:
-    """`rows` so that each comes after those that it refers to, else in the order given; and whether some refer to
-    each other in a circle, which no order helps: these come last."""
+    """`rows` so that each comes after those that it refers to, else in the order given; and whether
+    some refer to each other in a circle, which no order helps: these come last."""
     waiting_for, referring = _references(record_type, rows)
     ordered: list[Row] = []
     ready = [n for n, count in enumerate(waiting_for) if not count]
@@ -54,7 +54,8 @@ def _references(
 def _names(
     record_type: RecordType, relation: Relation
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """The properties of the relation's two ends; None where the contract does not have one of them."""
+    """The properties of the relation's two ends; None where the contract does not have one of
+    them."""
     columns = (*relation.columns, *relation.target_columns)
     if not all(c in record_type.by_column for c in columns):
         return None

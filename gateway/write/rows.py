@@ -1,4 +1,5 @@
-"""Several records in one mutation, of which some are bad: which ones, and why, by their place in the input."""
+"""Several records in one mutation, of which some are bad: which ones, and why, by their place in
+the input."""
 
 from __future__ import annotations
 
@@ -64,8 +65,9 @@ async def write_each(
     statement: Statement,
     understood: Callable[[psycopg.Error], RecordgateError],
 ) -> tuple[list[tuple[int, Any]], list[BadRow]]:
-    """Write one record after the other, each in a savepoint: by place the first value that its statement
-    returned (None where none), and the bad ones. `understood`: an error of the driver as ours."""
+    """Write one record after the other, each in a savepoint: by place the first value that its
+    statement returned (None where none), and the bad ones. `understood`: an error of the driver as
+    ours."""
     await conn.execute(IMMEDIATE)  # what breaks one is told of its row
     written: list[tuple[int, Any]] = []
     bad: list[BadRow] = []

@@ -33,7 +33,8 @@ def bound(prop: Property, value: Any) -> Any:
     if prop.scalar is Scalar.JSON and value is not None:
         return [None if v is None else Jsonb(v) for v in value] if prop.array else Jsonb(value)
     if prop.array and value is not None and prop.scalar in _CALENDAR:
-        # A day that Python has not is a text: the list's elements must be of one type for the driver.
+        # A day that Python has not is a text: the list's elements must be of one type for the
+        # driver.
         return to_text(prop, value)
     return value
 
@@ -115,11 +116,12 @@ def delete(record_type: RecordType) -> sql.Composed:
 def delete_where(
     record_type: RecordType, alias: sql.SQL, conditions: Sequence[sql.Composable], most: int
 ) -> sql.Composed:
-    """Delete the rows that meet `conditions` over `alias`, where they are at most `most`; returns how many were
-    found (`most` + 1 for more) and how many deleted. Nothing is tried where there are too many: what a
-    foreign key says of a row would be told."""
+    """Delete the rows that meet `conditions` over `alias`, where they are at most `most`; returns
+    how many were found (`most` + 1 for more) and how many deleted. Nothing is tried where there are
+    too many: what a foreign key says of a row would be told."""
     return sql.SQL(
-        "WITH found AS MATERIALIZED (SELECT {inner} FROM {table} {alias} WHERE {where} LIMIT {limit}),"
+        "WITH found AS MATERIALIZED (SELECT {inner} FROM {table} {alias} WHERE {where} LIMIT "
+        "{limit}),"
         " gone AS (DELETE FROM {table} WHERE (SELECT count(*) FROM found) <= {most}"
         " AND ({key}) IN (SELECT {key} FROM found) RETURNING 1)"
         " SELECT (SELECT count(*) FROM found), (SELECT count(*) FROM gone)"

@@ -1,4 +1,5 @@
-"""The platform's first tables: watermarks, backlog, dead letters, import batches, generations, workers, audit."""
+"""The platform's first tables: watermarks, backlog, dead letters, import batches, generations,
+workers, audit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The connections of the worker in charge, which another may end when it stalls; how far the slow sweep is."""
+"""The connections of the worker in charge, which another may end when it stalls; how far the slow
+sweep is."""
 
 from __future__ import annotations
 

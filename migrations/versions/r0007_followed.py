@@ -1,4 +1,5 @@
-"""The form that each followed table had when it was last looked at, so that what changes while no worker runs is noticed."""
+"""The form that each followed table had when it was last looked at, so that what changes while no
+worker runs is noticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The timeline that positions without one are of: those that were recorded before timelines were."""
+"""The timeline that positions without one are of: those that were recorded before timelines
+were."""
 
 from __future__ import annotations
 

@@ -129,10 +129,11 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     value = [
         {
             "source": r["name"], "state": r["state"], "asOf": r["as_of"], "ageSeconds": r["age"],
-            "askedAt": r["asked_at"], "nextAt": r["next_at"], "owner": r["owner"], "pages": r["pages"],
+            "askedAt": r["asked_at"], "nextAt": r["next_at"], "owner": r["owner"],
+            "pages": r["pages"],
             "rows": r["rows"], "rejected": r["rejected"], "deleted": r["deleted"],
-            "failures": r["failures"], "code": r["code"], "problem": r["problem"], "hint": r["hint"],
-            "cursor": r["cursor"],
+            "failures": r["failures"], "code": r["code"], "problem": r["problem"],
+            "hint": r["hint"], "cursor": r["cursor"],
         }
         for r in rows
     ]  # fmt: skip

@@ -1,4 +1,5 @@
-"""The command `doctor`: each store and source, whether it is reached, and how to mend what is wrong."""
+"""The command `doctor`: each store and source, whether it is reached, and how to mend what is
+wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ def register(app: typer.Typer) -> None:
 def doctor(
     ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
-    """Each store and source: reached, version, what is missing, how to mend it. Exit 1: not all is well."""
+    """Each store and source: reached, version, what is missing, how to mend it. Exit 1: not all is
+    well."""
     from recordgate.examination import examine
 
     with reported(as_json=as_json):

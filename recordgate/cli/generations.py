@@ -1,5 +1,5 @@
-"""The commands `reload` and `rollback`: the next generation of a type, and the one before. The running
-worker does it; where none runs, this process is the worker for as long as it takes."""
+"""The commands `reload` and `rollback`: the next generation of a type, and the one before. The
+running worker does it; where none runs, this process is the worker for as long as it takes."""
 
 from __future__ import annotations
 

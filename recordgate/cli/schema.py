@@ -40,8 +40,8 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the difference between the contract and canonical; change nothing. Exit code 1 where a step cannot be
-    carried out as things are."""
+    """Print the difference between the contract and canonical; change nothing. Exit code 1 where a
+    step cannot be carried out as things are."""
     with reported(as_json=as_json), _opened(ctx) as (conn, contract, changes, url):
         if connector:
             from sync.sources.debezium import configured, shown
@@ -86,8 +86,8 @@ def apply(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make canonical what the contract says: tables, publication, recordgate's own tables; and register
-    Debezium's connector where changes come from Kafka."""
+    """Make canonical what the contract says: tables, publication, recordgate's own tables; and
+    register Debezium's connector where changes come from Kafka."""
     from recordgate.migrations.run import migrate
 
     with reported(as_json=as_json), _opened(ctx) as (conn, contract, changes, url):
@@ -130,8 +130,8 @@ def _live(conn: Connection, contract: Contract, found: SchemaPlan) -> list[Affec
 
 
 def _left_slot(conn: Connection, contract: Contract, changes: str) -> str:
-    """Drop the slot that the other change source has left, once a worker follows this one and none that one; what was
-    done, or is to be, for people."""
+    """Drop the slot that the other change source has left, once a worker follows this one and none
+    that one; what was done, or is to be, for people."""
     from sync.sources.left import drop_left_slot, left_slot, source_kind
 
     sources = {p.detail.get("changes") for p in alive(conn) if not is_gone(p)} - {None}

@@ -214,7 +214,8 @@ def as_text(report: Report, repaired: int) -> str:
             if d.expected is not None:
                 seen = "none" if d.generation is None else str(d.generation)
                 lines.append(
-                    f"  readers see generation {seen}, but by canonical's records {d.expected} is active:"
+                    f"  readers see generation {seen}, but by canonical's records {d.expected} is "
+                    "active:"
                     f" run `recordgate reload {type_name} --sink {sink}`"
                 )
             if d.unsettled:

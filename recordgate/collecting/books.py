@@ -29,8 +29,10 @@ LONGEST_REST = 600.0
 """
 
 _REGISTER = """
-INSERT INTO recordgate.sources AS s (name, type, definition) VALUES (%(name)s, %(name)s, %(definition)s)
-ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = least(s.next_at, now()), failures = 0
+INSERT INTO recordgate.sources AS s (name, type, definition) VALUES (%(name)s, %(name)s,
+  %(definition)s)
+ON CONFLICT (name) DO UPDATE SET definition = excluded.definition,
+  next_at = least(s.next_at, now()), failures = 0
 WHERE s.definition <> excluded.definition
 """
 _TAKE = """
@@ -48,15 +50,18 @@ UPDATE recordgate.sources SET leased_until = now() + make_interval(secs => %(lea
 WHERE name = %(name)s AND epoch = %(epoch)s
 """
 _MOVE = """
-UPDATE recordgate.sources SET cursor = %(to)s, shape = coalesce(%(shape)s, shape), answered_at = now(),
+UPDATE recordgate.sources SET cursor = %(to)s, shape = coalesce(%(shape)s, shape),
+  answered_at = now(),
   leased_until = now() + make_interval(secs => %(lease)s),
-  as_of = coalesce(to_timestamp(%(as_of)s), as_of), full_at = CASE WHEN %(full)s THEN now() ELSE full_at END,
+  as_of = coalesce(to_timestamp(%(as_of)s), as_of),
+  full_at = CASE WHEN %(full)s THEN now() ELSE full_at END,
   pages = pages + %(pages)s, rows = rows + %(rows)s
 WHERE name = %(name)s AND epoch = %(epoch)s AND cursor = %(from)s
 """
 _END = """
 UPDATE recordgate.sources SET leased_until = NULL, owner = '', state = %(state)s, code = %(code)s,
-  problem = %(problem)s, hint = %(hint)s, failures = CASE WHEN %(code)s = '' THEN 0 ELSE failures + 1 END,
+  problem = %(problem)s, hint = %(hint)s,
+  failures = CASE WHEN %(code)s = '' THEN 0 ELSE failures + 1 END,
   next_at = now() + make_interval(secs => %(rest)s)
 WHERE name = %(name)s AND epoch = %(epoch)s AND state <> 'paused'
 """
@@ -64,8 +69,10 @@ _LET_GO = (
     "UPDATE recordgate.sources SET leased_until = NULL, owner = '' WHERE name = %s AND epoch = %s"
 )
 _LAND = """
-INSERT INTO recordgate.landings (source, host, file, sha256, from_cursor, to_cursor, walk, pages, rows, bytes)
-VALUES (%(source)s, %(host)s, %(file)s, %(sha256)s, %(from)s, %(to)s, %(walk)s, %(pages)s, %(rows)s, %(bytes)s)
+INSERT INTO recordgate.landings (source, host, file, sha256, from_cursor, to_cursor, walk, pages,
+  rows, bytes)
+VALUES (%(source)s, %(host)s, %(file)s, %(sha256)s, %(from)s, %(to)s, %(walk)s, %(pages)s, %(rows)s,
+  %(bytes)s)
 RETURNING id
 """
 
@@ -135,9 +142,10 @@ def move(
     `lease.cursor` when it is committed. Raises FencedError where the lease is another's or the
     cursor moved."""
     given = {
-        "name": lease.name, "epoch": lease.epoch, "from": Jsonb(lease.cursor), "to": Jsonb(to), "lease": LEASE,
-        "shape": None if shape is None else Jsonb(shape), "as_of": as_of, "full": full, "pages": pages,
-        "rows": rows,
+        "name": lease.name, "epoch": lease.epoch, "from": Jsonb(lease.cursor), "to": Jsonb(to),
+        "lease": LEASE,
+        "shape": None if shape is None else Jsonb(shape), "as_of": as_of, "full": full,
+        "pages": pages, "rows": rows,
     }  # fmt: skip
     if connection.execute(_MOVE.encode(), given).rowcount != 1:
         raise lost(lease)

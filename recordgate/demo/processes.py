@@ -1,4 +1,5 @@
-"""The demo's own `recordgate` processes: started with one settings file, stopped or killed by their id."""
+"""The demo's own `recordgate` processes: started with one settings file, stopped or killed by their
+id."""
 
 from __future__ import annotations
 

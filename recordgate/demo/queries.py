@@ -13,7 +13,9 @@ from stores.errors import StoreUnavailable
 PARIS = 2988507
 
 SAMPLES = {
-    "by key, with its country (documents)": "{ city(id: 2988507) { name population country { name currency } } }",
+    "by key, with its country (documents)": (
+        "{ city(id: 2988507) { name population country { name currency } } }"
+    ),
     "full text, the typo forgiven (search)": (
         '{ searchCities(query: "pariz", facets: [countryCode], first: 3) '
         "{ edges { score node { name countryCode population } highlights { field fragments } } "

@@ -56,7 +56,8 @@ class TourStep:
 
 @dataclass
 class Tour:
-    """Runs the steps in order; `report` is called after each. `servers` are killed in its course."""
+    """Runs the steps in order; `report` is called after each. `servers` are killed in its
+    course."""
 
     stage: Stage
     commands: Commands
@@ -158,7 +159,8 @@ class Tour:
         must(answer.store("city") == "documents", f"answered by {answer.field('city')}")
         field = answer.field("city")
         return (
-            f"{city['name']}, {city['country']['name']}, {city['population']:,} from {field['store']},"
+            f"{city['name']}, {city['country']['name']}, {city['population']:,} from "
+            f"{field['store']},"
             f" generation {field['generation']}, at most {field['stalenessMs']:.0f} ms old"
         )
 
@@ -235,7 +237,8 @@ class Tour:
         self._wait_for_sync()
         self._all_there(self.cities - self.left_out)
         return (
-            f"{report['updated']} updated, {report['deleted']:,} deleted, Paris back; refused before "
+            f"{report['updated']} updated, {report['deleted']:,} deleted, Paris back; refused "
+            "before "
             "with a cap of 10 deletes"
         )
 
@@ -268,7 +271,10 @@ class Tour:
         must(len({count for _, count in seen}) == 1, f"counts seen: {sorted(set(seen))}")
         generation = self._generation()
         must(generation > before, f"still generation {generation}")
-        return f"generation {before} → {generation}; {len(seen)} reads meanwhile, each saw {seen[0][1]:,} hits"
+        return (
+            f"generation {before} → {generation}; {len(seen)} reads meanwhile,"
+            f" each saw {seen[0][1]:,} hits"
+        )
 
     def kill_worker(self) -> str:
         """The worker is stopped while the changes are made, so that it cannot be done before it is
@@ -292,10 +298,14 @@ class Tour:
         self._all_there(self.cities)
         touched = report["inserted"] + report["updated"]
         behind = ", ".join(f"{name} {max(0, target - lsn):,} B" for name, lsn in seen.items())
-        return f"killed with {touched:,} changes under way ({behind} behind); all {self.cities:,} in both"
+        return (
+            f"killed with {touched:,} changes under way ({behind} behind);"
+            f" all {self.cities:,} in both"
+        )
 
     def kill_server(self, server: Server) -> str:
-        """Killed with writes and reads going on, which go on while it is away and when it is back."""
+        """Killed with writes and reads going on, which go on while it is away and when it is
+        back."""
         traffic = Traffic(self.client.url, self.stage.data.cities)
         with traffic.flowing() as seen:
             self._until(lambda: seen.writes >= 200, f"{seen.writes} writes only")
@@ -316,8 +326,10 @@ class Tour:
         self.verify()
         self._all_there(self.cities)
         return (
-            f"pid {pid} away for {away:.1f} s; {seen.writes:,} writes acknowledged, {meanwhile:,} of them"
-            f" then; reads answered by {_counts(seen.answered)}, {seen.unanswered} unanswered; 0 differences"
+            f"pid {pid} away for {away:.1f} s; {seen.writes:,} writes acknowledged, {meanwhile:,} "
+            "of them"
+            f" then; reads answered by {_counts(seen.answered)}, {seen.unanswered} unanswered; 0 "
+            "differences"
             f" {time.monotonic() - back:.1f} s after the last write"
         )
 
@@ -330,7 +342,8 @@ class Tour:
         status = self.commands.run("status").output
         sinks = status["sinks"]
         parts = [
-            f"{name}: position {sink['position']}, lag {sink['lagBytes']} B / {sink['lagSeconds']:.1f} s"
+            f"{name}: position {sink['position']}, lag {sink['lagBytes']} B / "
+            f"{sink['lagSeconds']:.1f} s"
             for name, sink in sinks.items()
         ]
         must(len(parts) == 2 and not any(s["deadLetters"] for s in sinks.values()), f"{status}")

@@ -1,5 +1,5 @@
-"""Writes and reads that go on while the tour kills servers: what was acknowledged is remembered, and what
-readers saw that nobody may see."""
+"""Writes and reads that go on while the tour kills servers: what was acknowledged is remembered,
+and what readers saw that nobody may see."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ class Account:
         return self.uid != os.geteuid()
 
     def process_options(self) -> dict[str, Any]:
-        """Options of subprocess.Popen that make a child run as this account, with no more groups."""
+        """Options of subprocess.Popen that make a child run as this account, with no more
+        groups."""
         if not self.is_other:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -54,7 +55,8 @@ class Account:
 
 
 def choose_account(data: Path | None) -> Account:
-    """The account for the cluster in `data`: its owner where we are root and it is there already."""
+    """The account for the cluster in `data`: its owner where we are root and it is there
+    already."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid())
     if data is not None and data.is_dir():

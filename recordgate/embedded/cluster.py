@@ -1,4 +1,5 @@
-"""The files of a cluster: where they are, making them whole or not at all, and the socket's folder."""
+"""The files of a cluster: where they are, making them whole or not at all, and the socket's
+folder."""
 
 from __future__ import annotations
 

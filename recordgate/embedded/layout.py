@@ -22,7 +22,8 @@ def home_mode() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The paths inside one data folder. All but the cluster belong to the account that invoked us."""
+    """The paths inside one data folder. All but the cluster belong to the account that invoked
+    us."""
 
     home: Path
 

@@ -18,7 +18,8 @@ from stores.errors import SetupError
 
 
 def open_lock(path: Path) -> int:
-    """A descriptor of the lock file, not inherited by programs we run. Closing it drops the lock."""
+    """A descriptor of the lock file, not inherited by programs we run. Closing it drops the
+    lock."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except PermissionError as error:

@@ -162,7 +162,8 @@ class Process:
         return not lives(self.pid)
 
     def wait(self, timeout: float | None, wake: int | None = None) -> bool:
-        """Wait until it has ended, `wake` is readable, or `timeout` seconds; whether it has ended."""
+        """Wait until it has ended, `wake` is readable, or `timeout` seconds; whether it has
+        ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.ended():
             left = None if deadline is None else deadline - time.monotonic()

@@ -24,7 +24,8 @@ KEPT = timedelta(days=400)
 """The time for which results are kept."""
 
 _LAST = """
-SELECT r.rule, l.at, l.state, l.value, l.bad, l.total, l.unit, l.expected, l.problem, l.examples, l.definition
+SELECT r.rule, l.at, l.state, l.value, l.bad, l.total, l.unit, l.expected, l.problem, l.examples,
+  l.definition
 FROM unnest(%(rules)s::text[], %(definitions)s::text[]) AS r(rule, definition)
 CROSS JOIN LATERAL (
   SELECT * FROM recordgate.quality_results q WHERE q.type = %(type)s AND q.rule = r.rule
@@ -176,7 +177,8 @@ def _run(
                 _STORE_RESULT.encode(),
                 [
                     (
-                        row[0], record.name, r.rule.id, r.rule.definition, at, r.state, r.value, r.bad,
+                        row[0], record.name, r.rule.id, r.rule.definition, at, r.state, r.value,
+                        r.bad,
                         r.total, r.rule.unit, r.rule.expected, r.problem, Jsonb(list(r.examples)),
                     )
                     for r in measured.results

@@ -26,7 +26,9 @@ _READINGS = 4
 _TRIED = 30_000
 """Sets of one size that are tried on the sample."""
 _HELD = 300_000
-_KEYS = frozenset((Kind.INTEGER, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.LOCAL, Kind.TIME, Kind.UUID))  # fmt: skip
+_KEYS = frozenset((
+    Kind.INTEGER, Kind.TEXT, Kind.DATE, Kind.TIMESTAMP, Kind.LOCAL, Kind.TIME, Kind.UUID,
+))  # fmt: skip
 _IDENTIFYING = re.compile(
     r"(.*[_ ])?(id|key|code|uuid|guid|isbn|sku|iso|iata|icao|slug|no|nr|num|number)\Z"
 )
@@ -215,7 +217,10 @@ def _refusal(
 ) -> tuple[str, str]:
     """The message and the hint for a file without a key."""
     name = profile.path.name
-    message = f"{name}: no set of up to {LARGEST} columns without missing values tells its {profile.rows:,} rows apart"
+    message = (
+        f"{name}: no set of up to {LARGEST} columns without missing values tells its"
+        f" {profile.rows:,} rows apart"
+    )
     repeats = _repeats(profile, profile.columns, folder, progress)
     if repeats:
         return (

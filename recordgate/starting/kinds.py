@@ -49,7 +49,10 @@ _WHOLE_TEXT = {kind: rf"(?s)^{pattern}$" for kind, pattern in PATTERNS.items()}
 _COMPILED = {kind: re.compile(pattern, re.DOTALL) for kind, pattern in PATTERNS.items()}
 _UNQUOTED = (Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER)
 
-MARKERS = ("NA", "N/A", "n/a", "#N/A", "NULL", "null", "Null", "None", "none", "NaN", "nan", "\\N", "-", "--", "?", ".")  # fmt: skip
+MARKERS = (
+    "NA", "N/A", "n/a", "#N/A", "NULL", "null", "Null", "None", "none", "NaN", "nan", "\\N", "-",
+    "--", "?", ".",
+)  # fmt: skip
 """The texts that files hold in place of a missing value."""
 
 

@@ -17,7 +17,9 @@ from stores.contract import names
 _HELD = 200_000
 _NEARLY = 0.5
 """The share of rows from which a relationship that does not hold is spoken of."""
-_MOMENTS = frozenset((Kind.DATE, Kind.TIMESTAMP, Kind.LOCAL, Kind.TIME, Kind.BOOLEAN, Kind.JSON, Kind.NUMBER))  # fmt: skip
+_MOMENTS = frozenset((
+    Kind.DATE, Kind.TIMESTAMP, Kind.LOCAL, Kind.TIME, Kind.BOOLEAN, Kind.JSON, Kind.NUMBER,
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,15 @@ _LIMITS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 """The limits that the name alone suggests; taken where all values keep to them."""
 _AMOUNT = re.compile(
-    r"(count|quantity|qty|price|amount|cost|distance|size|age|seats|population|weight|length|height|width|area|"
+    r"(count|quantity|qty|price|amount|cost|distance|size|age|seats|population|weight|length|"
+    r"height|width|area|"
     r"duration|speed|total|stock|bytes)"
 )
 _TITLES = frozenset(("name", "title", "label", "fullname", "headline"))
-_PROSE = frozenset(("description", "summary", "subject", "text", "body", "comment", "comments", "note", "notes", "abstract", "content", "review"))  # fmt: skip
+_PROSE = frozenset((
+    "description", "summary", "subject", "text", "body", "comment", "comments", "note", "notes",
+    "abstract", "content", "review",
+))  # fmt: skip
 _ENOUGH = 100
 """Rows below which a rule of values would be a guess."""
 MOST_ENUM = 12

@@ -26,8 +26,8 @@ _PUT = "INSERT INTO recordgate.audit (actor, action, detail) VALUES (%s, 'apply'
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """`last`: the version of the contract that was applied last, "" where none is recorded. `earlier`: ours is
-    another, and was applied before it."""
+    """`last`: the version of the contract that was applied last, "" where none is recorded.
+    `earlier`: ours is another, and was applied before it."""
 
     last: str
     earlier: bool
@@ -42,8 +42,8 @@ def applied(conn: Connection, contract: Contract) -> Applied:
 
 
 def record_applied(conn: Connection, contract: Contract, steps: list[str]) -> None:
-    """Leave a line in the audit, where the platform's tables are there already; none where nothing was done and the
-    contract is the one that was applied last."""
+    """Leave a line in the audit, where the platform's tables are there already; none where nothing
+    was done and the contract is the one that was applied last."""
     row = conn.execute(_THERE.encode()).fetchone()
     if row is None or row[0] is None:
         return

@@ -117,7 +117,8 @@ def _silent(record_type: RecordType, table: Table) -> Iterator[Step]:
 
 
 def _wanted_identity(contract: Contract, leaf: Leaf, table: Table | None, wants_full: bool) -> str:
-    """Ours are set to what is needed and no more; those of attached tables are only ever widened."""
+    """Ours are set to what is needed and no more; those of attached tables are only ever
+    widened."""
     if wants_full:
         return "f"
     if contract.managed:

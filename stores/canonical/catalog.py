@@ -97,13 +97,16 @@ SELECT n.nspname, c.relname, c.relkind::text,
                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number))
           FROM pg_constraint p WHERE p.conrelid = c.oid AND p.contype = 'p'),
        (SELECT json_agg(json_build_array(ln.nspname, l.relname, l.relreplident,
-                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary AND i.indimmediate),
+                 EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisprimary
+                   AND i.indimmediate),
                  (SELECT json_agg(a.attname) FROM pg_index i
-                    JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = ANY (i.indkey[:i.indnkeyatts - 1])
+                    JOIN pg_attribute a ON a.attrelid = l.oid
+                      AND a.attnum = ANY (i.indkey[:i.indnkeyatts - 1])
                    WHERE i.indrelid = l.oid AND i.indisreplident AND l.relreplident = 'i'))
                  ORDER BY ln.nspname, l.relname)
           FROM pg_class l JOIN pg_namespace ln ON ln.oid = l.relnamespace
-         WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))),
+         WHERE l.oid = c.oid OR (c.relkind = 'p' AND l.oid IN (SELECT relid
+           FROM pg_partition_tree(c.oid)))),
        (SELECT json_agg(json_build_array(f.conname, fn.nspname, ft.relname, f.condeferrable,
                  f.confupdtype::text || f.confdeltype::text,
                  (SELECT json_agg(json_build_array(a.attname, b.attname) ORDER BY k.place)
@@ -189,7 +192,10 @@ def read_publication(conn: Connection, name: str) -> Publication | None:
 
 def other_publications(conn: Connection, prefix: str, name: str) -> list[str]:
     """Publications that begin with `prefix`, but `name`."""
-    query = "SELECT pubname FROM pg_publication WHERE starts_with(pubname, %s) AND pubname <> %s ORDER BY 1"
+    query = (
+        "SELECT pubname FROM pg_publication"
+        " WHERE starts_with(pubname, %s) AND pubname <> %s ORDER BY 1"
+    )
     return [row[0] for row in conn.execute(query, (prefix, name)).fetchall()]
 
 

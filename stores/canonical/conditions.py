@@ -1,8 +1,8 @@
-"""Faults that stand now, in canonical's table recordgate.conditions: what keeps a sink or a type from being loaded,
-current or asked, why, and what to do about it.
+"""Faults that stand now, in canonical's table recordgate.conditions: what keeps a sink or a type
+from being loaded, current or asked, why, and what to do about it.
 
-The worker writes them; `status`, `doctor`, readiness, metrics, log and console read them, so that all of them name a
-fault in the same words.
+The worker writes them; `status`, `doctor`, readiness, metrics, log and console read them, so that
+all of them name a fault in the same words.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from stores.canonical.connect import AsyncConnection
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`sink` or `type` empty: all of them. `code`: stable, lower case with dashes. `since`: seconds since the
-    epoch; 0 for one that is not recorded yet."""
+    """`sink` or `type` empty: all of them. `code`: stable, lower case with dashes. `since`: seconds
+    since the epoch; 0 for one that is not recorded yet."""
 
     code: str
     message: str

@@ -175,7 +175,7 @@ class Pool(AsyncConnectionPool["AsyncConnection"]):
         self.readers.drop_idle()
         await super().check()
 
-    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 (as the base class has it)
+    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 (the base class)
         await self.readers.close()
         await super().close(timeout)
 
@@ -224,19 +224,22 @@ SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system())::text || '
 """
 
 TIMELINE = """(CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0 ELSE
- ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::bigint END)"""
+ ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()),
+   8))::bit(32)::bigint END)"""
 """The timeline that is written, 0 on a standby. Of all that tell it, only the names of WAL files
 need no rights and are right at once: what pg_control_checkpoint() says is of the last
 checkpoint, which comes after a promotion."""
 
 LINEAGE = f"""
-SELECT i.system, {TIMELINE}, coalesce((SELECT l.first FROM recordgate.lineage AS l WHERE l.system = i.system), 0)
+SELECT i.system, {TIMELINE}, coalesce((SELECT l.first FROM recordgate.lineage AS l
+  WHERE l.system = i.system), 0)
   FROM ({SYSTEM_IDENTITY}) AS i(system)
 """  # noqa: S608 - made of our own constants
 """Identity, timeline, and the timeline of what was recorded without one (0: not known)."""
 
 TEXT_ORDER_IS_BYTEWISE = """
-SELECT CASE datlocprovider WHEN 'b' THEN true ELSE datcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8') END
+SELECT CASE datlocprovider WHEN 'b' THEN true ELSE datcollate IN ('C', 'POSIX', 'C.UTF-8', 'C.utf8')
+  END
   FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 """
 """The builtin provider's locales (C, C.UTF-8, PG_UNICODE_FAST) all order by code point, which is
@@ -275,7 +278,8 @@ def _one(conn: Connection, query: str) -> Any:
 
 @contextmanager
 def transaction_for_ddl(conn: Connection) -> Iterator[Any]:
-    """An SQLAlchemy connection over `conn` in one transaction, for Alembic; committed at the end."""
+    """An SQLAlchemy connection over `conn` in one transaction, for Alembic; committed at the
+    end."""
     import sqlalchemy as sa
     from sqlalchemy.pool import StaticPool
 

@@ -1,7 +1,9 @@
-"""Names of constraints and indexes: the same for the same rule, at most 63 bytes, as Postgres cuts no name.
+"""Names of constraints and indexes: the same for the same rule, at most 63 bytes, as Postgres cuts
+no name.
 
-A name of ours can be told from one made by hand: it is what `constraint_name` gives for its columns, and
-a check's name ends in a fingerprint of what it checks, so that a changed rule is another constraint.
+A name of ours can be told from one made by hand: it is what `constraint_name` gives for its
+columns, and a check's name ends in a fingerprint of what it checks, so that a changed rule is
+another constraint.
 """
 
 from __future__ import annotations

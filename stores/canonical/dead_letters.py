@@ -73,7 +73,8 @@ class Replayed:
 _WHERE = """
  WHERE (cardinality(%(ids)s::bigint[]) = 0 OR id = ANY(%(ids)s::bigint[]))
    AND (%(kind)s::text IS NULL OR kind = %(kind)s) AND (%(type)s::text IS NULL OR type = %(type)s)
-   AND (%(sink)s::text IS NULL OR sink = %(sink)s) AND (%(batch)s::text IS NULL OR batch = %(batch)s)
+   AND (%(sink)s::text IS NULL OR sink = %(sink)s) AND (%(batch)s::text IS NULL OR batch =
+     %(batch)s)
 """
 
 _QUEUE = """
@@ -81,7 +82,8 @@ WITH gone AS (DELETE FROM recordgate.dead_letters WHERE id = ANY(%s) AND kind = 
               RETURNING id, sink, type, key),
      queued AS (INSERT INTO recordgate.backlog (sink, type, key, lsn)
                 SELECT sink, type, key, pg_current_wal_insert_lsn() FROM gone
-                ON CONFLICT (sink, type, key) DO UPDATE SET lsn = greatest(backlog.lsn, excluded.lsn))
+                ON CONFLICT (sink, type, key) DO UPDATE SET lsn = greatest(backlog.lsn,
+                  excluded.lsn))
 SELECT id FROM gone ORDER BY id
 """
 
@@ -99,7 +101,8 @@ def _parameters(selection: Selection) -> dict[str, Any]:
 def find(connection: Connection, selection: Selection, limit: int) -> list[DeadLetter]:
     """Return up to `limit` dead letters, oldest first."""
     cursor = connection.cursor(row_factory=class_row(DeadLetter))
-    query = f"SELECT * FROM recordgate.dead_letters {_WHERE} ORDER BY id LIMIT %(limit)s"  # noqa: S608
+    table = "recordgate.dead_letters"
+    query = f"SELECT * FROM {table} {_WHERE} ORDER BY id LIMIT %(limit)s"  # noqa: S608
     try:
         return cursor.execute(query, {**_parameters(selection), "limit": limit}).fetchall()
     except psycopg.Error as error:

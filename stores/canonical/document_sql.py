@@ -1,12 +1,13 @@
 """The SQL that makes documents: a record of canonical with its embedded records, as finished JSON.
 
-A statement is a chain of CTEs. `n0` holds the roots; each embedded relation adds `n<i>`, its distinct
-records, and `d<i>`, their JSON by the columns that join them to their parent. A record that a thousand
-roots embed is therefore read and printed once. Embedded to-one relations are an object or null,
-to-many an array in order of the target's key. `row_to_json` and `array_to_json` print no white space.
+A statement is a chain of CTEs. `n0` holds the roots; each embedded relation adds `n<i>`, its
+distinct records, and `d<i>`, their JSON by the columns that join them to their parent. A record
+that a thousand roots embed is therefore read and printed once. Embedded to-one relations are an
+object or null, to-many an array in order of the target's key. `row_to_json` and `array_to_json`
+print no white space.
 
-Names of the contract stand in quotes, behind the name of their table; what is behind no table is ours alone. So
-a column, a relation or a table may be called as any name that is made here.
+Names of the contract stand in quotes, behind the name of their table; what is behind no table is
+ours alone. So a column, a relation or a table may be called as any name that is made here.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def documents_of_keys(contract: Contract, record_type: RecordType) -> sql.Compos
     key_columns = [_column("t", c) for c in record_type.key]
     asked_key = sql_key([_column("asked", f"k{i}") for i in range(len(parts))])
     roots = sql.SQL(
-        "n0 AS MATERIALIZED (SELECT asked.key AS asked, COALESCE({asked_key}, asked.key) AS canonical,"
+        "n0 AS MATERIALIZED (SELECT asked.key AS asked, COALESCE({asked_key}, asked.key) AS "
+        "canonical,"
         " {own} AS own, {columns} FROM asked LEFT JOIN {table} AS t ON {on})"
     ).format(
         asked_key=asked_key,
@@ -68,8 +70,8 @@ def documents_of_keys(contract: Contract, record_type: RecordType) -> sql.Compos
 
 
 def documents_of_page(contract: Contract, record_type: RecordType, *, first: bool) -> sql.Composed:
-    """A page in order of the primary key's index: rows (own key, document). Parameters: `limit`, and
-    unless `first` the parts of the key after which the page begins: `part0`, `part1`, …"""
+    """A page in order of the primary key's index: rows (own key, document). Parameters: `limit`,
+    and unless `first` the parts of the key after which the page begins: `part0`, `part1`, …"""
     key = [_column("t", c) for c in record_type.key]
     roots = sql.SQL(
         "n0 AS MATERIALIZED (SELECT row_number() OVER () AS place, {own} AS own, {columns} FROM"
@@ -87,9 +89,9 @@ def documents_of_page(contract: Contract, record_type: RecordType, *, first: boo
 
 
 def digest_of_keys(contract: Contract, record_type: RecordType) -> sql.Composed:
-    """One row for the records of the keys asked that are there: (count, hexadecimal MD5). Parameters as in
-    `documents_of_keys`. The digest is that of the digests of `key \\n document`, in bytewise order of keys
-    (`sync.ranges` computes the same of what a store holds)."""
+    """One row for the records of the keys asked that are there: (count, hexadecimal MD5).
+    Parameters as in `documents_of_keys`. The digest is that of the digests of `key \\n document`,
+    in bytewise order of keys (`sync.ranges` computes the same of what a store holds)."""
     return sql.SQL(
         "SELECT count(own), md5(coalesce(string_agg(md5(own || E'\\n' || document::text), ''"
         " ORDER BY own COLLATE \"C\"), '')) FROM ({}) AS found(asked, canonical, own, document)"
@@ -146,8 +148,8 @@ def value_of_text(prop: Property, text: sql.Composable) -> sql.Composable:
 # Embedded records --------------------------------------------------------------------------------
 
 _OBJECT = sql.SQL("(SELECT row_to_json(x.*) FROM (SELECT {}) AS x)")
-"""One JSON object of a select list, whose names are the contract's. `x.*` and not `x`: where a name of the list is
-`x`, too, that alone would be the column."""
+"""One JSON object of a select list, whose names are the contract's. `x.*` and not `x`: where a name
+of the list is `x`, too, that alone would be the column."""
 
 
 @dataclass
@@ -191,7 +193,8 @@ def _fields(
     names: _Names,
     ctes: list[sql.Composable],
 ) -> tuple[sql.Composable, list[sql.Composable]]:
-    """The select list of a document at `node`, and the joins it needs; adds the CTEs of `embeds`."""
+    """The select list of a document at `node`, and the joins it needs; adds the CTEs of
+    `embeds`."""
     fields: list[sql.Composable] = [
         sql.SQL("{} AS {}").format(
             json_value(p, _column(f"n{node}", f"c{i}")), sql.Identifier(p.name)
@@ -243,7 +246,8 @@ def _embedded(
     )
     ctes.append(
         sql.SQL(
-            "{node} AS MATERIALIZED (SELECT {columns} FROM ({wanted}) AS w JOIN {table} AS t ON {on})"
+            "{node} AS MATERIALIZED (SELECT {columns} FROM ({wanted}) AS w JOIN {table} AS t ON "
+            "{on})"
         ).format(
             node=sql.Identifier(f"n{child}"),
             columns=_columns(target),

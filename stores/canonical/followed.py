@@ -71,8 +71,10 @@ Forms: TypeAlias = dict[Name, FollowedTable | None]
 _READ = """
 WITH RECURSIVE wanted AS (
   SELECT w.schema, w.name, w.columns::jsonb AS columns, c.oid, c.relkind, c.relname
-  FROM unnest(%(schemas)s::text[], %(names)s::text[], %(columns)s::text[]) AS w(schema, name, columns)
-  LEFT JOIN (pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace AND c.relkind IN ('r', 'p'))
+  FROM unnest(%(schemas)s::text[], %(names)s::text[], %(columns)s::text[]) AS w(schema, name,
+    columns)
+  LEFT JOIN (pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace AND c.relkind IN ('r',
+    'p'))
     ON n.nspname = w.schema AND c.relname = w.name
 ), held AS (
   SELECT oid AS root, oid AS relation FROM wanted WHERE oid IS NOT NULL
@@ -81,7 +83,8 @@ WITH RECURSIVE wanted AS (
   WHERE NOT i.inhdetachpending
 ), used AS (
   SELECT w.oid AS relation, a.atttypid AS type FROM wanted AS w
-  JOIN pg_attribute AS a ON a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped AND w.columns ? a.attname
+  JOIN pg_attribute AS a ON a.attrelid = w.oid AND a.attnum > 0 AND NOT a.attisdropped
+    AND w.columns ? a.attname
   UNION
   SELECT u.relation, inner_type.type FROM used AS u JOIN pg_type AS t ON t.oid = u.type
   CROSS JOIN LATERAL (
@@ -93,8 +96,10 @@ WITH RECURSIVE wanted AS (
   ) AS inner_type(type)
 ), published AS (
   SELECT r.prrelid, concat_ws(' ', p.oid, p.xmin, r.oid,
-      CASE WHEN r.prqual IS NOT NULL THEN 'rows' END, CASE WHEN r.prattrs IS NOT NULL THEN 'columns' END) AS said
-  FROM pg_publication AS p JOIN pg_publication_rel AS r ON r.prpubid = p.oid WHERE p.pubname = %(publication)s
+      CASE WHEN r.prqual IS NOT NULL THEN 'rows' END, CASE WHEN r.prattrs IS NOT NULL THEN 'columns'
+        END) AS said
+  FROM pg_publication AS p JOIN pg_publication_rel AS r ON r.prpubid = p.oid
+    WHERE p.pubname = %(publication)s
 )
 SELECT w.schema, w.name, CASE WHEN w.oid IS NOT NULL THEN jsonb_build_object(
   'oid', w.oid::bigint,
@@ -116,7 +121,8 @@ SELECT w.schema, w.name, CASE WHEN w.oid IS NOT NULL THEN jsonb_build_object(
     SELECT jsonb_object_agg(e.oid::text, e.enumlabel)
     FROM used AS u JOIN pg_enum AS e ON e.enumtypid = u.type WHERE u.relation = w.oid), '{}'),
   'parts', coalesce((
-    SELECT jsonb_object_agg(a.attrelid || '.' || a.attnum, concat_ws(' ', a.attname, a.atttypid, a.atttypmod))
+    SELECT jsonb_object_agg(a.attrelid || '.' || a.attnum, concat_ws(' ', a.attname, a.atttypid,
+      a.atttypmod))
     FROM used AS u JOIN pg_type AS t ON t.oid = u.type AND t.typrelid <> 0
     JOIN pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE u.relation = w.oid), '{}'),
@@ -125,15 +131,20 @@ SELECT w.schema, w.name, CASE WHEN w.oid IS NOT NULL THEN jsonb_build_object(
   'silent', coalesce((
     SELECT jsonb_agg(c.oid::text ORDER BY c.oid)
     FROM held AS h JOIN pg_class AS c ON c.oid = h.relation
-    WHERE h.root = w.oid AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR w.relkind = 'r' AND c.oid <> w.oid)), '[]'),
+    WHERE h.root = w.oid AND c.relkind <> 'p' AND (c.relpersistence <> 'p' OR w.relkind = 'r'
+      AND c.oid <> w.oid)), '[]'),
   'keyless', EXISTS (
-    SELECT FROM held AS h JOIN pg_class AS c ON c.oid = h.relation AND c.relkind <> 'p' WHERE h.root = w.oid
-    AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate)),
+    SELECT FROM held AS h JOIN pg_class AS c ON c.oid = h.relation AND c.relkind <> 'p'
+      WHERE h.root = w.oid
+    AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary
+      AND i.indimmediate)),
   'refused', EXISTS (
     SELECT FROM held AS h JOIN pg_class AS c ON c.oid = h.relation AND c.relkind <> 'p'
     WHERE h.root = w.oid AND CASE c.relreplident
-      WHEN 'f' THEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = w.oid AND a.attgenerated = 'v')
-      WHEN 'i' THEN NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident)
+      WHEN 'f' THEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = w.oid
+        AND a.attgenerated = 'v')
+      WHEN 'i' THEN NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid
+        AND i.indisreplident)
       ELSE false END)
 ) END
 FROM wanted AS w

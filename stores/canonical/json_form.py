@@ -21,7 +21,8 @@ SESSION_SETTINGS = {
     "search_path": "pg_catalog",
     "standard_conforming_strings": "on",
 }
-"""Names are always schema-qualified: `search_path` keeps a hostile schema from shadowing functions."""
+"""Names are always schema-qualified: `search_path` keeps a hostile schema from shadowing
+functions."""
 
 
 def json_value(prop: Property, column: sql.Composable) -> sql.Composable:
@@ -44,8 +45,9 @@ def json_value(prop: Property, column: sql.Composable) -> sql.Composable:
 
 
 def finite(column: sql.Composable) -> sql.Composable:
-    """A float, NULL for NaN and the infinities: JSON has no number for them, and they are missing in every answer,
-    comparison and count. (A decimal is a text in JSON, and its NaN a value as Postgres has it.)"""
+    """A float, NULL for NaN and the infinities: JSON has no number for them, and they are missing
+    in every answer, comparison and count. (A decimal is a text in JSON, and its NaN a value as
+    Postgres has it.)"""
     return sql.SQL(
         "CASE WHEN {0} IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE {0} END"
     ).format(column)
@@ -59,7 +61,8 @@ def finite_elements(column: sql.Composable) -> sql.Composable:
 
 
 def is_exact_in_json(column: sql.Composable) -> sql.Composable:
-    """Return a condition: the integer `column` is one that `stores.values.exact_in_json` leaves a number."""
+    """Return a condition: the integer `column` is one that `stores.values.exact_in_json` leaves a
+    number."""
     limit = MAX_EXACT_INTEGER
     return sql.SQL("{} BETWEEN {} AND {}").format(column, sql.Literal(-limit), sql.Literal(limit))
 

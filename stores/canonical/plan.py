@@ -77,8 +77,8 @@ def _refuse_another_contract(conn: Connection, contract: Contract) -> None:
         raise SetupError(
             f"the database already belongs to another contract, as its publication {others[0]}"
             " shows",
-            hint="give each contract a database of its own; if that contract is no longer in use, drop its"
-            " publication, its replication slot and the schema recordgate",
+            hint="give each contract a database of its own; if that contract is no longer in use,"
+            " drop its publication, its replication slot and the schema recordgate",
         )
 
 

@@ -39,7 +39,8 @@ def slot_name(contract: Contract, database: str) -> str:
 
 
 def kafka_slot_name(contract: Contract, database: str) -> str:
-    """The slot of the connector that writes changes to Kafka; never that of the worker's own source."""
+    """The slot of the connector that writes changes to Kafka; never that of the worker's own
+    source."""
     return f"{slot_name(contract, database)[:57]}_kafka"
 
 
@@ -49,8 +50,8 @@ def full_identity_types(contract: Contract) -> frozenset[str]:
 
 
 def untold_columns(contract: Contract) -> dict[str, tuple[str, ...]]:
-    """Type → the columns of a row before an update or a delete that lead to documents which held it, and that only
-    REPLICA IDENTITY FULL tells."""
+    """Type → the columns of a row before an update or a delete that lead to documents which held
+    it, and that only REPLICA IDENTITY FULL tells."""
     found: dict[str, dict[str, None]] = {}
 
     def walk(owner: RecordType, embeds: tuple[Embed, ...]) -> None:

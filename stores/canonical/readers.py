@@ -258,7 +258,8 @@ class PooledConnection:
             self._waiter.set_result(None)
 
     async def _stop(self) -> None:
-        """Cancel what runs, so that the connection can be used again; end it where that takes long."""
+        """Cancel what runs, so that the connection can be used again; end it where that takes
+        long."""
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
                 await self._conn.cancel_safe(timeout=CANCEL_SECONDS)

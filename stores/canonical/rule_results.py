@@ -230,7 +230,7 @@ def problem_of(conn: Connection, error: psycopg.Error) -> str:
     return f"Postgres refuses it (SQLSTATE {error.sqlstate or 'unknown'})"
 
 
-# Rules of type sql ---------------------------------------------------------------------------------
+# Rules of type sql --------------------------------------------------------------------------------
 
 
 class _Back(Exception):

@@ -92,7 +92,8 @@ class Standing:
 
 
 _SLOT = """
-SELECT s.active, greatest(0, pg_current_wal_lsn() - s.restart_lsn)::bigint, s.confirmed_flush_lsn::text, s.wal_status,
+SELECT s.active, greatest(0, pg_current_wal_lsn() - s.restart_lsn)::bigint,
+  s.confirmed_flush_lsn::text, s.wal_status,
   to_jsonb(s) ->> 'invalidation_reason'
 FROM pg_replication_slots AS s WHERE s.slot_name = %s AND s.database = current_database()
 """
@@ -105,7 +106,8 @@ FROM (SELECT) AS one LEFT JOIN recordgate.workers AS w ON w.slot = %s
 """
 _REQUIRED = "SELECT sink, detail -> 'required' FROM recordgate.watermarks"
 _DEAD_LETTERS = """
-SELECT coalesce(sink, ''), coalesce(type, ''), count(*) FROM recordgate.dead_letters GROUP BY 1, 2 ORDER BY 1, 2
+SELECT coalesce(sink, ''), coalesce(type, ''), count(*) FROM recordgate.dead_letters GROUP BY 1, 2
+  ORDER BY 1, 2
 """
 _BACKLOG = """
 SELECT sink, count(*), extract(epoch FROM clock_timestamp() - min(queued_at))::float8
@@ -118,7 +120,8 @@ SELECT sink, type, number, rows FROM recordgate.generations WHERE state = 'build
 _TOTAL = """
 SELECT sum(greatest(c.reltuples, s.n_live_tup, 0))::bigint
 FROM (SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))::oid AS root) AS r,
-  LATERAL (SELECT relid::oid FROM pg_partition_tree(r.root) WHERE isleaf UNION SELECT r.root) AS t(oid)
+  LATERAL (SELECT relid::oid FROM pg_partition_tree(r.root) WHERE isleaf UNION SELECT r.root)
+    AS t(oid)
 JOIN pg_class AS c ON c.oid = t.oid LEFT JOIN pg_stat_user_tables AS s ON s.relid = t.oid
 """
 
@@ -162,7 +165,8 @@ def worker_view(
     *,
     running: bool,
 ) -> WorkerView:
-    """A worker between two sessions holds no lock, but has said why and was heard of a moment ago."""
+    """A worker between two sessions holds no lock, but has said why and was heard of a moment
+    ago."""
     told = any(c.code == RETRYING for c in recorded)
     lives = heartbeat is not None and heartbeat < ALIVE
     return WorkerView(running, told and lives and not running, host, pid, heartbeat)

@@ -59,7 +59,8 @@ class ReflectedTable:
 _SCHEMA = "SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %s"
 
 _TABLES = """
-SELECT c.oid, c.relname, c.relkind, c.relpersistence, coalesce(obj_description(c.oid, 'pg_class'), ''),
+SELECT c.oid, c.relname, c.relkind, c.relpersistence, coalesce(obj_description(c.oid, 'pg_class'),
+  ''),
        has_table_privilege(c.oid, 'SELECT'),
        EXISTS (SELECT FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhrelid
                WHERE i.inhparent = c.oid AND NOT p.relispartition)
@@ -72,7 +73,8 @@ ORDER BY c.relname
 
 _COLUMNS = """
 SELECT a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnotnull,
-       a.attgenerated <> '' OR a.attidentity = 'a', coalesce(col_description(a.attrelid, a.attnum), '')
+       a.attgenerated <> '' OR a.attidentity = 'a', coalesce(col_description(a.attrelid, a.attnum),
+         '')
 FROM pg_attribute a
 WHERE a.attrelid = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum
@@ -87,7 +89,8 @@ WITH RECURSIVE used(oid) AS (
 )
 SELECT t.oid, t.typtype, t.typbasetype, t.typtypmod, t.typnotnull,
        CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END,
-       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
+       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid
+         ORDER BY e.enumsortorder)
 FROM used u JOIN pg_type t ON t.oid = u.oid
 """
 
@@ -135,7 +138,8 @@ WITH RECURSIVE parts(root, part) AS (
 )
 SELECT p.root, array_agg(DISTINCT c.relname::text ORDER BY c.relname::text), t.relname,
        ARRAY(SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k(n, at)
-             JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.n ORDER BY k.at) AS columns
+             JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.n ORDER BY k.at)
+               AS columns
 FROM parts p JOIN pg_class c ON c.oid = p.part JOIN pg_constraint f ON f.conrelid = p.part
 JOIN pg_class t ON t.oid = f.confrelid
 WHERE f.contype = 'f' AND f.conparentid = 0

@@ -165,26 +165,29 @@ def collect_value(at: Node | None, properties: dict[str, Any]) -> Collect | None
     source = at.get(kind)
     drift = at.get("drift")
     _known(drift, "drift", OPTIONS["drift"])
-    found = Collect(
+    definition = json.dumps(at.data, sort_keys=True, default=str)
+    mapped = [_mapped(name, node, properties) for name, node in at.get("map").entries()]
+    collect = Collect(
         kind=kind,
-        definition=hashlib.sha256(json.dumps(at.data, sort_keys=True, default=str).encode()).hexdigest(),
+        definition=hashlib.sha256(definition.encode()).hexdigest(),
         http=_http(source) if kind == "http" else None,
         file=_file(source) if kind == "file" else None,
         since=_since(at.get("since"), kind),
         deletes=_deletes(at.get("deletes"), kind),
-        map=tuple(m for name, node in at.get("map").entries() if (m := _mapped(name, node, properties))),
+        map=tuple(m for m in mapped if m),
         every=_seconds(at, "every", 300.0),
         stale_after=_seconds(at, "staleAfter", 0.0),
         drift=Drift(
-            *(_one_of(drift, name, DRIFTS, default)
-              for name, default in (("added", "note"), ("missing", "freeze"), ("type", "quarantine")))
+            added=_one_of(drift, "added", DRIFTS, "note"),
+            missing=_one_of(drift, "missing", DRIFTS, "freeze"),
+            type=_one_of(drift, "type", DRIFTS, "quarantine"),
         ),
         max_rejects=_limit(at, "maxRejects"),
         max_deletes=_limit(at, "maxDeletes"),
-    )  # fmt: skip
-    if kind == "file" and found.map and any(_cleans(m) for m in found.map):
+    )
+    if kind == "file" and any(_cleans(m) for m in collect.map):
         wrong(at.get("map"), "a file's columns are mapped by name alone", "PROPERTY: COLUMN")
-    return found
+    return collect
 
 
 def _cleans(mapped: Mapped) -> bool:

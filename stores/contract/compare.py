@@ -202,8 +202,14 @@ def _numbers(sql_type: str) -> list[int]:
     return [int(n) for n in inside.split(",") if n.strip().isdigit()]
 
 
-_LOWER = (("min_length", "minLength"), ("minimum", "minimum"), ("exclusive_minimum", "exclusiveMinimum"))  # fmt: skip
-_UPPER = (("max_length", "maxLength"), ("maximum", "maximum"), ("exclusive_maximum", "exclusiveMaximum"))  # fmt: skip
+_LOWER = (
+    ("min_length", "minLength"), ("minimum", "minimum"), ("exclusive_minimum",
+    "exclusiveMinimum",
+))  # fmt: skip
+_UPPER = (
+    ("max_length", "maxLength"), ("maximum", "maximum"), ("exclusive_maximum",
+    "exclusiveMaximum",
+))  # fmt: skip
 
 
 def _limits(where: str, old: Property, new: Property) -> Iterator[Difference]:

@@ -72,7 +72,8 @@ CODES: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`line` and `column` count from 1. `severity`: "error" (the contract starts nothing) or "warning"."""
+    """`line` and `column` count from 1. `severity`: "error" (the contract starts nothing) or
+    "warning"."""
 
     file: str
     line: int

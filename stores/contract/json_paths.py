@@ -11,7 +11,8 @@ JsonPath: TypeAlias = tuple[str | int | None, ...]
 """Steps from the root: a member's name, an element's index, or None for each element."""
 
 _STEP = re.compile(
-    r"\.(?P<name>[\w@-]+)|\[(?P<index>-?\d{1,9})\]|\[(?P<quote>['\"])(?P<quoted>[^'\"]+)(?P=quote)\]|(?P<each>\[\*\])"
+    r"\.(?P<name>[\w@-]+)|\[(?P<index>-?\d{1,9})\]"
+    r"|\[(?P<quote>['\"])(?P<quoted>[^'\"]+)(?P=quote)\]|(?P<each>\[\*\])"
 )
 
 

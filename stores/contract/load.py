@@ -1,4 +1,5 @@
-"""A contract file, or a folder of them → `Contract`, or ContractError with everything that is wrong."""
+"""A contract file, or a folder of them → `Contract`, or ContractError with everything that is
+wrong."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from stores.errors import ContractError
 
 
 def load_contract(path: Path) -> Contract:
-    """The contract of a file, or of all *.yaml and *.yml files of a folder as one. Raises ContractError
-    whose `findings` holds what the linter says; a contract with an error never starts anything."""
+    """The contract of a file, or of all *.yaml and *.yml files of a folder as one. Raises
+    ContractError whose `findings` holds what the linter says; a contract with an error never starts
+    anything."""
     contract, findings = check(Path(path))
     errors = [f for f in findings if f.severity == "error"]
     if errors or contract is None:

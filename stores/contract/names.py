@@ -21,16 +21,20 @@ RESERVED_ROOTS = frozenset(("node", "nodes"))
 RESERVED_TYPES = frozenset(
     (
         "Query", "Mutation", "Subscription", "Node", "PageInfo", "String", "Int", "Float",
-        "Boolean", "ChangeKind", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime", "Time",
+        "Boolean", "ChangeKind", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime",
+        "Time",
         "UUID", "Bytes", "JSON", "Duration", "Direction", "Facet", "FacetBucket", "Highlight",
         "OnError", "RowError",
     )
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
 GENERATED_TYPES = (
-    "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet", "SearchConnection",
-    "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy", "GroupOrderBy",
-    "Having", "Percentile", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having", "OrderBy")),
+    "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet",
+    "SearchConnection",
+    "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy",
+    "GroupOrderBy",
+    "Having", "Percentile", *(f"{m}{suffix}" for m in _MEASURES for suffix in ("", "Having",
+    "OrderBy")),
 )  # fmt: skip
 """The suffixes of the GraphQL types that are made of a record type."""
 SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))
@@ -97,8 +101,8 @@ def _cased(word: str, like: str) -> str:
 
 
 def single_and_plural(name: str, singular: str, plural: str) -> tuple[str, str]:
-    """The GraphQL field names of one and of many. `singular` and `plural` are what the contract says,
-    empty where it says nothing."""
+    """The GraphQL field names of one and of many. `singular` and `plural` are what the contract
+    says, empty where it says nothing."""
     single, many = camel(singular), camel(plural)
     own = camel(name)
     if not single:

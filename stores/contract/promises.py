@@ -68,8 +68,8 @@ class Rule:
         """Names what is measured and what is wanted of it: results of another definition are
         another history."""
         parts = (
-            self.metric, self.operator, tuple(str(b) for b in self.bounds), self.columns, self.items,
-            self.values, self.pattern, self.query, self.unit,
+            self.metric, self.operator, tuple(str(b) for b in self.bounds), self.columns,
+            self.items, self.values, self.pattern, self.query, self.unit,
         )  # fmt: skip
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

@@ -1,7 +1,7 @@
 """`contract init`: tables that are there already → a contract in YAML that attaches to them.
 
-Every name is decided here and written out, so that the contract reads the same on every machine. What
-cannot be followed is left out, and a comment at the top says why.
+Every name is decided here and written out, so that the contract reads the same on every machine.
+What cannot be followed is left out, and a comment at the top says why.
 """
 
 from __future__ import annotations
@@ -50,15 +50,16 @@ class _Named:
 
 _SCHEMAS = """
 SELECT DISTINCT n.nspname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'recordgate')
+WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema',
+  'recordgate')
 ORDER BY 1 LIMIT 10
 """
 
 
 def contract_from_database(connection: psycopg.Connection[tuple[Any, ...]], schema: str) -> str:
     """The contract of the tables of `schema`, as YAML that the linter passes and that loads as
-    attached. `connection` is one of `stores.canonical.connect`. Raises SetupError where the schema is
-    not there, ContractError where nothing in it can be followed."""
+    attached. `connection` is one of `stores.canonical.connect`. Raises SetupError where the schema
+    is not there, ContractError where nothing in it can be followed."""
     tables = read_tables(connection, schema)
     if tables is None:
         raise SetupError(

@@ -224,7 +224,8 @@ def _odd(prop: Property) -> bool:
 def _bare(prop: Property) -> Property:
     """One value of the property's type, without its limits."""
     return Property(
-        "value", "value", "value", prop.logical if prop.logical is not Logical.ARRAY else Logical.STRING,
+        "value", "value", "value",
+        prop.logical if prop.logical is not Logical.ARRAY else Logical.STRING,
         prop.scalar, prop.sql_type.removesuffix("[]"),
     )  # fmt: skip
 

@@ -16,8 +16,8 @@ from stores.contract.promises import DEFAULT_PERCENTILE, DEFAULT_WINDOW, Objecti
 from stores.contract.schedules import schedule_problem
 
 DURATIONS = (
-    "freshness", "latency", "retention", "frequency", "timeToDetect", "timeToNotify", "timeToRepair",
-    "responseTime",
+    "freshness", "latency", "retention", "frequency", "timeToDetect", "timeToNotify",
+    "timeToRepair", "responseTime",
 )  # fmt: skip
 SHARES = ("availability", "errorRate", "completeness", "accuracy")
 """Percentages."""

@@ -3,11 +3,11 @@
 PATH is a property's name, for embedded to-one relations with the relations' names before it:
 `country/name`. Of a property an index may have
 
-| field    | holds                                                                                   |
-| `PATH:v` | the value's twin (see twins): filters; a column where facets or orders are made of it   |
-| `PATH:t` | the text, analyzed                                                                      |
-| `PATH:w` | the whole text in lower case without accents: a match of all of it ranks first, and     |
-|          | completions are made of it                                                              |
+| field    | holds                                                                                 |
+| `PATH:v` | the value's twin (see twins): filters; a column where facets or orders are made of it |
+| `PATH:t` | the text, analyzed                                                                    |
+| `PATH:w` | the whole text in lower case without accents: a match of all of it ranks first, and   |
+|          | completions are made of it                                                            |
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ class Field:
 
     @property
     def valued(self) -> bool:
-        """Lists of texts that are searched (the hundred names of a city) are found by their words, and
-        by a value only where they are a facet: it would cost more than the rest of the record."""
+        """Lists of texts that are searched (the hundred names of a city) are found by their
+        words, and by a value only where they are a facet: it would cost more than the rest of
+        the record."""
         if self.kept is not None:
             return self.kept is not Kept.NOT
         long_list = self.prop.array and self.prop.search.text and not self.prop.search.facet

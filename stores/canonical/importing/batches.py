@@ -2,8 +2,8 @@
 
     staging → staged → merging → done | refused | failed
 
-A batch that died in `staging` is begun again; one that died in `staged` or `merging` goes on from its
-staging tables, if they still hold every row (a crash of Postgres empties unlogged tables).
+A batch that died in `staging` is begun again; one that died in `staged` or `merging` goes on from
+its staging tables, if they still hold every row (a crash of Postgres empties unlogged tables).
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def lock_type(connection: Connection, schema: str, table: str, wait: float) -> N
 
 
 def lock_batch(connection: Connection, batch: str, wait: float) -> None:
-    """Hold the batch id, of whatever type; after the type, so that two never wait for each other."""
+    """Hold the batch id, of whatever type; after the type, so that two never wait for each
+    other."""
     _lock(connection, f"recordgate.batch:{batch}", f"of the batch {batch}", wait)
 
 

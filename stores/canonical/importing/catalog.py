@@ -74,7 +74,8 @@ _COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod),
        a.atthasdef OR a.attidentity <> '' OR NOT a.attnotnull, a.attnotnull,
        a.attgenerated <> ''
-  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n
+    ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')
    AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum
@@ -104,15 +105,18 @@ SELECT array_agg(a.attname::text ORDER BY k.ord)
 _FOREIGN = """
 SELECT n.nspname, c.relname, fn.nspname, f.relname,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u(attnum, ord)
-               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum ORDER BY u.ord),
+               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum
+                 ORDER BY u.ord),
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u(attnum, ord)
-               JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum ORDER BY u.ord),
+               JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.attnum
+                 ORDER BY u.ord),
        k.confdeltype
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
  WHERE k.contype = 'f' AND k.conparentid = 0
-   AND ((n.nspname, c.relname) = (%(schema)s, %(table)s) OR (fn.nspname, f.relname) = (%(schema)s, %(table)s))
+   AND ((n.nspname, c.relname) = (%(schema)s, %(table)s) OR (fn.nspname, f.relname) = (%(schema)s,
+     %(table)s))
 """
 
 

@@ -60,9 +60,10 @@ def match_columns(
     computed: Collection[str],
     file: str,
 ) -> tuple[Matched, ...]:
-    """The columns to import, in the contract's order. `defaulted`: columns that Postgres fills in by
-    itself; `computed`: as in `is_imported`. What is not imported is passed over, as an export of ours has it, unless
-    it is mapped. In mode delete the key's columns alone. Raises InputError that names every column at fault."""
+    """The columns to import, in the contract's order. `defaulted`: columns that Postgres fills in
+    by itself; `computed`: as in `is_imported`. What is not imported is passed over, as an export of
+    ours has it, unless it is mapped. In mode delete the key's columns alone. Raises InputError that
+    names every column at fault."""
     for header in mapping:
         if header not in headers:
             raise InputError(

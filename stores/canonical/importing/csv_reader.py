@@ -1,7 +1,7 @@
 """CSV and TSV files (RFC 4180, UTF-8), parsed by pyarrow in chunks, with true line numbers.
 
-An empty value is NULL, `""` is an empty string, as in Postgres's own CSV. A line without any value is
-skipped. What stands between the values is what the first line shows, where it is not said.
+An empty value is NULL, `""` is an empty string, as in Postgres's own CSV. A line without any value
+is skipped. What stands between the values is what the first line shows, where it is not said.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def parse_piece(
     first_row: int,
     name: str,
 ) -> Block:
-    """The rows of a piece; a cell of a JSON property is JSON already. Raises InputError where it is not UTF-8."""
+    """The rows of a piece; a cell of a JSON property is JSON already. Raises InputError where it is
+    not UTF-8."""
     invalid: list[pa_csv.InvalidRow] = []
 
     def set_aside(row: pa_csv.InvalidRow) -> Literal["skip"]:

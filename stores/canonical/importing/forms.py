@@ -1,4 +1,5 @@
-"""Brings values whose text differs between file formats into Postgres's form, a column at a time. Pure.
+"""Brings values whose text differs between file formats into Postgres's form, a column at a time.
+Pure.
 
 Arrays may be JSON (`["a","b"]`) or Postgres's literal (`{a,b}`); bytes may be base64, as recordgate
 writes them, or `\\x…`. A NUL character, which Postgres cannot hold, becomes U+FFFD and a reason.
@@ -97,8 +98,8 @@ def bytes_literal(text: str) -> str | None:
 
 
 def array_literal(text: str) -> tuple[str, bool]:
-    """Postgres's literal of a JSON array, and whether it is surely one of text elements; anything else
-    as it is, for Postgres to judge."""
+    """Postgres's literal of a JSON array, and whether it is surely one of text elements; anything
+    else as it is, for Postgres to judge."""
     if not text.lstrip().startswith("["):
         return text, False
     try:

@@ -94,9 +94,9 @@ class ImportOptions:
 
 @dataclass(slots=True)
 class ImportReport:
-    """`state`: done, refused (`problem` says why; nothing was changed) or dry-run. `rejected` counts
-    rows, `reasons` counts reasons by code. `repeated`: the batch was done before, and these are the
-    figures of that time. `resumed`: rows staged by a run that died were used."""
+    """`state`: done, refused (`problem` says why; nothing was changed) or dry-run. `rejected`
+    counts rows, `reasons` counts reasons by code. `repeated`: the batch was done before, and these
+    are the figures of that time. `resumed`: rows staged by a run that died were used."""
 
     batch: str
     type: str

@@ -1,4 +1,5 @@
-"""Parquet files, read by pyarrow batch by batch; every value becomes the text that Postgres reads."""
+"""Parquet files, read by pyarrow batch by batch; every value becomes the text that Postgres
+reads."""
 
 from __future__ import annotations
 

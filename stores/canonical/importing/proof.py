@@ -1,8 +1,8 @@
 """Proves with Arrow, many values at once, that Postgres will take them. Pure.
 
 A proof is one-sided: a value that is proven satisfies the type and every rule of its property as
-Postgres understands them; one that is not proven may still be good, and Postgres itself decides (see
-checks.py). So every form accepted here must be one that Postgres reads the same way.
+Postgres understands them; one that is not proven may still be good, and Postgres itself decides
+(see checks.py). So every form accepted here must be one that Postgres reads the same way.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def count_reasons(connection: Connection, staging: Staging) -> tuple[dict[str, i
 
 def write_rejects(connection: Connection, staging: Staging, path: Path, files: list[str]) -> None:
     """Every reason as a line of CSV (line, column, value, code, message, and file where there are
-    several), in the file's order. The file appears whole or not at all, and is its owner's alone: it
-    holds values of rows."""
+    several), in the file's order. The file appears whole or not at all, and is its owner's alone:
+    it holds values of rows."""
     fields = sql.SQL(
         'r.row & {mask} AS line, r.header AS "column", r.value, r.code, r.message'
     ).format(mask=LINE_MASK)
@@ -75,8 +75,9 @@ def to_dead_letters(
 ) -> None:
     """One dead letter a bad row, in the transaction of the merge. `any_bad`: there is such a row.
 
-    A dead letter that an earlier import left under a key that this file has again goes: it is either
-    cured or replaced. One that comes again just as it was keeps its id and counts an attempt more.
+    A dead letter that an earlier import left under a key that this file has again goes: it is
+    either cured or replaced. One that comes again just as it was keeps its id and counts an attempt
+    more.
     """
     keys = _keys(staging, key)
     if not any_bad:
@@ -90,8 +91,10 @@ def to_dead_letters(
         sql.SQL(
             "CREATE TEMPORARY TABLE import_letters ON COMMIT DROP AS"
             " SELECT r.row, r.reasons, r.code, s.key, coalesce(t.payload, s.payload) AS payload"
-            " FROM (SELECT row, (array_agg(code ORDER BY id))[1] AS code, jsonb_agg(jsonb_build_object("
-            " 'property', property, 'column', header, 'value', value, 'code', code, 'message', message)"
+            " FROM (SELECT row, (array_agg(code ORDER BY id))[1] AS code, "
+            "jsonb_agg(jsonb_build_object("
+            " 'property', property, 'column', header, 'value', value, 'code', code, 'message', "
+            "message)"
             " ORDER BY id) AS reasons FROM {reasons} WHERE row IS NOT NULL GROUP BY row) r"
             " LEFT JOIN (SELECT l.row, {texts} AS payload FROM {loose} l"
             " WHERE l.row IN (SELECT row FROM {reasons})) t ON t.row = r.row"
@@ -131,7 +134,8 @@ def _replace_earlier(
             " WINDOW same AS (PARTITION BY key, payload ORDER BY id)),"
             " new AS (SELECT *, row_number() OVER same AS nth FROM import_letters"
             " WINDOW same AS (PARTITION BY key, payload ORDER BY row)),"
-            " again AS (UPDATE recordgate.dead_letters d SET batch = %(batch)s, line = new.row & {},"
+            " again AS (UPDATE recordgate.dead_letters d SET batch = %(batch)s, line = new.row & "
+            "{},"
             " code = new.code, reasons = new.reasons, attempts = d.attempts + 1, updated_at = now()"
             " FROM old JOIN new ON old.payload = new.payload AND old.nth = new.nth"
             " AND old.key IS NOT DISTINCT FROM new.key WHERE d.id = old.id RETURNING new.row)"
@@ -180,7 +184,8 @@ def _payload(staging: Staging, columns: list[sql.Identifier]) -> sql.Composable:
         for c in columns
     )
     return sql.SQL(
-        "jsonb_build_object('values', jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[]), 'cut', {})"
+        "jsonb_build_object('values', jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[]), 'cut', "
+        "{})"
     ).format(names, values, long)
 
 

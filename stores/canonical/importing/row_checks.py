@@ -29,7 +29,8 @@ REASONS = sql.SQL(
 
 
 def create_reasons(connection: Connection, staging: Staging) -> None:
-    """The table of reasons, empty. `column` as the file calls it; `row` NULL: not a row of the file."""
+    """The table of reasons, empty. `column` as the file calls it; `row` NULL: not a row of the
+    file."""
     if staging.few:
         return  # They are there, and empty.
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(staging.reasons))
@@ -114,7 +115,8 @@ def _kinds(kind: str) -> list[str]:
 
 
 def _valid(text: sql.Composable, prop: Property, kind: str) -> sql.Composable:
-    """NULL for NULL. A cast would take some texts that are no value's form, so Postgres is not asked alone."""
+    """NULL for NULL. A cast would take some texts that are no value's form, so Postgres is not
+    asked alone."""
     parts: list[sql.Composable] = [
         sql.SQL("pg_input_is_valid({}, {})").format(text, sql.Literal(k)) for k in _kinds(kind)
     ]

@@ -70,8 +70,9 @@ def run_import(
     options: ImportOptions | None = None,
     progress: Progress = no_progress,
 ) -> ImportReport:
-    """Import `files` into a type; blocks. Raises RecordgateError where the input, the surroundings or
-    another import make it impossible; a batch refused by its limits is a report of state `refused`."""
+    """Import `files` into a type; blocks. Raises RecordgateError where the input, the surroundings
+    or another import make it impossible; a batch refused by its limits is a report of state
+    `refused`."""
     with ImportSession(url, contract) as session:
         return session.run(type_name, files, options, progress)
 

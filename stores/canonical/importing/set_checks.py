@@ -1,5 +1,5 @@
-"""The rules that a row keeps together with others, as SQL over all staged rows: keys, unique values,
-foreign keys, deletes. Each statement looks at the whole set; none is run per row."""
+"""The rules that a row keeps together with others, as SQL over all staged rows: keys, unique
+values, foreign keys, deletes. Each statement looks at the whole set; none is run per row."""
 
 from __future__ import annotations
 
@@ -159,7 +159,8 @@ def _duplicates(
 
 
 def _broken(connection: Connection, staging: Staging, check: Check) -> None:
-    """Rows that break a check of the table, asked by its own expression over the columns' own names."""
+    """Rows that break a check of the table, asked by its own expression over the columns' own
+    names."""
     staged = staging.all(check.columns)
     if not staged:
         return

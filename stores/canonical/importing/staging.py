@@ -236,8 +236,8 @@ class Filler:
             self._failed = self._failed or error
 
     def _take_next(self, copier: Copier) -> bool:
-        """Work on the next chunk; False at the end. What is done with is let go at each step: one row
-        may be 16 MiB."""
+        """Work on the next chunk; False at the end. What is done with is let go at each step: one
+        row may be 16 MiB."""
         item = self._queue.get()
         if item is None:
             return False

@@ -4,10 +4,11 @@
     {_id: key, v: version, doc: {…}, json: "…"}   where `doc` would not give back the same bytes
     {_id: key, v: version, at: date}              a tombstone; the index on `at` lets it expire
 
-Numbers are BSON's int32, int64 and double; decimals are Decimal128, with all their digits; dates and
-times stay the contract's text, which sorts as they do, because a BSON date has only milliseconds. What
-BSON or MongoDB cannot hold (integers beyond 64 bits, names that begin with `$`, nesting beyond 90,
-more than 16 MiB once it is BSON) is kept as text in `json`, and `doc` has just the key and the foreign keys.
+Numbers are BSON's int32, int64 and double; decimals are Decimal128, with all their digits; dates
+and times stay the contract's text, which sorts as they do, because a BSON date has only
+milliseconds. What BSON or MongoDB cannot hold (integers beyond 64 bits, names that begin with `$`,
+nesting beyond 90, more than 16 MiB once it is BSON) is kept as text in `json`, and `doc` has just
+the key and the foreign keys.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def _failure(code: int | None, where: str) -> StoreError:
         return StoreRefused(
             f"{KIND}: {where} refuses the account (code {code})",
             store=KIND,
-            hint="check user, password and authSource of the URL; the role readWrite on the database"
-            " is needed",
+            hint="check user, password and authSource of the URL; the role readWrite on the"
+            " database is needed",
         )
     if code == WRITE_CONCERN_IMPOSSIBLE:
         return StoreUnavailable(

@@ -1,11 +1,12 @@
-"""The marker in each generation's collection, and what is mended by it: swaps that were not finished, collections that a
-process which died has left, and collections of ours that somebody has dropped.
+"""The marker in each generation's collection, and what is mended by it: swaps that were not
+finished, collections that a process which died has left, and collections of ours that somebody has
+dropped.
 
     {_id: 0, incarnation, active, term}
 
-`active` says that readers may still read here, which they learn with every read, without asking the metadata. `term` is
-that of the worker that wrote the marker last: one of a smaller term, which may have slept in between, neither changes
-it nor drops the collection.
+`active` says that readers may still read here, which they learn with every read, without asking the
+metadata. `term` is that of the worker that wrote the marker last: one of a smaller term, which may
+have slept in between, neither changes it nor drops the collection.
 """
 
 from __future__ import annotations

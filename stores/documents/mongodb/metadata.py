@@ -1,12 +1,14 @@
-"""The metadata of the MongoDB store: one document that says whose database it is, which generations there
-are in which collections, and the published position. Every change replaces it in one step, or fails.
+"""The metadata of the MongoDB store: one document that says whose database it is, which generations
+there are in which collections, and the published position. Every change replaces it in one step, or
+fails.
 
-    recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, term, position: {system, lsn,
-                      asOf, withheld: [[type, lsn, asOf]], timeline, forks}, generations: [{type, number, state, shape,
-                      collection}]}
+    recordgate.meta: {_id: "recordgate", contract, format, incarnation, revision, term,
+                      position: {system, lsn, asOf, withheld: [[type, lsn, asOf]], timeline, forks},
+                      generations: [{type, number, state, shape, collection}]}
 
-`incarnation` is a random name of this life of the database: a server that lost its data has another or none.
-`term` is that of the worker in charge: one of a smaller term changes nothing here any more.
+`incarnation` is a random name of this life of the database: a server that lost its data has another
+or none. `term` is that of the worker in charge: one of a smaller term changes nothing here any
+more.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ def foreign_keys(record_type: RecordType) -> list[tuple[str, ...]]:
 def create_statements(record_type: RecordType, generation_id: int) -> list[str]:
     name = table(generation_id)
     statements = [
-        f"CREATE TABLE {name} (key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, document TEXT)",
+        f"CREATE TABLE {name} (key TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL, document "
+        "TEXT)",
         f"CREATE INDEX {name}_tombstones ON {name} (key) WHERE document IS NULL",
     ]
     for number, names in enumerate(foreign_keys(record_type)):

@@ -1,6 +1,8 @@
-"""Texts as they are sent to the index: accents on their letters, words apart, and the folded whole of a value.
+"""Texts as they are sent to the index: accents on their letters, words apart, and the folded whole
+of a value.
 
-The whole is folded here and not by the server, so that what is asked for and what was stored always agree.
+The whole is folded here and not by the server, so that what is asked for and what was stored always
+agree.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ import re
 import unicodedata
 
 _JOINERS = re.compile("[.:,;'’‘_·․‧︓︰﹍-﹏＇，．：；＿‿⁀⁔…]")
-"""Characters inside which Unicode's word rule (UAX #29: MidLetter, MidNum, MidNumLet, ExtendNumLet) does not
-cut; people do."""
+"""Characters inside which Unicode's word rule (UAX #29: MidLetter, MidNum, MidNumLet, ExtendNumLet)
+does not cut; people do."""
 _ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 """Unicode's blocks of combining marks; a script's own vowel signs stay."""
 _PARTS = {
@@ -27,7 +29,8 @@ def composed(text: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """A composed text with a blank, of the same length, for each character that would join words."""
+    """A composed text with a blank, of the same length, for each character that would join
+    words."""
     return _JOINERS.sub(" ", text)
 
 
@@ -43,6 +46,7 @@ _WORD = re.compile(r"[^\s!\"#$%&()*+\-/<=>?@\[\\\]^`{|}~]+")
 
 
 def cut(text: str) -> list[tuple[str, int, int]]:
-    """The words of a composed query text, each with its start and end. The index may cut them further."""
+    """The words of a composed query text, each with its start and end. The index may cut them
+    further."""
     found = _WORD.finditer(spaced(text))
     return [(m[0], m.start(), m.end()) for m in found if any(c.isalnum() for c in m[0])]

@@ -1,14 +1,14 @@
-"""The indexes of a contract: an index per type and generation, aliases for who reads and who writes, and the
-books, an index with the position.
+"""The indexes of a contract: an index per type and generation, aliases for who reads and who
+writes, and the books, an index with the position.
 
     PREFIX-CONTRACT                    the books; PREFIX-CONTRACT-write its alias for writes
     PREFIX-CONTRACT-TYPE               alias of the active generation, without tombstones
     PREFIX-CONTRACT-TYPE-NUMBER        the index of a generation
-    PREFIX-CONTRACT-TYPE-NUMBER-write  its alias for writes: a bulk that requires an alias never makes an index
+    PREFIX-CONTRACT-TYPE-NUMBER-write  its alias for writes: a bulk that requires one makes no index
     PREFIX-CONTRACT-TYPE-NUMBER-used   an alias that says that it has been active
 
-`_meta.recordgate` in each mapping says whose the index is. What does not say so is somebody else's: it is
-never written to and never deleted.
+`_meta.recordgate` in each mapping says whose the index is. What does not say so is somebody else's:
+it is never written to and never deleted.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ class Generations:
         )
 
     async def set_position(self, position: Position) -> None:
-        """Raises StoreLost where the books are gone, FencedError where another worker is in charge."""
+        """Raises StoreLost where the books are gone, FencedError where another worker is in
+        charge."""
         await self._put(
             "position",
             {
@@ -232,7 +233,8 @@ class Generations:
     # Generations -------------------------------------------------------------------------------
 
     async def all(self, type_name: str) -> list[Index]:
-        """The generations of a type, by number. Raises StoreLost where one of their names is taken."""
+        """The generations of a type, by number. Raises StoreLost where one of their names is
+        taken."""
         alias = self.alias(type_name)
         answer = await self._http.send(
             "GET",

@@ -1,7 +1,8 @@
 """Reads an `elasticsearch:` URL: the cluster's address, the login, and how indexes are named and
 kept.
 
-    elasticsearch://[user:password@]host[:port][/prefix][?option=…]      elasticsearch+https://… for TLS
+    elasticsearch://[user:password@]host[:port][/prefix][?option=…]
+    elasticsearch+https://… for TLS
 
 | option          |                                                                                |
 | ca              | file with the certificate authority's certificates; without: the system's      |

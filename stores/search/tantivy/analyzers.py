@@ -18,8 +18,10 @@ def analyzer_name(analyzer: str) -> str:
 
 @cache
 def analyzer(name: str) -> tantivy.TextAnalyzer:
-    """ "standard", "keyword", or a language. Raises ValueError for a language Tantivy has no stemmer
-    for."""
+    """Return the analyzer of a name: "standard", "keyword", or a language.
+
+    Raises ValueError for a language that Tantivy has no stemmer for.
+    """
     if name == "keyword":
         return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw()).build()
     filters = [tantivy.Filter.lowercase()]

@@ -6,8 +6,8 @@
 | `_document`   | the document's bytes; stored                                                     |
 | `_values`     | a term for each text and boolean: PATH NUL value; and for what is null: PATH SOH |
 
-and the fields of each property (see fields). A value is a column, or a term of `_values`: texts share one
-field because each field costs every commit a quarter millisecond.
+and the fields of each property (see fields). A value is a column, or a term of `_values`: texts
+share one field because each field costs every commit a quarter millisecond.
 """
 
 from __future__ import annotations

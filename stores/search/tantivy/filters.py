@@ -81,7 +81,8 @@ def missing(schema: tantivy.Schema, path: str) -> Query:
 
 def one_of(schema: tantivy.Schema, field: Field, values: Sequence[Any]) -> Query:
     if field.kind in _FIELD_TYPES:
-        # Numbers have a column and no postings: half the cost of indexing, and quick to look through.
+        # Numbers have a column and no postings: half the cost of indexing, and quick to look
+        # through.
         kind = _FIELD_TYPES[field.kind]
         return any_of(
             [Query.range_query(schema, field.value, kind, v, v) for v in dict.fromkeys(values)]
@@ -156,8 +157,8 @@ def _class(low: int, high: int) -> str:
 
 
 def _chunked(bound: str, beyond_at: Callable[[str], str], end: str) -> list[str]:
-    """Expressions for texts that leave `bound` at some place through `beyond_at(character)`, or that
-    are `bound` and then `end` ("" for none)."""
+    """Expressions for texts that leave `bound` at some place through `beyond_at(character)`, or
+    that are `bound` and then `end` ("" for none)."""
     patterns: list[str] = []
     for start in range(0, len(bound), _CHUNK):
         head = bound[:start]

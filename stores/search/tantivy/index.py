@@ -157,7 +157,8 @@ class Writing:
         self.dirty = False
 
     def close(self, *, wait: bool) -> None:
-        """Drops what is not committed. `wait` lets running merges end, so that their work is kept."""
+        """Drops what is not committed. `wait` lets running merges end, so that their work is
+        kept."""
         self._guard.close()
         try:
             if wait:

@@ -54,7 +54,8 @@ def suggest(
             stored = searcher.doc(result.hits[0][1])
             original = _original(bytes(stored.get_first(DOCUMENT) or b"{}"), field, term)
             key = str(stored.get_first(KEY))
-            found[term] = Suggestion(original, key, float(result.count or 1))  # type: ignore[attr-defined]
+            hits = result.count or 1  # type: ignore[attr-defined]
+            found[term] = Suggestion(original, key, float(hits))
     return sorted(found.values(), key=lambda s: (-s.score, s.text))
 
 

@@ -78,7 +78,8 @@ class ConnectApi:
         self._call("POST", f"{self._path}/restart?includeTasks=true&onlyFailed={failed}")
 
     def forget_offsets(self) -> None:
-        """Make the connector forget where it was. It is stopped for that, and goes on afterwards."""
+        """Make the connector forget where it was. It is stopped for that, and goes on
+        afterwards."""
         self._call("PUT", f"{self._path}/stop")
         deadline = time.monotonic() + PATIENCE
         while self.status().state != "STOPPED":

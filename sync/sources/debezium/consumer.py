@@ -126,7 +126,7 @@ class TopicReader:
         """The moment at which a record last came (monotonic seconds)."""
         self.last_poison = ""
 
-    # The outside, called from other threads ----------------------------------------------------------
+    # The outside, called from other threads -------------------------------------------------------
 
     def start(self) -> None:
         """Connect, find the places to go on from, and read. Raises as ChangeSource.open does."""
@@ -175,7 +175,7 @@ class TopicReader:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(20)
 
-    # The thread --------------------------------------------------------------------------------------
+    # The thread -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:

@@ -65,7 +65,8 @@ class Count(msgspec.Struct, gc=False):
 
 
 class TransactionMark(msgspec.Struct, gc=False):
-    """A message of the transaction topic. Of an END, `id` ends with the end of the commit record."""
+    """A message of the transaction topic. Of an END, `id` ends with the end of the commit
+    record."""
 
     status: str
     id: str

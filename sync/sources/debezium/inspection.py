@@ -64,7 +64,7 @@ def _told(name: str, look: Callable[[], Inspected]) -> Inspected:
         return Inspected(name, False, error.message, error.hint)
 
 
-# Kafka ------------------------------------------------------------------------------------------------
+# Kafka --------------------------------------------------------------------------------------------
 
 
 def _kafka(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Inspected]:
@@ -201,7 +201,7 @@ def _group(consumer: Any, there: set[str], location: KafkaLocation) -> Inspected
     return Inspected("consumer group", True, f"{name} {saw}")
 
 
-# Kafka Connect ----------------------------------------------------------------------------------------
+# Kafka Connect ------------------------------------------------------------------------------------
 
 
 def _connect(location: KafkaLocation, contract: Contract, canonical_url: str) -> list[Inspected]:

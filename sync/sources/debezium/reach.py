@@ -12,7 +12,8 @@ SECONDS = 2.0
 
 
 def better(error: BaseException, location: KafkaLocation) -> BaseException:
-    """`error`, or what is wrong instead where it says that Kafka is not reached, and a broker is."""
+    """`error`, or what is wrong instead where it says that Kafka is not reached, and a broker
+    is."""
     if not isinstance(error, StoreUnavailable) or not any(map(_accepts, location.bootstrap)):
         return error
     return StoreUnavailable(

@@ -276,7 +276,8 @@ class DebeziumSource:
             while not state.exists:
                 if time.monotonic() > deadline:
                     raise SetupError(
-                        f"canonical has no replication slot {self._slot}: the connector has never run",
+                        f"canonical has no replication slot {self._slot}: the connector has never "
+                        "run",
                         hint="run `recordgate apply`, or deploy the configuration that it prints",
                     )
                 time.sleep(0.1)
@@ -458,7 +459,8 @@ class DebeziumSource:
             )
         if wal_status == "lost" or reason:
             return GapError(
-                f"replication slot {self._slot} was invalidated ({reason or 'its WAL was removed'})",
+                f"replication slot {self._slot} was invalidated "
+                f"({reason or 'its WAL was removed'})",
                 hint="nothing to do: every type is reloaded by itself; see `recordgate status`",
             )
         return None

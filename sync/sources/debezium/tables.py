@@ -22,7 +22,8 @@ SELECT n.nspname, c.relname, c.relreplident = 'f', a.attname, a.atttypid, a.attt
        t.typbasetype <> 0, t.typtypmod, t.typcategory, coalesce(a.attnum = ANY (
            SELECT unnest(i.indkey[:i.indnkeyatts - 1]) FROM pg_index i
            WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary
-                                                            WHEN 'i' THEN i.indisreplident END), false)
+                                                            WHEN 'i' THEN i.indisreplident END),
+                                                              false)
 FROM unnest(%s::text[], %s::text[]) AS w(schema_name, table_name)
 JOIN pg_namespace n ON n.nspname = w.schema_name
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.table_name
@@ -33,8 +34,8 @@ JOIN pg_type t ON t.oid = a.atttypid
 
 @dataclass(frozen=True, slots=True)
 class TableForm:
-    """`tracked`: the columns that changes carry; those that the table lacks have no type. `old`: the
-    columns of which an old row is believed; None: all of them (REPLICA IDENTITY FULL)."""
+    """`tracked`: the columns that changes carry; those that the table lacks have no type. `old`:
+    the columns of which an old row is believed; None: all of them (REPLICA IDENTITY FULL)."""
 
     schema: str
     table: str

@@ -46,7 +46,8 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class RelationMessage:
-    """A table as it was at the time of the changes that follow. `columns` in the order of row data."""
+    """A table as it was at the time of the changes that follow. `columns` in the order of row
+    data."""
 
     oid: int
     schema: str

@@ -55,7 +55,8 @@ SELECT l.nspname, l.relname, l.relkind = 'p', c.relname,
        ) ELSE ARRAY(
            SELECT a.attname::text
            FROM pg_index i
-           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[:i.indnkeyatts - 1])
+           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY
+             (i.indkey[:i.indnkeyatts - 1])
            WHERE i.indrelid = c.oid
              AND CASE c.relreplident
                      WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false
@@ -71,7 +72,8 @@ WITH RECURSIVE base AS (
     SELECT b.oid, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype
     WHERE t.typtype = 'd'
 )
-SELECT b.oid, b.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE t.typtype <> 'd'
+SELECT b.oid, b.typbasetype FROM base b JOIN pg_type t ON t.oid = b.typbasetype
+  WHERE t.typtype <> 'd'
 """
 """OID of a domain, OID of the type that it is made of."""
 

@@ -173,7 +173,8 @@ def drop_slot(conn: psycopg.Connection[Any], slot: str) -> bool:
 def wait_released(
     conn: psycopg.Connection[Any], slot: str, *, patience: float = RELEASE
 ) -> SlotState:
-    """The state of `slot` once nobody reads it. Raises ConflictError with the reader's process id."""
+    """The state of `slot` once nobody reads it. Raises ConflictError with the reader's process
+    id."""
     deadline = time.monotonic() + patience
     while (state := slot_state(conn, slot)).active:
         if time.monotonic() > deadline:
@@ -186,7 +187,8 @@ def foreign_slot(state: SlotState) -> GapError | None:
     """Return why an existing slot can never deliver our changes, or None if it can."""
     if state.plugin != PLUGIN:
         return GapError(
-            f"replication slot {state.name} belongs to the plugin {state.plugin or 'none'}, not {PLUGIN}",
+            f"replication slot {state.name} belongs to the plugin {state.plugin or 'none'}, not "
+            f"{PLUGIN}",
             hint="drop it, or choose another contract id",
         )
     if not state.same_database:

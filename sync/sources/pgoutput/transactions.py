@@ -78,7 +78,8 @@ class Assembler:
         return events
 
     def feed(self, data: bytes) -> None:
-        """Take a message, as it came out of COPY. Raises StoreRefused for one that cannot be read."""
+        """Take a message, as it came out of COPY. Raises StoreRefused for one that cannot be
+        read."""
         try:
             decode = self._rows.get(data[PAYLOAD : PAYLOAD + 5])
             if decode is None:
