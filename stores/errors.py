@@ -73,11 +73,9 @@ class LimitError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the message of a broken constraint reveals.
-
-    `properties` are those it names, as (type, property); `rows` the types of whose other rows it
-    says something. `known` is False where it is about something that the contract does not have.
-    """
+    """The meaning of a broken constraint's message to its reader. `properties` are those it names,
+    as (type, property); `rows` the types of whose other rows it says something. `known` is False
+    where it is about something that the contract does not have."""
 
     properties: tuple[tuple[str, str], ...] = ()
     rows: tuple[str, ...] = ()

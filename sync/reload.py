@@ -37,7 +37,7 @@ class Load:
     complete: bool = False
     attempts: int = 0
     wrong: str = ""
-    """Why the last check failed; empty where it did not."""
+    """The fault that the last check found; empty where it found none."""
     not_before: float = 0.0
     starts: list[str] = field(default_factory=list)
     """Keys at which samples are compared."""

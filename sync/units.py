@@ -22,7 +22,7 @@ class Unit:
     documents: dict[str, bytes | None] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     refused: NotReadable | None = None
-    """Why nothing could be read for the unit."""
+    """The error for which nothing could be read for the unit."""
     batch: Batch | None = None
     page: DurablePage | None = None
     load: Load | None = None

@@ -31,7 +31,7 @@ class Watermark:
     published: int = 0
     required: set[str] = field(default_factory=set)
     reason: str = ""
-    """Why a load is required, for people."""
+    """The reason for a required load, for people."""
     recorded: float | None = None
     """The moment at which the session before last wrote it, until the store has been checked
     against it."""

@@ -61,7 +61,8 @@ class Export:
     visibility: Visibility | None = None
     mask_key: MaskKey | None = None
     spreadsheet: bool = False
-    """In CSV, put an apostrophe before a text that a spreadsheet would take for a formula."""
+    """True to put an apostrophe, in CSV, before a text that a spreadsheet would take for a
+    formula."""
 
     def __post_init__(self) -> None:
         if self.spreadsheet and self.format is not Format.CSV:

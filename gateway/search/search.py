@@ -130,7 +130,7 @@ def sort_of(record_type: RecordType, steps: list[tuple[str, Direction]]) -> tupl
 
 
 def _hides(visibility: Visibility, record_type: RecordType, embeds: tuple[Embed, ...]) -> bool:
-    """Whether anything in the type's documents is not shown plainly to the viewer."""
+    """Return whether anything in the type's documents is not shown plainly to the viewer."""
     if any(visibility.form(p) is not Form.PLAIN for p in record_type.properties):
         return True
     for embed in embeds:

@@ -1,2 +1,2 @@
-"""From files to a running product: the contents of the files, the contract that follows from them,
-the order of imports."""
+"""Makes a running product of files: their contents, the contract that follows from them, the order
+of imports."""

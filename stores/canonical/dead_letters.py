@@ -119,7 +119,8 @@ def count(connection: Connection, selection: Selection) -> int:
 
 
 def discard(connection: Connection, selection: Selection) -> int:
-    """Delete them for good; how many. Raises InputError for a selection of everything."""
+    """Delete them for good, and return how many there were. Raises InputError for a selection of
+    everything."""
     if selection == Selection():
         raise InputError("no dead letters are selected", hint="name ids, or a batch")
     query = f"DELETE FROM recordgate.dead_letters {_WHERE}"  # noqa: S608

@@ -299,7 +299,8 @@ def _one_number(rows: Sequence[tuple[Any, ...]]) -> tuple[Decimal | None, str]:
 
 def prepare_role(conn: Connection, records: Sequence[RecordType], rules: Sequence[Rule]) -> str:
     """Make the role of sql rules, and let it read the tables of `records`; outside a transaction or
-    in one. Why it cannot be, or empty. Nothing is done where no rule is of type sql."""
+    in one. Return why it cannot be made, or an empty string. Does nothing where no rule is of
+    type sql."""
     if not any(rule.metric == "sql" for rule in rules):
         return ""
     try:

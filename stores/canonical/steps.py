@@ -61,7 +61,7 @@ class Step:
     note: str = ""
     """A note on what the step locks or rewrites, where that takes more than a moment."""
     blocked: str = ""
-    """Why the step cannot be carried out as things are; empty where it can."""
+    """The reason for which the step cannot be carried out as things are; empty where it can."""
     need: Need = Need.NEEDED
     action: MigrateOperation | sql.Composed | None = field(default=None, compare=False, repr=False)
 

@@ -66,7 +66,7 @@ def _about(record_type: RecordType, prop: Property) -> Iterator[str]:
 
 
 def _flat(text: str) -> str:
-    """On one line, whatever a value holds."""
+    """Return the text on one line, whatever a value holds."""
     return "".join(c if c.isprintable() else "·" for c in text)
 
 

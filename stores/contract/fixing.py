@@ -1,5 +1,5 @@
-"""`lint --fix`: mends what has one mending, in the text itself, so that comments, order and spelling
-of all else stay as they are. Pure.
+"""`lint --fix`: mends what has one mending, in the text itself, so that comments, order and
+spelling of all else stay as they are. Pure.
 
 A contract that is refused is mended where a finding names its remedy: a misspelled word that is no
 matter of access, an enum of bare values, a missing key with one possible value. A contract that is
@@ -29,7 +29,7 @@ from stores.contract.yaml_edits import Edit, Tree, applied, tree_of
 ROUNDS = 8
 """One mending may uncover another mistake; a few times, not for ever."""
 ALIKE = 0.8
-"""How alike a word must be to the one that was meant (difflib's ratio)."""
+"""The least likeness of a word to the one that was meant (difflib's ratio)."""
 
 _SPELLED = frozenset(
     ("UNKNOWN_KEY", "UNSUPPORTED_TYPE", "UNKNOWN_EXTENSION", "UNKNOWN_SLA", "BAD_EXTENSION",

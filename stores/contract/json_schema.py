@@ -72,7 +72,7 @@ def _ref(name: str) -> Schema:
 
 
 def _and(properties: Schema, key: str, more: Schema) -> None:
-    """Let `key` keep to `more` as well as to what it keeps to already."""
+    """Require `more` of `key`, beside what is required of it already."""
     properties[key] = {"allOf": [properties[key], more]} if key in properties else more
 
 
@@ -316,4 +316,4 @@ _FORMS: dict[str, dict[str, Schema]] = {
         "times": {"type": ["string", "number"]},
     },
 }
-"""What each key may hold."""
+"""The schema of the value of each key."""

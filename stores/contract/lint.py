@@ -32,7 +32,7 @@ def lint_text(text: str, file: str = "contract.yaml") -> list[Finding]:
 def check_texts(
     texts: Mapping[str, str], name: str = "contract.yaml"
 ) -> tuple[Contract | None, list[Finding]]:
-    """As `check`, of one contract that is given as texts: file → text."""
+    """Check one contract that is given as texts: file → text. Return as `check` does."""
     findings = Findings()
     sources = [s for file, text in texts.items() if (s := _parse(text, file, findings)) is not None]
     contract = _check_sources(sources, findings, name) if len(sources) == len(texts) else None

@@ -33,7 +33,7 @@ class Logical(StrEnum):
 
 
 class Scalar(StrEnum):
-    """How a value looks in JSON, which decides its GraphQL type and its form in every store.
+    """The form of a value in JSON, which decides its GraphQL type and its form in every store.
 
     | scalar    | Postgres                      | JSON                            |
     | STRING    | text, varchar, char, uuid, …  | string                          |

@@ -1,4 +1,5 @@
-"""Relationships of the contract → relations of both types, each with its name in either direction."""
+"""Relationships of the contract → relations of both types, each with its name in either
+direction."""
 
 from __future__ import annotations
 

@@ -226,7 +226,8 @@ def _short(value: Any) -> str:
 
 
 def _check_model(data: dict[str, Any], source: YamlSource, findings: Findings) -> None:
-    """The package's model must take what its schema takes, so that other tools read the file too."""
+    """The package's model must take what its schema takes, so that other tools read the file
+    too."""
     from open_data_contract_standard.model import OpenDataContractStandard
     from pydantic import ValidationError
 

@@ -1,4 +1,5 @@
-"""The type of a property: `logicalType`, its options and `physicalType` → Postgres type and scalar."""
+"""The type of a property: `logicalType`, its options and `physicalType` → Postgres type and
+scalar."""
 
 from __future__ import annotations
 

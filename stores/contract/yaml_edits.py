@@ -51,7 +51,7 @@ class Tree:
         return (n for n in self.nodes if (n.start_mark.line, n.start_mark.column) == place)
 
     def inside(self, node: yaml.Node, properties: Collection[str]) -> bool:
-        """Whether the node belongs to a custom property of one of these names."""
+        """Return whether the node belongs to a custom property of one of these names."""
         around = self.ways.get(id(node), ())
         return any(
             isinstance(outer, yaml.MappingNode)
@@ -62,7 +62,7 @@ class Tree:
         )
 
     def value(self, node: yaml.Node, key: str) -> yaml.Node | None:
-        """What stands under `key` of a mapping."""
+        """Return the value of `key` in a mapping, or None."""
         if not isinstance(node, yaml.MappingNode):
             return None
         return next((v for k, v in node.value if getattr(k, "value", None) == key), None)

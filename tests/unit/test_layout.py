@@ -1,6 +1,7 @@
 """The import rule of docs/explanation/architecture.md: `stores` imports neither `sync` nor `gateway`; these two
-never import each other; nobody imports `recordgate`; a room of the gateway imports only lower rooms. And: no file
-above 600 lines, each says what it is about."""
+never import each other; nobody imports `recordgate`; a room of the gateway imports only lower rooms.
+And the parts of docs/style.md that can be checked: no file above 600 lines, each file says what it is
+about, no docstring continues the name of what it describes."""
 
 from __future__ import annotations
 
@@ -35,6 +36,44 @@ FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 FLAT = {"__init__", "app"}
 """The gateway's files that lie in no room."""
 FILES = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
+
+
+CONTINUES = frozenset(
+    [
+        "What",
+        "Whether",
+        "That",
+        "Where",
+        "How",
+        "Which",
+        "Who",
+        "Whose",
+        "When",
+        "Why",
+        "For",
+        "If",
+        "Of",
+        "By",
+        "As",
+        "From",
+        "On",
+        "With",
+        "Until",
+        "In",
+    ]
+)
+"""First words of docstrings that continue the name of what they describe, or are fragments."""
+
+
+def breaches_of_style(path: Path) -> Iterator[str]:
+    """Yield the docstrings of a file, those of attributes too, with a first word of CONTINUES."""
+    text = path.read_text("utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
+            continue
+        words = str(node.value.value).split()
+        if words and words[0] in CONTINUES:
+            yield f'{path.name}:{node.lineno}: a docstring begins with "{words[0]}"'
 
 
 def imported(path: Path) -> set[str]:
@@ -144,3 +183,26 @@ def test_a_file_is_about_one_thing_and_says_which(path: Path) -> None:
     assert text.count("\n") <= 600
     if text.strip() and path.name != "__init__.py":
         assert ast.get_docstring(ast.parse(text)), f"{path.name} has no docstring at its top"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_docstrings_keep_to_the_style(path: Path) -> None:
+    assert list(breaches_of_style(path)) == [], "docs/style.md says how text is written"
+
+
+def test_a_breach_of_the_style_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "door.py"
+    path.write_text(
+        '"""From outside to inside."""\n'
+        "class Door:\n"
+        '    """What opens."""\n'
+        "    wide: bool = False\n"
+        '    """Whether two can pass."""\n'
+        "    def opens(self) -> bool:\n"
+        '        """Return whether it opens. What it opens to is not said."""\n'
+    )
+    assert list(breaches_of_style(path)) == [
+        'door.py:1: a docstring begins with "From"',
+        'door.py:3: a docstring begins with "What"',
+        'door.py:5: a docstring begins with "Whether"',
+    ]

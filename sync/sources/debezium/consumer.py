@@ -379,7 +379,7 @@ class TopicReader:
         poison.append(SetAside(record.topic, record.partition, record.offset, str(reason), text))
 
     def _hand_over(self, poison: list[SetAside]) -> None:
-        """Give the loop what there is. Waits until it has room; commits meanwhile."""
+        """Hand the loop the events there are. Wait until it has room, and commit meanwhile."""
         assembly = self._assembly
         events = assembly.take()
         moved = assembly.position > self.position
