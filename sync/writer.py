@@ -20,8 +20,8 @@ from stores.crash_points import crash_point
 from stores.errors import FencedError, NotReadable, RecordgateError, StoreLost
 from stores.lsn import format_lsn
 from stores.protocols import Position, Store
-from sync import durable_backlog, unit_reader
-from sync.backlog import Backlog, Batch, Boundary
+from sync import unit_reader
+from sync.backlog import Backlog, Boundary
 from sync.building import Building
 from sync.conditions import Conditions
 from sync.dead_letters import DeadLetters
@@ -32,6 +32,7 @@ from sync.failures import unexpected
 from sync.metrics import SyncMetrics
 from sync.pace import Backoff, Pace
 from sync.projection import Projector
+from sync.relief import Relief
 from sync.session import SinkConnections
 from sync.store_place import StorePlace
 from sync.unit_reader import UnitReader
@@ -41,9 +42,6 @@ from sync.watermarks import Teller, Watermark
 
 log = logging.getLogger(__name__)
 
-SPILL_FAILING = 5.0
-SPILL_SLOW = 60.0
-"""Seconds after which the dirty keys of a sink that fails, or does not get on, go to canonical."""
 LONGEST = 5.0
 """Maximum seconds between two tries of a sink that fails, so that a store that is back gets its
 writes soon."""
@@ -78,7 +76,6 @@ class SinkWriter:
         self.position: Position | None = None
         """The published position; None while a required load is not finished."""
         self._batch_size = batch_size
-        self._memory_keys = memory_keys
         self._bookkeeping = connections.bookkeeping
         self._place = StorePlace(name, store, contract, connections.lineage)
         self._projector = Projector(connections.reading, contract)
@@ -97,8 +94,6 @@ class SinkWriter:
         self._backlog = Backlog()
         self._wake = asyncio.Event()
         self._written: list[Unit] = []
-        self._relief = asyncio.Lock()
-        self._spilling: list[Batch] = []
         self._reader = UnitReader(
             self._backlog,
             DurableReader(connections.bookkeeping.conn, name, contract.types),
@@ -107,14 +102,22 @@ class SinkWriter:
             self._projector,
             connections,
             batch_size=batch_size,
-            spilling=lambda: bool(self._spilling),
+            spilling=lambda: self._relief.moving,
+            wake=self._wake,
+        )
+        self._relief = Relief(
+            name,
+            backlog=self._backlog,
+            reader=self._reader,
+            aside=self._aside,
+            bookkeeping=connections.bookkeeping,
+            memory_keys=memory_keys,
             wake=self._wake,
         )
         self._idle = False
         self._pace = Pace()
         self._backoff = Backoff(most=LONGEST)
         self._failing_since: float | None = None
-        self._moved_at, self._moved_to = time.monotonic(), 0
         self.applied_lsn = 0
         """Every change up to there is in the store, whatever was spilled before."""
         self.ready = asyncio.Event()
@@ -140,16 +143,8 @@ class SinkWriter:
         self._wake.set()
 
     def durable(self) -> Boundary | None:
-        """The boundary up to which every change is in the store or in the durable backlog, so that
-        it may be acknowledged."""
-        held = [u.batch.lowest for u in self._reader.taken if u.batch and not u.spilled]
-        held += [b.lowest for b in self._spilling]
-        boundary = self._backlog.reached(held)
-        if boundary is not None:
-            self._backlog.passed(boundary)
-            if boundary.lsn > self._moved_to:
-                self._moved_to, self._moved_at = boundary.lsn, time.monotonic()
-        return boundary
+        """Return the boundary up to which changes may be acknowledged."""
+        return self._relief.durable()
 
     @property
     def backlog_size(self) -> int:
@@ -165,42 +160,12 @@ class SinkWriter:
         return 0.0 if self._failing_since is None else now - self._failing_since
 
     def too_full(self) -> bool:
-        return self._backlog.size > self._memory_keys
+        return self._relief.too_full
 
     async def relieve(self, lsn: int) -> None:
-        """Move the dirty keys in memory to the durable backlog where they are too many, or wait too
-        long; of those under way, which a store that hangs may never give back, a copy. `lsn`: up
-        to where changes have been marked. One at a time: what a second call moved would be
-        forgotten by the end of the first, and be acknowledged before it is committed."""
-        async with self._relief:
-            await self._relieve(lsn)
-
-    async def _relieve(self, lsn: int) -> None:
-        under_way = [u for u in self._reader.taken if u.batch and not u.spilled]
-        if self._backlog.empty and not under_way:
-            return
-        now = time.monotonic()
-        failing = self._failing_since is not None and now - self._failing_since > SPILL_FAILING
-        slow = now - self._moved_at > SPILL_SLOW
-        if self.too_full() or failing or slow:
-            self._spilling = self._backlog.take_all()
-        else:  # what is set aside waits there from the first
-            under_way = []
-            self._spilling = self._backlog.take_types(self._aside.types)
-            if not self._spilling:
-                return
-        level = logging.DEBUG if self._reader.durable_pending else logging.INFO
-        self._reader.durable_pending = True
-        self._reader.spills += 1
-        batches = [*self._spilling, *(u.batch for u in under_way if u.batch)]
-        async with self._bookkeeping.changing() as conn:
-            await durable_backlog.add_batches(conn, self.name, batches, lsn)
-        for unit in under_way:
-            unit.spilled = True
-        self._spilling = []
-        self._wake.set()
-        size = sum(len(b.keys) for b in batches)
-        log.log(level, "%s: %d dirty keys moved to the durable backlog", self.name, size)
+        """Move dirty keys to the durable backlog where that is due. `lsn`: the position up to which
+        changes have been marked."""
+        await self._relief.relieve(lsn, self.failed_for(time.monotonic()))
 
     # The loop -------------------------------------------------------------------------------------
 
@@ -365,9 +330,7 @@ class SinkWriter:
     def _next_position(self, written: Sequence[Unit]) -> tuple[Boundary, Position | None] | None:
         """Return the boundary and position that a publish of `written` reaches, or None where they
         are not new."""
-        held = [u.batch.lowest for u in self._reader.taken if u.batch and u not in written]
-        held += [b.lowest for b in self._spilling]
-        boundary = self._backlog.reached(held)
+        boundary = self._relief.reached(u for u in self._reader.taken if u not in written)
         if boundary is None or self._reader.durable_pending:
             return None
         old, required = self.position, self.watermark.required
@@ -482,7 +445,7 @@ class SinkWriter:
     @property
     def at_rest(self) -> bool:
         """Return whether nothing waits and nothing is under way."""
-        return self._backlog.empty and not self._reader.taken and not self._spilling
+        return self._backlog.empty and not self._reader.taken and not self._relief.moving
 
     @property
     def at_ease(self) -> bool:

@@ -14,8 +14,7 @@ import pytest
 from stores.canonical.connect import connect_async, database_of
 from stores.canonical.publication import slot_name
 from stores.errors import StoreUnavailable
-from sync import durable_backlog
-from sync import writer as writing
+from sync import durable_backlog, relief
 from sync.metrics import SyncMetrics
 from sync.session import open_session
 from sync.watermarks import Watermark
@@ -58,7 +57,7 @@ def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
 ) -> None:
     """The first is of keys under way only; while it waits for canonical, more keys are marked than memory may
     hold. The second waits for a row that somebody else has under way."""
-    monkeypatch.setattr(writing, "SPILL_FAILING", -1.0)
+    monkeypatch.setattr(relief, "SPILL_FAILING", -1.0)
     fill(world)
 
     async def main() -> None:

@@ -15,7 +15,7 @@ import pytest
 from stores.canonical.connect import database_of
 from stores.canonical.publication import slot_name
 from stores.protocols import Position
-from sync import writer
+from sync import relief
 from tests.sync_world import WorkerProcess, World, fill
 
 
@@ -48,7 +48,7 @@ def test_a_sink_that_is_down_holds_neither_the_other_nor_the_wal(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The document store's file is locked by somebody else, as a backup tool would."""
-    monkeypatch.setattr(writer, "SPILL_FAILING", 0.5)
+    monkeypatch.setattr(relief, "SPILL_FAILING", 0.5)
     fill(world)
 
     async def main() -> None:
@@ -83,7 +83,7 @@ def test_a_sink_that_is_down_holds_neither_the_other_nor_the_wal(
 
 
 def test_a_backlog_survives_the_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SPILL_FAILING", 0.2)
+    monkeypatch.setattr(relief, "SPILL_FAILING", 0.2)
     fill(world)
 
     async def main() -> None:

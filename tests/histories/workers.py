@@ -24,14 +24,14 @@ from typing import Any
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
 from stores.registry import REGISTRY, open_store
-from sync import delivery, pace, requests, table_watch, unit_reader, worker, writer
+from sync import delivery, pace, relief, requests, table_watch, unit_reader, worker
 from sync.sources.registry import open_source
 from tests.histories.contract import FILE
 from tests.histories.faulty import with_faults
 
 HASTE: dict[Any, dict[str, float]] = {
     unit_reader: {"LOAD_PAGE": 7, "POLL": 0.2},
-    writer: {"SPILL_FAILING": 0.2, "SPILL_SLOW": 2.0},
+    relief: {"SPILL_FAILING": 0.2, "SPILL_SLOW": 2.0},
     requests: {"POLL": 0.05},
     worker: {"RECORD": 0.1, "RECORD_IDLE": 0.5, "CHANGES_AHEAD": 50},
     delivery: {"RESENDS": 3},
