@@ -39,6 +39,7 @@ from gateway.http.draining import Drain
 from gateway.http.guard import Guard, Recent
 from gateway.http.metrics import Metrics
 from gateway.http.problems import HttpProblem, problem_response
+from gateway.http.service_levels import ServiceLevels
 from gateway.schema import build_schema
 from gateway.schema.extensions import Extensions
 from gateway.schema.subgraph import print_subgraph
@@ -68,11 +69,13 @@ def make_app(
     log: AccessLog | None = None,
     extra: Sequence[BaseRoute] = (),
     extensions: Extensions | None = None,
+    levels: ServiceLevels | None = None,
 ) -> Starlette:
     """The application over `services`. Without `access` everybody may do everything; `documents`:
     the trusted ones. `metrics` may share a registry with the sync worker; `more_state`
     tells the console what only the sync side knows, `look` readiness and console how everything stands;
-    `extra` are more routes; `extensions`: what the product adds to the schema."""
+    `extra` are more routes; `extensions`: what the product adds to the schema; `levels` counts what the contract promises of
+    the service."""
     metrics = metrics or Metrics()
     access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)
@@ -176,6 +179,7 @@ def make_app(
                 seconds=services.limits.statement_timeout + GRACE,
                 most=MOST_RUNNING,
                 log=log,
+                levels=levels,
             ),
             Middleware(Compression),
             *cors(access.origins),

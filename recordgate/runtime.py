@@ -23,6 +23,7 @@ from gateway.context.services import Limits, Services
 from gateway.export.spool import Spool
 from gateway.http.access_log import AccessLog
 from gateway.http.metrics import Metrics
+from gateway.http.service_levels import ServiceLevels
 from gateway.schema.extensions import load
 from gateway.security.access import Access
 from gateway.security.callers import Callers
@@ -32,6 +33,7 @@ from recordgate.garbage import GarbagePauses, set_apart_when_warm
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
 from recordgate.last_canonical import LastCanonical, recall, remember
+from recordgate.monitoring.service_levels import ServiceLevelWriter
 from recordgate.overview import Overview, pooled, single
 from recordgate.presence import Presence
 from recordgate.private_data import close_data, open_access_log
@@ -42,6 +44,7 @@ from recordgate.sync_access import SINKS, make_store
 from recordgate.sync_state import sync_state
 from stores.canonical.connect import database_of, make_pool
 from stores.canonical.publication import slot_name
+from stores.contract.indicators import indicators
 from stores.contract.model import Contract
 from stores.errors import SetupError, StoreUnavailable
 from stores.lineage import Lineage
@@ -292,6 +295,8 @@ class Runtime:
         self._exits.push_async_callback(_ended, news)
         slot = slot_name(self.contract, database_of(self.url))
         overview = Overview(self.contract, slot, pooled(pool), self._registry)
+        levels = ServiceLevels(indicators(self.contract))
+        self.levels = ServiceLevelWriter(self.services, levels, overview.look, self._registry)
         self.app = make_app(
             self.services,
             Metrics(self._registry),
@@ -302,6 +307,7 @@ class Runtime:
             spool=spool,
             log=self._access_log(),
             extensions=load(self.settings.extensions, self.contract),
+            levels=levels,
         )
 
     def _access_log(self) -> AccessLog | None:
@@ -324,6 +330,7 @@ class Runtime:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled, number)
         parts: list[Awaitable[None]] = []
+        levels = asyncio.ensure_future(self._measure_levels())
         if self._socket is not None:
             parts.append(self._serve(announce))
         if self.role is not Role.SERVE:
@@ -339,9 +346,14 @@ class Runtime:
             await asyncio.gather(*tasks)
         finally:
             pauses.close()
-            for task in (warm, *tasks):
+            for task in (warm, levels, *tasks):
                 task.cancel()
-            await asyncio.gather(warm, *tasks, return_exceptions=True)
+            await asyncio.gather(warm, levels, *tasks, return_exceptions=True)
+
+    async def _measure_levels(self) -> None:
+        """Write service levels, in a process that is a gateway."""
+        if self.role is not Role.SYNC:
+            await self.levels.run()
 
     async def _serve(self, announce: Callable[[str], None]) -> None:
         assert self._socket is not None

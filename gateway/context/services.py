@@ -177,6 +177,8 @@ class RequestContext:
     """The request's `Idempotency-Key`."""
     operation: str = ""
     """"query" or "mutation", as soon as it is known."""
+    types: frozenset[str] = frozenset()
+    """The record types that its root fields are about, as soon as they are known."""
     as_of: dict[str, str] = field(default_factory=dict)
     """The moment, by root field, at which its answer was whole, once it was asked for."""
     records: Any = None

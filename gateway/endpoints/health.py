@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import psycopg
@@ -90,11 +91,32 @@ Look: TypeAlias = Callable[[], Awaitable[Standing]]
 """Returns the standing by recordgate's tables in canonical; never raises."""
 
 
-def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONResponse]]:
-    """`/health/ready`. Without `look` only the stores themselves are asked."""
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """How canonical and the stores answer now: `found` as `states` has it, `stores` by role."""
+
+    found: Mapping[str, dict[str, Any]]
+    canonical: bool
+    stores: Mapping[str, StoreView]
+    standing: Standing
+
+
+async def examine(services: Services, look: Look | None) -> Examined:
+    """Ask canonical and the stores at once; never raises. Without `look` only they themselves are
+    asked."""
 
     async def unknown() -> Standing:
         return Standing()
+
+    found, standing = await asyncio.gather(states(services, types=True), (look or unknown)())
+    views: dict[str, StoreView] = {
+        sink: store_view(found[sink], services.system) for sink in STORE_ROLES
+    }
+    return Examined(found, bool(found["canonical"]["ok"]), views, standing)
+
+
+def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """`/health/ready`. Without `look` only the stores themselves are asked."""
 
     async def ready(request: Request) -> JSONResponse:
         """200 while any exposed operation can be answered, else 503, also once the process is about to end. Only
@@ -103,12 +125,11 @@ def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONRespo
         drain: Drain = request.app.state.drain
         if drain.begun:
             return JSONResponse({"status": "stopping"}, 503, {"Connection": "close"})
-        found, standing = await asyncio.gather(states(services, types=True), (look or unknown)())
-        canonical = bool(found["canonical"]["ok"])
-        views: dict[str, StoreView] = {
-            sink: store_view(found[sink], services.system) for sink in STORE_ROLES
-        }
-        status = status_of(services.contract, canonical=canonical, stores=views, standing=standing)
+        seen = await examine(services, look)
+        found, views, standing = seen.found, seen.stores, seen.standing
+        status = status_of(
+            services.contract, canonical=seen.canonical, stores=views, standing=standing
+        )
         body: dict[str, Any] = {"status": status.value}
         viewer = getattr(request.state, "viewer", None)
         if viewer is not None and viewer.is_operator:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -72,11 +72,18 @@ def of_type(
 
 
 def answerable(
-    contract: Contract, *, canonical: bool, stores: Mapping[str, StoreView], standing: Standing
+    contract: Contract,
+    *,
+    canonical: bool,
+    stores: Mapping[str, StoreView],
+    standing: Standing,
+    only: Sequence[str] = (),
 ) -> bool:
-    """Return whether any exposed operation can be answered: by canonical all but a search; by a
-    store whatever it holds."""
+    """Return whether any exposed operation can be answered, of the types `only` where some are
+    named: by canonical all but a search; by a store what it holds."""
     for record_type in contract.types.values():
+        if only and record_type.name not in only:
+            continue
         if canonical and record_type.expose.operations - {STORE_ROLES[StoreRole.SEARCH].operation}:
             return True
         for sink, row in STORE_ROLES.items():

@@ -115,5 +115,6 @@ class GraphQLRunner:
         request.state.operation = operation
         request.state.stores = stores
         request.state.code = code
+        request.state.types = context.types
         request.state.freshness_by_headers = context.freshness == from_headers(request.headers)
         self.metrics.count(operation, stores, code)

@@ -21,6 +21,7 @@ from gateway.http.deadlines import Limit
 from gateway.http.draining import Drain
 from gateway.http.metrics import Metrics
 from gateway.http.problems import HttpProblem, problem_response
+from gateway.http.service_levels import ServiceLevels
 from gateway.http.trace_context import read_parent, response_header, trace_id
 
 log = logging.getLogger("gateway")
@@ -39,6 +40,7 @@ _WHOLE = ("/graphql",)
 """Paths whose answers are never streamed."""
 WATCH_AFTER = 0.05
 """Seconds after which it is watched whether the client of such a path is still there."""
+_NO_TYPES: frozenset[str] = frozenset()
 _EVENTS = b"text/event-stream"
 STALL = 60.0
 """Seconds in which a streamed answer must move: a reader that stops holds a snapshot of canonical."""
@@ -88,8 +90,9 @@ class Guard:
         seconds: float,
         most: int,
         log: AccessLog | None = None,
+        levels: ServiceLevels | None = None,
     ) -> None:
-        self.log = log
+        self.log, self.levels = log, levels or ServiceLevels()
         self.app, self.metrics, self.recent, self.drain = app, metrics, recent, drain
         self.seconds, self.most = seconds, most
 
@@ -138,6 +141,7 @@ class Guard:
             except HttpProblem as busy:
                 await problem_response(busy, request_id)(scope, receive, answer.send)
                 self.metrics.count("http", (), busy.detail_code)
+                self.levels.note(_NO_TYPES, 0.0, busy.detail_code, 503)
                 return
         started = time.perf_counter()
         try:
@@ -152,6 +156,11 @@ class Guard:
             seconds = time.perf_counter() - started
             if counted:
                 self.metrics.seconds.observe(seconds)
+                types = state.get("types")
+                if types is not None or answer.status >= 500:
+                    self.levels.note(
+                        types or _NO_TYPES, seconds, state.get("code", "OK"), answer.status
+                    )
                 answered = Answered(
                     time.time(),
                     scope["method"],

@@ -222,8 +222,9 @@ def apply_freshness(
 
 
 def admit(context: RequestContext, operation: Operation, variables: Mapping[str, Any]) -> None:
-    """Note what the operation may cost, by its raw `variables`. Raises LimitError where that is too much,
+    """Note what the operation is about, and what it may cost by its raw `variables`. Raises LimitError where that is too much,
     ForbiddenError where it asks for a schema that the viewer may not see."""
+    context.types = operation.types
     if operation.cost.introspects and not context.viewer.may_introspect:
         raise ForbiddenError("the schema is not open to you")
     context.cost = operation.cost.estimate(variables)

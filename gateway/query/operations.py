@@ -3,7 +3,7 @@ fields. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from graphql import (
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
+    FragmentSpreadNode,
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLInputType,
@@ -19,14 +20,16 @@ from graphql import (
     GraphQLObjectType,
     GraphQLScalarType,
     GraphQLSchema,
+    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionSetNode,
     is_leaf_type,
     type_from_ast,
 )
 
 from gateway.query.costs import Cost, cost_of
-from gateway.query.roots import Root
+from gateway.query.roots import RECORD_TYPE, Root
 from gateway.shape.arguments import arguments, coerced_variables, selected_fields
 from gateway.shape.open_values import Features, Slot
 
@@ -101,7 +104,8 @@ class RootField:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a valid document, ready to be planned. `covered`: it is a query."""
+    """One operation of a valid document, ready to be planned. `covered`: it is a query. `types`: the
+    record types that its root fields are about."""
 
     schema: GraphQLSchema
     document: DocumentNode
@@ -113,6 +117,7 @@ class Operation:
     parsers: dict[str, tuple[Callable[[Any], Any], bool]] | None
     """The parsers of scalars, and whether each must be there; None where more than that is to be
     done."""
+    types: frozenset[str]
 
     @property
     def covered(self) -> bool:
@@ -158,12 +163,35 @@ class Operation:
             for v in node.variable_definitions or ()
         }
         cost = cost_of(schema, node, fragments)
+        types = frozenset(
+            _types(schema.get_root_type(node.operation), node.selection_set, fragments)
+        )
         parsers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         for definition in node.variable_definitions or ():
             name = definition.variable.name.value
             kind = kinds[name]
             inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
             if definition.default_value is not None or not isinstance(inner, GraphQLScalarType):
-                return cls(schema, document, node, fragments, kinds, cost, None)
+                return cls(schema, document, node, fragments, kinds, cost, None, types)
             parsers[name] = (inner.parse_value, inner is not kind)
-        return cls(schema, document, node, fragments, kinds, cost, parsers)
+        return cls(schema, document, node, fragments, kinds, cost, parsers, types)
+
+
+def _types(
+    parent: GraphQLObjectType | None,
+    selected: SelectionSetNode,
+    fragments: Mapping[str, FragmentDefinitionNode],
+) -> Iterator[str]:
+    """Names of the record types that the root fields of `selected` are about. The document is valid,
+    so that no fragment contains itself."""
+    for selection in selected.selections:
+        if isinstance(selection, FieldNode):
+            field = parent.fields.get(selection.name.value) if parent is not None else None
+            name = field.extensions.get(RECORD_TYPE) if field is not None else None
+            if name is not None:
+                yield name
+        elif isinstance(selection, InlineFragmentNode):
+            yield from _types(parent, selection.selection_set, fragments)
+        elif isinstance(selection, FragmentSpreadNode):
+            fragment = fragments[selection.name.value]
+            yield from _types(parent, fragment.selection_set, fragments)

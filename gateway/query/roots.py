@@ -9,6 +9,9 @@ from typing import Any
 
 from stores.contract.model import RecordType
 
+RECORD_TYPE = "recordType"
+"""The extension of every root field that is about one record type: the type's name."""
+
 
 class RootKind(Enum):
     GET = "get"

@@ -16,7 +16,7 @@ from graphql import (
 )
 
 from gateway.query.execute import ServedSchema
-from gateway.query.roots import RootKind, extensions
+from gateway.query.roots import RECORD_TYPE, RootKind, extensions
 from gateway.schema import search
 from gateway.schema.aggregates import Aggregates
 from gateway.schema.extensions import Extensions
@@ -68,10 +68,10 @@ def build_schema(
     mutation: dict[str, GraphQLField] = {}
     subscription: dict[str, GraphQLField] = {}
     for record_type in contract.types.values():
-        _add(query, _queries(record_type, records))
+        _add(record_type, query, _queries(record_type, records))
         if "get" in record_type.expose.operations:
-            _add(subscription, change_fields(record_type, records))
-        _add(mutation, Mutations(record_type, records, resolve_write).fields())
+            _add(record_type, subscription, change_fields(record_type, records))
+        _add(record_type, mutation, Mutations(record_type, records, resolve_write).fields())
     try:
         records.join()
         types = {kind.name: kind for kind in records.objects.values()}
@@ -90,8 +90,11 @@ def build_schema(
     return ServedSchema(frame, extended=bool(frame.added))
 
 
-def _add(fields: dict[str, GraphQLField], more: dict[str, GraphQLField]) -> None:
-    for name in more:
+def _add(
+    record_type: RecordType, fields: dict[str, GraphQLField], more: dict[str, GraphQLField]
+) -> None:
+    for name, field in more.items():
+        field.extensions = {**field.extensions, RECORD_TYPE: record_type.name}
         if name in fields:
             raise ContractError(
                 f"two types of the contract lead to the GraphQL field {name}",

@@ -174,6 +174,7 @@ async def search_endpoint(request: Request) -> Response:
         values, record_type, visibility, services.token_secret, told=viewer.may_introspect
     )
     request.state.operation = f"search {record_type.name}"
+    request.state.types = frozenset((record_type.name,))
     found = await run_search(services, viewer, from_headers(request.headers), record_type, query)
     request.state.stores = {StoreRole.SEARCH}
     result = found.result
@@ -225,6 +226,7 @@ async def suggest_endpoint(request: Request) -> Response:
     given = parameters(request, _KNOWN_OF_SUGGEST)
     first = read_size("first", _integer(given.get("first"), "first"), MAX_SUGGESTIONS)
     request.state.operation = f"suggest {record_type.name}"
+    request.state.types = frozenset((record_type.name,))
     found, report = await run_suggest(
         services,
         viewer,

@@ -31,6 +31,7 @@ COMMANDS = {
     "rollback": "generations",
     "verify": "verify",
     "quality": "quality",
+    "slo": "slo",
     "status": "status",
     "deadletters": "deadletters",
     "export": "export",

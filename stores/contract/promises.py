@@ -12,6 +12,7 @@ SEVERITIES = ("info", "warning", "error")
 DEFAULT_SEVERITY = "error"
 """The severity of a rule that states none: whoever declares a rule means it."""
 DEFAULT_PERCENTILE = 95.0
+DEFAULT_FRESH_PERCENTILE = 99.0
 DEFAULT_WINDOW = 28 * 86400.0
 ROW_METRICS = ("nullValues", "missingValues", "invalidValues")
 """Metrics that are the number of rows of which each alone is bad."""
@@ -96,8 +97,28 @@ class Objective:
     types: tuple[str, ...] = ()
     """The record types that it is about; none: the whole product."""
     percentile: float = DEFAULT_PERCENTILE
-    """The share of requests that must be as fast, of a responseTime objective."""
+    """Of responseTime: the percentage of requests that are to be as fast. Of freshness: the
+    percentage of the time in which a store is to be as fresh."""
     window: float = DEFAULT_WINDOW
     """Seconds over which a share is taken."""
     driver: str = ""
     schedule: str = ""
+
+    @property
+    def about(self) -> str:
+        """The objective in a few words: `responseTime of City`, `availability`."""
+        return self.name + (f" of {', '.join(self.types)}" if self.types else "")
+
+    @property
+    def target(self) -> float | None:
+        """The percentage of time or of requests that are to be good; None where the objective is
+        not one of a share."""
+        match self.name:
+            case "availability":
+                return float(self.value)
+            case "errorRate":
+                return 100.0 - float(self.value)
+            case "responseTime" | "freshness":
+                return self.percentile
+            case _:
+                return None

@@ -12,7 +12,12 @@ from datetime import date, datetime
 from stores.contract.extensions import VENDOR, suggestion
 from stores.contract.node import Node
 from stores.contract.options import KNOWN as KNOWN_PROPERTIES
-from stores.contract.promises import DEFAULT_PERCENTILE, DEFAULT_WINDOW, Objective
+from stores.contract.promises import (
+    DEFAULT_FRESH_PERCENTILE,
+    DEFAULT_PERCENTILE,
+    DEFAULT_WINDOW,
+    Objective,
+)
 from stores.contract.schedules import schedule_problem
 
 DURATIONS = (
@@ -26,7 +31,7 @@ DAYS = ("generalAvailability", "endOfSupport", "endOfLife")
 TIMES = ("timeOfAvailability",)
 TEXTS = ("support",)
 KNOWN = (*DURATIONS, *SHARES, *NUMBERS, *DAYS, *TIMES, *TEXTS)
-MEASURED: frozenset[str] = frozenset()
+MEASURED = frozenset({"availability", "responseTime", "errorRate", "freshness"})
 """The properties that something in recordgate measures."""
 
 SYNONYMS = {
@@ -196,20 +201,22 @@ def _types(entry: Node, elements: Sequence[Element]) -> tuple[str, ...] | None:
 
 
 def _more(entry: Node, name: str) -> tuple[float, float]:
-    """The percentile of a response time, and the window of a share in seconds: custom properties of
-    ours."""
+    """The percentile of a response time or of a freshness, and the window of a share in seconds:
+    custom properties of ours."""
     known = KNOWN_PROPERTIES["service level"]
-    percentile, window = DEFAULT_PERCENTILE, DEFAULT_WINDOW
+    percentile = DEFAULT_FRESH_PERCENTILE if name == "freshness" else DEFAULT_PERCENTILE
+    window = DEFAULT_WINDOW
     for own in entry.items("customProperties"):
         if own.text("vendor") != VENDOR:
             continue
         at, key = own.get("value"), own.text("property")
         amount = _amount(at)
-        if key not in known or (key == "percentile" and name != "responseTime"):
+        of_share = name in ("responseTime", "freshness")
+        if key not in known or (key == "percentile" and not of_share):
             own.get("property").report(
                 "UNKNOWN_EXTENSION",
                 f"recordgate has no custom property {key!r} on {name}",
-                "percentile (of responseTime), window",
+                "percentile (of responseTime and freshness), window",
             )
         elif key == "percentile":
             if amount is None or not 0 < amount < 100:

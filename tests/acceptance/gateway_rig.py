@@ -18,12 +18,14 @@ from starlette.applications import Starlette
 from gateway.app import make_app
 from gateway.context.services import Limits, Services
 from gateway.http.metrics import Metrics
+from gateway.http.service_levels import ServiceLevels
 from gateway.schema.extensions import load
 from gateway.security.access import Access
 from recordgate.migrations.run import migrate
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import connect, make_pool, system_identity
 from stores.canonical.plan import make_plan
+from stores.contract.indicators import indicators
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
 from stores.protocols import Position, Store, Write
@@ -52,6 +54,7 @@ class Rig:
     url: str
     metrics: Metrics
     app: Starlette
+    levels: ServiceLevels
 
     async def graphql(
         self, query: str, variables: Any = None, headers: dict[str, str] | None = None
@@ -123,16 +126,18 @@ async def gateway(
     await search.open(loaded, write=True)
     services = Services(loaded, pool, documents, search, system, SECRET, limits or Limits())  # type: ignore[arg-type]
     metrics = Metrics()
+    levels = ServiceLevels(indicators(loaded))
     app = make_app(
         services,
         metrics,
         access=access(loaded) if access else None,
         extensions=load(extensions, loaded),
+        levels=levels,
     )
     transport = httpx.ASGITransport(app=app)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            rig = Rig(client, services, database, metrics, app)
+            rig = Rig(client, services, database, metrics, app, levels)
             if published:
                 await rig.publish()
             yield rig
