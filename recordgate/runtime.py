@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from gateway.app import make_app
 from gateway.context.services import Limits, Services
+from gateway.endpoints.service_levels import ServiceLevelWriter
 from gateway.export.spool import Spool
 from gateway.http.access_log import AccessLog
 from gateway.http.metrics import Metrics
@@ -33,7 +34,7 @@ from recordgate.garbage import GarbagePauses, set_apart_when_warm
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
 from recordgate.last_canonical import LastCanonical, recall, remember
-from recordgate.monitoring.service_levels import ServiceLevelWriter
+from recordgate.monitoring.levels import LevelMetrics, show_levels
 from recordgate.overview import Overview, pooled, single
 from recordgate.presence import Presence
 from recordgate.private_data import close_data, open_access_log
@@ -351,9 +352,10 @@ class Runtime:
             await asyncio.gather(warm, levels, *tasks, return_exceptions=True)
 
     async def _measure_levels(self) -> None:
-        """Write service levels, in a process that is a gateway."""
+        """Write and show service levels, in a process that is a gateway."""
         if self.role is not Role.SYNC:
-            await self.levels.run()
+            shown = show_levels(self.contract, self.services.pool, LevelMetrics(self._registry))
+            await asyncio.gather(self.levels.run(), shown)
 
     async def _serve(self, announce: Callable[[str], None]) -> None:
         assert self._socket is not None

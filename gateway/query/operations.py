@@ -3,7 +3,7 @@ fields. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -181,17 +181,24 @@ def _types(
     parent: GraphQLObjectType | None,
     selected: SelectionSetNode,
     fragments: Mapping[str, FragmentDefinitionNode],
-) -> Iterator[str]:
-    """Names of the record types that the root fields of `selected` are about. The document is valid,
-    so that no fragment contains itself."""
-    for selection in selected.selections:
-        if isinstance(selection, FieldNode):
-            field = parent.fields.get(selection.name.value) if parent is not None else None
-            name = field.extensions.get(RECORD_TYPE) if field is not None else None
-            if name is not None:
-                yield name
-        elif isinstance(selection, InlineFragmentNode):
-            yield from _types(parent, selection.selection_set, fragments)
-        elif isinstance(selection, FragmentSpreadNode):
-            fragment = fragments[selection.name.value]
-            yield from _types(parent, fragment.selection_set, fragments)
+) -> frozenset[str]:
+    """Return the names of the record types that the root fields of `selected` are about. Each
+    fragment is looked at once, however often it is spread."""
+    found: set[str] = set()
+    spread: set[str] = set()
+    waiting = [selected]
+    while waiting:
+        for selection in waiting.pop().selections:
+            if isinstance(selection, FieldNode):
+                field = parent.fields.get(selection.name.value) if parent is not None else None
+                name = field.extensions.get(RECORD_TYPE) if field is not None else None
+                if name is not None:
+                    found.add(name)
+            elif isinstance(selection, InlineFragmentNode):
+                waiting.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name not in spread:
+                    spread.add(name)
+                    waiting.append(fragments[name].selection_set)
+    return frozenset(found)

@@ -13,9 +13,9 @@ import psycopg
 from prometheus_client import CollectorRegistry
 
 from gateway.endpoints.health import examine
+from gateway.endpoints.service_levels import ServiceLevelWriter
 from gateway.http.service_levels import ServiceLevels
 from recordgate.migrations.run import migrate
-from recordgate.monitoring.service_levels import ServiceLevelWriter
 from stores.canonical.connect import connect, connect_async
 from stores.canonical.service_minutes import Minute, Sums, read_sums, roll_up, write_minutes
 from stores.contract.indicators import indicators

@@ -13,11 +13,12 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
+from gateway.endpoints.service_levels import IndicatorMetrics
 from gateway.http.metrics import Metrics
 from recordgate.cli.app import COMMANDS, build
 from recordgate.garbage import GarbagePauses
+from recordgate.monitoring.levels import LevelMetrics
 from recordgate.monitoring.schedule import QualityMetrics
-from recordgate.monitoring.service_levels import LevelMetrics
 from recordgate.overview import Overview
 from stores.contract.load import load_contract
 from sync.metrics import SyncMetrics
@@ -63,6 +64,7 @@ def test_every_metric_is_in_the_reference() -> None:
     SyncMetrics(registry)
     GarbagePauses(registry).close()
     QualityMetrics(registry)
+    IndicatorMetrics(registry)
     LevelMetrics(registry)
     text = (DOCS / "reference" / "metrics.md").read_text("utf-8")
     for family in registry.collect():

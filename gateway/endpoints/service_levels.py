@@ -7,8 +7,7 @@ import asyncio
 import logging
 import math
 import uuid
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -19,12 +18,9 @@ from gateway.context.services import Services
 from gateway.endpoints.health import Examined, Look, examine
 from gateway.endpoints.readiness import answerable, holds, needs
 from gateway.http.service_levels import ServiceLevels
-from recordgate.monitoring.objectives import Level, levels_of, windows_of
-from stores.canonical.connect import AsyncConnection
 from stores.canonical.service_minutes import (
     SLICE,
     Minute,
-    read_sums_async,
     roll_up,
     write_minutes,
 )
@@ -41,8 +37,8 @@ ROLL_UP_EVERY = 3600.0
 WRITE_SECONDS = 4.0
 
 
-class LevelMetrics:
-    """Metrics of service levels: what this gateway sees now, and what all have come to together."""
+class IndicatorMetrics:
+    """Metrics of what this gateway sees."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.good = Gauge(
@@ -58,37 +54,6 @@ class LevelMetrics:
             ["indicator", "outcome"],
             registry=registry,
         )
-        self.share = Gauge(
-            "recordgate_slo_objective_ratio",
-            "Share of the time or of the requests that was good over the objective's window; NaN:"
-            " not known.",
-            ["indicator"],
-            registry=registry,
-        )
-        self.remaining = Gauge(
-            "recordgate_slo_error_budget_remaining_ratio",
-            "Share of the error budget that is left, below 0 where more was used; NaN: not known.",
-            ["indicator"],
-            registry=registry,
-        )
-        self.burn = Gauge(
-            "recordgate_slo_burn_rate",
-            "How many times faster than the budget allows it is used; NaN: the window has too"
-            " little.",
-            ["indicator", "window"],
-            registry=registry,
-        )
-
-    def show(self, levels: Sequence[Level]) -> None:
-        """Make the gauges what the levels are."""
-        for level in levels:
-            name = level.indicator.name
-            share = math.nan if level.share is None else level.share / 100
-            self.share.labels(name).set(share)
-            left = level.remaining if level.share is not None else None
-            self.remaining.labels(name).set(math.nan if left is None else left)
-            for window, rate in (level.burn or {}).items():
-                self.burn.labels(name, window).set(math.nan if rate is None else rate)
 
 
 class ServiceLevelWriter:
@@ -105,9 +70,9 @@ class ServiceLevelWriter:
         self._indicators = tuple({i.name: i for i in indicators(services.contract)}.values())
         self._writer = uuid.uuid4()
         self._minutes: dict[tuple[str, float], Minute] = {}
-        self._rolled_up = self._shown = -math.inf
+        self._rolled_up = -math.inf
         self._told = ""
-        self._metrics = LevelMetrics(registry)
+        self._metrics = IndicatorMetrics(registry)
 
     async def run(self) -> None:
         """Run until cancelled; whatever goes wrong is logged once and tried again."""
@@ -161,9 +126,6 @@ class ServiceLevelWriter:
                 if minutes[-1].at - self._rolled_up >= ROLL_UP_EVERY:
                     await roll_up(conn)
                     self._rolled_up = minutes[-1].at
-                if minutes[-1].at > self._shown:
-                    await self._show(conn)
-                    self._shown = minutes[-1].at
         except (TimeoutError, PoolTimeout, psycopg.Error, RecordgateError) as error:
             if not self._told:
                 log.warning(
@@ -177,11 +139,6 @@ class ServiceLevelWriter:
         self._told = ""
         newest = max(m.at for m in minutes)
         self._minutes = {k: m for k, m in self._minutes.items() if m.at >= newest - 60}
-
-    async def _show(self, conn: AsyncConnection) -> None:
-        names = [i.name for i in self._indicators]
-        sums = await read_sums_async(conn, names, windows_of(self._indicators))
-        self._metrics.show(levels_of(self._indicators, sums, datetime.now(UTC)))
 
 
 def _is_good(
