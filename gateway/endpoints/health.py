@@ -93,7 +93,7 @@ Look: TypeAlias = Callable[[], Awaitable[Standing]]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """How canonical and the stores answer now: `found` as `states` has it, `stores` by role."""
+    """The answers of canonical and the stores to a look: `found` as `states` has it, `stores` by role."""
 
     found: Mapping[str, dict[str, Any]]
     canonical: bool

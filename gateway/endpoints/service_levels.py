@@ -57,7 +57,7 @@ class IndicatorMetrics:
 
 
 class ServiceLevelWriter:
-    """Of one gateway. `counts` is filled by its requests."""
+    """Measures and writes for one gateway. `counts` is filled by its requests."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
-"""What an objective came to: its share, its budget, how fast the budget is used, and until when it
-lasts at that pace. Pure."""
+"""Computes how an objective stands: its share, its budget, how fast the budget is used, and until
+when it lasts at that pace. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT, BROKEN, UNKNOWN = "kept", "broken", "not known"
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How an objective stands. Amounts are seconds where slices of time are counted, else requests.
+    """The standing of an objective. Amounts are seconds where slices of time are counted, else requests.
 
     `share` (percent) is None, and `state` "not known", where nothing or too little was counted.
     `allowed` and `used` are of the budget. `burn`: by window, how many times faster than the budget

@@ -13,7 +13,7 @@ from stores.canonical.connect import AsyncConnection, Connection
 SLICE = 5
 """Seconds of a slice, twelve of which are a minute."""
 BY_MINUTE = timedelta(days=4)
-"""How long minutes are kept; later their hours are."""
+"""The age up to which minutes are kept; older ones are kept by the hour."""
 BY_HOUR = timedelta(days=400)
 
 _WRITE = """
@@ -79,7 +79,7 @@ WHERE s.indicator = ANY (%(indicators)s::text[]) AND s.since < until
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """What one writer knows of a minute, in all: `at` is its beginning in seconds since the epoch,
+    """All that one writer knows of a minute: `at` is its beginning in seconds since the epoch,
     `slices` the bits of its good slices, `good` and `total` requests."""
 
     indicator: str
@@ -91,7 +91,7 @@ class Minute:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What an indicator came to over the last `window` seconds, of which `seconds` were seen: since
+    """The sums of an indicator over the last `window` seconds, of which `seconds` were seen: since
     the first time that anything was written of it. Time in which nobody wrote is seen, and not
     good."""
 

@@ -1,5 +1,5 @@
-"""What is counted for the objectives of a contract: one indicator, or one a store, for each that is
-a share of the time or of the requests. Pure."""
+"""Derives from the objectives of a contract the indicators to count: one, or one a store, for each
+objective that is a share of the time or of the requests. Pure."""
 
 from __future__ import annotations
 

@@ -97,8 +97,8 @@ class Objective:
     types: tuple[str, ...] = ()
     """The record types that it is about; none: the whole product."""
     percentile: float = DEFAULT_PERCENTILE
-    """Of responseTime: the percentage of requests that are to be as fast. Of freshness: the
-    percentage of the time in which a store is to be as fresh."""
+    """The percentage of requests that must be as fast, for responseTime; the percentage of the time
+    in which a store must be as fresh, for freshness."""
     window: float = DEFAULT_WINDOW
     """Seconds over which a share is taken."""
     driver: str = ""
