@@ -111,6 +111,17 @@ class Facet:
     size: int = 10
 
 
+class Match(StrEnum):
+    """How the words of a search are compared. Quoted words are always exact."""
+
+    EXACT = "EXACT"
+    """As they stand, without case and accents, in the word forms that the analyzer knows."""
+    FORGIVING = "FORGIVING"
+    """Misspelled words, too, behind those that are exact."""
+    AUTO = "AUTO"
+    """Exact; a word that no record has is forgiven, and every word where nothing is found."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
     """A full-text query. An empty `text` matches everything (a browse by filter and facet).
@@ -120,7 +131,9 @@ class SearchQuery:
     `highlight`: properties to highlight; hits carry fragments with `<em>` around matches, the rest
     HTML-escaped. `sort` empty: by score, ties by key. `after`: the sort values of the last hit, as
     `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by
-    whatever they are about: which rows may be seen at all.
+    whatever they are about: which rows may be seen at all. `operators`: `-word` must not be there,
+    `name:word` is looked for in that property alone. `prefix`: the last word may be the beginning
+    of one. `explain`: hits say why they were found.
     """
 
     type: str
@@ -132,9 +145,12 @@ class SearchQuery:
     first: int = 20
     after: tuple[Any, ...] | None = None
     properties: tuple[str, ...] | None = None
-    fuzzy: bool = True
+    match: Match = Match.AUTO
     suggestions: bool = False
     rows: Filter = EVERYTHING
+    operators: bool = False
+    prefix: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +160,7 @@ class SearchHit:
     document: bytes
     highlights: dict[str, list[str]] = field(default_factory=dict)
     sort_values: tuple[Any, ...] = ()
+    explanation: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +174,19 @@ class FacetBucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgiven:
+    """A word of a query that was forgiven, and the words near it that were looked for, the
+    likeliest first."""
+
+    word: str
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
-    """`total` is exact unless `total_is_lower_bound`. `suggestions`: corrected query texts."""
+    """`total` is exact unless `total_is_lower_bound`. `suggestions`: corrected query texts.
+    `forgiven`: the words of the query that were forgiven; `corrected`: the text with the likeliest
+    word for each, empty where there is none."""
 
     hits: list[SearchHit]
     total: int
@@ -166,6 +194,8 @@ class SearchResult:
     suggestions: list[str] = field(default_factory=list)
     has_next: bool = False
     total_is_lower_bound: bool = False
+    forgiven: tuple[Forgiven, ...] = ()
+    corrected: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,6 +301,12 @@ def _search(where: str, old: Property, new: Property) -> Iterator[Difference]:
         yield Difference(False, where, f"search analyzer: {new.search.analyzer}")
     if old.search.boost != new.search.boost:
         yield Difference(False, where, f"search boost: {new.search.boost:g}")
+    if (old.search.forgive, old.search.forgive_from) != (
+        new.search.forgive,
+        new.search.forgive_from,
+    ):
+        how = f"from {new.search.forgive_from} characters" if new.search.forgive else "never"
+        yield Difference(False, where, f"misspelled words are forgiven {how}")
 
 
 def _reloads(old: Contract, new: Contract, name: str) -> Iterator[Difference]:

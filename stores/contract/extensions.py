@@ -20,6 +20,8 @@ LANGUAGES = (
 )  # fmt: skip
 ANALYZERS = ("standard", "keyword", *LANGUAGES)
 MAX_BOOST = 1000.0
+MAX_FORGIVE_FROM = 60
+"""Characters: a longer word is never forgiven."""
 MAX_PAGE = 10_000
 MAX_GENERATIONS = 20
 MAX_SHOWN = 100
@@ -292,6 +294,13 @@ def _search(at: Node | None, kind: TypeOf) -> SearchOptions:
                 options[key] = value.data
         elif key == "boost":
             options[key] = float(number_value(value, "boost", 0.001, MAX_BOOST, 1.0))
+        elif key == "forgive":
+            if isinstance(value.data, bool):
+                options["forgive"] = value.data
+            else:
+                wrong(value, "`forgive` must be true or false")
+        elif key == "forgiveFrom":
+            options["forgive_from"] = whole_value(value, key, 3, MAX_FORGIVE_FROM, 3)
         else:
             unknown_key(value, "search", key, OPTIONS["search"])
     return SearchOptions(**options)

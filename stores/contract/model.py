@@ -89,6 +89,9 @@ class SearchOptions:
     facet: bool = False
     sort: bool = False
     suggest: bool = False
+    forgive: bool = True
+    """Whether a misspelled word finds it, from `forgive_from` characters on."""
+    forgive_from: int = 3
 
     @property
     def any(self) -> bool:

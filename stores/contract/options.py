@@ -35,7 +35,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "expose.roles": (*READS, *WRITES, *GROUPS),
     "embed": ("relation", "embed"),
     "vocabulary": ("synonyms", "stopWords"),
-    "search": ("text", "suggest", "facet", "sort", "analyzer", "boost"),
+    "search": (
+        "text", "suggest", "facet", "sort", "analyzer", "boost", "forgive", "forgiveFrom",
+    ),
     "partial": ("first", "last"),
     "collect": (
         "http", "file", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects", "maxDeletes",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -85,4 +85,9 @@ def _property(prop: Property, with_search: bool) -> list[Any]:
         prop.array,
         prop.sql_type if prop.scalar is Scalar.DECIMAL else "",
     ]
-    return [*shape, astuple(prop.search)] if with_search else shape
+    if not with_search:
+        return shape
+    # Only what is kept in the index: what is said of queries alone reloads nothing.
+    search = prop.search
+    kept = (search.text, search.analyzer, search.boost, search.facet, search.sort, search.suggest)
+    return [*shape, kept]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+LONGEST = 60
+"""Characters of a word that may be misspelled: automata of longer ones are too large."""
 
-def allowed(word: str) -> int:
-    """The edits forgiven in a word: none below 3 characters, 2 from 8 on, else 1."""
-    if len(word) < 3:
+
+def allowed(word: str, shortest: int = 3) -> int:
+    """The edits forgiven in a word: none below `shortest` or above LONGEST characters, 2 from 8 on,
+    else 1."""
+    if not max(shortest, 3) <= len(word) <= LONGEST:
         return 0
     return 1 if len(word) < 8 else 2
 

@@ -68,9 +68,11 @@ def meant(phrases: Sequence[Phrase], vocabulary: Vocabulary, cut: Cut) -> tuple[
 def _run(phrases: Sequence[Phrase], known: _Known) -> int:
     """Return how many of the first phrases together are a member of a group: the most there can be,
     or 0."""
-    if _folded(phrases[0].words) in known.others and len(phrases[0].words) > 1:
+    if _folded(phrases[0].words) in known.others and len(phrases[0].words) > 1 and phrases[0].plain:
         return 1  # in quotes
     for length in range(min(known.longest, len(phrases)), 0, -1):
+        if not all(p.plain for p in phrases[:length]):
+            continue
         words = [w for p in phrases[:length] for w in p.words]
         if len(words) == length and _folded(words) in known.others:
             return length
@@ -85,4 +87,5 @@ def _with_synonyms(taken: Sequence[Phrase], known: _Known) -> Phrase:
         taken[-1].end,
         parts=tuple(taken) if len(taken) > 1 else (),
         synonyms=known.others[_folded(words)],
+        quoted=taken[0].quoted,
     )

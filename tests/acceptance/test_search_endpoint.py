@@ -19,7 +19,7 @@ from gateway.shape.filters import parse_filter
 from gateway.shape.orders import Direction
 from gateway.shape.visibility import Visibility
 from stores.errors import ForbiddenError, InputError, RecordgateError
-from stores.query import SearchQuery
+from stores.query import Match, SearchQuery
 from tests.acceptance.gateway_rig import GEONAMES, ROWS, Rig, gateway
 
 RESTRICTED = Path(__file__).parent / "restricted.odcs.yaml"
@@ -218,7 +218,7 @@ def test_roles_open_what_the_contract_says_and_no_more(database: str, tmp_path: 
         hr, staff = Viewer("h", frozenset({"hr"})), Viewer("s", frozenset({"staff"}))
 
         async def total(viewer: Viewer, text: str, name: str = "person") -> int:
-            query = SearchQuery(name, text, fuzzy=False)
+            query = SearchQuery(name, text, match=Match.EXACT)
             found = await run_search(
                 services, viewer, Freshness(), services.contract.types[name], query
             )

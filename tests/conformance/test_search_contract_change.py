@@ -20,7 +20,7 @@ from stores.contract.model import (
 )
 from stores.errors import NotLoaded
 from stores.protocols import Outcome, SearchStore, Write
-from stores.query import And, Compare, Facet, Filter, Not, Op, Order, Related, SearchQuery
+from stores.query import And, Compare, Facet, Filter, Match, Not, Op, Order, Related, SearchQuery
 from tests.conformance.store_backends import Place, load, publish, run, searches
 from tests.conformance.store_contract import document, prop, record_type
 
@@ -106,11 +106,11 @@ def test_what_the_generation_has_is_searched_as_it_has_it(search_place: Place) -
     async def story() -> None:
         async with in_between(search_place) as store:
             # By the analyzer that the texts were indexed with, also what is written meanwhile.
-            assert await found(store, "run", fuzzy=False) == ["new", "old"]
-            assert await found(store, "dog", fuzzy=False, properties=("name",)) == ["old"]
-            assert await found(store, "A b", fuzzy=False) == ["new", "old"]
-            assert await found(store, "deep", fuzzy=False) == ["new", "old"]
-            assert await found(store, "north", fuzzy=False) == []
+            assert await found(store, "run", match=Match.EXACT) == ["new", "old"]
+            assert await found(store, "dog", match=Match.EXACT, properties=("name",)) == ["old"]
+            assert await found(store, "A b", match=Match.EXACT) == ["new", "old"]
+            assert await found(store, "deep", match=Match.EXACT) == ["new", "old"]
+            assert await found(store, "north", match=Match.EXACT) == []
             for kept in (
                 Compare("color", Op.EQ, "red"),
                 Compare("color", Op.STARTS_WITH, "r"),
@@ -121,7 +121,7 @@ def test_what_the_generation_has_is_searched_as_it_has_it(search_place: Place) -
                 Compare("words", Op.IS_NULL, False),
             ):
                 assert await found(store, filter=kept) == ["new", "old"], kept
-            asked = SearchQuery("thing", "dogs", highlight=("name", "area"), fuzzy=False)
+            asked = SearchQuery("thing", "dogs", highlight=("name", "area"), match=Match.EXACT)
             (hit,) = (await store.search(asked)).hits
             assert hit.highlights == {"name": ["running <em>dogs</em>"]}
             suggested = await store.suggest("thing", "runn", 5)
@@ -200,6 +200,6 @@ def test_the_next_generation_has_all_of_it(search_place: Place) -> None:
             result = await store.search(replace(asked, filter=Compare("size", Op.EQ, 3)))
             assert [h.key for h in result.hits] == ["x"]
             assert result.facets.keys() == {"area", "color"}
-            assert await found(store, "run", fuzzy=False) == []
+            assert await found(store, "run", match=Match.EXACT) == []
 
     run(story())

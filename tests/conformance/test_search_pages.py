@@ -11,7 +11,7 @@ import pytest
 
 from stores.errors import InputError, LimitError, StoreRefused
 from stores.protocols import Store, Write
-from stores.query import And, Compare, Filter, Op, Order, SearchHit, SearchQuery
+from stores.query import And, Compare, Filter, Match, Op, Order, SearchHit, SearchQuery
 from tests.conformance.filter_meaning import holds, python
 from tests.conformance.search_library import fill, records
 from tests.conformance.store_backends import Place, load, publish, run, searches
@@ -103,7 +103,7 @@ def test_pages_by_score_give_each_hit_once(search_place: Place) -> None:
             await load(store, "book", writes[150:])
             expected = {str(n) for n, t in enumerate(titles) if "oak" in t}
             for size in (1, 13, 500):
-                found = await pages(store, size, text="oak", fuzzy=False)
+                found = await pages(store, size, text="oak", match=Match.EXACT)
                 assert len(found) == len(expected)
                 assert {h.key for h in found} == expected
                 scores = [h.score or 0 for h in found]

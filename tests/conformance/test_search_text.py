@@ -9,7 +9,7 @@ import pytest
 
 from stores.errors import LimitError
 from stores.protocols import Capability, Store, Write
-from stores.query import Compare, Op, SearchHit, SearchQuery
+from stores.query import Compare, Match, Op, SearchHit, SearchQuery
 from tests.conformance.store_backends import Place, load, run, searches
 from tests.conformance.store_contract import book
 
@@ -48,12 +48,12 @@ def test_words_are_found_without_case_and_accents(search_place: Place) -> None:
         async with search_place.ready("book") as store:
             await fill(store)
             for text in ("münchen", "MUNCHEN", "Mu\u0308nchen", "  münchen!! "):
-                assert await keys(store, text, fuzzy=False) == ["4"], text
-            assert await keys(store, "東京", fuzzy=False) == ["9"]
-            assert await keys(store, "café", fuzzy=False) == ["13"]
-            assert await keys(store, "cafe muller", fuzzy=False) == ["13"]
-            assert (await keys(store, "denis", fuzzy=False)) == ["8"]
-            assert (await keys(store, "saint-denis", fuzzy=False)) == ["8"]
+                assert await keys(store, text, match=Match.EXACT) == ["4"], text
+            assert await keys(store, "東京", match=Match.EXACT) == ["9"]
+            assert await keys(store, "café", match=Match.EXACT) == ["13"]
+            assert await keys(store, "cafe muller", match=Match.EXACT) == ["13"]
+            assert (await keys(store, "denis", match=Match.EXACT)) == ["8"]
+            assert (await keys(store, "saint-denis", match=Match.EXACT)) == ["8"]
 
     run(story())
 
@@ -64,12 +64,13 @@ def test_an_exact_match_ranks_before_a_forgiven_one(search_place: Place) -> None
             if Capability.FUZZY not in store.capabilities:
                 pytest.skip("no fuzzy search")
             await fill(store)
-            found = await keys(store, "pariz")
+            found = await keys(store, "pariz", match=Match.FORGIVING)
             assert found[:2] == ["2", "1"]
             assert "3" in found
-            assert await keys(store, "pariz", fuzzy=False) == ["2", "1"]
+            assert await keys(store, "pariz", match=Match.EXACT) == ["2", "1"]
             # The name itself before a longer one that holds it, and before a name that is near.
-            assert (await keys(store, "paris"))[:2] == ["1", "3"]
+            forgiving = await keys(store, "paris", match=Match.FORGIVING)
+            assert forgiving[:2] == ["1", "3"]
 
     run(story())
 
@@ -94,10 +95,10 @@ def test_two_words_must_both_match_and_of_four_three(search_place: Place) -> Non
     async def story() -> None:
         async with search_place.ready("book") as store:
             await fill(store)
-            assert set(await keys(store, "new york", fuzzy=False)) == {"5"}
-            assert await keys(store, "new zzzzzz", fuzzy=False) == []
-            assert await keys(store, "new york city zzzzzz", fuzzy=False) == ["5"]
-            assert await keys(store, "new york zzzzzz yyyyyy", fuzzy=False) == []
+            assert set(await keys(store, "new york", match=Match.EXACT)) == {"5"}
+            assert await keys(store, "new zzzzzz", match=Match.EXACT) == []
+            assert await keys(store, "new york city zzzzzz", match=Match.EXACT) == ["5"]
+            assert await keys(store, "new york zzzzzz yyyyyy", match=Match.EXACT) == []
 
     run(story())
 
@@ -110,7 +111,7 @@ def test_a_phrase_is_words_in_a_row(search_place: Place) -> None:
             assert await keys(store, '"york new"') == []
             assert await keys(store, '"york city" new') == ["5"]
             # A quote that is not closed is none.
-            assert await keys(store, 'new "york', fuzzy=False) == ["5"]
+            assert await keys(store, 'new "york', match=Match.EXACT) == ["5"]
 
     run(story())
 
@@ -119,9 +120,9 @@ def test_a_language_knows_its_word_forms_and_stop_words(search_place: Place) -> 
     async def story() -> None:
         async with search_place.ready("book") as store:
             await fill(store)
-            assert set(await keys(store, "run", fuzzy=False)) == {"8", "9"}
-            assert await keys(store, "dog street", fuzzy=False) == ["8"]
-            assert await keys(store, "the dog", fuzzy=False) == ["8"]
+            assert set(await keys(store, "run", match=Match.EXACT)) == {"8", "9"}
+            assert await keys(store, "dog street", match=Match.EXACT) == ["8"]
+            assert await keys(store, "the dog", match=Match.EXACT) == ["8"]
 
     run(story())
 
@@ -130,7 +131,7 @@ def test_a_keyword_is_found_by_its_whole_value_only(search_place: Place) -> None
     async def story() -> None:
         async with search_place.ready("book") as store:
             await fill(store)
-            options = {"properties": ("isbn",), "fuzzy": False}
+            options = {"properties": ("isbn",), "match": Match.EXACT}
             assert await keys(store, "978-3 16.a", **options) == ["10"]
             assert await keys(store, "978-3", **options) == []
 
@@ -151,8 +152,9 @@ def test_text_and_filter_both_hold_and_the_filter_does_not_score(search_place: P
     async def story() -> None:
         async with search_place.ready("book") as store:
             await fill(store)
-            plain = {h.key: h.score for h in await find(store, "paris")}
-            some = await find(store, "paris", filter=Compare("pages", Op.GTE, 100))
+            asked = {"match": Match.FORGIVING}
+            plain = {h.key: h.score for h in await find(store, "paris", **asked)}
+            some = await find(store, "paris", filter=Compare("pages", Op.GTE, 100), **asked)
             assert {h.key for h in some} == {"1", "2"}
             assert all(h.score == pytest.approx(plain[h.key]) for h in some)
 
@@ -208,9 +210,9 @@ def test_a_field_syntax_in_the_text_is_only_words(search_place: Place) -> None:
     async def story() -> None:
         async with search_place.ready("book") as store:
             await fill(store)
-            assert await keys(store, "title:york", fuzzy=False) == []
-            assert await keys(store, "par*", fuzzy=False) == []
-            assert await keys(store, "/par.s/", fuzzy=False) == []
+            assert await keys(store, "title:york", match=Match.EXACT) == []
+            assert await keys(store, "par*", match=Match.EXACT) == []
+            assert await keys(store, "/par.s/", match=Match.EXACT) == []
 
     run(story())
 

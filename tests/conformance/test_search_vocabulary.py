@@ -10,7 +10,7 @@ import pytest
 
 from stores.contract.model import Vocabulary
 from stores.protocols import SearchStore, Write
-from stores.query import SearchQuery
+from stores.query import Match, SearchQuery
 from tests.conformance.store_backends import Place, load, run, searches
 from tests.conformance.store_contract import BOOK, CONTRACT, book
 
@@ -54,7 +54,7 @@ def test_a_text_finds_what_the_contract_says_it_means(
 ) -> None:
     async def story() -> None:
         async with shelf(search_place) as store:
-            hits = (await store.search(SearchQuery("book", text, fuzzy=False))).hits
+            hits = (await store.search(SearchQuery("book", text, match=Match.EXACT))).hits
             assert {h.key for h in hits} == found
 
     run(story())

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from stores.protocols import Write
-from stores.query import SearchQuery
+from stores.query import Match, SearchQuery
 from tests.histories.faulty import FAULTS, holds, switch
 from tests.histories.stage import SINKS, Stage
 from tests.histories.steps import play
@@ -244,7 +244,7 @@ def test_promise_reload_unseen(case: Case) -> None:
             assert len(found) == len(keys), "a part of the collection"
         if "search" in case.sinks:
             hits = stage.run(
-                stage.reader("search").search(SearchQuery("region", "fixed", fuzzy=False))
+                stage.reader("search").search(SearchQuery("region", "fixed", match=Match.EXACT))
             )  # type: ignore[attr-defined]
             assert hits.total == len(keys), "a part of the collection"
 

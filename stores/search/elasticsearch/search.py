@@ -15,17 +15,27 @@ from typing import Any
 
 from stores import json_numbers
 from stores.errors import InputError, LimitError
-from stores.query import FacetBucket, Filter, Order, SearchHit, SearchQuery, SearchResult, all_of
+from stores.query import (
+    FacetBucket,
+    Filter,
+    Match,
+    Order,
+    SearchHit,
+    SearchQuery,
+    SearchResult,
+    all_of,
+)
 from stores.search.elasticsearch.errors import refused
 from stores.search.elasticsearch.fields import DOCUMENT, KEY, TOMBSTONE
 from stores.search.elasticsearch.filters import Query, any_of
 from stores.search.elasticsearch.filters import query as filter_query
 from stores.search.elasticsearch.folding import composed, spaced
+from stores.search.elasticsearch.near import NearWords, forgivable
 from stores.search.elasticsearch.text import (
     StopWords,
     TextQuery,
-    corrected,
     correction_fields,
+    corrections,
     highlight_request,
     marked_spans,
     phrases_of,
@@ -37,6 +47,7 @@ from stores.search.fields import Field, Level
 from stores.search.filter_plan import CannotFilter, plan
 from stores.search.held import Held
 from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
+from stores.search.near import corrected, said
 from stores.search.twins import Kind, twin_converter
 
 MAX_FIRST = 1000
@@ -109,7 +120,7 @@ class Search:
         self._level = level
         self._query = query
         self._held = held
-        self.phrases = phrases_of(query.text, level.record_type.vocabulary)
+        self.phrases = phrases_of(query, level.record_type.vocabulary)
         self.fields = held.searched(query)
         self._parts = facet_filters(query)
         self._filter = self._planned(self._parts.shared)
@@ -182,6 +193,16 @@ class Search:
 
     # The request -------------------------------------------------------------------------------
 
+    @property
+    def query(self) -> SearchQuery:
+        return self._query
+
+    def forgivable(self, stop_words: StopWords) -> frozenset[str]:
+        """Return the words that may be forgiven, none where the query is to be exact."""
+        if self._query.match is Match.EXACT:
+            return frozenset()
+        return forgivable(self.fields, self.phrases, stop_words)
+
     def analyzers(self) -> list[Field]:
         """A field for each analyzer that may leave nothing of a word."""
         plain = ("standard", "keyword")
@@ -193,12 +214,22 @@ class Search:
         """The same for all pages of a query, spread over many queries."""
         return f"recordgate{zlib.crc32(self._query.text.encode(errors='replace')) % 64}"
 
-    def body(self, stop_words: StopWords, shards: int, seconds: float) -> dict[str, Any] | None:
-        """Return the body of the search, or None if no word of the text can match anything."""
+    def body(
+        self,
+        stop_words: StopWords,
+        shards: int,
+        seconds: float,
+        forgiven: frozenset[str] = frozenset(),
+        near: NearWords | None = None,
+    ) -> dict[str, Any] | None:
+        """Return the body of the search, or None if no word of the text can match anything.
+        `forgiven`: the words that may be misspelled, with those `near` them."""
         query = self._query
         matching: dict[str, Any] = {"must_not": [NOT_TOMBSTONE], "filter": [self._filter]}
         if query.text.strip():
-            self._text = text_query(self.fields, query.text, self.phrases, query.fuzzy, stop_words)
+            self._text = text_query(
+                self.fields, query.text, self.phrases, stop_words, forgiven, near
+            )
             if self._text.query is None:
                 return None
             matching["must"] = [self._text.query]
@@ -283,7 +314,9 @@ class Search:
 
     # The answer --------------------------------------------------------------------------------
 
-    def result(self, answer: dict[str, Any]) -> SearchResult:
+    def result(
+        self, answer: dict[str, Any], forgiven: frozenset[str] = frozenset()
+    ) -> SearchResult:
         hits = answer["hits"]["hits"]
         first = self._query.first
         return SearchResult(
@@ -292,6 +325,8 @@ class Search:
             facets=self._counted(answer.get("aggregations", {})),
             suggestions=self._corrected(answer) if self._query.suggestions else [],
             has_next=len(hits) > first,
+            forgiven=said(forgiven, self.phrases, self._text.near),
+            corrected=corrected(composed(self._query.text), self.phrases, self._text.near),
         )
 
     def nothing(self) -> SearchResult:
@@ -343,7 +378,7 @@ class Search:
                 near.setdefault(word, []).extend(
                     (str(o["text"]), int(o["freq"])) for o in entries[0]["options"]
                 )
-        return corrected(self.fields, self.phrases, self._query.text, known, near)
+        return corrections(self.fields, self.phrases, self._query.text, known, near)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, StoreRefused
 from stores.protocols import (
@@ -26,16 +28,24 @@ from stores.protocols import (
     Verdict,
     Write,
 )
-from stores.query import Filter, SearchQuery, SearchResult, Suggestion
+from stores.query import EVERYTHING, Filter, Match, SearchQuery, SearchResult, Suggestion
 from stores.recent import Recent
 from stores.roles import StoreRole
 from stores.search.elasticsearch import bulk as elasticsearch_bulk
 from stores.search.elasticsearch import tombstones as elasticsearch_tombstones
 from stores.search.elasticsearch.documents import DocumentBuilder
-from stores.search.elasticsearch.errors import KIND, generation_gone, refused, unavailable
+from stores.search.elasticsearch.errors import (
+    KIND,
+    generation_gone,
+    kind_of_error,
+    refused,
+    translate,
+    unavailable,
+)
 from stores.search.elasticsearch.fields import DOCUMENT, KEY, analyzer_name
 from stores.search.elasticsearch.generations import LIVE, Generations, Index, write_alias
 from stores.search.elasticsearch.http import Http, path
+from stores.search.elasticsearch.near import known_body, near_body, near_words, unknown
 from stores.search.elasticsearch.search import Search
 from stores.search.elasticsearch.suggest import Suggest
 from stores.search.elasticsearch.url import Address, parse
@@ -323,18 +333,90 @@ class ElasticsearchStore:
             raise unavailable(f"the search took longer than {self._address.timeout:g} seconds")
         return found
 
+    async def _searches(
+        self,
+        http: Http,
+        index: Index,
+        body: dict[str, Any],
+        other: dict[str, Any],
+        preference: str,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Do two searches in one request; the first one's errors are raised."""
+        header = orjson.dumps({"preference": preference, "allow_partial_search_results": False})
+        lines = [header, orjson.dumps(body), header, orjson.dumps(other), b""]
+        answer = await http.send(
+            "POST",
+            path(index.name, "_msearch"),
+            b"\n".join(lines),
+            content_type="application/x-ndjson",
+            allow=(404,),
+        )
+        if answer.status == 404:
+            raise _Gone
+        first, second = answer.body["responses"]
+        for found in (first, second):
+            status = int(found.get("status", 200))
+            if status == 404:
+                raise _Gone
+            if status >= 300:
+                raise translate(status, kind_of_error(found), http.node)
+            if found.get("timed_out"):
+                raise unavailable(f"the search took longer than {self._address.timeout:g} seconds")
+        return first, second
+
     async def search(self, query: SearchQuery) -> SearchResult:
         level = self._level(query.type)
 
         async def work(http: Http, index: Index) -> SearchResult:
             search = Search(level, query, self._held_by(index, level))
             stop_words = await self._stop_words(http, index, search)
+            return await self._found(http, index, search, stop_words)
+
+        return await self._read_active(query.type, work)
+
+    async def _found(
+        self, http: Http, index: Index, search: Search, stop_words: dict[str, set[str]]
+    ) -> SearchResult:
+        """Search, and once more where a word turns out to be one to forgive."""
+        query = search.query
+        every = search.forgivable(stop_words)
+        forgiven = every
+        if query.match is not Match.FORGIVING or not every:
             body = search.body(stop_words, index.shards, self._address.timeout)
             if body is None:
                 return search.nothing()
-            return search.result(await self._search(http, index, body, search.preference))
+            forgiven = frozenset()
+            # Where rows are hidden, which words there are is not told by what is forgiven.
+            if every and query.rows == EVERYTHING:
+                known = known_body(search.fields, search.phrases, every)
+                answer, counted = await self._searches(http, index, body, known, search.preference)
+                forgiven = unknown(counted)
+            else:
+                answer = await self._search(http, index, body, search.preference)
+            result = search.result(answer)
+            forgiven = forgiven or (frozenset() if result.total else every)
+            if not forgiven:
+                return result
+        result = await self._forgiving(http, index, search, stop_words, forgiven)
+        if not result.total and forgiven != every:
+            result = await self._forgiving(http, index, search, stop_words, every)
+        return result
 
-        return await self._read_active(query.type, work)
+    async def _forgiving(
+        self,
+        http: Http,
+        index: Index,
+        search: Search,
+        stop_words: dict[str, set[str]],
+        forgiven: frozenset[str],
+    ) -> SearchResult:
+        words = sorted(forgiven)
+        asked = near_body(search.fields, words)
+        near = near_words(search.fields, words, await self._search(http, index, asked))
+        body = search.body(stop_words, index.shards, self._address.timeout, forgiven, near)
+        if body is None:
+            return search.nothing()
+        return search.result(await self._search(http, index, body, search.preference), forgiven)
 
     def _held_by(self, index: Index, level: Level) -> Held:
         held = self._held.get(level.record_type.name)

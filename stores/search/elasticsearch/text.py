@@ -1,39 +1,38 @@
 """Query text as an Elasticsearch query: which records match, how they rank, and what of them is
 marked.
 
-A word matches where it stands, or within the edits that `edit_distance.allowed` forgives
-(Elasticsearch's AUTO:3,8 is the same). A match as typed outranks a forgiven one, and a value that
-is the whole query text outranks one that holds it. Of one or two words all must match, of more
-three quarters; the stop words of a searched property's language need not.
+A word matches where it stands, or where it is forgiven, within the edits that
+`edit_distance.allowed` says. A match as typed outranks a forgiven one, which ranks by its distance
+and then by BM25 (see near); a value that is the whole query text outranks one that holds it. Of one
+or two words all must match, of more three quarters; the stop words of a searched property's
+language need not.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stores.contract.model import Vocabulary
-from stores.search.edit_distance import allowed, distance
+from stores.query import SearchQuery
+from stores.search.edit_distance import LONGEST, allowed, distance
 from stores.search.elasticsearch.filters import Query, any_of
 from stores.search.elasticsearch.folding import composed, cut, fold
+from stores.search.elasticsearch.near import NearWords
 from stores.search.fields import Field
+from stores.search.near import BY_DISTANCE, BY_WHOLE, Near, corrected, rank_boost, ranked, weight
 from stores.search.query_text import Phrase, parse
 from stores.search.twins import text_twin
 from stores.search.vocabulary import meant
+from stores.search.words import edits, looked_in
 
-FUZZY_WEIGHT = 0.5
-"""Weight of a fuzzy match in the property with the greatest boost. A match as typed weighs at
-least 1."""
 TIE_BREAKER = 0.2
 """The share of their score that the other matching properties add to the best one's."""
 WHOLE_WEIGHT = 25.0
 """A weight above any match of one word: 1 plus BM25's idf, which is below 22 for a billion
 records."""
-LONGEST_MISSPELLED = 60
-"""Characters of a word: the automata of longer ones trip the server's circuit breakers."""
-
 StopWords = Mapping[str, Collection[str]]
 """The stop words by analyzer."""
 
@@ -41,69 +40,193 @@ StopWords = Mapping[str, Collection[str]]
 @dataclass(frozen=True, slots=True)
 class TextQuery:
     """`query` None: the text has no word that could match anything. `words`: the part of it that
-    marks."""
+    marks. `near`: the words of the index near each that is forgiven, the likeliest first, as people
+    would read them."""
 
     query: Query | None
     words: Query | None
     phrases: tuple[Phrase, ...]
+    near: Mapping[str, Sequence[Near]] = field(default_factory=dict)
 
 
-def phrases_of(text: str, vocabulary: Vocabulary) -> tuple[Phrase, ...]:
+def phrases_of(query: SearchQuery, vocabulary: Vocabulary) -> tuple[Phrase, ...]:
     """Raises LimitError for a text that is too long."""
-    return meant(parse(composed(text), cut), vocabulary, cut)
+    text = composed(query.text)
+    found = parse(text, cut, operators=query.operators, prefix=query.prefix)
+    return meant(found, vocabulary, cut)
 
 
 def text_query(
     fields: Sequence[Field],
     text: str,
     phrases: tuple[Phrase, ...],
-    fuzzy: bool,
     stop_words: StopWords,
+    forgiven: Collection[str] = (),
+    near: NearWords | None = None,
 ) -> TextQuery:
-    text = composed(text).strip()
-
-    def has_stop_words(phrase: Phrase) -> bool:
-        return any(not f.whole_text and _is_stopped(f, phrase, stop_words) for f in fields)
-
-    boosts = [f.prop.search.boost for f in fields if f.prop.search.boost > 0] or [1.0]
-    low, high = min(boosts), max(boosts)
+    """Raises InputError for a name that is none of `fields`."""
+    text = composed(text)
+    ways = _Ways(fields, text, stop_words, frozenset(forgiven), near or NearWords())
     clauses: list[Query] = []
     optional: list[Query] = []
-
-    def ways_of(phrase: Phrase, fuzzy: bool) -> list[Query]:
-        ways: list[Query] = []
-        for field in fields:
-            if field.whole_text or _is_stopped(field, phrase, stop_words):
-                continue
-            boost = max(field.prop.search.boost / low, 1.0)
-            ways.append(_exact(field, phrase, boost))
-            if fuzzy and len(phrase.words) == 1 and _may_be_misspelled(phrase.words[0]):
-                ways.append(_forgiven(field, phrase, FUZZY_WEIGHT * boost * low / high))
-        return ways
-
+    excluded: list[Query] = []
     for phrase in phrases:
-        typed = [_best(ways) for p in phrase.as_typed() if (ways := ways_of(p, fuzzy))]
-        ways = [w for p in phrase.by_synonym() for w in ways_of(p, False)]
+        if phrase.excluded:
+            excluded += ways.typed(phrase)
+            continue
+        typed = [q for p in phrase.as_typed() if (q := ways.best(p)) is not None]
         if len(typed) > 1:
             typed = [{"bool": {"must": typed}}]
-        if ways or typed:
-            kind = optional if phrase.optional or has_stop_words(phrase) else clauses
-            kind.append(_best([*typed, *ways]))
+        typed += [w for p in phrase.by_synonym() for w in ways.typed(p)]
+        if typed:
+            kind = optional if phrase.optional or ways.has_stop_words(phrase) else clauses
+            kind.append(_best(typed))
     if not clauses:
         clauses, optional = optional, []
-    wholes = [q for f in fields for q in _whole(f, text, low, high, len(phrases))]
-    if len(wholes) > 1:
-        wholes = [{"dis_max": {"queries": wholes}}]
+    plain = all(p.plain for p in phrases)
+    wholes = ways.wholes(len(phrases)) if plain else []
     words: Query | None = None
     if clauses:
         needed = len(clauses) if len(clauses) <= 2 else math.ceil(len(clauses) * 0.75)
         words = {"bool": {"should": clauses, "minimum_should_match": needed}}
-        if optional:
-            words = {"bool": {"must": [words], "should": optional}}
+        more = [*optional, *ways.corrected(phrases)]
+        if more:
+            words = {"bool": {"must": [words], "should": more}}
     parts = [*wholes, *([words] if words else [])]
+    if excluded and not parts:
+        parts = [{"constant_score": {"filter": {"match_all": {}}, "boost": 0.0}}]
+    found = any_of(parts) if parts else None
+    if found is not None and excluded:
+        found = {"bool": {"must": [found], "must_not": excluded}}
     marks = [*clauses, *optional]
     marking = {"bool": {"should": marks, "minimum_should_match": 1}} if marks else None
-    return TextQuery(any_of(parts) if parts else None, marking, phrases)
+    return TextQuery(found, marking, phrases, ways.near)
+
+
+class _Ways:
+    """The ways in which the phrases of one text match."""
+
+    def __init__(
+        self,
+        fields: Sequence[Field],
+        text: str,
+        stop_words: StopWords,
+        forgiven: frozenset[str],
+        near: NearWords,
+    ) -> None:
+        self._fields = fields
+        self._text = text
+        self._stop_words = stop_words
+        self._forgiven = forgiven
+        self._near_words = near
+        boosts = [f.prop.search.boost for f in fields if f.prop.search.boost > 0] or [1.0]
+        self._low, self._high = min(boosts), max(boosts)
+        self.near: dict[str, list[Near]] = {}
+
+    def _boost(self, field: Field) -> float:
+        """Return the field's boost relative to the least, so at least 1."""
+        return max(field.prop.search.boost / self._low, 1.0)
+
+    def has_stop_words(self, phrase: Phrase) -> bool:
+        there = looked_in(self._fields, phrase)
+        return any(not f.whole_text and _is_stopped(f, phrase, self._stop_words) for f in there)
+
+    def best(self, phrase: Phrase) -> Query | None:
+        """What was typed, in the property where it matches best; a forgiven match adds nothing to
+        an exact one."""
+        ways = self.typed(phrase)
+        if phrase.forgivable in self._forgiven:
+            there = looked_in(self._fields, phrase)
+            forgiven = [q for field in there for q in self._near(field, phrase)]
+            if forgiven:
+                ways.append({"dis_max": {"queries": forgiven}})
+        return _best(ways) if ways else None
+
+    def typed(self, phrase: Phrase) -> list[Query]:
+        ways: list[Query] = []
+        for field in looked_in(self._fields, phrase):
+            boost = self._boost(field)
+            if field.whole_text:
+                if phrase.name:
+                    value = text_twin(self._text[phrase.start : phrase.end])
+                    ways.append({"term": {field.text: value}})
+                continue
+            if not _is_stopped(field, phrase, self._stop_words):
+                ways.append(_exact(field, phrase, boost))
+            if phrase.beginning:
+                ways.append(_begun(field, phrase, boost))
+        return ways
+
+    def _near(self, field: Field, phrase: Phrase) -> list[Query]:
+        word = phrase.forgivable
+        limit = edits(field, fold(word))
+        if not limit or _is_stopped(field, phrase, self._stop_words):
+            return []
+        scale = self._boost(field) * self._low / self._high
+        token, found = self._near_words.found.get((field.text, word), ("", []))
+        if found and field.prop.search.analyzer == "standard":
+            pairs = [(n.word, n.held) for n in (*self.near.get(word, []), *found)]
+            self.near[word] = ranked(token, pairs, limit)
+        ways: list[Query] = []
+        for near in found:
+            term = {"term": {field.text: near.word}}
+            sure = weight(token, near.word, near.apart)
+            ranking = rank_boost(near, self._near_words.records)
+            parts: Query = {
+                "must": [{"constant_score": {"filter": term, "boost": sure}}],
+                "should": [{"term": {field.text: {"value": near.word, "boost": ranking}}}],
+                "boost": scale,
+            }
+            ways.append({"bool": parts})
+        shortest = max(field.prop.search.forgive_from, 3)
+        for apart in range(1, limit + 1):
+            two_from = max(8, shortest) if apart > 1 else LONGEST + 1
+            match = {
+                "query": word,
+                "operator": "and",
+                "fuzziness": f"AUTO:{shortest},{two_from}",
+                "fuzzy_rewrite": "constant_score",
+            }
+            ways.append(
+                {
+                    "constant_score": {
+                        "filter": {"match": {field.text: match}},
+                        "boost": BY_DISTANCE[apart] * scale,
+                    }
+                }
+            )
+        return ways
+
+    def wholes(self, words: int) -> list[Query]:
+        """The value is all of the query text; what it adds is more than all matches of its words
+        give."""
+        text = self._text.strip()
+        found: list[Query] = []
+        for field in self._fields if text else ():
+            whole = field.whole_text
+            name, value = (field.text, text_twin(text)) if whole else (field.whole, fold(text))
+            most = WHOLE_WEIGHT * max(words, 1) * (1 + TIE_BREAKER) * self._high / self._low
+            found.append(_constant(name, value, most + self._boost(field)))
+        return [{"dis_max": {"queries": found}}] if len(found) > 1 else found
+
+    def corrected(self, phrases: Sequence[Phrase]) -> list[Query]:
+        """A value that is all of the corrected query text ranks first of the forgiven ones."""
+        better = corrected(self._text, phrases, self.near)
+        if not better:
+            return []
+        return [
+            _constant(
+                field.whole,
+                fold(better.strip()),
+                BY_WHOLE * self._boost(field) * self._low / self._high,
+            )
+            for field in self._fields
+            if not field.whole_text
+        ]
+
+
+def _constant(name: str, value: str, boost: float) -> Query:
+    return {"constant_score": {"filter": {"term": {name: value}}, "boost": boost}}
 
 
 def _best(ways: list[Query]) -> Query:
@@ -113,10 +236,6 @@ def _best(ways: list[Query]) -> Query:
 def _is_stopped(field: Field, phrase: Phrase, stop_words: StopWords) -> bool:
     stopped = stop_words.get(field.prop.search.analyzer, ())
     return all(word in stopped for word in phrase.words)
-
-
-def _may_be_misspelled(word: str) -> bool:
-    return bool(allowed(word)) and len(word) <= LONGEST_MISSPELLED
 
 
 def _exact(field: Field, phrase: Phrase, boost: float) -> Query:
@@ -129,27 +248,16 @@ def _exact(field: Field, phrase: Phrase, boost: float) -> Query:
     return {"bool": {"must": [found], "should": [{"match_all": {}}], "boost": boost}}
 
 
-def _forgiven(field: Field, phrase: Phrase, weight: float) -> Query:
-    word = {
-        "query": phrase.words[0],
-        "operator": "and",
-        "fuzziness": "AUTO:3,8",
-        "fuzzy_rewrite": "constant_score",
-    }
-    return {"constant_score": {"filter": {"match": {field.text: word}}, "boost": weight}}
+def _begun(field: Field, phrase: Phrase, boost: float) -> Query:
+    """The last word is the beginning of one. It counts less than the word itself."""
+    if len(phrase.words) > 1:
+        found: Query = {"match_phrase_prefix": {field.text: {"query": " ".join(phrase.words)}}}
+    else:
+        found = {"prefix": {field.text: {"value": fold(phrase.words[0])}}}
+    return {"constant_score": {"filter": found, "boost": boost}}
 
 
-def _whole(field: Field, text: str, low: float, high: float, words: int) -> list[Query]:
-    """The value is all of the query text; what it adds is more than all matches of its words give."""
-    if not text:
-        return []
-    name, value = (field.text, text_twin(text)) if field.whole_text else (field.whole, fold(text))
-    boost = max(field.prop.search.boost / low, 1.0)
-    weight = WHOLE_WEIGHT * max(words, 1) * (1 + TIE_BREAKER) * high / low + boost
-    return [{"constant_score": {"filter": {"term": {name: value}}, "boost": weight}}]
-
-
-def corrected(
+def corrections(
     fields: Sequence[Field],
     phrases: Sequence[Phrase],
     text: str,

@@ -18,18 +18,38 @@ from tantivy import Occur, Query
 
 from stores import json_numbers
 from stores.errors import InputError, LimitError, StoreRefused
-from stores.query import FacetBucket, Filter, Order, SearchHit, SearchQuery, SearchResult, all_of
+from stores.query import (
+    EVERYTHING,
+    FacetBucket,
+    Filter,
+    Match,
+    Order,
+    SearchHit,
+    SearchQuery,
+    SearchResult,
+    all_of,
+)
 from stores.search import filter_plan
 from stores.search.facet_filters import facet_filters
 from stores.search.facet_values import shown
 from stores.search.fields import Field, Level
 from stores.search.held import Held
 from stores.search.highlight import highlights
+from stores.search.near import corrected, said
+from stores.search.query_text import Phrase
 from stores.search.tantivy import filters
 from stores.search.tantivy.analyzers import composed
 from stores.search.tantivy.errors import KIND
 from stores.search.tantivy.fields import DOCUMENT, KEY
-from stores.search.tantivy.text import TextQuery, corrections, matcher, text_query
+from stores.search.tantivy.text import (
+    TextQuery,
+    corrections,
+    forgivable,
+    matcher,
+    phrases_of,
+    text_query,
+    unknown,
+)
 from stores.search.twins import Kind, twin_converter
 
 MAX_FIRST = 1000
@@ -85,16 +105,31 @@ class Search:
         if not 0 <= query.first <= MAX_FIRST:
             raise LimitError(f"first is at most {MAX_FIRST} in a search")
         searched = self._held.searched(query)
+        phrases = phrases_of(query, self._level.record_type.vocabulary)
+        all_words: frozenset[str] = frozenset()
+        forgiven = all_words
+        if query.match is not Match.EXACT and phrases:
+            all_words = forgivable(searched, phrases)
+        if query.match is Match.FORGIVING:
+            forgiven = all_words
+        elif all_words and query.rows == EVERYTHING:
+            # Where rows are hidden, which words there are is not told by what is forgiven.
+            forgiven = all_words & unknown(self._searcher, searched, phrases)
+        result = self._run(query, searched, phrases, forgiven)
+        if not result.total and all_words - forgiven:
+            result = self._run(query, searched, phrases, all_words)
+        return result
+
+    def _run(
+        self,
+        query: SearchQuery,
+        searched: list[Field],
+        phrases: tuple[Phrase, ...],
+        forgiven: frozenset[str],
+    ) -> SearchResult:
         text = TextQuery(Query.all_query(), ())
         if query.text.strip():
-            text = text_query(
-                self._searcher,
-                self._schema,
-                searched,
-                query.text,
-                query.fuzzy,
-                self._level.record_type.vocabulary,
-            )
+            text = text_query(self._searcher, self._schema, searched, query.text, phrases, forgiven)
         matching = self._matching(text, all_of((query.filter, query.rows)))
         wanted = query.first + 1
         if query.text.strip() and not query.sort:
@@ -113,6 +148,8 @@ class Search:
                 else []
             ),
             has_next=len(page) > query.first,
+            forgiven=said(forgiven, phrases, text.near),
+            corrected=corrected(composed(query.text), phrases, text.near),
         )
 
     # What matches ------------------------------------------------------------------------------
@@ -322,7 +359,7 @@ class Search:
             record = found.record or json_numbers.loads(found.document)
             for field in searched:
                 if field.prop.name in query.highlight:
-                    match = matcher(field, text.phrases, query.text, query.fuzzy)
+                    match = matcher(field, text, query.text)
                     fragments = highlights(_composed(record.get(field.prop.name)), match)
                     if fragments:
                         marked[field.prop.name] = fragments

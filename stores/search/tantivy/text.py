@@ -1,42 +1,94 @@
 """Query text as a Tantivy query: which records match, how they rank, and what of them is marked.
 
-A word matches where it stands, or within the edits that `edit_distance.allowed` forgives. A match
-as typed outranks a forgiven one, and a value that is the whole query text outranks one that holds
-it. Of one or two words all must match, of more three quarters; the stop words of a searched
-property's language need not.
+A word matches where it stands, or where it is forgiven, within the edits that
+`edit_distance.allowed` says. A match as typed outranks a forgiven one, which ranks by its distance
+and then by BM25 (see near); a value that is the whole query text outranks one that holds it. Of one
+or two words all must match, of more three quarters; the stop words of a searched property's
+language need not.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import tantivy
 from tantivy import Occur, Query
 
 from stores.contract.model import Vocabulary
+from stores.query import SearchQuery
 from stores.search.edit_distance import allowed, distance, within
 from stores.search.fields import Field
 from stores.search.highlight import Matcher, Span
+from stores.search.near import (
+    BY_DISTANCE,
+    BY_WHOLE,
+    Near,
+    corrected,
+    rank_boost,
+    ranked,
+    rarity,
+    weight,
+)
 from stores.search.query_text import Phrase, parse
 from stores.search.tantivy.analyzers import analyzer, composed, cut, fold
-from stores.search.tantivy.filters import any_of
+from stores.search.tantivy.filters import any_of, literal, without
+from stores.search.tantivy.near import near_words
 from stores.search.vocabulary import meant
+from stores.search.words import edits, looked_in, typed_words
 
-FUZZY_WEIGHT = 0.5
-"""Weight of a fuzzy match in the property with the greatest boost. A match as typed weighs at
-least 1."""
 TIE_BREAKER = 0.2
 """The share of their score that the other matching properties add to the best one's."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextQuery:
-    """`query` None: the text has no word that could match anything."""
+    """`query` None: the text has no word that could match anything. `near`: the words of the index
+    near each that is forgiven, the likeliest first, as people would read them."""
 
     query: Query | None
     phrases: tuple[Phrase, ...]
+    forgiven: frozenset[str] = frozenset()
+    near: Mapping[str, Sequence[Near]] = field(default_factory=dict)
+
+
+def phrases_of(query: SearchQuery, vocabulary: Vocabulary) -> tuple[Phrase, ...]:
+    """Raises LimitError for a text that is too long."""
+    text = composed(query.text)
+    found = parse(text, cut, operators=query.operators, prefix=query.prefix)
+    return meant(found, vocabulary, cut)
+
+
+def forgivable(fields: Sequence[Field], phrases: Sequence[Phrase]) -> frozenset[str]:
+    """Return the words that may be misspelled in one of `fields`."""
+    return frozenset(
+        word
+        for phrase in typed_words(phrases)
+        if (word := phrase.forgivable)
+        and any(edits(f, t) for f in looked_in(fields, phrase) for t in analyzed(f, phrase))
+    )
+
+
+def unknown(
+    searcher: tantivy.Searcher, fields: Sequence[Field], phrases: Sequence[Phrase]
+) -> frozenset[str]:
+    """Return the words that no record has in any of the properties where they are looked for."""
+
+    def known(phrase: Phrase, field: Field) -> bool:
+        tokens = analyzed(field, phrase)
+        if not tokens or all(searcher.doc_freq(field.text, t) for t in tokens):
+            return True
+        return phrase.beginning and bool(
+            searcher.terms_with_prefix(field.text, _beginning(phrase), limit=1)
+        )
+
+    return frozenset(
+        phrase.forgivable
+        for phrase in typed_words(phrases)
+        if phrase.forgivable
+        and not any(known(phrase, f) for f in looked_in(fields, phrase) if not f.whole_text)
+    )
 
 
 def text_query(
@@ -44,31 +96,32 @@ def text_query(
     schema: tantivy.Schema,
     fields: Sequence[Field],
     text: str,
-    fuzzy: bool,
-    vocabulary: Vocabulary,
+    phrases: tuple[Phrase, ...],
+    forgiven: frozenset[str] = frozenset(),
 ) -> TextQuery:
-    """Raises LimitError for a text that is too long."""
+    """Raises InputError for a name that is none of `fields`."""
     text = composed(text)
-    phrases = meant(parse(text, cut), vocabulary, cut)
-    scale = _Scale(searcher, schema, fields)
+    scale = _Scale(searcher, schema, fields, forgiven)
     clauses: list[Query] = []
     stop_words: list[Query] = []
+    excluded: list[Query] = []
     for phrase in phrases:
-        typed = [
-            Query.disjunction_max_query(ways, TIE_BREAKER)
-            for part in phrase.as_typed()
-            if (ways := [q for field in fields for q in scale.matches(field, part, fuzzy)])
-        ]
+        there = looked_in(fields, phrase)
+        if phrase.excluded:
+            excluded += [q for field in there for q in scale.typed(field, phrase, text)]
+            continue
+        typed = [q for part in phrase.as_typed() if (q := scale.best(part, text)) is not None]
         if len(typed) > 1:
             typed = [Query.boolean_query([(Occur.Must, q) for q in typed])]
         for other in phrase.by_synonym():
-            typed += [q for field in fields for q in scale.matches(field, other, False)]
+            typed += [q for field in fields for q in scale.typed(field, other, text)]
         if typed:
-            kind = stop_words if phrase.optional or is_stop_word(fields, phrase) else clauses
+            kind = stop_words if phrase.optional or is_stop_word(there, phrase) else clauses
             kind.append(Query.disjunction_max_query(typed, TIE_BREAKER))
     if not clauses:
         clauses, stop_words = stop_words, []
-    whole = [q for field in fields for q in scale.whole(field, text)]
+    plain = all(p.plain for p in phrases)
+    whole = [q for field in fields for q in scale.whole(field, text)] if plain else []
     if len(whole) > 1:
         whole = [Query.disjunction_max_query(whole)]
     if clauses:
@@ -76,21 +129,37 @@ def text_query(
         words = Query.boolean_query(
             [(Occur.Should, c) for c in clauses], minimum_number_should_match=needed
         )
-        if stop_words:
-            occurs = [(Occur.Must, words), *((Occur.Should, q) for q in stop_words)]
-            words = Query.boolean_query(occurs)
+        more = [*stop_words, *scale.corrected(fields, text, phrases)]
+        if more:
+            words = Query.boolean_query([(Occur.Must, words), *((Occur.Should, q) for q in more)])
         whole.append(words)
-    return TextQuery(any_of(whole) if whole else None, phrases)
+    elif excluded and not whole:
+        whole = [Query.const_score_query(Query.all_query(), 0.0)]
+    found = any_of(whole) if whole else None
+    if found is not None and excluded:
+        found = without(found, any_of(excluded))
+    return TextQuery(found, phrases, forgiven, scale.near)
+
+
+def _beginning(phrase: Phrase) -> str:
+    return fold(phrase.words[-1])
 
 
 class _Scale:
     """The weights of matches in one searcher."""
 
     def __init__(
-        self, searcher: tantivy.Searcher, schema: tantivy.Schema, fields: Sequence[Field]
+        self,
+        searcher: tantivy.Searcher,
+        schema: tantivy.Schema,
+        fields: Sequence[Field],
+        forgiven: frozenset[str],
     ) -> None:
         self._searcher = searcher
         self._schema = schema
+        self._fields = fields
+        self._forgiven = forgiven
+        self.near: dict[str, list[Near]] = {}
         boosts = [t.prop.search.boost for t in fields if t.prop.search.boost > 0] or [1.0]
         self._low, self._high = min(boosts), max(boosts)
 
@@ -100,9 +169,7 @@ class _Scale:
 
     def _rarity(self, name: str, token: str) -> float:
         """BM25's inverse document frequency."""
-        held = self._searcher.doc_freq(name, token)
-        total = max(self._searcher.num_docs, held)
-        return math.log(1 + (total - held + 0.5) / (held + 0.5))
+        return rarity(self._searcher.doc_freq(name, token), self._searcher.num_docs)
 
     def whole(self, field: Field, text: str) -> list[Query]:
         """The value is all of the query text; what it adds is more than any match of a part gives."""
@@ -115,22 +182,80 @@ class _Scale:
         weight = (1 + self._rarity(name, value)) * self._high / self._low + self._boost(field)
         return [Query.const_score_query(term, weight)]
 
-    def matches(self, field: Field, phrase: Phrase, fuzzy: bool) -> list[Query]:
+    def best(self, phrase: Phrase, text: str) -> Query | None:
+        """What was typed, in the property where it matches best; a forgiven match adds nothing to
+        an exact one."""
+        there = looked_in(self._fields, phrase)
+        ways = [q for field in there for q in self.typed(field, phrase, text)]
+        if phrase.forgivable in self._forgiven:
+            forgiven = [q for field in there for q in self._near(field, phrase)]
+            if forgiven:
+                ways.append(Query.disjunction_max_query(forgiven))
+        return Query.disjunction_max_query(ways, TIE_BREAKER) if ways else None
+
+    def typed(self, field: Field, phrase: Phrase, text: str) -> list[Query]:
         if field.whole_text:
-            return []
+            if not phrase.name:
+                return []
+            value = text[phrase.start : phrase.end]
+            return [Query.term_query(self._schema, field.text, value, "basic")]
         tokens = analyzed(field, phrase)
-        if not tokens:
-            return []
         boost = self._boost(field)
-        exact = self._exact(field, tokens)
-        queries = [Query.boost_query(exact, boost)]
-        if fuzzy and len(tokens) == 1 and allowed(tokens[0]):
-            forgiven = Query.fuzzy_term_query(
-                self._schema, field.text, tokens[0], allowed(tokens[0]), True
+        ways = [Query.boost_query(self._exact(field, tokens), boost)] if tokens else []
+        if phrase.beginning:
+            # What begins so counts less than the word itself, which is most often what was meant.
+            begun = self._begun(field, phrase)
+            ways.append(Query.const_score_query(begun, boost))
+        return ways
+
+    def _begun(self, field: Field, phrase: Phrase) -> Query:
+        beginning = _beginning(phrase)
+        if len(phrase.words) > 1:
+            before = analyzed(field, replace(phrase, words=phrase.words[:-1]))
+            if before:
+                return Query.phrase_prefix_query(self._schema, field.text, [*before, beginning])
+        return Query.regex_query(self._schema, field.text, literal(beginning) + "(?s:.*)")
+
+    def _near(self, field: Field, phrase: Phrase) -> list[Query]:
+        tokens = analyzed(field, phrase)
+        limit = edits(field, tokens[0]) if len(tokens) == 1 else 0
+        if not limit:
+            return []
+        token = tokens[0]
+        scale = self._boost(field) * self._low / self._high
+        found = near_words(self._searcher, field.text, token, limit)
+        if field.prop.search.analyzer == "standard":
+            known = self.near.get(phrase.forgivable, [])
+            pairs = [(n.word, n.held) for n in (*known, *found)]
+            self.near[phrase.forgivable] = ranked(token, pairs, limit)
+        ways = []
+        for near in found:
+            term = Query.term_query(self._schema, field.text, near.word)
+            parts = [
+                (Occur.Must, Query.const_score_query(term, weight(token, near.word, near.apart))),
+                (Occur.Should, Query.boost_query(term, rank_boost(near, self._searcher.num_docs))),
+            ]
+            ways.append(Query.boost_query(Query.boolean_query(parts), scale))
+        for apart in range(1, limit + 1):
+            fuzzy = Query.fuzzy_term_query(self._schema, field.text, token, apart, True)
+            ways.append(Query.const_score_query(fuzzy, BY_DISTANCE[apart] * scale))
+        return ways
+
+    def corrected(
+        self, fields: Sequence[Field], text: str, phrases: Sequence[Phrase]
+    ) -> list[Query]:
+        """A value that is all of the corrected query text ranks first of the forgiven ones."""
+        better = corrected(text, phrases, self.near)
+        if not better:
+            return []
+        return [
+            Query.const_score_query(
+                Query.term_query(self._schema, field.whole, fold(better.strip()), "basic"),
+                BY_WHOLE * self._boost(field) * self._low / self._high,
             )
-            weight = FUZZY_WEIGHT * self._boost(field) * self._low / self._high
-            queries.append(Query.const_score_query(forgiven, weight))
-        return queries
+            for field in fields
+            if not field.whole_text
+        ]
 
     def _exact(self, field: Field, tokens: list[str]) -> Query:
         """One, and BM25. In a list of texts the length says nothing (a city of a hundred names is
@@ -156,21 +281,27 @@ def is_stop_word(fields: Sequence[Field], phrase: Phrase) -> bool:
     return any(not t.whole_text and not analyzed(t, phrase) for t in fields)
 
 
-def matcher(field: Field, phrases: Sequence[Phrase], text: str, fuzzy: bool) -> Matcher:
+def matcher(field: Field, text: TextQuery, typed: str) -> Matcher:
     """Marks the words of a value that the query found; of a phrase each of its words."""
     if field.whole_text:
-        wanted = text.strip()
+        wanted = typed.strip()
         return lambda value: [(0, len(value))] if value == wanted and value else []
     exact: set[str] = set()
     forgiven: list[tuple[str, int]] = []
-    for phrase in phrases:
+    begun: list[str] = []
+    for phrase in text.phrases:
         for other in phrase.by_synonym():
             exact.update(analyzed(field, other))
-    for phrase in (p for q in phrases for p in q.as_typed()):
+    for phrase in (p for q in text.phrases for p in q.as_typed()):
+        if phrase.excluded or phrase.name not in ("", field.prop.graphql, field.prop.name):
+            continue
         tokens = analyzed(field, phrase)
         exact.update(tokens)
-        if fuzzy and len(tokens) == 1 and allowed(tokens[0]):
-            forgiven.append((tokens[0], allowed(tokens[0])))
+        if phrase.beginning:
+            begun.append(_beginning(phrase))
+        if phrase.forgivable in text.forgiven and len(tokens) == 1 and edits(field, tokens[0]):
+            forgiven.append((tokens[0], edits(field, tokens[0])))
+    beginnings = tuple(begun)
     found = analyzer(field.prop.search.analyzer)
 
     def match(value: str) -> list[Span]:
@@ -179,7 +310,11 @@ def matcher(field: Field, phrases: Sequence[Phrase], text: str, fuzzy: bool) -> 
         for token in found.pre_tokenize(value).tokens:
             hit = known.get(token.text)
             if hit is None:
-                hit = token.text in exact or any(within(w, token.text, n) for w, n in forgiven)
+                hit = (
+                    token.text in exact
+                    or token.text.startswith(beginnings)
+                    or any(within(w, token.text, n) for w, n in forgiven)
+                )
                 known[token.text] = hit
             if hit:
                 spans.append((token.char_offset_from, token.char_offset_to))

@@ -1,0 +1,196 @@
+"""Misspelled words: when they are forgiven, how they rank, and what the answer says of it; alike in
+every search store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stores.errors import InputError
+from stores.protocols import Capability, SearchStore, Write
+from stores.query import Compare, Facet, Match, Op, SearchQuery, SearchResult
+from tests.conformance.store_backends import Place, load, run, searches
+from tests.conformance.store_contract import BOOK, CONTRACT, book
+
+PACKAGES = {
+    "git": "fast, scalable, distributed revision control system",
+    "gitk": "revision tree visualizer for git",
+    "gist": "command line client of pastebins",
+    "gif2png": "converts gif images",
+    "postgresql": "object-relational database",
+    "postgresql-client": "front-end programs for postgresql",
+    "pgadmin": "administration of postgresql databases",
+    "postgresqm": "a name two letters away",
+    "sqlite": "a light database, it is not postgres",
+    "cafe-au-lait": "the language of coffee",
+    "libgit2": "a library of its own",
+}
+
+
+@asynccontextmanager
+async def shelf(place: Place, **search: Any) -> AsyncIterator[SearchStore]:
+    """The packages; `search` changes what the contract says of the title."""
+    title = BOOK.by_name["title"]
+    changed = replace(title, search=replace(title.search, **search))
+    properties = tuple(changed if p is title else p for p in BOOK.properties)
+    types = {**CONTRACT.types, "book": replace(BOOK, properties=properties)}
+    async with place.open(contract=replace(CONTRACT, types=types)) as store:
+        if Capability.FUZZY not in store.capabilities:
+            pytest.skip("no fuzzy search")
+        await store.create_generation("book", 1)
+        await store.activate("book", 1)
+        writes = [
+            Write(name, 1, book(n, title=name, aliases=[text], language=name[0]))
+            for n, (name, text) in enumerate(PACKAGES.items())
+        ]
+        await load(store, "book", writes)
+        yield searches(store)
+
+
+async def ask(store: SearchStore, text: str, **more: Any) -> SearchResult:
+    return await store.search(SearchQuery("book", text, **more))
+
+
+def names(result: SearchResult) -> list[str]:
+    return [hit.key for hit in result.hits]
+
+
+def test_a_word_that_is_known_finds_only_what_has_it(search_place: Place) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            found = await ask(store, "git", facets=(Facet("language"),))
+            assert set(names(found)) == {"git", "gitk"}
+            assert (found.total, found.forgiven, found.corrected) == (2, (), "")
+            assert [(b.value, b.count) for b in found.facets["language"]] == [("g", 2)]
+            forgiving = await ask(store, "git", match=Match.FORGIVING)
+            assert names(forgiving)[:2] == names(found)
+            assert "gist" in names(forgiving)
+
+    run(story())
+
+
+def test_a_word_that_no_record_has_is_forgiven_and_the_answer_says_so(search_place: Place) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            found = await ask(store, "postgersql")
+            assert names(found)[0] == "postgresql"
+            assert found.corrected == "postgresql"
+            assert [(f.word, f.near[0]) for f in found.forgiven] == [("postgersql", "postgresql")]
+            assert (await ask(store, "postgersql", match=Match.EXACT)).total == 0
+            more = await ask(store, "postgersql client")
+            assert names(more) == ["postgresql-client"]
+            assert more.corrected == "postgresql client"
+
+    run(story())
+
+
+def test_every_word_is_forgiven_where_nothing_is_found(search_place: Place) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            # Each word is known, and no record has both.
+            found = await ask(store, "gist revision")
+            assert set(names(found)) == {"git"} | set(names(found))
+            assert [f.word for f in found.forgiven] == ["gist", "revision"]
+            only = Compare("title", Op.EQ, "git")
+            assert names(await ask(store, "gist", filter=only)) == ["git"]
+            assert (await ask(store, "gist", filter=only, match=Match.EXACT)).total == 0
+
+    run(story())
+
+
+def test_a_forgiven_match_ranks_by_its_distance(search_place: Place) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            found = names(await ask(store, "postgresqk", match=Match.FORGIVING))
+            assert found.index("postgresql") < found.index("pgadmin")
+            scores = {
+                h.key: h.score or 0
+                for h in (await ask(store, "postgresql", match=Match.FORGIVING)).hits
+            }
+            assert scores["postgresql"] == max(scores.values())
+            # A forgiven match in the best property ranks below an exact one in any.
+            assert scores["pgadmin"] > scores["postgresqm"] > 0
+
+    run(story())
+
+
+@pytest.mark.parametrize("match", list(Match))
+def test_what_is_in_quotes_is_never_forgiven(search_place: Place, match: Match) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            assert (await ask(store, '"postgersql"', match=match)).total == 0
+            assert set(names(await ask(store, '"git"', match=match))) == {"git", "gitk"}
+
+    run(story())
+
+
+def test_a_property_may_forgive_nothing_or_only_long_words(search_place: Place) -> None:
+    async def story() -> None:
+        async with shelf(search_place, forgive=False) as store:
+            # The other properties forgive, as they did.
+            assert set(names(await ask(store, "gitkk", match=Match.FORGIVING))) == set()
+            assert "pgadmin" in names(await ask(store, "postgersql"))
+            assert "sqlite" not in names(await ask(store, "sqlitte"))
+        async with shelf(search_place, forgive_from=6) as store:
+            assert names(await ask(store, "gitkk")) == []
+            assert names(await ask(store, "sqlitte")) == ["sqlite"]
+
+    run(story())
+
+
+def test_the_last_word_may_be_a_beginning_where_that_is_asked(search_place: Place) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            assert names(await ask(store, "postgresql cli", match=Match.EXACT)) == []
+            found = await ask(store, "postgresql cli", prefix=True)
+            assert names(found) == ["postgresql-client"]
+            assert found.forgiven == ()
+            assert set(names(await ask(store, "git", prefix=True))) == {"git", "gitk"}
+            # What stands behind the last word ends it.
+            assert names(await ask(store, "postgresql cli ", prefix=True, match=Match.EXACT)) == []
+            marked = await ask(store, "CLI", prefix=True, highlight=("title",))
+            assert marked.hits[0].highlights["title"] == ["postgresql-<em>client</em>"]
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("title:postgresql", {"postgresql", "postgresql-client"}),
+        ("postgresql -title:client -pgadmin", {"postgresql"}),
+        ("-postgresql database", {"sqlite"}),
+        ('title:"postgresql client"', {"postgresql-client"}),
+        ('postgresql -"front-end programs"', {"postgresql", "pgadmin"}),
+        ("aliases:git", {"gitk"}),
+        ("title:cafe-au", {"cafe-au-lait"}),
+    ],
+)  # fmt: skip
+def test_operators_say_where_a_word_is_and_is_not(
+    search_place: Place, text: str, found: set[str]
+) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            result = await ask(store, text, operators=True, match=Match.EXACT, first=100)
+            assert set(names(result)) == found
+
+    run(story())
+
+
+def test_operators_are_words_unless_they_are_asked_for(search_place: Place) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            assert names(await ask(store, "git -revision", match=Match.EXACT)) == ["git", "gitk"]
+            every = await ask(store, "-git", operators=True, first=100)
+            assert every.total == len(PACKAGES) - 2
+            for text in ("nosuch:git", "pages:git"):
+                with pytest.raises(InputError, match="title"):
+                    await ask(store, text, operators=True)
+            for text in ("-", ":", '-"', "title:", '"', "--git", "-:-", 'title:""'):
+                await ask(store, text, operators=True)
+
+    run(story())
