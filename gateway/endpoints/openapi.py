@@ -68,6 +68,9 @@ def _search(t: RecordType) -> dict[str, Any]:
         ),
         ("first", f"Hits per page, at most {t.expose.page_limit}.", "integer"),
         ("after", "The endCursor of the previous page.", "string"),
+        ("match", "EXACT, FORGIVING or AUTO: whether misspelled words are forgiven.", "string"),
+        ("prefix", "1: the last word may be the beginning of one.", "boolean"),
+        ("operators", "1: -word must not be there, name:word is of one field.", "boolean"),
     ]
     headers = [_header(name, text) for name, text in _FRESHNESS]
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/SearchResult"}}}
@@ -94,6 +97,9 @@ def _search(t: RecordType) -> dict[str, Any]:
                         "first": {"type": "integer", "minimum": 0},
                         "after": {"type": "string"},
                         "suggestions": {"type": "boolean"},
+                        "match": {"type": "string", "enum": ["EXACT", "FORGIVING", "AUTO"]},
+                        "prefix": {"type": "boolean"},
+                        "operators": {"type": "boolean"},
                     },
                 }
             }
@@ -199,6 +205,8 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
                         "hits": {"type": "array", "items": {"type": "object"}},
                         "facets": {"type": "object"},
                         "suggestions": {"type": "array", "items": {"type": "string"}},
+                        "corrected": {"type": ["string", "null"]},
+                        "forgiven": {"type": "array", "items": {"type": "object"}},
                         "pageInfo": {"type": "object"},
                         "recordgate": {"type": "object"},
                     },

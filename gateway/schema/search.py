@@ -39,6 +39,7 @@ class FacetNames(GraphQLEnumType):
 def connection(record_type: RecordType, records: RecordTypes) -> GraphQLObjectType:
     node = records.objects[record_type.name]
     highlight, facet = records.frame.object(static.Highlight), records.frame.object(static.Facet)
+    forgiven = records.frame.object(static.ForgivenWord)
     edge = GraphQLObjectType(
         f"{record_type.graphql}SearchEdge",
         {
@@ -74,6 +75,17 @@ def arguments(record_type: RecordType, records: RecordTypes) -> dict[str, GraphQ
         "filter": GraphQLArgument(records.inputs.filters[record_type.name]),
         "first": GraphQLArgument(GraphQLInt),
         "after": GraphQLArgument(GraphQLString),
+        "match": GraphQLArgument(
+            records.frame.enum(static.SearchMatchEnum),
+            description="How words are compared; AUTO where it is not given.",
+        ),
+        "prefix": GraphQLArgument(
+            GraphQLBoolean, description="The last word may be the beginning of one."
+        ),
+        "operators": GraphQLArgument(
+            GraphQLBoolean,
+            description="`-word` must not be there, `name:word` is of one field alone.",
+        ),
     }
     facets = _names(record_type, [p for p in record_type.properties if p.search.facet])
     if facets:

@@ -16,6 +16,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from gateway.schema import scalars
 from gateway.shape.orders import Direction
+from stores.query import Match
 
 BigInt = NewType("BigInt", int)
 Decimal = NewType("Decimal", str)
@@ -62,6 +63,15 @@ SCALARS: dict[object, ScalarDefinition] = {
 }
 """The scalars by their Python types, with the one implementation that record types use too."""
 
+SearchMatchEnum = strawberry.enum(
+    Match,
+    name="SearchMatch",
+    description=(
+        "How the words of a search are compared. EXACT: as they stand. FORGIVING: misspelled ones,"
+        " too. AUTO: exact; a word that no record has is forgiven, and every word where nothing is"
+        " found. Quoted words are always exact."
+    ),
+)
 DirectionEnum = strawberry.enum(
     Direction,
     name="Direction",
@@ -135,6 +145,14 @@ class Facet:
 
 
 @strawberry.type
+class ForgivenWord:
+    word: str = strawberry.field(description="As it stands in the query.")
+    near: list[str] = strawberry.field(
+        description="Words near it that were looked for instead, the likeliest first."
+    )
+
+
+@strawberry.type
 class RowError:
     index: int = strawberry.field(description="The record's place in the input, from 0.")
     code: str
@@ -142,7 +160,7 @@ class RowError:
     field: str | None
 
 
-TYPES: tuple[Any, ...] = (PageInfo, Highlight, FacetBucket, Facet, RowError)
-ENUMS: tuple[Any, ...] = (DirectionEnum, ChangeKind, OnError)
+TYPES: tuple[Any, ...] = (PageInfo, Highlight, FacetBucket, Facet, ForgivenWord, RowError)
+ENUMS: tuple[Any, ...] = (DirectionEnum, ChangeKind, OnError, SearchMatchEnum)
 
 NodeId = Annotated[strawberry.ID, strawberry.argument(description="A `nodeId`.")]

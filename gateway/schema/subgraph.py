@@ -43,7 +43,15 @@ LINK = (
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3",'
     ' import: ["@key", "@shareable"])'
 )
-SHAREABLE = ("PageInfo", "Highlight", "FacetBucket", "Facet", "RowError", "Freshness")
+SHAREABLE = (
+    "PageInfo",
+    "Highlight",
+    "FacetBucket",
+    "Facet",
+    "ForgivenWord",
+    "RowError",
+    "Freshness",
+)
 """Value types that every recordgate shares."""
 MAX_ENTITIES = 1000
 TYPE = "__typename"

@@ -26,11 +26,23 @@ from gateway.shape.shaping import DEFAULT_FIRST, read_size
 from gateway.shape.visibility import Visibility
 from stores import json_numbers
 from stores.contract.model import Embed, RecordType
-from stores.query import SearchQuery
+from stores.query import Match, SearchQuery
 from stores.roles import StoreRole
 from stores.values import exact_in_json
 
-_KNOWN = ("q", "filter", "facets", "highlight", "sort", "first", "after", "suggestions")
+_KNOWN = (
+    "q",
+    "filter",
+    "facets",
+    "highlight",
+    "sort",
+    "first",
+    "after",
+    "suggestions",
+    "match",
+    "prefix",
+    "operators",
+)
 _KNOWN_OF_SUGGEST = ("q", "first")
 _INTEGER = re.compile(r"-?\d{1,9}\Z", re.ASCII)
 MAX_SUGGESTIONS = 50
@@ -70,6 +82,14 @@ def _names(value: Any, name: str) -> list[str]:
     if not isinstance(parts, list) or not all(isinstance(p, str) for p in parts):
         raise HttpProblem("BAD_USER_INPUT", f"{name} must be a list of names")
     return [p.strip() for p in parts if p.strip()]
+
+
+def _match(value: Any) -> Match:
+    if value is None:
+        return Match.AUTO
+    if not isinstance(value, str) or value not in tuple(Match):
+        raise HttpProblem("BAD_USER_INPUT", "match must be one of " + ", ".join(Match))
+    return Match(value)
 
 
 def read_query(
@@ -117,6 +137,9 @@ def read_query(
         ),
         min(DEFAULT_FIRST, record_type.expose.page_limit) if first is None else first,
         suggestions=switch(values.get("suggestions"), "suggestions"),
+        match=_match(values.get("match")),
+        prefix=switch(values.get("prefix"), "prefix"),
+        operators=switch(values.get("operators"), "operators"),
     )
     if after is None:
         return query
@@ -209,6 +232,8 @@ async def search_endpoint(request: Request) -> Response:
             for name, buckets in result.facets.items()
         },
         "suggestions": result.suggestions,
+        "corrected": result.corrected or None,
+        "forgiven": [{"word": f.word, "near": f.near} for f in result.forgiven],
         "pageInfo": {
             "hasNextPage": result.has_next,
             "endCursor": hits[-1]["cursor"] if hits else None,

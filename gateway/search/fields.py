@@ -19,7 +19,7 @@ from gateway.shape.shaping import DEFAULT_FIRST, read_size
 from gateway.shape.visibility import Form, Visibility
 from stores.contract.model import RecordType
 from stores.errors import InputError
-from stores.query import SearchQuery
+from stores.query import Match, SearchQuery
 from stores.values import exact_in_json
 
 
@@ -45,6 +45,9 @@ async def resolve_search(
         sort_of(record_type, [_step(entry) for entry in args.get("sort") or []]),
         min(DEFAULT_FIRST, record_type.expose.page_limit) if first is None else first,
         suggestions="suggestions" in asked,
+        match=args.get("match") or Match.AUTO,
+        prefix=bool(args.get("prefix")),
+        operators=bool(args.get("operators")),
     )
     secret = services.token_secret
     if args.get("after") is not None:
@@ -84,6 +87,8 @@ async def resolve_search(
             for name, buckets in result.facets.items()
         ],
         "suggestions": result.suggestions,
+        "corrected": result.corrected or None,
+        "forgiven": [{"word": f.word, "near": list(f.near)} for f in result.forgiven],
     }
 
 

@@ -16,7 +16,7 @@ from gateway.shape.filters import row_filter
 from gateway.shape.names import property_of
 from gateway.shape.orders import Direction
 from gateway.shape.visibility import Form, Visibility
-from stores.contract.model import Embed, Property, RecordType
+from stores.contract.model import Property, RecordType
 from stores.errors import ForbiddenError, InputError, LimitError
 from stores.protocols import Capability
 from stores.query import (
@@ -129,20 +129,12 @@ def sort_of(record_type: RecordType, steps: list[tuple[str, Direction]]) -> tupl
     return tuple(found)
 
 
-def _hides(visibility: Visibility, record_type: RecordType, embeds: tuple[Embed, ...]) -> bool:
-    """Return whether anything in the type's documents is not shown plainly to the viewer."""
-    if any(visibility.form(p) is not Form.PLAIN for p in record_type.properties):
-        return True
-    for embed in embeds:
-        relation = record_type.relation_by_name[embed.relation]
-        target = visibility.contract.types[relation.target]
-        if visibility.row_filters(target) is not None or not visibility.is_open(
-            record_type, relation
-        ):
-            return True
-        if _hides(visibility, target, embed.embeds):
-            return True
-    return False
+def _hides(visibility: Visibility, record_type: RecordType) -> bool:
+    """Return whether a text that is searched is not shown plainly to the viewer. Of embedded records
+    nothing is searched."""
+    return any(
+        p.search.text and visibility.form(p) is not Form.PLAIN for p in record_type.properties
+    )
 
 
 def guarded(
@@ -156,8 +148,7 @@ def guarded(
         visibility.require_plain(record_type.by_name[order.property], "sort")
     for name in query.highlight:
         visibility.require_plain(record_type.by_name[name], "highlight")
-    hides = _hides(visibility, record_type, record_type.embeds)
-    if hides:
+    if _hides(visibility, record_type):
         plain = tuple(
             p.name
             for p in record_type.properties
@@ -165,7 +156,8 @@ def guarded(
         )
         if not plain:
             raise ForbiddenError(f"you may not search {record_type.plural}")
-        query = replace(query, properties=plain, suggestions=False)
+        # Corrections are made of the words of the properties that are searched alone.
+        query = replace(query, properties=plain)
     rows = row_filter(record_type, visibility)
     if rows == EVERYTHING:
         return query
@@ -200,10 +192,21 @@ async def run_search(
             raise InputError(f"filter: search cannot apply it: {why}")
     if query.sort and Capability.SEARCH_SORT not in store.capabilities:
         raise InputError(f"sort: the {store.kind} store cannot sort")
-    result = await store.search(allowed)
+    try:
+        result = await store.search(allowed)
+    except InputError as error:
+        if viewer.may_introspect:
+            raise
+        raise InputError(error.message) from None
     if allowed.rows != EVERYTHING:
-        # A score counts how rare a word is among all rows, also those that are hidden.
-        result = replace(result, hits=[replace(hit, score=None) for hit in result.hits])
+        # A score counts how rare a word is among all rows, also those that are hidden; the words
+        # near one that was forgiven are of all rows.
+        result = replace(
+            result,
+            hits=[replace(hit, score=None) for hit in result.hits],
+            forgiven=tuple(replace(f, near=()) for f in result.forgiven),
+            corrected="",
+        )
     generation = await generation_of(store, record_type.name)
     return Searched(result, _report(services, standing, generation))
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stores.query import Forgiven
+from stores.query import Forgiven, SearchResult
 from stores.search.edit_distance import distance
 from stores.search.query_text import Phrase
 
@@ -107,12 +107,23 @@ def corrected(text: str, phrases: Sequence[Phrase], near: Mapping[str, Sequence[
 
 
 def said(
-    forgiven: Collection[str], phrases: Sequence[Phrase], near: Mapping[str, Sequence[Near]]
-) -> tuple[Forgiven, ...]:
-    """Return what an answer says of the words it forgave, in the query's order."""
+    result: SearchResult,
+    text: str,
+    forgiven: Collection[str],
+    phrases: Sequence[Phrase],
+    near: Mapping[str, Sequence[Near]],
+) -> SearchResult:
+    """Return `result` with the words of `text` that were forgiven, in their order; of a search that
+    found nothing there is nothing to say."""
+    if not result.total or not forgiven:
+        return result
     words = dict.fromkeys(p.forgivable for q in phrases for p in q.as_typed())
-    return tuple(
-        Forgiven(word, tuple(n.word for n in near.get(word, ())[:MOST_SAID]))
-        for word in words
-        if word in forgiven
+    return replace(
+        result,
+        forgiven=tuple(
+            Forgiven(word, tuple(n.word for n in near.get(word, ())[:MOST_SAID]))
+            for word in words
+            if word in forgiven
+        ),
+        corrected=corrected(text, phrases, near),
     )

@@ -47,7 +47,7 @@ from stores.search.fields import Field, Level
 from stores.search.filter_plan import CannotFilter, plan
 from stores.search.held import Held
 from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
-from stores.search.near import corrected, said
+from stores.search.near import said
 from stores.search.twins import Kind, twin_converter
 
 MAX_FIRST = 1000
@@ -319,15 +319,15 @@ class Search:
     ) -> SearchResult:
         hits = answer["hits"]["hits"]
         first = self._query.first
-        return SearchResult(
+        found = SearchResult(
             hits=[self._hit(hit) for hit in hits[:first]],
             total=int(answer["hits"]["total"]["value"]),
             facets=self._counted(answer.get("aggregations", {})),
             suggestions=self._corrected(answer) if self._query.suggestions else [],
             has_next=len(hits) > first,
-            forgiven=said(forgiven, self.phrases, self._text.near),
-            corrected=corrected(composed(self._query.text), self.phrases, self._text.near),
         )
+        text = composed(self._query.text)
+        return said(found, text, forgiven, self.phrases, self._text.near)
 
     def nothing(self) -> SearchResult:
         return SearchResult([], 0, {f.prop.name: [] for f, _ in self._facets})

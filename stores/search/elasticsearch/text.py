@@ -10,9 +10,10 @@ language need not.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stores.contract.model import Vocabulary
@@ -46,7 +47,7 @@ class TextQuery:
     query: Query | None
     words: Query | None
     phrases: tuple[Phrase, ...]
-    near: Mapping[str, Sequence[Near]] = field(default_factory=dict)
+    near: Mapping[str, Sequence[Near]] = dataclasses.field(default_factory=dict)
 
 
 def phrases_of(query: SearchQuery, vocabulary: Vocabulary) -> tuple[Phrase, ...]:

@@ -35,7 +35,7 @@ from stores.search.facet_values import shown
 from stores.search.fields import Field, Level
 from stores.search.held import Held
 from stores.search.highlight import highlights
-from stores.search.near import corrected, said
+from stores.search.near import said
 from stores.search.query_text import Phrase
 from stores.search.tantivy import filters
 from stores.search.tantivy.analyzers import composed
@@ -138,7 +138,7 @@ class Search:
             self._steps = tuple(self._step(order) for order in query.sort)
             page = self._by_values(matching, query.after, wanted)
             total = _count(self._searcher.search(matching, limit=1, count=True))
-        return SearchResult(
+        result = SearchResult(
             hits=[self._hit(found, query, searched, text) for found in page[: query.first]],
             total=total,
             facets=self._facets(text, query),
@@ -148,9 +148,8 @@ class Search:
                 else []
             ),
             has_next=len(page) > query.first,
-            forgiven=said(forgiven, phrases, text.near),
-            corrected=corrected(composed(query.text), phrases, text.near),
         )
+        return said(result, composed(query.text), forgiven, phrases, text.near)
 
     # What matches ------------------------------------------------------------------------------
 

@@ -9,9 +9,10 @@ language need not.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import tantivy
 from tantivy import Occur, Query
@@ -50,7 +51,7 @@ class TextQuery:
     query: Query | None
     phrases: tuple[Phrase, ...]
     forgiven: frozenset[str] = frozenset()
-    near: Mapping[str, Sequence[Near]] = field(default_factory=dict)
+    near: Mapping[str, Sequence[Near]] = dataclasses.field(default_factory=dict)
 
 
 def phrases_of(query: SearchQuery, vocabulary: Vocabulary) -> tuple[Phrase, ...]:

@@ -1,0 +1,92 @@
+"""Whether misspelled words are forgiven is asked at every door, and the answer says what was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.context.services import Freshness, Viewer
+from gateway.search.search import run_search
+from stores.query import SearchQuery
+from tests.acceptance.gateway_rig import Rig
+from tests.acceptance.test_search_endpoint import PEOPLE, RESTRICTED, run
+
+
+def test_forgiveness_is_asked_for_and_told_at_each_door(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        async def got(**params: str) -> dict[str, object]:
+            answer = await rig.client.get("/search/city", params=params)
+            assert answer.status_code == 200, answer.text
+            found = answer.json()
+            return {n: found[n] for n in ("total", "corrected", "forgiven")}
+
+        told = {
+            "total": 1,
+            "corrected": "lyon",
+            "forgiven": [{"word": "lyom", "near": ["lyon"]}],
+        }
+        assert await got(q="lyom") == told
+        assert await got(q="lyom", match="FORGIVING") == told
+        nothing = {"total": 0, "corrected": None, "forgiven": []}
+        assert await got(q="lyom", match="EXACT") == nothing
+        assert await got(q='"lyom"') == nothing
+        assert (await got(q="lyo", prefix="1"))["total"] == 1
+        assert (await got(q="paris -name:paris", operators="true"))["total"] == 0
+        query = (
+            'query($m: SearchMatch) { searchCities(query: "lyom", match: $m, prefix: false)'
+            " { totalCount corrected forgiven { word near } } }"
+        )
+        for match, expected in ((None, told), ("AUTO", told), ("EXACT", nothing)):
+            answer = await rig.graphql(query, {"m": match})
+            found = answer["data"]["searchCities"]
+            assert found.pop("totalCount") == expected["total"]
+            assert found == {n: expected[n] for n in ("corrected", "forgiven")}
+
+    run(database, tmp_path, go)
+
+
+def test_a_way_to_match_that_is_none_is_refused(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        for wrong in ("LOOSE", "auto", ""):
+            answer = await rig.client.get("/search/city", params={"q": "lyon", "match": wrong})
+            assert answer.status_code == 400, answer.text
+            assert "EXACT, FORGIVING, AUTO" in answer.json()["detail"]
+        for body in ({"match": ["EXACT"]}, {"match": 1}, {"prefix": "yes"}, {"operators": 2}):
+            answer = await rig.client.post("/search/city", json={"q": "lyon", **body})
+            assert answer.status_code == 400, answer.text
+        params = {"q": "population:5", "operators": "1"}
+        answer = await rig.client.get("/search/city", params=params)
+        assert answer.status_code == 400 and "population is not" in answer.json()["detail"]
+
+    run(database, tmp_path, go)
+
+
+def test_no_word_of_what_is_hidden_is_told_by_what_is_forgiven(
+    database: str, tmp_path: Path
+) -> None:
+    async def go(rig: Rig) -> None:
+        for text in ("insomnai", "migrain", "exampel", "quill insomnai", "quil"):
+            answer = await rig.client.get(
+                "/search/person", params={"q": text, "suggestions": "1", "match": "FORGIVING"}
+            )
+            assert answer.status_code == 200
+            for secret in (b'"insomnia', b'"migraine', b'"example'):
+                assert secret not in answer.content, answer.text
+        # A property that is searched plainly corrects, whatever else is hidden.
+        answer = await rig.client.get("/search/person?q=quilll&suggestions=1")
+        assert answer.json()["suggestions"] == ["quill"]
+        assert answer.json()["corrected"] == "quill"
+        for text in ("diagnosis:insomnia", "-diagnosis:insomnia", "email:example"):
+            params = {"q": text, "operators": "1"}
+            answer = await rig.client.get("/search/person", params=params)
+            assert answer.status_code == 400, answer.text
+        # Where rows are hidden, neither the words near one nor which are known are told.
+        services, department = rig.services, rig.services.contract.types["department"]
+        staff = Viewer("s", frozenset({"staff"}))
+        found = await run_search(
+            services, staff, Freshness(), department, SearchQuery("department", "blacksiet")
+        )
+        assert found.result.total == 0
+        assert found.result.corrected == ""
+        assert all(not f.near for f in found.result.forgiven)
+
+    run(database, tmp_path, go, contract=RESTRICTED, rows=PEOPLE)
