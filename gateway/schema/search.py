@@ -64,6 +64,15 @@ def connection(record_type: RecordType, records: RecordTypes) -> GraphQLObjectTy
                 GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLString))),
                 "Corrected search texts, the most likely first.",
             ),
+            "corrected": field(
+                GraphQLString,
+                "The query with the likeliest word for each that was forgiven. Null if none was, or"
+                " if nothing like it is known.",
+            ),
+            "forgiven": field(
+                GraphQLNonNull(GraphQLList(GraphQLNonNull(forgiven))),
+                "The words of the query that were forgiven.",
+            ),
         },
     )
 
