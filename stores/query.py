@@ -133,7 +133,7 @@ class SearchQuery:
     `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by
     whatever they are about: which rows may be seen at all. `operators`: `-word` must not be there,
     `name:word` is looked for in that property alone. `prefix`: the last word may be the beginning
-    of one. `explain`: hits say why they were found.
+    of one. `boosted`: hits rank by the type's `boostBy`, too. `explain`: hits say why they were found.
     """
 
     type: str
@@ -150,6 +150,7 @@ class SearchQuery:
     rows: Filter = EVERYTHING
     operators: bool = False
     prefix: bool = False
+    boosted: bool = True
     explain: bool = False
 
 

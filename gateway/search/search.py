@@ -158,6 +158,10 @@ def guarded(
             raise ForbiddenError(f"you may not search {record_type.plural}")
         # Corrections are made of the words of the properties that are searched alone.
         query = replace(query, properties=plain)
+    by = record_type.boost_by
+    if by and visibility.form(record_type.by_name[by.property]) is not Form.PLAIN:
+        # The order of hits would tell what is hidden.
+        query = replace(query, boosted=False)
     rows = row_filter(record_type, visibility)
     if rows == EVERYTHING:
         return query

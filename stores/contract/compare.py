@@ -102,6 +102,10 @@ def _type(old: RecordType, new: RecordType) -> Iterator[Difference]:
         )
     if old.vocabulary != new.vocabulary:
         yield Difference(False, where, "its synonyms or stop words have changed")
+    if old.boost_by != new.boost_by:
+        by = new.boost_by
+        how = f"boosted by {by.property}, {by.weight:g}" if by else "no longer boosted"
+        yield Difference(False, where, f"hits of its searches are {how}")
     yield from _members(old, new)
 
 

@@ -207,6 +207,15 @@ class Vocabulary:
     stop_words: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class BoostBy:
+    """The property whose greater numbers or later days rank a type's hits higher, by at most
+    `weight`; a word that matches exactly has at least 1."""
+
+    property: str
+    weight: float = 1.0
+
+
 @dataclass(frozen=True)
 class RecordType:
     """A record type: one table, one GraphQL type, one collection in each store."""
@@ -230,6 +239,7 @@ class RecordType:
     """role → filter, in the form of a GraphQL filter with property names."""
     generations: int = 2
     vocabulary: Vocabulary = Vocabulary()
+    boost_by: BoostBy | None = None
     description: str = ""
     foreign: tuple[ForeignRelation, ...] = ()
     rules: tuple[Rule, ...] = ()

@@ -16,6 +16,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "rowFilter",
         "generations",
         "search",
+        "boostBy",
         "gate",
         "collect",
     ),
@@ -38,6 +39,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "search": (
         "text", "suggest", "facet", "sort", "analyzer", "boost", "forgive", "forgiveFrom",
     ),
+    "boostBy": ("property", "weight"),
     "partial": ("first", "last"),
     "collect": (
         "http", "file", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects", "maxDeletes",

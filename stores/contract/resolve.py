@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stores.contract import names
+from stores.contract.boosts import boost_by_value
 from stores.contract.collect import collect_value
 from stores.contract.draft import Draft
 from stores.contract.embeds import resolve_embeds
@@ -359,6 +360,9 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         row_filter=resolve_row_filters(draft, drafts, access),
         generations=whole_value(at, "generations", 1, MAX_GENERATIONS, 2) if at else 2,
         vocabulary=vocabulary_value(draft.extensions.get("search")),
+        boost_by=boost_by_value(
+            draft.extensions.get("boostBy"), {d.property.name: d.property for d in draft.declared}
+        ),
         collect=collect_value(
             draft.extensions.get("collect"), {d.property.name: d for d in draft.declared}
         ),

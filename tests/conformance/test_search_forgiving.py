@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from stores.contract.model import BoostBy
 from stores.errors import InputError
 from stores.protocols import Capability, SearchStore, Write
 from stores.query import Compare, Facet, Match, Op, SearchQuery, SearchResult
@@ -198,5 +200,60 @@ def test_operators_are_words_unless_they_are_asked_for(search_place: Place) -> N
                     await ask(store, text, operators=True)
             for text in ("-", ":", '-"', "title:", '"', "--git", "-:-", 'title:""'):
                 await ask(store, text, operators=True)
+
+    run(story())
+
+
+@asynccontextmanager
+async def boosted(place: Place, by: BoostBy) -> AsyncIterator[SearchStore]:
+    types = {**CONTRACT.types, "book": replace(BOOK, boost_by=by)}
+    async with place.open(contract=replace(CONTRACT, types=types)) as store:
+        await store.create_generation("book", 1)
+        await store.activate("book", 1)
+        # Springfeld has the most pages, and is only near.
+        pages = {"a": 100, "b": 1_000_000, "c": None, "d": 0, "e": -5}
+        today = datetime.now(UTC).date()
+        days = {"a": 1000, "b": 2, "c": 10_000, "d": -3, "e": 60}
+        writes = [
+            Write(
+                key,
+                1,
+                book(
+                    n,
+                    title="Springfield",
+                    pages=pages[key],
+                    published=f"{today - timedelta(days[key])}",
+                ),
+            )
+            for n, key in enumerate(pages)
+        ]
+        writes.append(Write("f", 1, book(9, title="Springfeld", pages=10**9, published=f"{today}")))
+        await load(store, "book", writes)
+        yield searches(store)
+
+
+def test_hits_rank_by_what_the_contract_says_they_are_boosted_by(search_place: Place) -> None:
+    async def story() -> None:
+        async with boosted(search_place, BoostBy("pages", 3.0)) as store:
+            assert names(await ask(store, "springfield")) == ["b", "a", "c", "d", "e"]
+            assert names(await ask(store, "springfield", boosted=False)) == list("abcde")
+            # No boost lifts a forgiven match over an exact one.
+            forgiving = await ask(store, "springfield", match=Match.FORGIVING)
+            assert names(forgiving) == ["b", "a", "c", "d", "e", "f"]
+            plain = {
+                h.key: h.score or 0 for h in (await ask(store, "springfield", boosted=False)).hits
+            }
+            more = {h.key: h.score or 0 for h in (await ask(store, "springfield")).hits}
+            added = {key: round(more[key] - plain[key], 3) for key in plain}
+            # 1,000,000 reaches 13 of the 20 bounds, 100 five.
+            assert added == {"b": 1.95, "a": 0.75, "c": 0, "d": 0, "e": 0}
+
+    run(story())
+
+
+def test_later_days_rank_first_where_the_contract_says_so(search_place: Place) -> None:
+    async def story() -> None:
+        async with boosted(search_place, BoostBy("published", 2.0)) as store:
+            assert names(await ask(store, "springfield")) == ["d", "b", "e", "a", "c"]
 
     run(story())

@@ -25,6 +25,7 @@ from stores.query import (
     SearchResult,
     all_of,
 )
+from stores.search.boost_by import lift, steps
 from stores.search.elasticsearch.errors import refused
 from stores.search.elasticsearch.fields import DOCUMENT, KEY, TOMBSTONE
 from stores.search.elasticsearch.filters import Query, any_of
@@ -228,11 +229,27 @@ class Search:
         matching: dict[str, Any] = {"must_not": [NOT_TOMBSTONE], "filter": [self._filter]}
         if query.text.strip():
             self._text = text_query(
-                self.fields, query.text, self.phrases, stop_words, forgiven, near
+                self.fields,
+                query.text,
+                self.phrases,
+                stop_words,
+                forgiven,
+                near,
+                lift(self._level.record_type) if query.boosted else 0.0,
             )
             if self._text.query is None:
                 return None
             matching["must"] = [self._text.query]
+            if query.boosted and self._by_score:
+                matching["should"] = [
+                    {
+                        "constant_score": {
+                            "filter": {"range": {step.field.value: {"gte": step.bound}}},
+                            "boost": step.weight,
+                        }
+                    }
+                    for step in steps(self._held.level)
+                ]
         found: dict[str, Any] = {
             "query": {"bool": matching},
             "size": query.first + 1 if query.first else 0,

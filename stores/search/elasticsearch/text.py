@@ -64,10 +64,19 @@ def text_query(
     stop_words: StopWords,
     forgiven: Collection[str] = (),
     near: NearWords | None = None,
+    lift: float = 0.0,
 ) -> TextQuery:
-    """Raises InputError for a name that is none of `fields`."""
+    """`lift` is added to each match as typed. Raises InputError for a name that is none of
+    `fields`."""
     text = composed(text)
-    ways = _Ways(fields, text, stop_words, frozenset(forgiven), near or NearWords())
+    ways = _Ways(
+        fields,
+        text,
+        stop_words,
+        frozenset(forgiven),
+        near or NearWords(),
+        lift if forgiven else 0.0,
+    )
     clauses: list[Query] = []
     optional: list[Query] = []
     excluded: list[Query] = []
@@ -114,12 +123,14 @@ class _Ways:
         stop_words: StopWords,
         forgiven: frozenset[str],
         near: NearWords,
+        lift: float,
     ) -> None:
         self._fields = fields
         self._text = text
         self._stop_words = stop_words
         self._forgiven = forgiven
         self._near_words = near
+        self._least = 1.0 + lift
         boosts = [f.prop.search.boost for f in fields if f.prop.search.boost > 0] or [1.0]
         self._low, self._high = min(boosts), max(boosts)
         self.near: dict[str, list[Near]] = {}
@@ -153,7 +164,7 @@ class _Ways:
                     ways.append({"term": {field.text: value}})
                 continue
             if not _is_stopped(field, phrase, self._stop_words):
-                ways.append(_exact(field, phrase, boost))
+                ways.append(_exact(field, phrase, boost, self._least))
             if phrase.beginning:
                 ways.append(_begun(field, phrase, boost))
         return ways
@@ -239,14 +250,14 @@ def _is_stopped(field: Field, phrase: Phrase, stop_words: StopWords) -> bool:
     return all(word in stopped for word in phrase.words)
 
 
-def _exact(field: Field, phrase: Phrase, boost: float) -> Query:
-    """One, and BM25."""
+def _exact(field: Field, phrase: Phrase, boost: float, least: float) -> Query:
+    """`least`, which is one or more, and BM25."""
     text = " ".join(phrase.words)
     if len(phrase.words) == 1:
         found: Query = {"match": {field.text: {"query": text, "operator": "and"}}}
     else:
         found = {"match_phrase": {field.text: {"query": text}}}
-    return {"bool": {"must": [found], "should": [{"match_all": {}}], "boost": boost}}
+    return {"bool": {"must": [found], "should": [{"match_all": {"boost": least}}], "boost": boost}}
 
 
 def _begun(field: Field, phrase: Phrase, boost: float) -> Query:

@@ -10,7 +10,7 @@ published in between.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tantivy
@@ -30,6 +30,7 @@ from stores.query import (
     all_of,
 )
 from stores.search import filter_plan
+from stores.search.boost_by import lift, steps
 from stores.search.facet_filters import facet_filters
 from stores.search.facet_values import shown
 from stores.search.fields import Field, Level
@@ -129,7 +130,17 @@ class Search:
     ) -> SearchResult:
         text = TextQuery(Query.all_query(), ())
         if query.text.strip():
-            text = text_query(self._searcher, self._schema, searched, query.text, phrases, forgiven)
+            text = text_query(
+                self._searcher,
+                self._schema,
+                searched,
+                query.text,
+                phrases,
+                forgiven,
+                lift(self._level.record_type) if query.boosted else 0.0,
+            )
+            if query.boosted and not query.sort:
+                text = replace(text, query=self._boosted(text.query))
         matching = self._matching(text, all_of((query.filter, query.rows)))
         wanted = query.first + 1
         if query.text.strip() and not query.sort:
@@ -150,6 +161,23 @@ class Search:
             has_next=len(page) > query.first,
         )
         return said(result, composed(query.text), forgiven, phrases, text.near)
+
+    def _boosted(self, query: Query | None) -> Query | None:
+        reached = [
+            (
+                Occur.Should,
+                Query.const_score_query(
+                    filters.beyond(
+                        self._schema, step.field, step.bound, above=True, inclusive=True
+                    ),
+                    step.weight,
+                ),
+            )
+            for step in steps(self._held.level)
+        ]
+        if query is None or not reached:
+            return query
+        return Query.boolean_query([(Occur.Must, query), *reached])
 
     # What matches ------------------------------------------------------------------------------
 

@@ -99,10 +99,12 @@ def text_query(
     text: str,
     phrases: tuple[Phrase, ...],
     forgiven: frozenset[str] = frozenset(),
+    lift: float = 0.0,
 ) -> TextQuery:
-    """Raises InputError for a name that is none of `fields`."""
+    """`lift` is added to each match as typed. Raises InputError for a name that is none of
+    `fields`."""
     text = composed(text)
-    scale = _Scale(searcher, schema, fields, forgiven)
+    scale = _Scale(searcher, schema, fields, forgiven, lift if forgiven else 0.0)
     clauses: list[Query] = []
     stop_words: list[Query] = []
     excluded: list[Query] = []
@@ -155,11 +157,13 @@ class _Scale:
         schema: tantivy.Schema,
         fields: Sequence[Field],
         forgiven: frozenset[str],
+        lift: float,
     ) -> None:
         self._searcher = searcher
         self._schema = schema
         self._fields = fields
         self._forgiven = forgiven
+        self._least = 1.0 + lift
         self.near: dict[str, list[Near]] = {}
         boosts = [t.prop.search.boost for t in fields if t.prop.search.boost > 0] or [1.0]
         self._low, self._high = min(boosts), max(boosts)
@@ -267,9 +271,9 @@ class _Scale:
             found = Query.phrase_query(self._schema, field.text, list(tokens))
         if field.prop.array:
             rarity = max(self._rarity(field.text, token) for token in tokens)
-            return Query.const_score_query(found, 1.0 + rarity)
+            return Query.const_score_query(found, self._least + rarity)
         return Query.boolean_query(
-            [(Occur.Should, found), (Occur.Should, Query.const_score_query(found, 1.0))]
+            [(Occur.Should, found), (Occur.Should, Query.const_score_query(found, self._least))]
         )
 
 
