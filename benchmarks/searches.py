@@ -110,6 +110,10 @@ class _Recorder(ElasticsearchStore):
         self.sent.append((index.name, orjson.dumps(body)))
         return await super()._search(http, index, body, *more)
 
+    async def _searches(self, http: Any, index: Any, body: Any, *more: Any) -> Any:
+        self.sent.append((index.name, orjson.dumps(body)))
+        return await super()._searches(http, index, body, *more)
+
 
 async def raw_requests(url: str, contract: Contract, folder: Path) -> tuple[str, list[bytes]]:
     """The index, and the body of the search for each of WORDS."""
