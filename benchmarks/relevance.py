@@ -96,22 +96,23 @@ async def fill(store: Store, name: str, records: Sequence[Mapping[str, Any]]) ->
     await store.activate(name, 1)
 
 
-def ours(store: Store, name: str, match: Match) -> Ask:
+def ours(store: Store, name: str, match: Match, *, boosted: bool = True) -> Ask:
     search = cast(SearchStore, store).search
 
     async def ask(text: str) -> list[str]:
-        return [h.key for h in (await search(SearchQuery(name, text, first=10, match=match))).hits]
+        query = SearchQuery(name, text, first=10, match=match, boosted=boosted)
+        return [hit.key for hit in (await search(query)).hits]
 
     return ask
 
 
-def multi_match(store: Store, of: Contract, name: str) -> Ask:
+def multi_match(store: Store, of: Contract, name: str, **more: Any) -> Ask:
     assert isinstance(store, ElasticsearchStore)
     fields = text_fields(levels(of, of.types[name]))
     weighed = [f"{f.text}^{f.prop.search.boost:g}" for f in fields]
 
     async def ask(text: str) -> list[str]:
-        query = {"multi_match": {"query": text, "fields": weighed, "fuzziness": "AUTO"}}
+        query = {"multi_match": {"query": text, "fields": weighed, "fuzziness": "AUTO", **more}}
         body = {"query": query, "size": 10, "sort": ["_score", {"k": "asc"}]}
 
         async def work(http: Any, index: Any) -> list[str]:
@@ -138,7 +139,7 @@ async def measure(table: Table, address: str, folder: Path, *, tuning: bool = Fa
         declared = contract(analyzer)
         urls = {
             "tantivy": "tantivy:",
-            "elasticsearch": f"elasticsearch://{address}/rel-{analyzer}-{os.getpid()}",
+            "elasticsearch": f"elasticsearch://{address}/relevance_{analyzer}_{os.getpid()}",
         }
         for kind, url in urls.items():
             place = folder / f"{analyzer}-{kind}"
@@ -148,6 +149,9 @@ async def measure(table: Table, address: str, folder: Path, *, tuning: bool = Fa
             try:
                 await _rows(table, store, kind, analyzer, declared, folder, tuning)
             finally:
+                for name in declared.types:
+                    for generation in await store.generations(name):
+                        await store.drop_generation(name, generation.number)
                 await store.close()
 
 
@@ -181,6 +185,9 @@ async def _rows(
         }
         if kind == "elasticsearch":
             ways["multi_match AUTO"] = multi_match(store, declared, name)
+            ways["multi_match AUTO, and"] = multi_match(store, declared, name, operator="and")
+        if declared.types[name].boost_by:
+            ways[f"{kind}, AUTO, no boostBy"] = ours(store, name, Match.AUTO, boosted=False)
         for way, ask in ways.items():
             cells: list[str | float] = []
             for part in parts.values():
