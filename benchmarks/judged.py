@@ -74,7 +74,7 @@ def ndcg(found: Sequence[str], right: Mapping[str, int], first: int = 10) -> flo
 
 
 def _discounted(gains: Iterable[int]) -> float:
-    return sum((2**gain - 1) / math.log2(place + 2) for place, gain in enumerate(gains))
+    return math.fsum((2**gain - 1) / math.log2(place + 2) for place, gain in enumerate(gains))
 
 
 def reciprocal_rank(found: Sequence[str], right: Mapping[str, int], first: int = 10) -> float:

@@ -70,6 +70,7 @@ def _search(t: RecordType) -> dict[str, Any]:
         ("after", "The endCursor of the previous page.", "string"),
         ("match", "EXACT, FORGIVING or AUTO: whether misspelled words are forgiven.", "string"),
         ("prefix", "1: the last word may be the beginning of one.", "boolean"),
+        ("explain", "1: each hit says why it was found.", "boolean"),
         ("operators", "1: -word must not be there, name:word is of one field.", "boolean"),
     ]
     headers = [_header(name, text) for name, text in _FRESHNESS]
@@ -100,6 +101,7 @@ def _search(t: RecordType) -> dict[str, Any]:
                         "match": {"type": "string", "enum": ["EXACT", "FORGIVING", "AUTO"]},
                         "prefix": {"type": "boolean"},
                         "operators": {"type": "boolean"},
+                        "explain": {"type": "boolean"},
                     },
                 }
             }

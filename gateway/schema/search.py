@@ -22,7 +22,7 @@ from graphql import (
 
 from gateway.schema import static
 from gateway.schema.records import RecordTypes, field
-from gateway.schema.scalars import BIGINT
+from gateway.schema.scalars import BIGINT, JSON
 from gateway.shape.names import enum_name, field_of
 from stores.contract.model import Property, RecordType
 
@@ -49,6 +49,11 @@ def connection(record_type: RecordType, records: RecordTypes) -> GraphQLObjectTy
                 GraphQLFloat, "Null if the hits are sorted, or if rows are hidden from the caller."
             ),
             "highlights": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(highlight)))),
+            "explanation": field(
+                JSON,
+                "Why the record was found: `matches` (field, found, word, how, distance), the fields"
+                " that are all of the text (`whole`), and what boostBy adds to the score (`boost`).",
+            ),
         },
     )
     return GraphQLObjectType(

@@ -18,7 +18,14 @@ from gateway.http.bodies import json_parameter, parameters, read_json_object, sw
 from gateway.http.problems import HttpProblem
 from gateway.query.limits import check_value
 from gateway.search import cursors as search_cursors
-from gateway.search.search import facets_of, highlights_of, run_search, run_suggest, sort_of
+from gateway.search.search import (
+    explained,
+    facets_of,
+    highlights_of,
+    run_search,
+    run_suggest,
+    sort_of,
+)
 from gateway.shape.filters import parse_filter
 from gateway.shape.names import field_of
 from gateway.shape.orders import Direction
@@ -42,6 +49,7 @@ _KNOWN = (
     "match",
     "prefix",
     "operators",
+    "explain",
 )
 _KNOWN_OF_SUGGEST = ("q", "first")
 _INTEGER = re.compile(r"-?\d{1,9}\Z", re.ASCII)
@@ -140,6 +148,7 @@ def read_query(
         match=_match(values.get("match")),
         prefix=switch(values.get("prefix"), "prefix"),
         operators=switch(values.get("operators"), "operators"),
+        explain=switch(values.get("explain"), "explain"),
     )
     if after is None:
         return query
@@ -218,6 +227,7 @@ async def search_endpoint(request: Request) -> Response:
                 if n in query.highlight
             },
             "cursor": search_cursors.encode(query, hit.sort_values, services.token_secret),
+            **({"explanation": explained(record_type, hit)} if query.explain else {}),
         }
         for hit in result.hits
     ]

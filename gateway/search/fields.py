@@ -10,7 +10,7 @@ from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
 from gateway.context.services import RequestContext
 from gateway.query.records import RecordRef
 from gateway.search import cursors as search_cursors
-from gateway.search.search import facets_of, run_search, sort_of
+from gateway.search.search import explained, facets_of, run_search, sort_of
 from gateway.shape.filters import parse_filter
 from gateway.shape.names import field_of
 from gateway.shape.orders import Direction
@@ -48,6 +48,7 @@ async def resolve_search(
         match=args.get("match") or Match.AUTO,
         prefix=bool(args.get("prefix")),
         operators=bool(args.get("operators")),
+        explain="explanation" in asked,
     )
     secret = services.token_secret
     if args.get("after") is not None:
@@ -60,6 +61,7 @@ async def resolve_search(
             "node": RecordRef(record_type, hit.key, hit.document),
             "cursor": search_cursors.encode(query, hit.sort_values, secret),
             "score": hit.score,
+            "explanation": explained(record_type, hit),
             "highlights": [
                 {"field": field_of(record_type, record_type.by_name[n]), "fragments": fragments}
                 for n, fragments in hit.highlights.items()

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.context.freshness import Standing, generation_of, report, require
 from gateway.context.services import Freshness, Services, Viewer
 from gateway.shape.filters import row_filter
-from gateway.shape.names import property_of
+from gateway.shape.names import field_of, property_of
 from gateway.shape.orders import Direction
 from gateway.shape.visibility import Form, Visibility
 from stores.contract.model import Property, RecordType
@@ -28,6 +28,7 @@ from stores.query import (
     Or,
     Order,
     Related,
+    SearchHit,
     SearchQuery,
     SearchResult,
     Suggestion,
@@ -213,6 +214,21 @@ async def run_search(
         )
     generation = await generation_of(store, record_type.name)
     return Searched(result, _report(services, standing, generation))
+
+
+def explained(record_type: RecordType, hit: SearchHit) -> dict[str, Any] | None:
+    """Why a hit was found, with its fields by their names in GraphQL."""
+    if hit.explanation is None:
+        return None
+
+    def named(name: str) -> str:
+        return field_of(record_type, record_type.by_name[name])
+
+    return {
+        **hit.explanation,
+        "matches": [{**m, "field": named(m["field"])} for m in hit.explanation["matches"]],
+        "whole": [named(name) for name in hit.explanation["whole"]],
+    }
 
 
 def _report(

@@ -31,6 +31,17 @@ def test_forgiveness_is_asked_for_and_told_at_each_door(database: str, tmp_path:
         assert await got(q='"lyom"') == nothing
         assert (await got(q="lyo", prefix="1"))["total"] == 1
         assert (await got(q="paris -name:paris", operators="true"))["total"] == 0
+        why = {
+            "matches": [
+                {"field": "name", "found": "Lyon", "word": "lyom", "how": "FORGIVEN", "distance": 1}
+            ],
+            "whole": [],
+            "boost": 0.0,
+        }
+        hits = (await rig.client.get("/search/city?q=lyom&explain=1")).json()["hits"]
+        assert [hit["explanation"] for hit in hits] == [why]
+        shown = await rig.graphql('{ searchCities(query: "lyom") { edges { explanation } } }')
+        assert shown["data"]["searchCities"]["edges"] == [{"explanation": why}]
         query = (
             'query($m: SearchMatch) { searchCities(query: "lyom", match: $m, prefix: false)'
             " { totalCount corrected forgiven { word near } } }"

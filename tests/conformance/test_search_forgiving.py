@@ -257,3 +257,47 @@ def test_later_days_rank_first_where_the_contract_says_so(search_place: Place) -
             assert names(await ask(store, "springfield")) == ["d", "b", "e", "a", "c"]
 
     run(story())
+
+
+def test_a_hit_says_why_it_was_found(search_place: Place) -> None:
+    async def story() -> None:
+        writes = [
+            Write("1", 1, book(1, title="Café Noir", blurb="The dogs were running")),
+            Write("2", 1, book(2, title="cafe postgresql", pages=100)),
+        ]
+        types = {**CONTRACT.types, "book": replace(BOOK, boost_by=BoostBy("pages", 2.0))}
+        async with search_place.open(contract=replace(CONTRACT, types=types)) as opened:
+            await opened.create_generation("book", 1)
+            await opened.activate("book", 1)
+            await load(opened, "book", writes)
+            store = searches(opened)
+
+            async def told(text: str, **more: Any) -> dict[str, list[tuple[Any, ...]]]:
+                result = await ask(store, text, explain=True, **more)
+                return {
+                    h.key: [
+                        (m["field"], m["found"], m["word"], m["how"], m.get("distance"))
+                        for m in (h.explanation or {})["matches"]
+                    ]
+                    for h in result.hits
+                }
+
+            assert await told("CAFÉ") == {
+                "1": [("title", "Café", "CAFÉ", "EXACT", None)],
+                "2": [("title", "cafe", "CAFÉ", "FOLDED", None)],
+            }
+            assert await told("postgersql") == {
+                "2": [("title", "postgresql", "postgersql", "FORGIVEN", 1)]
+            }
+            assert await told("postg", prefix=True) == {
+                "2": [("title", "postgresql", "postg", "BEGINNING", None)]
+            }
+            assert await told("run") == {"1": [("blurb", "running", "run", "STEMMED", None)]}
+            (hit,) = (await ask(store, "cafe postgresql", explain=True)).hits
+            assert hit.explanation is not None
+            assert hit.explanation["whole"] == ["title"]
+            assert hit.explanation["boost"] == 0.5
+            (plain,) = (await ask(store, "postgresql")).hits
+            assert plain.explanation is None
+
+    run(story())

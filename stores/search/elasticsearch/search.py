@@ -25,6 +25,7 @@ from stores.query import (
     SearchResult,
     all_of,
 )
+from stores.search import explain
 from stores.search.boost_by import lift, steps
 from stores.search.elasticsearch.errors import refused
 from stores.search.elasticsearch.fields import DOCUMENT, KEY, TOMBSTONE
@@ -132,6 +133,7 @@ class Search:
         self._after = self._cursor()
         self._marker = secrets.token_hex(12)
         self._text = TextQuery(None, None, ())
+        self._forgiven: frozenset[str] = frozenset()
 
     # Checks ------------------------------------------------------------------------------------
 
@@ -226,6 +228,7 @@ class Search:
         """Return the body of the search, or None if no word of the text can match anything.
         `forgiven`: the words that may be misspelled, with those `near` them."""
         query = self._query
+        self._forgiven = forgiven
         matching: dict[str, Any] = {"must_not": [NOT_TOMBSTONE], "filter": [self._filter]}
         if query.text.strip():
             self._text = text_query(
@@ -265,7 +268,11 @@ class Search:
             found["post_filter"] = self._post_filter
         if self._after is not None:
             found["search_after"] = self._after
-        words = [f for f in self.fields if f.prop.name in query.highlight and not f.whole_text]
+        words = [
+            f
+            for f in self.fields
+            if not f.whole_text and (query.explain or f.prop.name in query.highlight)
+        ]
         if words and self._text.words is not None and query.first:
             found["highlight"] = highlight_request(
                 self._text.words, words, self._marker, MAX_LOOKED_AT
@@ -353,7 +360,7 @@ class Search:
         text: str = hit["_source"][DOCUMENT]
         key = str(hit["sort"][-1])
         record: Any = None
-        if self._steps or (self._query.highlight and self.phrases):
+        if self._steps or ((self._query.highlight or self._query.explain) and self.phrases):
             record = json_numbers.loads(text)
         if self._by_score:
             score: float | None = float(hit["sort"][0])
@@ -361,7 +368,29 @@ class Search:
         else:
             score, order = None, tuple(s.value(record) for s in self._steps)
         marked = self._marked(hit.get("highlight", {}), record) if record else {}
-        return SearchHit(key, score, text.encode(), marked, (*order, key))
+        told: dict[str, Any] | None = None
+        if self._query.explain:
+            told = self._explained(hit.get("highlight", {}), record or {}, score)
+        return SearchHit(key, score, text.encode(), marked, (*order, key), told)
+
+    def _explained(
+        self, found: dict[str, list[str]], record: dict[str, Any], score: float | None
+    ) -> dict[str, Any]:
+        words: dict[str, list[str]] = {}
+        for searched in self.fields:
+            matcher = _Matcher(searched, found.get(searched.text, ()), self._marker, self._query)
+            some = explain.matched(_composed(record.get(searched.prop.name)), matcher.spans)
+            if some:
+                words[searched.prop.name] = some
+        fields = [(f.prop.name, f.whole_text) for f in self.fields]
+        by_score = self._query.boosted and score is not None
+        return explain.explanation(
+            words,
+            self.phrases,
+            self._forgiven,
+            whole=explain.whole(self._query.text, fields, record) if self.phrases else (),
+            boost=explain.reached(steps(self._held.level), record) if by_score else 0.0,
+        )
 
     def _marked(self, found: dict[str, list[str]], record: Any) -> dict[str, list[str]]:
         marked: dict[str, list[str]] = {}

@@ -29,7 +29,7 @@ from stores.query import (
     SearchResult,
     all_of,
 )
-from stores.search import filter_plan
+from stores.search import explain, filter_plan
 from stores.search.boost_by import lift, steps
 from stores.search.facet_filters import facet_filters
 from stores.search.facet_values import shown
@@ -391,7 +391,31 @@ class Search:
                     if fragments:
                         marked[field.prop.name] = fragments
         order = found.values if found.score is None else (found.score,)
-        return SearchHit(found.key, found.score, found.document, marked, (*order, found.key))
+        told = self._explained(found, query, searched, text) if query.explain else None
+        return SearchHit(found.key, found.score, found.document, marked, (*order, found.key), told)
+
+    def _explained(
+        self, found: Found, query: SearchQuery, searched: list[Field], text: TextQuery
+    ) -> dict[str, Any]:
+        record = found.record or json_numbers.loads(found.document)
+        words = {
+            f.prop.name: some
+            for f in searched
+            if (
+                some := explain.matched(
+                    _composed(record.get(f.prop.name)), matcher(f, text, query.text)
+                )
+            )
+        }
+        fields = [(f.prop.name, f.whole_text) for f in searched]
+        by_score = query.boosted and found.score is not None
+        return explain.explanation(
+            words,
+            text.phrases,
+            text.forgiven,
+            whole=explain.whole(query.text, fields, record) if text.phrases else (),
+            boost=explain.reached(steps(self._held.level), record) if by_score else 0.0,
+        )
 
     def _facets(self, text: TextQuery, query: SearchQuery) -> dict[str, list[FacetBucket]]:
         if len(query.facets) > MAX_FACETS:
