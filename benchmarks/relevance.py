@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -149,10 +150,19 @@ async def measure(table: Table, address: str, folder: Path, *, tuning: bool = Fa
             try:
                 await _rows(table, store, kind, analyzer, declared, folder, tuning)
             finally:
-                for name in declared.types:
-                    for generation in await store.generations(name):
-                        await store.drop_generation(name, generation.number)
                 await store.close()
+                if kind == "elasticsearch":
+                    _remove(url)
+
+
+def _remove(url: str) -> None:
+    """Remove every index of a store's URL with a prefix, which is this run's own."""
+    server, _, prefix = url.replace("elasticsearch", "http", 1).rpartition("/")
+    with urllib.request.urlopen(f"{server}/_cat/indices/{prefix}-*?format=json&h=index") as answer:
+        names = [i["index"] for i in orjson.loads(answer.read())]
+    for name in names:
+        request = urllib.request.Request(f"{server}/{name}", method="DELETE")
+        urllib.request.urlopen(request).close()
 
 
 async def _rows(

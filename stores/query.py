@@ -187,7 +187,8 @@ class Forgiven:
 class SearchResult:
     """`total` is exact unless `total_is_lower_bound`. `suggestions`: corrected query texts.
     `forgiven`: the words of the query that were forgiven; `corrected`: the text with the likeliest
-    word for each, empty where there is none."""
+    word for each, empty where there is none. `others`: by facet, how often its values that are not
+    shown are held by hits."""
 
     hits: list[SearchHit]
     total: int
@@ -197,6 +198,7 @@ class SearchResult:
     total_is_lower_bound: bool = False
     forgiven: tuple[Forgiven, ...] = ()
     corrected: str = ""
+    others: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def _search(t: RecordType) -> dict[str, Any]:
         ("q", "The search text; empty matches every record.", "string"),
         ("filter", "A filter as in GraphQL, as JSON.", "string"),
         ("facets", f"Comma-separated names, of: {facets}.", "string"),
+        ("facetFirst", "Values per facet, 1 to 1000; 10 if it is not given.", "integer"),
         ("highlight", f"Comma-separated names, of: {texts}.", "string"),
         (
             "sort",
@@ -93,6 +94,7 @@ def _search(t: RecordType) -> dict[str, Any]:
                         "q": {"type": "string"},
                         "filter": {"type": "object"},
                         "facets": {"type": "array", "items": {"type": "string"}},
+                        "facetFirst": {"type": "integer", "minimum": 1, "maximum": 1000},
                         "highlight": {"type": "array", "items": {"type": "string"}},
                         "sort": {"type": "array", "items": {"type": "string"}},
                         "first": {"type": "integer", "minimum": 0},
@@ -206,6 +208,7 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
                         "totalIsLowerBound": {"type": "boolean"},
                         "hits": {"type": "array", "items": {"type": "object"}},
                         "facets": {"type": "object"},
+                        "facetOthers": {"type": "object"},
                         "suggestions": {"type": "array", "items": {"type": "string"}},
                         "corrected": {"type": ["string", "null"]},
                         "forgiven": {"type": "array", "items": {"type": "object"}},

@@ -10,6 +10,7 @@ from graphql import (
     GraphQLDirective,
     GraphQLField,
     GraphQLID,
+    GraphQLInt,
     GraphQLList,
     GraphQLNonNull,
     GraphQLString,
@@ -17,7 +18,7 @@ from graphql import (
 
 from gateway.query.execute import ServedSchema
 from gateway.query.roots import RECORD_TYPE, RootKind, extensions
-from gateway.schema import search
+from gateway.schema import search, static
 from gateway.schema.aggregates import Aggregates
 from gateway.schema.extensions import Extensions
 from gateway.schema.filters import Inputs
@@ -30,6 +31,7 @@ from gateway.schema.resolvers import (
     resolve_list,
     resolve_write,
     search_resolver,
+    suggest_resolver,
 )
 from gateway.schema.scalars import DURATION
 from gateway.schema.subgraph import as_subgraph
@@ -134,5 +136,15 @@ def _queries(record_type: RecordType, records: RecordTypes) -> dict[str, Any]:
             kind,
             search.arguments(record_type, records),
             resolve=search_resolver(record_type, kind),
+        )
+    if "search" in allowed and any(p.search.suggest for p in record_type.properties):
+        suggested = records.frame.object(static.SearchSuggestion)
+        found[f"suggest{upper(record_type.plural)}"] = GraphQLField(
+            GraphQLNonNull(GraphQLList(GraphQLNonNull(suggested))),
+            {
+                "query": GraphQLArgument(GraphQLNonNull(GraphQLString)),
+                "first": GraphQLArgument(GraphQLInt, description="At most 50; 10 if not given."),
+            },
+            resolve=suggest_resolver(record_type, suggested),
         )
     return found

@@ -14,7 +14,7 @@ from gateway.query.prepare import prepare
 from gateway.query.reads import read_prepared
 from gateway.query.records import answer
 from gateway.query.roots import Root, RootKind
-from gateway.search.fields import resolve_search
+from gateway.search.fields import resolve_search, resolve_suggest
 from gateway.write.mutations import resolve_mutation
 from stores.contract.model import RecordType
 from stores.errors import InputError
@@ -71,6 +71,14 @@ async def _read(info: GraphQLResolveInfo[Any], root: Root, args: Mapping[str, An
 def search_resolver(record_type: RecordType, kind: GraphQLObjectType) -> Resolver:
     async def resolve(_source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> Any:
         return await answer(info, kind, await resolve_search(info, record_type, args))
+
+    return resolve
+
+
+def suggest_resolver(record_type: RecordType, kind: GraphQLObjectType) -> Resolver:
+    async def resolve(_source: Any, info: GraphQLResolveInfo[Any], **args: Any) -> Any:
+        found = await resolve_suggest(info, record_type, args)
+        return [await answer(info, kind, one) for one in found]
 
     return resolve
 

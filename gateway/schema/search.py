@@ -105,6 +105,9 @@ def arguments(record_type: RecordType, records: RecordTypes) -> dict[str, GraphQ
     if facets:
         kind = FacetNames(f"{record_type.graphql}Facet", facets)
         found["facets"] = GraphQLArgument(GraphQLList(GraphQLNonNull(kind)))
+        found["facetFirst"] = GraphQLArgument(
+            GraphQLInt, description="Values per facet, 1 to 1000; 10 if it is not given."
+        )
     sorts = [p for p in record_type.properties if p.search.sort]
     if sorts:
         order = GraphQLInputObjectType(

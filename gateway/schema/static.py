@@ -142,6 +142,16 @@ class FacetBucket:
 class Facet:
     field: str
     buckets: list[FacetBucket]
+    others: BigInt = strawberry.field(
+        description="How often the values that are not in `buckets` are held by records found."
+    )
+
+
+@strawberry.type
+class SearchSuggestion:
+    text: str
+    id: strawberry.ID = strawberry.field(description="Of the first record that has the text.")
+    count: BigInt = strawberry.field(description="How many records have it.")
 
 
 @strawberry.type
@@ -160,7 +170,15 @@ class RowError:
     field: str | None
 
 
-TYPES: tuple[Any, ...] = (PageInfo, Highlight, FacetBucket, Facet, ForgivenWord, RowError)
+TYPES: tuple[Any, ...] = (
+    PageInfo,
+    Highlight,
+    FacetBucket,
+    Facet,
+    SearchSuggestion,
+    ForgivenWord,
+    RowError,
+)
 ENUMS: tuple[Any, ...] = (DirectionEnum, ChangeKind, OnError, SearchMatchEnum)
 
 NodeId = Annotated[strawberry.ID, strawberry.argument(description="A `nodeId`.")]

@@ -19,7 +19,9 @@ from gateway.http.problems import HttpProblem
 from gateway.query.limits import check_value
 from gateway.search import cursors as search_cursors
 from gateway.search.search import (
+    MAX_SUGGESTIONS,
     explained,
+    facet_size,
     facets_of,
     highlights_of,
     run_search,
@@ -41,6 +43,7 @@ _KNOWN = (
     "q",
     "filter",
     "facets",
+    "facetFirst",
     "highlight",
     "sort",
     "first",
@@ -53,7 +56,6 @@ _KNOWN = (
 )
 _KNOWN_OF_SUGGEST = ("q", "first")
 _INTEGER = re.compile(r"-?\d{1,9}\Z", re.ASCII)
-MAX_SUGGESTIONS = 50
 _READS = ("get", "list", "search", "aggregate", "export")
 
 
@@ -133,6 +135,7 @@ def read_query(
         facets_of(
             record_type,
             _names(values.get("facets"), "facets"),
+            size=facet_size("facetFirst", _integer(values.get("facetFirst"), "facetFirst")),
             told=visibility if told else None,
         ),
         highlights_of(record_type, _names(values.get("highlight"), "highlight")),
@@ -240,6 +243,10 @@ async def search_endpoint(request: Request) -> Response:
                 {"value": exact_in_json(bucket.value), "count": bucket.count} for bucket in buckets
             ]
             for name, buckets in result.facets.items()
+        },
+        "facetOthers": {
+            field_of(record_type, record_type.by_name[name]): others
+            for name, others in result.others.items()
         },
         "suggestions": result.suggestions,
         "corrected": result.corrected or None,

@@ -10,7 +10,15 @@ from graphql import GraphQLObjectType, GraphQLResolveInfo, get_named_type
 from gateway.context.services import RequestContext
 from gateway.query.records import RecordRef
 from gateway.search import cursors as search_cursors
-from gateway.search.search import explained, facets_of, run_search, sort_of
+from gateway.search.search import (
+    MAX_SUGGESTIONS,
+    explained,
+    facet_size,
+    facets_of,
+    run_search,
+    run_suggest,
+    sort_of,
+)
 from gateway.shape.filters import parse_filter
 from gateway.shape.names import field_of
 from gateway.shape.orders import Direction
@@ -39,6 +47,7 @@ async def resolve_search(
         facets_of(
             record_type,
             args.get("facets") or [],
+            size=facet_size("facetFirst", args.get("facetFirst")),
             told=visibility if context.viewer.may_introspect else None,
         ),
         _all_highlights(record_type, visibility) if "highlights" in asked else (),
@@ -85,6 +94,7 @@ async def resolve_search(
             {
                 "field": field_of(record_type, record_type.by_name[name]),
                 "buckets": [{"value": exact_in_json(b.value), "count": b.count} for b in buckets],
+                "others": result.others.get(name, 0),
             }
             for name, buckets in result.facets.items()
         ],
@@ -92,6 +102,24 @@ async def resolve_search(
         "corrected": result.corrected or None,
         "forgiven": [{"word": f.word, "near": list(f.near)} for f in result.forgiven],
     }
+
+
+async def resolve_suggest(
+    info: GraphQLResolveInfo[Any], record_type: RecordType, args: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Completions of a text, by field name."""
+    context: RequestContext = info.context
+    first = read_size("first", args.get("first"), MAX_SUGGESTIONS)
+    found, told = await run_suggest(
+        context.services,
+        context.viewer,
+        context.freshness,
+        record_type,
+        args["query"],
+        10 if first is None else first,
+    )
+    context.routes[str(info.path.key)] = told
+    return [{"text": s.text, "id": s.key, "count": round(s.score)} for s in found]
 
 
 def _asked(info: GraphQLResolveInfo[Any]) -> set[str]:

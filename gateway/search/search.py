@@ -38,6 +38,7 @@ from stores.roles import StoreRole
 MAX_TEXT = 1_000
 MAX_FACETS = 20
 MAX_FACET_SIZE = 1_000
+MAX_SUGGESTIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ def facets_of(
             raise InputError(f"facets: {prop.graphql} is not a facet", hint=hint)
         found.append(Facet(prop.name, size))
     return tuple(found)
+
+
+def facet_size(name: str, given: int | None) -> int:
+    """How many values a facet shows. Raises LimitError."""
+    if given is None:
+        return 10
+    if not 1 <= given <= MAX_FACET_SIZE:
+        raise LimitError(f"{name} is 1 to {MAX_FACET_SIZE}")
+    return given
 
 
 def highlights_of(record_type: RecordType, names: list[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ RESERVED_TYPES = frozenset(
         "Boolean", "ChangeKind", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime",
         "Time",
         "UUID", "Bytes", "JSON", "Duration", "Direction", "Facet", "FacetBucket", "Highlight",
-        "OnError", "RowError", "ForgivenWord", "SearchMatch",
+        "OnError", "RowError", "ForgivenWord", "SearchMatch", "SearchSuggestion",
     )
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
@@ -122,7 +122,7 @@ def generated_fields(single: str, plural: str) -> tuple[str, ...]:
     """The fields of Query, Mutation and Subscription that a record type makes."""
     one, many = pascal(single), pascal(plural)
     return (
-        single, plural, plural + "Aggregate", "search" + many, "create" + one, "create" + many,
+        single, plural, plural + "Aggregate", "search" + many, "suggest" + many, "create" + one, "create" + many,
         "upsert" + many, "update" + one, "delete" + one, "delete" + many, single + "Changed",
     )  # fmt: skip
 

@@ -30,6 +30,12 @@ def shown(prop: Property, buckets: Iterable[Mapping[str, Any]], size: int) -> li
     return found
 
 
+def not_shown(answer: Mapping[str, Any], buckets: Iterable[FacetBucket]) -> int:
+    """How often hits have values of the facet that `buckets` do not show."""
+    counted = sum(int(bucket["doc_count"]) for bucket in answer.get("buckets", ()))
+    return counted + int(answer.get("sum_other_doc_count") or 0) - sum(b.count for b in buckets)
+
+
 def facet_value(prop: Property, twin: Any) -> Any:
     """The JSON value of `twin`, an element's for arrays; None where the text was too long to be
     kept whole."""

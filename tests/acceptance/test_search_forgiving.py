@@ -66,7 +66,8 @@ def test_a_way_to_match_that_is_none_is_refused(database: str, tmp_path: Path) -
             assert answer.status_code == 400, answer.text
         params = {"q": "population:5", "operators": "1"}
         answer = await rig.client.get("/search/city", params=params)
-        assert answer.status_code == 400 and "population is not" in answer.json()["detail"]
+        assert answer.status_code == 400
+        assert "population is not" in answer.json()["detail"]
 
     run(database, tmp_path, go)
 
@@ -99,5 +100,48 @@ def test_no_word_of_what_is_hidden_is_told_by_what_is_forgiven(
         assert found.result.total == 0
         assert found.result.corrected == ""
         assert all(not f.near for f in found.result.forgiven)
+
+    run(database, tmp_path, go, contract=RESTRICTED, rows=PEOPLE)
+
+
+def test_completions_and_facets_are_in_graphql_as_over_http(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        over_http = (await rig.client.get("/suggest/city?q=ly&first=5")).json()["suggestions"]
+        answer = await rig.graphql(
+            '{ found: suggestCities(query: "ly", first: 5) { t: text id count } }'
+        )
+        told = [{"t": s["text"], "id": s["id"], "count": s["score"]} for s in over_http]
+        assert answer["data"]["found"] == told
+        assert told[0]["t"] == "Lyon"
+        assert answer["extensions"]["recordgate"]["fields"]["found"]["store"] == "search"
+        for first in (51, -1):
+            asked = 'query($n: Int) { suggestCities(query: "ly", first: $n) { text } }'
+            assert "errors" in await rig.graphql(asked, {"n": first})
+
+        asked = '{ searchCities(query: "", facets: [countryCode], facetFirst: %d) { totalCount facets { buckets { count } others } } }'
+        found = (await rig.graphql(asked % 1))["data"]["searchCities"]
+        (facet,) = found["facets"]
+        assert len(facet["buckets"]) == 1
+        assert facet["buckets"][0]["count"] + facet["others"] == found["totalCount"]
+        got = await rig.client.get("/search/city?facets=countryCode&facetFirst=1")
+        assert got.json()["facetOthers"] == {"countryCode": facet["others"]}
+        for size in (0, 10_000, -1):
+            assert (await rig.graphql(asked % size))["errors"][0]["extensions"][
+                "code"
+            ] == "LIMIT_EXCEEDED"
+            params = {"facets": "countryCode", "facetFirst": str(size)}
+            assert (await rig.client.get("/search/city", params=params)).status_code == 400
+
+    run(database, tmp_path, go)
+
+
+def test_a_viewer_who_may_not_see_a_property_gets_no_completions_of_it(
+    database: str, tmp_path: Path
+) -> None:
+    async def go(rig: Rig) -> None:
+        answer = await rig.graphql('{ suggestDepartments(query: "bl") { text } }')
+        assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+        answer = await rig.graphql('{ suggestPeople(query: "in") { text } }')
+        assert answer["data"]["suggestPeople"] == []
 
     run(database, tmp_path, go, contract=RESTRICTED, rows=PEOPLE)

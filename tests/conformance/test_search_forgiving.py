@@ -68,6 +68,10 @@ def test_a_word_that_is_known_finds_only_what_has_it(search_place: Place) -> Non
             assert set(names(found)) == {"git", "gitk"}
             assert (found.total, found.forgiven, found.corrected) == (2, (), "")
             assert [(b.value, b.count) for b in found.facets["language"]] == [("g", 2)]
+            few = await ask(store, "", facets=(Facet("language", 2),))
+            assert [(b.value, b.count) for b in few.facets["language"]] == [("g", 4), ("p", 4)]
+            assert few.others == {"language": 3}
+            assert found.others == {"language": 0}
             forgiving = await ask(store, "git", match=Match.FORGIVING)
             assert names(forgiving)[:2] == names(found)
             assert "gist" in names(forgiving)

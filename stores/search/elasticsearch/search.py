@@ -44,7 +44,7 @@ from stores.search.elasticsearch.text import (
     text_query,
 )
 from stores.search.facet_filters import facet_filters
-from stores.search.facet_values import shown, wanted
+from stores.search.facet_values import not_shown, shown, wanted
 from stores.search.fields import Field, Level
 from stores.search.filter_plan import CannotFilter, plan
 from stores.search.held import Held
@@ -343,10 +343,12 @@ class Search:
     ) -> SearchResult:
         hits = answer["hits"]["hits"]
         first = self._query.first
+        facets, others = self._counted(answer.get("aggregations", {}))
         found = SearchResult(
             hits=[self._hit(hit) for hit in hits[:first]],
             total=int(answer["hits"]["total"]["value"]),
-            facets=self._counted(answer.get("aggregations", {})),
+            facets=facets,
+            others=others,
             suggestions=self._corrected(answer) if self._query.suggestions else [],
             has_next=len(hits) > first,
         )
@@ -354,7 +356,8 @@ class Search:
         return said(found, text, forgiven, self.phrases, self._text.near)
 
     def nothing(self) -> SearchResult:
-        return SearchResult([], 0, {f.prop.name: [] for f, _ in self._facets})
+        names = [f.prop.name for f, _ in self._facets]
+        return SearchResult([], 0, {n: [] for n in names}, others=dict.fromkeys(names, 0))
 
     def _hit(self, hit: dict[str, Any]) -> SearchHit:
         text: str = hit["_source"][DOCUMENT]
@@ -404,13 +407,18 @@ class Search:
                 marked[name] = fragments
         return marked
 
-    def _counted(self, answer: dict[str, Any]) -> dict[str, list[FacetBucket]]:
+    def _counted(
+        self, answer: dict[str, Any]
+    ) -> tuple[dict[str, list[FacetBucket]], dict[str, int]]:
+        """Return the buckets of each facet, and how often its other values are held."""
         facets: dict[str, list[FacetBucket]] = {}
+        others: dict[str, int] = {}
         for place, (facet, size) in enumerate(self._facets):
             found = answer[f"f{place}"]
-            buckets = (found if self._post_filter is None else found["terms"])["buckets"]
-            facets[facet.prop.name] = shown(facet.prop, buckets, size)
-        return facets
+            counted = found if self._post_filter is None else found["terms"]
+            facets[facet.prop.name] = shown(facet.prop, counted["buckets"], size)
+            others[facet.prop.name] = not_shown(counted, facets[facet.prop.name])
+        return facets, others
 
     def _corrected(self, answer: dict[str, Any]) -> list[str]:
         words = self._single_words()

@@ -32,7 +32,7 @@ from stores.query import (
 from stores.search import explain, filter_plan
 from stores.search.boost_by import lift, steps
 from stores.search.facet_filters import facet_filters
-from stores.search.facet_values import shown
+from stores.search.facet_values import not_shown, shown
 from stores.search.fields import Field, Level
 from stores.search.held import Held
 from stores.search.highlight import highlights
@@ -149,10 +149,12 @@ class Search:
             self._steps = tuple(self._step(order) for order in query.sort)
             page = self._by_values(matching, query.after, wanted)
             total = _count(self._searcher.search(matching, limit=1, count=True))
+        facets, others = self._facets(text, query)
         result = SearchResult(
             hits=[self._hit(found, query, searched, text) for found in page[: query.first]],
             total=total,
-            facets=self._facets(text, query),
+            facets=facets,
+            others=others,
             suggestions=(
                 corrections(self._searcher, searched, text.phrases, composed(query.text))
                 if query.suggestions
@@ -417,7 +419,9 @@ class Search:
             boost=explain.reached(steps(self._held.level), record) if by_score else 0.0,
         )
 
-    def _facets(self, text: TextQuery, query: SearchQuery) -> dict[str, list[FacetBucket]]:
+    def _facets(
+        self, text: TextQuery, query: SearchQuery
+    ) -> tuple[dict[str, list[FacetBucket]], dict[str, int]]:
         if len(query.facets) > MAX_FACETS:
             raise LimitError(f"a search has at most {MAX_FACETS} facets")
         parts = facet_filters(query)
@@ -445,11 +449,13 @@ class Search:
             matching = self._matching(text, all_of((*parts.shared, *parts.but(name))))
             answer |= self._searcher.aggregate(matching, asked)
         facets: dict[str, list[FacetBucket]] = {}
+        others: dict[str, int] = {}
         for facet in query.facets:
-            buckets = answer.get(facet.property, {}).get("buckets", [])
-            ordered = sorted(buckets, key=lambda b: (-b["doc_count"], b["key"]))
+            counted = answer.get(facet.property, {})
+            ordered = sorted(counted.get("buckets", []), key=lambda b: (-b["doc_count"], b["key"]))
             facets[facet.property] = shown(fields[facet.property].prop, ordered, facet.size)
-        return facets
+            others[facet.property] = not_shown(counted, facets[facet.property])
+        return facets, others
 
 
 def _count(found: tantivy.SearchResult) -> int:
