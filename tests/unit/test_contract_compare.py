@@ -70,6 +70,9 @@ HARMLESS = [
     ("logicalTypeOptions: {minLength: 1, maxLength: 200}", "logicalTypeOptions: {}"),
     ("    value: 5", "    value: 4"),
     ("boost: 4", "boost: 5"),
+    ("boost: 4", "boost: 4, forgive: false"),
+    ("boost: 4", "boost: 4, forgiveFrom: 5"),
+    ("value: [country]", "value: [country]}\n      - {property: boostBy, vendor: recordgate, value: population"),
     ("text: true, boost: 4", "text: true, facet: true, boost: 4"),
     ("value: [country]", "value: []"),
     ("value: [country]", "value: [country]}\n      - {property: generations, vendor: recordgate, value: 4"),
@@ -115,6 +118,12 @@ SHAPES = [
     ),
     (ADMIN, ADMIN + "        required: true\n", (False, False, False)),
     ("text: true, boost: 4", "text: true, boost: 5", (False, True, False)),
+    ("boost: 4", "boost: 4, forgive: false, forgiveFrom: 5", (False, False, False)),
+    (
+        "value: [country]",
+        "value: [country]}\n      - {property: boostBy, vendor: recordgate, value: population",
+        (False, False, False),
+    ),
     (ADMIN, ADMIN + "      - {name: code, logicalType: string}\n", (True, True, False)),
     # A country is inside the document of a city, a city is in none.
     ("numeric(12,2)", "numeric(12,3)", (True, True, True)),
@@ -135,6 +144,12 @@ def test_a_reload_is_needed_exactly_where_content_changes(
         search_shape(before, "city") != search_shape(after, "city"),
         document_shape(before, "country") != document_shape(after, "country"),
     )
+
+
+def test_a_shape_is_what_it_was_before_searches_could_be_told_to_forgive() -> None:
+    contract = load_contract(GEONAMES)
+    shapes = {name: search_shape(contract, name) for name in contract.types}
+    assert shapes == {"country": "dd60815c185e9b24", "city": "032fda6edb4613d9"}
 
 
 def test_a_shape_is_the_same_every_time(tmp_path: Path) -> None:

@@ -336,6 +336,20 @@ CASES = {
     "a word of search that is unknown": order(
         schema=extension("search", "{stopwords: []}") + "  #! BAD_EXTENSION"
     ),
+    "boosted by what is not there": order(
+        schema=extension("boostBy", "nowhere") + "  #! BAD_EXTENSION"
+    ),
+    "boosted by nothing": order(schema=extension("boostBy", "[id]") + "  #! BAD_EXTENSION"),
+    "forgiveness that is no switch": order(
+        f"{{name: a, logicalType: string, {extension('search', '{forgive: perhaps}')}}}  #! BAD_EXTENSION"
+    ),
+    "forgiveness from two letters": order(
+        f"{{name: a, logicalType: string, {extension('search', '{forgiveFrom: 2}')}}}  #! BAD_EXTENSION"
+    ),
+    "boosted by a text": order(
+        "{name: a, logicalType: string}",
+        schema=extension("boostBy", "{property: a, weight: 2}") + "  #! BAD_EXTENSION",
+    ),
     "generations of nothing": order(schema=extension("generations", "0") + "  #! BAD_EXTENSION"),
     "search that is true": order(
         f"{{name: a, logicalType: string, {extension('search', 'true')}}}  #! BAD_EXTENSION"
