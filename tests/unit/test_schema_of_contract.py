@@ -43,6 +43,10 @@ def test_the_demo_has_the_fields_that_its_users_hold_on_to() -> None:
         "sort",
         "first",
         "after",
+        "match",
+        "prefix",
+        "operators",
+        "facetFirst",
     }
     assert {
         "createCity", "createCities", "upsertCities", "updateCity", "deleteCity", "deleteCities",
