@@ -17,6 +17,7 @@ from stores.protocols import Capability, SearchStore, Write
 from stores.query import Compare, Facet, Match, Op, SearchQuery, SearchResult
 from tests.conformance.store_backends import Place, load, run, searches
 from tests.conformance.store_contract import BOOK, CONTRACT, book
+from tests.conformance.test_search_text import HOSTILE
 
 PACKAGES = {
     "git": "fast, scalable, distributed revision control system",
@@ -303,5 +304,32 @@ def test_a_hit_says_why_it_was_found(search_place: Place) -> None:
             assert hit.explanation["boost"] == 0.5
             (plain,) = (await ask(store, "postgresql")).hits
             assert plain.explanation is None
+
+    run(story())
+
+
+@pytest.mark.parametrize("match", list(Match))
+def test_no_text_is_a_syntax_error_with_operators_and_beginnings(
+    search_place: Place, match: Match
+) -> None:
+    async def story() -> None:
+        async with shelf(search_place) as store:
+            for text in [
+                *HOSTILE,
+                "title:" + "y" * 900,
+                "-" + "z" * 900,
+                "\u212a" * 80,
+                "title:(" * 30,
+            ]:
+                result = await ask(
+                    store,
+                    text,
+                    match=match,
+                    operators=":" not in text or text.startswith("title:y"),
+                    prefix=True,
+                    explain=True,
+                    highlight=("title",),
+                )
+                assert result.total <= len(PACKAGES)
 
     run(story())
