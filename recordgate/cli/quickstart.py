@@ -74,7 +74,10 @@ def quickstart(
         contract_file = folder / "contract.odcs.yaml"
         contract_file.write_text(drafted.text, "utf-8")
         config = folder / "recordgate.toml"
-        config.write_text(f'contract = "contract.odcs.yaml"\nport = {port}\n', "utf-8")
+        # Without `data_dir` the data would lie below the folder that the command is run in.
+        config.write_text(
+            f'contract = "contract.odcs.yaml"\ndata_dir = ".recordgate"\nport = {port}\n', "utf-8"
+        )
         for note in drafted.notes:
             typer.echo(note, err=True)
         contract = load_contract(contract_file)

@@ -170,6 +170,8 @@ def test_one_command_makes_a_product_of_files_that_answers_what_it_prints(
 ) -> None:
     url, text, process = product
     assert "all loaded" in text
+    assert (tmp_path / "p" / ".recordgate" / "search").is_dir()  # where `up` looks for it
+    assert not (tmp_path / ".recordgate").exists()
     assert "flights(first: 2)" in text
     assert "searchCarriers" in text or "searchFlights" in text
     found = ask(url, "{ flights(first: 1) { totalCount } }")
