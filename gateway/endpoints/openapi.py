@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.search.search import MAX_FACET_SIZE
 from stores.contract.model import Contract, RecordType
+from stores.query import Match
 
 _PROBLEM = {
     "description": "A problem (RFC 9457) with a `code`.",
@@ -17,8 +19,9 @@ _FRESHNESS = [
 ]
 
 
-def _query(name: str, description: str, kind: str = "string") -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": description, "schema": {"type": kind}}
+def _query(name: str, description: str, kind: str | dict[str, Any] = "string") -> dict[str, Any]:
+    schema = {"type": kind} if isinstance(kind, str) else kind
+    return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
 def _header(name: str, description: str) -> dict[str, Any]:
@@ -52,15 +55,19 @@ def _operation(
     }
 
 
+_MATCH = {"type": "string", "enum": [m.value for m in Match], "default": Match.AUTO.value}
+_FACET_FIRST = {"type": "integer", "minimum": 1, "maximum": MAX_FACET_SIZE, "default": 10}
+
+
 def _search(t: RecordType) -> dict[str, Any]:
     facets = ", ".join(p.graphql for p in t.properties if p.search.facet) or "none"
     sorts = ", ".join(p.graphql for p in t.properties if p.search.sort) or "none"
     texts = ", ".join(p.graphql for p in t.properties if p.search.text)
-    fields = [
+    fields: list[tuple[str, str, str | dict[str, Any]]] = [
         ("q", "The search text; empty matches every record.", "string"),
         ("filter", "A filter as in GraphQL, as JSON.", "string"),
         ("facets", f"Comma-separated names, of: {facets}.", "string"),
-        ("facetFirst", "Values per facet, 1 to 1000; 10 if it is not given.", "integer"),
+        ("facetFirst", "Values per facet; 10 if it is not given.", _FACET_FIRST),
         ("highlight", f"Comma-separated names, of: {texts}.", "string"),
         (
             "sort",
@@ -69,10 +76,11 @@ def _search(t: RecordType) -> dict[str, Any]:
         ),
         ("first", f"Hits per page, at most {t.expose.page_limit}.", "integer"),
         ("after", "The endCursor of the previous page.", "string"),
-        ("match", "EXACT, FORGIVING or AUTO: whether misspelled words are forgiven.", "string"),
-        ("prefix", "1: the last word may be the beginning of one.", "boolean"),
-        ("explain", "1: each hit says why it was found.", "boolean"),
-        ("operators", "1: -word must not be there, name:word is of one field.", "boolean"),
+        ("suggestions", "Corrected texts, too.", "boolean"),
+        ("match", "Whether misspelled words are forgiven.", _MATCH),
+        ("prefix", "The last word may be the beginning of one.", "boolean"),
+        ("operators", "-word must not be there, name:word is of one field.", "boolean"),
+        ("explain", "Each hit says why it was found.", "boolean"),
     ]
     headers = [_header(name, text) for name, text in _FRESHNESS]
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/SearchResult"}}}
@@ -94,13 +102,13 @@ def _search(t: RecordType) -> dict[str, Any]:
                         "q": {"type": "string"},
                         "filter": {"type": "object"},
                         "facets": {"type": "array", "items": {"type": "string"}},
-                        "facetFirst": {"type": "integer", "minimum": 1, "maximum": 1000},
+                        "facetFirst": _FACET_FIRST,
                         "highlight": {"type": "array", "items": {"type": "string"}},
                         "sort": {"type": "array", "items": {"type": "string"}},
                         "first": {"type": "integer", "minimum": 0},
                         "after": {"type": "string"},
                         "suggestions": {"type": "boolean"},
-                        "match": {"type": "string", "enum": ["EXACT", "FORGIVING", "AUTO"]},
+                        "match": _MATCH,
                         "prefix": {"type": "boolean"},
                         "operators": {"type": "boolean"},
                         "explain": {"type": "boolean"},
@@ -208,10 +216,23 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
                         "totalIsLowerBound": {"type": "boolean"},
                         "hits": {"type": "array", "items": {"type": "object"}},
                         "facets": {"type": "object"},
-                        "facetOthers": {"type": "object"},
+                        "facetOthers": {
+                            "type": "object",
+                            "additionalProperties": {"type": "integer", "minimum": 0},
+                        },
                         "suggestions": {"type": "array", "items": {"type": "string"}},
                         "corrected": {"type": ["string", "null"]},
-                        "forgiven": {"type": "array", "items": {"type": "object"}},
+                        "forgiven": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["word", "near"],
+                                "properties": {
+                                    "word": {"type": "string"},
+                                    "near": {"type": "array", "items": {"type": "string"}},
+                                },
+                            },
+                        },
                         "pageInfo": {"type": "object"},
                         "recordgate": {"type": "object"},
                     },
