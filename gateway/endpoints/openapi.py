@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.search.search import MAX_FACET_SIZE
 from stores.contract.model import Contract, RecordType
 from stores.query import Match
 
@@ -56,7 +55,7 @@ def _operation(
 
 
 _MATCH = {"type": "string", "enum": [m.value for m in Match], "default": Match.AUTO.value}
-_FACET_FIRST = {"type": "integer", "minimum": 1, "maximum": MAX_FACET_SIZE, "default": 10}
+_FACET_FIRST = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10}
 
 
 def _search(t: RecordType) -> dict[str, Any]:
