@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from stores.contract import collect, sla, vocabulary
+from stores.contract.boosts import MAX_WEIGHT
 from stores.contract.extensions import (
     ANALYZERS,
     MAX_BOOST,
+    MAX_FORGIVE_FROM,
     MAX_GENERATIONS,
     MAX_PAGE,
     MAX_SHOWN,
@@ -204,6 +206,9 @@ _FORMS: dict[str, dict[str, Schema]] = {
         "rowFilter": _said(_each(_ref("filter")), "role → the rows that it sees"),
         "generations": _said(_whole(1, MAX_GENERATIONS), "how many are kept"),
         "search": _said(_ref("vocabulary"), "what words mean in searches of the type"),
+        "boostBy": _said(
+            {"anyOf": [_TEXT, _ref("boostBy")]}, "a number or a day by which hits rank higher"
+        ),
         "gate": _said(_one_of(*SEVERITIES), "imports that break a rule as grave are refused"),
         "collect": _said(_ref("collect"), "where the records come from"),
     },
@@ -250,10 +255,15 @@ _FORMS: dict[str, dict[str, Schema]] = {
         ),
         "stopWords": _list(_WORDS, maxItems=vocabulary.MAX_STOP_WORDS),
     },
-    "search": dict.fromkeys(("text", "suggest", "facet", "sort"), _FLAG)
+    "search": dict.fromkeys(("text", "suggest", "facet", "sort", "forgive"), _FLAG)
     | {
         "analyzer": _one_of(*ANALYZERS),
         "boost": {"type": "number", "minimum": 0.001, "maximum": MAX_BOOST},
+        "forgiveFrom": _said(_whole(3, MAX_FORGIVE_FROM), "characters of the words it forgives"),
+    },
+    "boostBy": {
+        "property": _TEXT,
+        "weight": {"type": "number", "minimum": 0.01, "maximum": MAX_WEIGHT},
     },
     "partial": dict.fromkeys(("first", "last"), _whole(0, MAX_SHOWN)),
     "collect": {

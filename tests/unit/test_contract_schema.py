@@ -38,9 +38,9 @@ STRUCTURAL = {
 """Codes of what is wrong in a mapping by itself, which an editor can see."""
 OF_THE_REST = {
     "text search of a number", "partial of a number", "hash of a number", "row filter with a null",
-    "row filter of another type",
+    "row filter of another type", "boosted by what is not there", "boosted by a text",
 }  # fmt: skip
-"""Cases that depend on the type of a property."""
+"""Cases that depend on the properties that are there, and on their types."""
 
 SCHEMA = contract_schema()
 VALIDATOR = Draft201909Validator(SCHEMA)
@@ -82,7 +82,7 @@ def test_a_misspelled_key_of_each_mapping_is_refused_by_both() -> None:
     """What is known is known in one place; here that both ask it."""
     for place, value in (
         ("expose", "{page_limit: 5}"), ("expose", "{roles: {wrte: []}}"), ("embed", "[{relaton: a}]"),
-        ("search", "{synonms: []}"), ("collect", "{htp: {}}"), ("collect", "{http: {ulr: a}}"),
+        ("search", "{synonms: []}"), ("boostBy", "{by: id}"), ("collect", "{htp: {}}"), ("collect", "{http: {ulr: a}}"),
         ("collect", "{http: {url: 'https://a.example', pages: {bye: none}}}"),
         ("collect", "{http: {url: 'https://a.example', auth: {bye: none}}}"),
         ("collect", "{file: {path: a, fromat: csv}}"), ("collect", "{file: {path: a}, drift: {ad: note}}"),
