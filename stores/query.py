@@ -112,10 +112,10 @@ class Facet:
 
 
 class Match(StrEnum):
-    """How the words of a search are compared. Quoted words are always exact."""
+    """The ways in which the words of a search are compared. Quoted words are always exact."""
 
     EXACT = "EXACT"
-    """As they stand, without case and accents, in the word forms that the analyzer knows."""
+    """Words match as they stand, without case and accents, in the word forms that the analyzer knows."""
     FORGIVING = "FORGIVING"
     """Misspelled words, too, behind those that are exact."""
     AUTO = "AUTO"

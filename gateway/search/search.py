@@ -106,7 +106,7 @@ def facets_of(
 
 
 def facet_size(name: str, given: int | None) -> int:
-    """How many values a facet shows. Raises LimitError."""
+    """Return how many values a facet shows. Raise LimitError."""
     if given is None:
         return 10
     if not 1 <= given <= MAX_FACET_SIZE:
@@ -227,7 +227,7 @@ async def run_search(
 
 
 def explained(record_type: RecordType, hit: SearchHit) -> dict[str, Any] | None:
-    """Why a hit was found, with its fields by their names in GraphQL."""
+    """Return why a hit was found, with its fields by their names in GraphQL."""
     if hit.explanation is None:
         return None
 

@@ -90,7 +90,7 @@ class SearchOptions:
     sort: bool = False
     suggest: bool = False
     forgive: bool = True
-    """Whether a misspelled word finds it, from `forgive_from` characters on."""
+    """True where misspelled words of at least `forgive_from` characters find it."""
     forgive_from: int = 3
 
     @property

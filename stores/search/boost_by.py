@@ -1,4 +1,4 @@
-"""What a type's `boostBy` adds to the score of a hit: more for a greater number or a later day.
+"""Computes what a type's `boostBy` adds to the score of a hit: more for a greater number or a later day.
 
 A value is counted by the bounds that it reaches, each worth the same, so that every store adds
 exactly as much. A number's bounds grow by the square root of ten from one on, a day's come closer
@@ -54,5 +54,5 @@ def _bounds(field: Field, now: datetime) -> Sequence[Any]:
 
 
 def lift(record_type: RecordType) -> float:
-    """What an exact match is raised by, so that no forgiven one reaches it by its boost."""
+    """Return what an exact match is raised by, so that no forgiven one reaches it by its boost."""
     return record_type.boost_by.weight if record_type.boost_by else 0.0

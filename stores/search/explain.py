@@ -1,4 +1,4 @@
-"""Why a hit was found, in the same words whatever store found it: which words of its texts matched
+"""Says why a hit was found, in the same words for every store: which words of its texts matched
 which of the query, how, and what else its score is made of."""
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _LOOKED_AT = 20_000
 
 
 class How(StrEnum):
-    """How a word matches, the nearest first."""
+    """The ways in which a word matches, the nearest first."""
 
     EXACT = "EXACT"
-    """As it is written, but for case."""
+    """The word is as it is written, but for case."""
     FOLDED = "FOLDED"
     """Without its accents."""
     BEGINNING = "BEGINNING"
@@ -68,7 +68,7 @@ def explanation(
 def _match(
     found: str, typed: Sequence[Phrase], synonyms: Collection[str], forgiven: Collection[str]
 ) -> dict[str, Any]:
-    """How the found word matches the typed one that it is nearest to."""
+    """Return how the found word matches the typed one that it is nearest to."""
     ways: list[tuple[int, int, str, How]] = []
     order = list(How)
     for phrase in typed:
@@ -104,7 +104,7 @@ def _way(
 
 
 def reached(steps: Sequence[Step], record: Mapping[str, Any]) -> float:
-    """What `boostBy` adds to the score of a record."""
+    """Return what `boostBy` adds to the score of a record."""
     if not steps:
         return 0.0
     prop = steps[0].field.prop

@@ -31,7 +31,7 @@ def shown(prop: Property, buckets: Iterable[Mapping[str, Any]], size: int) -> li
 
 
 def not_shown(answer: Mapping[str, Any], buckets: Iterable[FacetBucket]) -> int:
-    """How often hits have values of the facet that `buckets` do not show."""
+    """Return how often hits have values of the facet that `buckets` do not show."""
     counted = sum(int(bucket["doc_count"]) for bucket in answer.get("buckets", ()))
     return counted + int(answer.get("sum_other_doc_count") or 0) - sum(b.count for b in buckets)
 

@@ -15,7 +15,7 @@ from stores.search.edit_distance import distance
 from stores.search.query_text import Phrase
 
 BY_DISTANCE = {1: 0.34, 2: 0.16}
-"""What a forgiven match is worth by its distance, of a match as typed in the least property, which
+"""The worth of a forgiven match by its distance, of a match as typed in the least property, which
 has at least 1."""
 BY_FIRST_LETTER = 0.04
 """More for a word that begins alike: people rarely mistake the first letter."""
@@ -24,7 +24,7 @@ BY_WHOLE = 0.2
 BY_RANK = 0.10
 """At most what BM25 adds to it, less than the step between two distances."""
 BM25_MOST = 2.2
-"""What a term's BM25 is below, as a multiple of its rarity."""
+"""The bound of a term's BM25, as a multiple of its rarity."""
 MOST_SAID = 5
 """Near words that an answer names for one that was forgiven."""
 MOST_WORDS = 50
@@ -48,7 +48,7 @@ class Near:
 
 
 def weight(typed: str, near: str, apart: int) -> float:
-    """What a match of `near` is worth without BM25."""
+    """Return what a match of `near` is worth without BM25."""
     return BY_DISTANCE[apart] + (BY_FIRST_LETTER if near[:1] == typed[:1] else 0.0)
 
 

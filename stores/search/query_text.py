@@ -48,7 +48,7 @@ class Phrase:
 
     @property
     def plain(self) -> bool:
-        """Whether it says nothing but its words."""
+        """True where it says nothing but its words."""
         return not (self.name or self.excluded or self.beginning)
 
     @property

@@ -1,4 +1,4 @@
-"""Where the words of a query are looked for, and which of them may be misspelled."""
+"""Says where the words of a query are looked for, and which of them may be misspelled."""
 
 from __future__ import annotations
 

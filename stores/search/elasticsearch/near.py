@@ -1,4 +1,4 @@
-"""Which words of a query an Elasticsearch index has, and which words are near those it has not."""
+"""Finds which words of a query an Elasticsearch index has, and the words near those it has not."""
 
 from __future__ import annotations
 

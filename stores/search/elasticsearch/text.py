@@ -144,8 +144,8 @@ class _Ways:
         return any(not f.whole_text and _is_stopped(f, phrase, self._stop_words) for f in there)
 
     def best(self, phrase: Phrase) -> Query | None:
-        """What was typed, in the property where it matches best; a forgiven match adds nothing to
-        an exact one."""
+        """Return the query for what was typed, in the property where it matches best; a forgiven
+        match adds nothing to an exact one."""
         ways = self.typed(phrase)
         if phrase.forgivable in self._forgiven:
             there = looked_in(self._fields, phrase)

@@ -188,8 +188,8 @@ class _Scale:
         return [Query.const_score_query(term, weight)]
 
     def best(self, phrase: Phrase, text: str) -> Query | None:
-        """What was typed, in the property where it matches best; a forgiven match adds nothing to
-        an exact one."""
+        """Return the query for what was typed, in the property where it matches best; a forgiven
+        match adds nothing to an exact one."""
         there = looked_in(self._fields, phrase)
         ways = [q for field in there for q in self.typed(field, phrase, text)]
         if phrase.forgivable in self._forgiven:
