@@ -53,8 +53,6 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 MOST_RUNNING = 200
 """Requests that run at once; more are answered 503."""
-GRACE = 5.0
-"""Seconds that a request may take beyond the time a statement may."""
 
 
 def make_app(
@@ -176,7 +174,7 @@ def make_app(
                 metrics=metrics,
                 recent=recent,
                 drain=drain,
-                seconds=services.limits.statement_timeout + GRACE,
+                seconds=services.limits.request_seconds,
                 most=MOST_RUNNING,
                 log=log,
                 levels=levels,

@@ -28,6 +28,10 @@ from stores.roles import STORE_ROLES, StoreRole
 log = logging.getLogger("gateway")
 
 
+GRACE = 5.0
+"""Seconds that a request may take beside its longest statement."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The gateway's limits; recordgate/settings.py documents each."""
@@ -42,6 +46,11 @@ class Limits:
     fallback_reads: int = 5
     max_cost: int = 250_000
     max_batch: int = 0
+
+    @property
+    def request_seconds(self) -> float:
+        """The most that a request may take."""
+        return self.statement_timeout + GRACE
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from gateway.graphql.subscription_plan import (
     make_subscription,
 )
 from gateway.graphql.subscriptions import Hub
+from gateway.http.deadlines import Limit
 from gateway.http.metrics import Metrics
 from gateway.http.problems import HttpProblem
 from gateway.query.compiled import respond
@@ -110,9 +111,13 @@ class Streams:
                     hint="use POST",
                 ),
             )
-        answer = await respond(
-            self.schema, context, asked.query, asked.variables, asked.operation_name
-        )
+        try:
+            with Limit(self.services.limits.request_seconds):
+                answer = await respond(
+                    self.schema, context, asked.query, asked.variables, asked.operation_name
+                )
+        except TimeoutError as error:
+            raise Failed.by(context, error) from None
         stores = {str(route["store"]) for route in context.routes.values()}
         self.metrics.count(context.operation or "graphql", stores, answer.code)
         yield Event(answer.body, context.token or "")

@@ -66,6 +66,10 @@ _SEEN_OUTSIDE = {
 }
 
 
+_COMPLETING = ("complete_list_value", "complete_object_value", "ensure_valid_runtime_type")
+"""Functions of graphql-core that refuse what a resolver returned."""
+
+
 class HttpProblem(RecordgateError):
     """A request that HTTP itself refuses; `code` is a key of STATUS."""
 
@@ -131,11 +135,13 @@ def _is_of_output(error: GraphQLError) -> bool:
     """Return whether a resolver returned a value that its type cannot hold: no fault of the
     caller's, and the message has the value."""
     trace = error.__traceback__
+    last = ""
     while trace is not None:
-        if trace.tb_frame.f_code.co_name == "complete_leaf_value":
+        last = trace.tb_frame.f_code.co_name
+        if last == "complete_leaf_value":
             return True
         trace = trace.tb_next
-    return False
+    return last in _COMPLETING
 
 
 def _said_by_server(error: BaseException) -> str:

@@ -140,11 +140,18 @@ class ParsedDocuments:
 
 
 class ServedSchema:
-    """The schema that a gateway serves: Strawberry's, as graphql-core has it, and the documents kept for it."""
+    """The schema that a gateway serves: Strawberry's, as graphql-core has it, and the documents kept for it. `extended`: a
+    product adds to it; `contract_fields`: fields of Query and Mutation that are the contract's."""
 
-    def __init__(self, strawberry: Schema, *, extended: bool = False) -> None:
+    def __init__(
+        self,
+        strawberry: Schema,
+        *,
+        extended: bool = False,
+        contract_fields: frozenset[str] = frozenset(),
+    ) -> None:
         self.strawberry = strawberry
-        self.extended = extended
+        self.extended, self.contract_fields = extended, contract_fields
         self.graphql = strawberry._schema
         self.parsed = ParsedDocuments()
 

@@ -3,7 +3,7 @@ caller could do by GraphQL itself. Key reads of one moment go together."""
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,6 @@ AT_ONCE = 1000
 MAX_READS = 1000
 """Reads of one request: who reads records one after another waits for each, and keeps everybody's
 stores busy."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*\Z")
 
 
 class Record:
@@ -62,7 +61,7 @@ class Records:
         self._many = {t.plural: t for t in context.services.contract.types.values()}
         self._loaders: dict[Any, DataLoader[str, dict[str, Any] | None]] = {}
         self._after = context.freshness.after
-        self._loaded = self._reads = 0
+        self._loaded = self._reads = self._writes = 0
 
     def renew(self) -> None:
         """Begin to count anew: a subscription has sent an event, and what it may read is meant for
@@ -70,6 +69,15 @@ class Records:
         self._loaded = self._reads = 0
         self._context.cost = 0
         self._context.routes.clear()
+
+    def _write_key(self) -> str | None:
+        """The idempotency key of the request's next write, made of the request's own: who sends the request again is
+        answered by the same writes, and is refused where they would be others."""
+        given = self._context.idempotency_key
+        self._writes += 1
+        if given is None:
+            return None
+        return hashlib.sha256(f"{self._writes} {given}".encode()).hexdigest()
 
     def _count_read(self) -> None:
         """Raise LimitError where the request's own fields have read too often."""
@@ -101,9 +109,12 @@ class Records:
     async def write(self, mutation: str, **arguments: Any) -> dict[str, Any]:
         """Run one of the contract's mutations, and return its payload: ids of the records, and the token, which the
         request's answer carries too. Raises RecordgateError."""
+        if self._context.operation != "mutation":
+            # A link or an image can ask a query, and must not be able to write.
+            raise RuntimeError("records.write is for fields of Mutation")
         root = self._schema.graphql.mutation_type
-        if root is None or mutation not in root.fields:
-            raise InputError(f"the schema has no mutation {mutation}")
+        if root is None or mutation not in self._schema.contract_fields:
+            raise InputError(f"the contract has no mutation {mutation}")
         payload = get_named_type(root.fields[mutation].type)
         assert isinstance(payload, GraphQLObjectType)
         parts = []
@@ -167,8 +178,8 @@ class Records:
         self._count_read()
         schema = self._schema.graphql
         root = schema.query_type if operation == "query" else schema.mutation_type
-        if root is None or name not in root.fields or not _NAME.match(name):
-            raise InputError(f"the schema has no field {name}")
+        if root is None or name not in self._schema.contract_fields:
+            raise InputError(f"the contract does not expose {name}")
         known = root.fields[name].args
         for argument in arguments:
             if argument not in known:
@@ -184,7 +195,7 @@ class Records:
             token=None,
             cost=0,
             document=None,
-            idempotency_key=None,
+            idempotency_key=self._write_key() if operation == "mutation" else None,
             read=None,
         )
         answer = await execute(

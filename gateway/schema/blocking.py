@@ -1,5 +1,5 @@
-"""Names the resolver of a product's own that keeps the event loop, while which nothing else is
-answered.
+"""Runs the resolvers of a product: names the one that keeps the event loop, while which nothing else
+is answered, and lets nothing that one raises end more than its own field.
 
 A coroutine is timed from one `await` to the next. What is over is logged by the loop itself, once a
 field; what is not over, and perhaps never ends, by a thread that looks on.
@@ -7,11 +7,14 @@ field; what is not over, and perhaps never ends, by a thread that looks on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
+
+import psycopg
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +23,24 @@ BLOCKING = 0.1
 STUCK = 2.0
 """Seconds after which it is named although it has not ended."""
 ADVICE = "nothing else is answered meanwhile; make it async, or run it in a thread"
+
+
+class ResolverError(Exception):
+    """A resolver raised what must not leave it: what would end the process or its request, or an error that would be taken
+    for one of canonical's. The cause is what it raised."""
+
+
+def _contained(name: str, error: BaseException) -> BaseException:
+    """What leaves a resolver that raised `error`."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            return error  # the request itself ends
+    elif isinstance(error, Exception | GeneratorExit) and not isinstance(error, psycopg.Error):
+        return error
+    made = ResolverError(f"the resolver of {name} raised {type(error).__name__}")
+    made.__cause__ = error
+    return made
 
 
 class LoopWatch:
@@ -46,10 +67,27 @@ class LoopWatch:
         self._now = name, began
         try:
             return step(*given)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            raise _contained(name, error)  # noqa: B904 - it has its cause
         finally:
             self._now = None
             if time.perf_counter() - began > BLOCKING:
                 self._tell(name, began)
+
+    async def stream(self, name: str, events: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+        """Yield what `events` yields; each step is watched."""
+        try:
+            while True:
+                try:
+                    event = await self.call(name, events.__anext__)
+                except StopAsyncIteration:
+                    return
+                yield event
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
 
     def _tell(self, name: str, began: float) -> None:
         if name not in self._slow:

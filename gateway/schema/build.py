@@ -89,7 +89,8 @@ def build_schema(
         raise ContractError(f"the contract's names do not form a GraphQL schema: {error}") from None
     if subgraph:
         frame.replace(as_subgraph(frame._schema, contract, records.objects))
-    return ServedSchema(frame, extended=bool(frame.added))
+    known = frozenset({*query, *mutation})
+    return ServedSchema(frame, extended=bool(frame.added), contract_fields=known)
 
 
 def _add(

@@ -8,35 +8,24 @@ mistake is told at the start with its place.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
-import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import strawberry
-from graphql import GraphQLField, GraphQLObjectType, get_named_type
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import get_object_definition
 from strawberry.types.field import StrawberryField
 
-from gateway.query.record_access import Record
 from gateway.schema import static
-from gateway.schema.blocking import LoopWatch
-from gateway.schema.native_values import converter
 from gateway.shape.names import field_of
-from gateway.shape.selection import NEEDED, Selected, selected_below
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, SetupError
 
-log = logging.getLogger(__name__)
-
 ROOTS = ("Query", "Mutation", "Subscription")
-WATCH = LoopWatch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,110 +220,3 @@ def merged(name: str, own: type | None, more: Sequence[type]) -> type | None:
         return kinds[0]
     bases = tuple(k for i, k in enumerate(kinds) if k not in kinds[:i])
     return strawberry.type(type(name, bases, {}), name=name)
-
-
-# Joining ---------------------------------------------------------------------------------------
-
-
-class Source:
-    """The object that a resolver of a record's own field gets as `self`: it has the properties that
-    the resolver needs."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getattr__(self, name: str) -> Any:
-        head, *rest = name.split("_")
-        camel = head + "".join(part[:1].upper() + part[1:] for part in rest)
-        for asked in (name, camel):
-            if NEEDED + asked in self._values:
-                return self._values[NEEDED + asked]
-        raise AttributeError(
-            f"{name} is not among the properties that the extension reads: add it to `needs`"
-        )
-
-
-def wrap(
-    definition: GraphQLField,
-    name: str,
-    records: Mapping[str, Any],
-    named: Callable[[Any], str],
-    *,
-    on_record: bool,
-) -> None:
-    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs,
-    arguments are of the Python types that it declares, records that it returns are read as they are
-    selected, and one that blocks the loop is named in the log. `named` gives an argument's GraphQL
-    name."""
-    resolve = definition.resolve
-    assert resolve is not None
-    kind = get_named_type(definition.type)
-    returns_records = isinstance(kind, GraphQLObjectType) and kind.name in records
-    converted = _converted(definition, named)
-
-    def watched(source: Any, info: Any, arguments: dict[str, Any]) -> Any:
-        given = converted(arguments)
-        return WATCH.call(name, lambda: resolve(source, info, **given))
-
-    if not returns_records or not isinstance(kind, GraphQLObjectType):
-
-        def plain(source: Any, info: Any, **arguments: Any) -> Any:
-            return watched(Source(source) if on_record else source, info, arguments)
-
-        definition.resolve = plain
-        return
-
-    async def filled(source: Any, info: Any, **arguments: Any) -> Any:
-        value = watched(Source(source) if on_record else source, info, arguments)
-        if inspect.isawaitable(value):
-            value = await value
-        selected = selected_below(info, kind)
-        return await _filled(info.context, value, selected, kind.name)
-
-    definition.resolve = filled
-
-
-def wrap_subscription(definition: GraphQLField, named: Callable[[Any], str]) -> None:
-    """Make the arguments of an own subscription field of the Python types that it declares."""
-    subscribe = definition.subscribe
-    converted = _converted(definition, named)
-    assert subscribe is not None
-
-    def begun(source: Any, info: Any, **arguments: Any) -> Any:
-        return subscribe(source, info, **converted(arguments))
-
-    definition.subscribe = begun
-
-
-def _converted(
-    definition: GraphQLField, named: Callable[[Any], str]
-) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return what makes a field's arguments those that its resolver declares. Raises InputError
-    where one is none."""
-    own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    found = {named(a): converter(a.type, named) for a in own.arguments} if own else {}
-    converters = {name: each for name, each in found.items() if each is not None}
-    if not converters:
-        return lambda arguments: arguments
-
-    def convert(arguments: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: converters[name](value, name)
-            if value is not None and name in converters
-            else value
-            for name, value in arguments.items()
-        }
-
-    return convert
-
-
-async def _filled(context: Any, value: Any, selected: tuple[Selected, ...], kind: str) -> Any:
-    if isinstance(value, Record):
-        if value.type.graphql != kind:
-            raise TypeError(f"a {value.type.graphql} was returned where the schema has a {kind}")
-        return await context.records.read(value.type, value.key, selected)
-    if isinstance(value, list | tuple):
-        return list(await asyncio.gather(*(_filled(context, v, selected, kind) for v in value)))
-    return value

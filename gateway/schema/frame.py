@@ -3,7 +3,7 @@ Strawberry's, and which the record types of a contract join."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 
 import strawberry
@@ -13,16 +13,26 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
+    GraphQLUnionType,
 )
 from strawberry import federation
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from gateway.query.execute import KeptDocument
 from gateway.query.introspection import SchemaExecutor
 from gateway.schema import static
-from gateway.schema.extensions import Extensions, merged, place_of, wrap, wrap_subscription
+from gateway.schema.extensions import Extensions, merged, place_of
+from gateway.schema.joining import (
+    Joined,
+    wrap,
+    wrap_abstract,
+    wrap_mutation,
+    wrap_subscription,
+    wrap_type,
+)
 from gateway.schema.records import by_key
 from gateway.schema.resolvers import resolve_node
 from gateway.shape.selection import NEEDS
@@ -125,16 +135,11 @@ class RecordSchema(federation.Schema):
         """Add fields to the roots, and make the schema of all that is reached from them and of `types`, the records
         by their names. Raises TypeError or SetupError where names collide."""
         before = self._schema
-        named = self.config.name_converter.get_graphql_name
         roots = [
             self._root("Query", before.query_type, query),
             self._root("Mutation", before.mutation_type, mutation),
             self._root("Subscription", before.subscription_type, subscription),
         ]
-        for name in self.added.records:
-            for field_name, field in types[name].fields.items():
-                if NEEDS in (field.extensions or {}):
-                    wrap(field, f"{name}.{field_name}", types, named, on_record=True)
         self._schema = GraphQLSchema(
             query=roots[0],
             mutation=roots[1],
@@ -144,15 +149,39 @@ class RecordSchema(federation.Schema):
             extensions=before.extensions,
         )
         self.replace(self._schema)
-        for root in roots[:2]:
+        if self.added:
+            self._wrap(({*query, "node"}, mutation.keys(), subscription.keys()), types)
+
+    def _wrap(self, contract: Sequence[Set[str]], types: Mapping[str, GraphQLObjectType]) -> None:
+        """Make what the product adds fields of a served schema. `contract`: of each root, the fields that it does not
+        add."""
+        schema = self._schema
+        joined = Joined(schema, types, self.config.name_converter.get_graphql_name)
+        roots = (
+            (schema.query_type, wrap),
+            (schema.mutation_type, wrap_mutation),
+            (schema.subscription_type, wrap_subscription),
+        )
+        for (root, wrapped), known in zip(roots, contract, strict=True):
             for field_name, field in root.fields.items() if root else ():
-                if field_name not in query and field_name not in mutation and field_name != "node":
-                    place = f"{root.name}.{field_name}"  # type: ignore[union-attr]
-                    wrap(field, place, types, named, on_record=False)
-        own = self.added.roots.get("Subscription", ())
-        for field_name, field in roots[2].fields.items() if own and roots[2] else ():
-            if field_name not in subscription:
-                wrap_subscription(field, named)
+                if field_name not in known:
+                    wrapped(field, f"{root.name}.{field_name}", joined)  # type: ignore[union-attr]
+        ours = {self.object(kind).name for kind in static.TYPES}
+        for name, kind in schema.type_map.items():
+            if name in types:
+                for field_name, field in types[name].fields.items():
+                    if NEEDS in (field.extensions or {}):
+                        wrap(field, f"{name}.{field_name}", joined, on_record=True)
+            elif (
+                GraphQLCoreConverter.DEFINITION_BACKREF not in kind.extensions
+                or name in ours
+                or kind in dict(roots)
+            ):
+                continue
+            elif isinstance(kind, GraphQLObjectType):
+                wrap_type(kind, joined)
+            elif isinstance(kind, GraphQLInterfaceType | GraphQLUnionType) and name != "Node":
+                wrap_abstract(kind)
 
     def replace(self, schema: GraphQLSchema) -> None:
         """Serve `schema`, which was made of this one's types."""
