@@ -87,6 +87,7 @@ def make_app(
             services,
             metrics,
             schema=build_schema(services.contract, extensions, subgraph=True),
+            federated=True,
         ),
         lambda served: print_subgraph(served.graphql, services.contract),
     )

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from gateway.context.services import Freshness, Services
 from gateway.context.tokens import Commit, own_tokens, read_token
-from stores.errors import InputError, StaleError, StoreError, StoreUnavailable
+from stores.errors import InputError, LimitError, StaleError, StoreError, StoreUnavailable
 from stores.lsn import format_lsn
 from stores.protocols import Generation, Position, Store
 
@@ -87,6 +87,18 @@ def with_directive(base: Freshness, arguments: Mapping[str, Any] | None) -> Fres
         arguments.get("waitUpTo"),
         base=base,
     )
+
+
+def of_federation(asked: Freshness, services: Services) -> Freshness:
+    """What a federated gateway asks: it passes the tokens of all products on to each, and another product's says nothing of
+    this one. What is no token stays, and is refused with the request."""
+    if asked.after is None:
+        return asked
+    try:
+        own = own_tokens(asked.after, services.system, alone=False)
+    except (InputError, LimitError):
+        return asked
+    return replace(asked, after=",".join(own) or None)
 
 
 NOTHING = Commit(0)

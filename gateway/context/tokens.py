@@ -48,12 +48,13 @@ def sign_token(system: str, lsn: int, secret: bytes, *, timeline: int = 0) -> st
     return base64.urlsafe_b64encode(body + _mac(body, secret)).rstrip(b"=").decode("ascii")
 
 
-def own_tokens(text: str, system: str) -> list[str]:
+def own_tokens(text: str, system: str, *, alone: bool = True) -> list[str]:
     """Return those of a list of tokens, separated by commas as a federated gateway joins those of
-    several products, that are of the database `system`. A single token is nobody else's:
-    `read_token` says what is wrong with it."""
+    several products, that are of the database `system`. A single token is nobody else's, `alone`:
+    `read_token` says what is wrong with it. A federated gateway also passes on a single one that is
+    another product's. Raises InputError, LimitError."""
     tokens = [part.strip() for part in text.split(",") if part.strip()]
-    if len(tokens) < 2:
+    if alone and len(tokens) < 2:
         return tokens or [text]
     if len(tokens) > MAX_TOKENS:
         raise LimitError(f"more than {MAX_TOKENS} freshness tokens")

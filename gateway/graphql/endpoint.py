@@ -9,7 +9,7 @@ from graphql import GraphQLError, OperationType, get_operation_ast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.context.freshness import from_headers
+from gateway.context.freshness import from_headers, of_federation
 from gateway.context.services import RequestContext, Services
 from gateway.graphql.direct import JsonResponse
 from gateway.graphql.protocol import (
@@ -29,7 +29,7 @@ from stores.errors import LimitError
 
 
 class GraphQLRunner:
-    """Runs GraphQL over `services`; `schema` is made from the contract once."""
+    """Runs GraphQL over `services`; `schema` is made from the contract once. `federated`: a federated gateway asks."""
 
     def __init__(
         self,
@@ -37,7 +37,10 @@ class GraphQLRunner:
         metrics: Metrics,
         documents: TrustedDocuments | None = None,
         schema: ServedSchema | None = None,
+        *,
+        federated: bool = False,
     ) -> None:
+        self.federated = federated
         self.services = services
         self.metrics = metrics
         self.schema = schema or build_schema(services.contract)
@@ -75,10 +78,13 @@ class GraphQLRunner:
             return Answer(body, False, error.detail_code), None
         if asked.read_only:
             await self._require_query(asked)
+        freshness = from_headers(request.headers)
+        if self.federated:
+            freshness = of_federation(freshness, self.services)
         context = RequestContext(
             self.services,
             request.state.viewer,
-            from_headers(request.headers),
+            freshness,
             explain=request.state.viewer.may_introspect
             and request.headers.get("recordgate-explain") == "1",
             idempotency_key=request.headers.get("idempotency-key"),
@@ -86,6 +92,7 @@ class GraphQLRunner:
         answer = await respond(
             self.schema, context, asked.query, asked.variables, asked.operation_name
         )
+        request.state.freshness_by_headers = context.freshness == freshness
         self._count(request, context, answer.code)
         return answer, context.token
 
@@ -116,5 +123,4 @@ class GraphQLRunner:
         request.state.stores = stores
         request.state.code = code
         request.state.types = context.types
-        request.state.freshness_by_headers = context.freshness == from_headers(request.headers)
         self.metrics.count(operation, stores, code)

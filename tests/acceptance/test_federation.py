@@ -19,7 +19,7 @@ from psycopg import sql
 
 from compose.local.node_packages import installed
 from recordgate.http_server import bind, serve, url_of
-from tests.acceptance.gateway_rig import Rig, gateway
+from tests.acceptance.gateway_rig import gateway
 from tests.conftest import drop_database
 from tests.conftest import url_of as database_url
 from tests.servers import unless_it_cannot_be_had
@@ -59,9 +59,20 @@ class Served:
         await self._task
 
 
-async def served(rig: Rig) -> Served:
+class Slow:
+    """A gateway that answers `seconds` later."""
+
+    def __init__(self, app: Any) -> None:
+        self.app, self.seconds = app, 0.0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(self.seconds)
+        await self.app(scope, receive, send)
+
+
+async def served(app: Any) -> Served:
     sock, stop, up = bind("127.0.0.1", 0), asyncio.Event(), asyncio.Event()
-    task = asyncio.ensure_future(serve(rig.app, sock, stop, lambda _: up.set()))
+    task = asyncio.ensure_future(serve(app, sock, stop, lambda _: up.set()))
     await up.wait()
     return Served(url_of(sock), stop, task)
 
@@ -114,6 +125,38 @@ QUERY = """{ airports(orderBy: [{code: ASC}]) { nodes {
   code name freshness { store } city { id name country { name } freshness { store asOf } } } } }"""
 
 
+async def one_is_stale_then_slow(client: httpx.AsyncClient, url: str, slow: Slow) -> None:
+    """A product's stores are behind: its records say so, and a token makes them fresh without the other's help. It is
+    slow: who asks for its fields waits, nobody else."""
+    crossing = '{ airport(id: "LYS") { code city { name freshness { store asOf } } } }'
+
+    async def ask(query: str, **headers: str) -> tuple[Any, str]:
+        answer = await client.post(url, json={"query": query}, headers=headers)
+        assert "errors" not in answer.json(), answer.text
+        return answer.json()["data"], answer.headers.get("recordgate-token", "")
+
+    rename = 'mutation { updateCity(id: "2996944", input: {name: "Lugdunum"}) { token } }'
+    written, token = await ask(rename)
+    assert token == written["updateCity"]["token"]
+    (behind, _), (fresh, _) = (
+        await ask(crossing),
+        await ask(crossing, **{"Recordgate-Token": token}),
+    )
+    assert behind["airport"]["city"]["name"] == "Lyon"
+    assert behind["airport"]["city"]["freshness"]["store"] == "documents"
+    assert behind["airport"]["city"]["freshness"]["asOf"]
+    city = fresh["airport"]["city"]
+    assert (city["name"], city["freshness"]["store"]) == ("Lugdunum", "canonical")
+
+    slow.seconds = 1.0
+    waiting = asyncio.ensure_future(ask(crossing))
+    await ask('{ airport(id: "LYS") { code } }')
+    assert not waiting.done()
+    answer, _ = await waiting
+    assert answer["airport"]["city"]["name"] == "Lyon"
+    slow.seconds = 0.0
+
+
 def test_a_query_crosses_two_products_and_one_that_is_down_takes_only_its_own_fields(
     packages: Path, database: str, second_database: str, tmp_path: Path
 ) -> None:
@@ -126,7 +169,8 @@ def test_a_query_crosses_two_products_and_one_that_is_down_takes_only_its_own_fi
             gateway(database, geo_folder) as geo,
             gateway(second_database, air_folder, contract=contract, rows=AIRPORTS) as air,
         ):
-            geo_served, air_served = await served(geo), await served(air)
+            slow = Slow(geo.app)
+            geo_served, air_served = await served(slow), await served(air.app)
             try:
                 async with (
                     supergraph(packages, geo=geo_served.url, air=air_served.url) as graph,
@@ -158,6 +202,8 @@ def test_a_query_crosses_two_products_and_one_that_is_down_takes_only_its_own_fi
                         "type": "airport", "relation": "city", "records": 3, "missing": 1,
                         "there": f"{geo_served.url}/contract#city.geonameid", "examples": ["7"],
                     }]}  # fmt: skip
+
+                    await one_is_stale_then_slow(client, graph["url"], slow)
 
                     await geo_served.end()
                     answer = await ask("{ airports { nodes { code name } } }")

@@ -6,7 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from graphql import GraphQLEnumType, parse, print_schema, validate, validate_schema
+from graphql import (
+    GraphQLEnumType,
+    find_breaking_changes,
+    parse,
+    print_schema,
+    validate,
+    validate_schema,
+)
 from graphql import build_schema as parse_schema
 
 from gateway.schema import build_schema
@@ -26,6 +33,16 @@ def test_the_schema_is_valid_and_prints_as_it_reads() -> None:
         assert validate_schema(schema) == []
         text = print_schema(schema)
         assert print_schema(parse_schema(text)) == text
+
+
+@pytest.mark.parametrize("subgraph", [False, True])
+def test_nothing_breaks_for_clients_of_the_schema_before_strawberry(subgraph: bool) -> None:
+    before = parse_schema((Path(__file__).parent / "demo_before_strawberry.graphql").read_text())
+    schema = build_schema(load_contract(DEMO), subgraph=subgraph).graphql
+    assert [c.description for c in find_breaking_changes(before, schema)] == []
+    added = schema.type_map.keys() - before.type_map.keys()
+    of_subgraph = {"Freshness", "DateTime", "_Any", "_Entity", "_Service"}
+    assert added == (of_subgraph if subgraph else set())
 
 
 def test_the_demo_has_the_fields_that_its_users_hold_on_to() -> None:

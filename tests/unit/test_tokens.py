@@ -72,6 +72,8 @@ def test_of_several_tokens_the_ones_of_this_database_count() -> None:
     assert own_tokens(f"{other},{other}", SYSTEM) == []
     # One alone is read, and refused with what is wrong with it.
     assert own_tokens(other, SYSTEM) == [other]
+    assert own_tokens(other, SYSTEM, alone=False) == []
+    assert own_tokens(mine, SYSTEM, alone=False) == [mine]
     with pytest.raises(InputError, match="malformed"):
         own_tokens(f"{mine},x", SYSTEM)
     with pytest.raises(LimitError):
