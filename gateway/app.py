@@ -86,7 +86,8 @@ def make_app(
         lambda: GraphQLRunner(
             services,
             metrics,
-            schema=build_schema(services.contract, extensions, subgraph=True),
+            documents,
+            build_schema(services.contract, extensions, subgraph=True),
             federated=True,
         ),
         lambda served: print_subgraph(served.graphql, services.contract),

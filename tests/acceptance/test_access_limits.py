@@ -168,6 +168,10 @@ def test_trusted_documents_are_named_by_id_or_hash_and_can_be_all_that_is_answer
             assert await ask(documents, documentId="unknown") == "PERSISTED_QUERY_NOT_FOUND"
             expected = "FORBIDDEN" if only else {"totalCount": 1}
             assert await ask(documents, query="{ people { totalCount } }") == expected
+            by_federation = await rig.client.post(
+                "/graphql/subgraph", json={"query": "{ people { totalCount } }"}
+            )
+            assert ("only trusted documents" in by_federation.text) == only
             wrong = {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}
             assert (
                 await ask(documents, query=text, extensions=wrong, variables=variables)
