@@ -90,8 +90,9 @@ def with_directive(base: Freshness, arguments: Mapping[str, Any] | None) -> Fres
 
 
 def of_federation(asked: Freshness, services: Services) -> Freshness:
-    """What a federated gateway asks: it passes the tokens of all products on to each, and another product's says nothing of
-    this one. What is no token stays, and is refused with the request."""
+    """Return the freshness that a federated gateway asks for: it passes the tokens of all products on
+    to each, and another product's says nothing of this one. Text that is no token stays, and is
+    refused with the request."""
     if asked.after is None:
         return asked
     try:

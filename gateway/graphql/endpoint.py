@@ -29,7 +29,8 @@ from stores.errors import LimitError
 
 
 class GraphQLRunner:
-    """Runs GraphQL over `services`; `schema` is made from the contract once. `federated`: a federated gateway asks."""
+    """Runs GraphQL over `services`; `schema` is made from the contract once. `federated`: a
+    federated gateway asks."""
 
     def __init__(
         self,

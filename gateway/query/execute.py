@@ -140,8 +140,9 @@ class ParsedDocuments:
 
 
 class ServedSchema:
-    """The schema that a gateway serves: Strawberry's, as graphql-core has it, and the documents kept for it. `extended`: a
-    product adds to it; `contract_fields`: fields of Query and Mutation that are the contract's."""
+    """The schema that a gateway serves: Strawberry's, as graphql-core has it, and the documents
+    kept for it. `extended`: a product adds to it; `contract_fields`: fields of Query and Mutation
+    that are the contract's."""
 
     def __init__(
         self,

@@ -71,8 +71,9 @@ class Records:
         self._context.routes.clear()
 
     def _write_key(self) -> str | None:
-        """The idempotency key of the request's next write, made of the request's own: who sends the request again is
-        answered by the same writes, and is refused where they would be others."""
+        """Return the idempotency key of the request's next write, made of the request's own: who
+        sends the request again is answered by the same writes, and is refused where they would be
+        others."""
         given = self._context.idempotency_key
         self._writes += 1
         if given is None:

@@ -26,12 +26,12 @@ ADVICE = "nothing else is answered meanwhile; make it async, or run it in a thre
 
 
 class ResolverError(Exception):
-    """A resolver raised what must not leave it: what would end the process or its request, or an error that would be taken
-    for one of canonical's. The cause is what it raised."""
+    """An exception that must not leave a resolver was raised: one that would end the process or its
+    request, or that would be taken for one of canonical's. The cause is the exception itself."""
 
 
 def _contained(name: str, error: BaseException) -> BaseException:
-    """What leaves a resolver that raised `error`."""
+    """Return the exception that leaves a resolver that raised `error`."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -153,8 +153,8 @@ class RecordSchema(federation.Schema):
             self._wrap(({*query, "node"}, mutation.keys(), subscription.keys()), types)
 
     def _wrap(self, contract: Sequence[Set[str]], types: Mapping[str, GraphQLObjectType]) -> None:
-        """Make what the product adds fields of a served schema. `contract`: of each root, the fields that it does not
-        add."""
+        """Make what the product adds fields of a served schema. `contract`: of each root, the
+        fields that it does not add."""
         schema = self._schema
         joined = Joined(schema, types, self.config.name_converter.get_graphql_name)
         roots = (

@@ -1,5 +1,5 @@
-"""What makes the fields that a product adds fields of a served schema: their resolvers are watched, given what they need,
-and the records that they return are read as they are selected."""
+"""Makes the fields that a product adds fields of a served schema: their resolvers are watched and
+given what they need, and the records that they return are read as they are selected."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ WATCH = LoopWatch()
 
 
 class Source:
-    """What a resolver of a record's own field is given as `self`: the properties that it needs."""
+    """The object that a resolver of a record's own field gets as `self`: it has the properties that
+    the resolver needs."""
 
     __slots__ = ("_values",)
 
@@ -51,24 +52,25 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What the resolvers of a schema are made with. `records`: the record types by their names; `named`: gives an
-    argument's GraphQL name."""
+    """The parts of a schema that its own resolvers are made with. `records`: the record types by
+    their names; `named`: gives an argument's GraphQL name."""
 
     schema: GraphQLSchema
     records: Mapping[str, GraphQLObjectType]
     named: Callable[[Any], str]
 
     def records_in(self, definition: GraphQLField) -> frozenset[str]:
-        """The record types whose records a field may give: its own type, or those that its interface or union has."""
+        """Return the record types whose records a field may give: its own type, or those that its
+        interface or union has."""
         kind = get_named_type(definition.type)
         possible = self.schema.get_possible_types(kind) if is_abstract_type(kind) else [kind]
         return frozenset(k.name for k in possible) & self.records.keys()
 
 
 def wrap(definition: GraphQLField, name: str, joined: Joined, *, on_record: bool = False) -> None:
-    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs, arguments are of the
-    Python types that it declares, records that it returns are read as they are selected, and one that blocks the loop is
-    named in the log."""
+    """Make a Strawberry field one of a served schema: a record's resolver is given what it needs,
+    arguments are of the Python types that it declares, records that it returns are read as they are
+    selected, and one that blocks the loop is named in the log."""
     resolve = definition.resolve
     assert resolve is not None
     converted = _converted(definition, joined.named)
@@ -96,7 +98,8 @@ def wrap(definition: GraphQLField, name: str, joined: Joined, *, on_record: bool
 
 
 def wrap_mutation(definition: GraphQLField, name: str, joined: Joined) -> None:
-    """As `wrap`, for a field of the root Mutation: whoever may only read runs none, as of the contract's."""
+    """Do as `wrap` does for a field of the root Mutation: whoever may only read runs none, as of the
+    contract's."""
     wrap(definition, name, joined)
     resolve = definition.resolve
     assert resolve is not None
@@ -110,7 +113,7 @@ def wrap_mutation(definition: GraphQLField, name: str, joined: Joined) -> None:
 
 
 def wrap_subscription(definition: GraphQLField, name: str, joined: Joined) -> None:
-    """As `wrap`, for a field of the root Subscription, each of whose events is watched."""
+    """Do as `wrap` does for a field of the root Subscription, each of whose events is watched."""
     subscribe = definition.subscribe
     assert subscribe is not None
     converted = _converted(definition, joined.named)
@@ -135,8 +138,8 @@ def wrap_subscription(definition: GraphQLField, name: str, joined: Joined) -> No
 
 
 def wrap_type(kind: GraphQLObjectType, joined: Joined) -> None:
-    """Make a type that a product declares one of a served schema: its resolvers are watched, and the records that it holds
-    are read as they are selected."""
+    """Make a type that a product declares one of a served schema: its resolvers are watched, and the
+    records that it holds are read as they are selected."""
     for name, definition in kind.fields.items():
         own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
         has_resolver = own is not None and own.base_resolver is not None
@@ -158,20 +161,22 @@ def wrap_abstract(kind: GraphQLUnionType | GraphQLInterfaceType) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Filler:
-    """Reads the records that a field gives, as they are selected. `possible`: their types; `says`: a record says which."""
+    """Reads the records that a field gives, as they are selected. `possible`: their types; `says`: a
+    record says which."""
 
     possible: frozenset[str]
     says: bool
 
     @classmethod
     def of(cls, definition: GraphQLField, joined: Joined) -> _Filler | None:
-        """None where the field gives no records."""
+        """Return the filler of a field, or None where it gives no records."""
         possible = joined.records_in(definition)
         says = is_abstract_type(get_named_type(definition.type))
         return cls(possible, says) if possible else None
 
     async def fill(self, info: Any, value: Any) -> Any:
-        """Return `value` with what is read in the place of each record. Raises TypeError for one of another type."""
+        """Return `value` with what is read in the place of each record. Raises TypeError for one of
+        another type."""
         if isinstance(value, list | tuple):
             return list(await asyncio.gather(*(self.fill(info, v) for v in value)))
         if not isinstance(value, Record):
@@ -187,7 +192,8 @@ class _Filler:
 def _converted(
     definition: GraphQLField, named: Callable[[Any], str]
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return what makes a field's arguments those that its resolver declares. Raises InputError where one is none."""
+    """Return the conversion of a field's arguments into those that its resolver declares. It raises
+    InputError where one is none."""
     own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
     found = {named(a): converter(a.type, named) for a in own.arguments} if own else {}
     converters = {name: each for name, each in found.items() if each is not None}
