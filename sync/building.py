@@ -72,6 +72,7 @@ class Building:
         self,
         name: str,
         store: Store,
+        *,
         contract: Contract,
         watermark: Watermark,
         connections: SinkConnections,

@@ -27,6 +27,7 @@ class Delivery:
         self,
         name: str,
         store: Store,
+        *,
         projector: Projector,
         dead_letters: DeadLetters,
         connections: SinkConnections,

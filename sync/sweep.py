@@ -83,6 +83,7 @@ class Sweep:
 
     def __init__(
         self,
+        *,
         contract: Contract,
         canonical_url: str,
         guard: Bookkeeping,

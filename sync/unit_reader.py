@@ -27,13 +27,13 @@ class UnitReader:
 
     def __init__(
         self,
+        *,
         backlog: Backlog,
         durable: DurableReader,
         building: Building,
         unreadable: Unreadable,
         projector: Projector,
         connections: SinkConnections,
-        *,
         batch_size: int,
         spilling: Callable[[], bool],
         wake: asyncio.Event,

@@ -191,11 +191,11 @@ class Worker:
                 name: SinkWriter(
                     name,
                     store,
-                    self._contract,
-                    marks[name],
-                    session.sinks[name],
-                    self.metrics,
-                    session.conditions,
+                    contract=self._contract,
+                    watermark=marks[name],
+                    connections=session.sinks[name],
+                    metrics=self.metrics,
+                    conditions=session.conditions,
                     batch_size=self._batch_size,
                     memory_keys=self._memory_keys,
                 )
@@ -411,12 +411,12 @@ class Worker:
 
     async def _sweep(self, session: Session) -> None:
         sweep = Sweep(
-            self._contract,
-            self._url,
-            session.guard,
-            self._writers,
-            self.metrics,
-            self._sweep_pace,
+            contract=self._contract,
+            canonical_url=self._url,
+            guard=session.guard,
+            writers=self._writers,
+            metrics=self.metrics,
+            pace=self._sweep_pace,
         )
         await sweep.run()
 

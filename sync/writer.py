@@ -58,12 +58,12 @@ class SinkWriter:
         self,
         name: str,
         store: Store,
+        *,
         contract: Contract,
         watermark: Watermark,
         connections: SinkConnections,
         metrics: SyncMetrics,
         conditions: Conditions,
-        *,
         batch_size: int,
         memory_keys: int,
     ) -> None:
@@ -84,9 +84,21 @@ class SinkWriter:
         self.why_aside = self._aside.why
         self.dead_letters = DeadLetters(connections.bookkeeping.conn, name)
         self._delivery = Delivery(
-            name, store, self._projector, self.dead_letters, connections, metrics
+            name,
+            store,
+            projector=self._projector,
+            dead_letters=self.dead_letters,
+            connections=connections,
+            metrics=metrics,
         )
-        self.building = Building(name, store, contract, watermark, connections, conditions)
+        self.building = Building(
+            name,
+            store,
+            contract=contract,
+            watermark=watermark,
+            connections=connections,
+            conditions=conditions,
+        )
         self._teller = Teller(name, connections.bookkeeping.conn, connections.bookkeeping.lock)
         self._untold = False
         """Something was written since it was last told; a position that only moves is not: that is
@@ -95,12 +107,12 @@ class SinkWriter:
         self._wake = asyncio.Event()
         self._written: list[Unit] = []
         self._reader = UnitReader(
-            self._backlog,
-            DurableReader(connections.bookkeeping.conn, name, contract.types),
-            self.building,
-            self._unreadable,
-            self._projector,
-            connections,
+            backlog=self._backlog,
+            durable=DurableReader(connections.bookkeeping.conn, name, contract.types),
+            building=self.building,
+            unreadable=self._unreadable,
+            projector=self._projector,
+            connections=connections,
             batch_size=batch_size,
             spilling=lambda: self._relief.moving,
             wake=self._wake,

@@ -36,11 +36,11 @@ async def sink_writer(world: World, *, memory_keys: int) -> AsyncIterator[SinkWr
         yield SinkWriter(
             "documents",
             world.store("documents"),
-            world.contract,
-            mark,
-            session.sinks["documents"],
-            SyncMetrics(),
-            session.conditions,
+            contract=world.contract,
+            watermark=mark,
+            connections=session.sinks["documents"],
+            metrics=SyncMetrics(),
+            conditions=session.conditions,
             batch_size=10,
             memory_keys=memory_keys,
         )

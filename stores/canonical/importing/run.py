@@ -121,9 +121,15 @@ class ImportSession:
         with translated(self._contract):
             connection = self._connected()
             importer = _Import(
-                self._url, connection, self._contract, record, list(files), options, progress,
-                in_the_merge,
-            )  # fmt: skip
+                url=self._url,
+                connection=connection,
+                contract=self._contract,
+                record=record,
+                files=list(files),
+                options=options,
+                progress=progress,
+                in_the_merge=in_the_merge,
+            )
             try:
                 report = importer.run()
                 batches.unlock(connection)
@@ -144,6 +150,7 @@ class _Import:
 
     def __init__(
         self,
+        *,
         url: str,
         connection: Connection,
         contract: Contract,

@@ -72,10 +72,10 @@ def text_query(
     ways = _Ways(
         fields,
         text,
-        stop_words,
-        frozenset(forgiven),
-        near or NearWords(),
-        lift if forgiven else 0.0,
+        stop_words=stop_words,
+        forgiven=frozenset(forgiven),
+        near=near or NearWords(),
+        lift=lift if forgiven else 0.0,
     )
     clauses: list[Query] = []
     optional: list[Query] = []
@@ -120,6 +120,7 @@ class _Ways:
         self,
         fields: Sequence[Field],
         text: str,
+        *,
         stop_words: StopWords,
         forgiven: frozenset[str],
         near: NearWords,

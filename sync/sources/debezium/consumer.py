@@ -83,6 +83,7 @@ class TopicReader:
     def __init__(
         self,
         location: KafkaLocation,
+        *,
         readers: Mapping[str, TableReader],
         transactions: str,
         system: str,

@@ -137,13 +137,13 @@ class DebeziumSource:
             loop = asyncio.get_running_loop()
             reader = self._reader = TopicReader(
                 self._location,
-                readers,
-                f"{self._location.topic_prefix}.transaction",
-                self.system,
-                resume,
-                self._now,
-                lambda batch: _call(loop, self._arrived, reader, batch),
-                lambda error: _call(loop, self._failed, reader, error),
+                readers=readers,
+                transactions=f"{self._location.topic_prefix}.transaction",
+                system=self.system,
+                resume=resume,
+                now=self._now,
+                deliver=lambda batch: _call(loop, self._arrived, reader, batch),
+                fail=lambda error: _call(loop, self._failed, reader, error),
             )
             await asyncio.to_thread(reader.start)
             start = resume
