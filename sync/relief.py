@@ -1,8 +1,8 @@
 """The relief of a sink that cannot keep up: its dirty keys go from memory to the durable backlog.
 
-The backlog of a sink is bounded, and changes are acknowledged only where they are in the store or in
-the durable backlog. So keys move there when they are too many, and when the sink fails or does not
-get on, for else the source could not be acknowledged.
+The backlog of a sink is bounded, and changes are acknowledged only where they are in the store or
+in the durable backlog. So keys move there when they are too many, and when the sink fails or does
+not get on, for else the source could not be acknowledged.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Freshness tokens: a commit position of one database, signed, as short text.
 
-Layout (45 bytes, base64url without padding, 60 characters):
-version (1) · commit position (8, big endian) · SHA-256 of the database's identity (first 16) · timeline of the position
-(4, big endian) · HMAC-SHA256 of all before (first 16). A caller can neither make one nor move one to another database.
-Tokens of version 1 have no timeline, and are taken still.
+Layout (45 bytes, base64url without padding, 60 characters): version (1) · commit position (8, big
+endian) · SHA-256 of the database's identity (first 16) · timeline of the position (4, big endian) ·
+HMAC-SHA256 of all before (first 16). A caller can neither make one nor move one to another
+database. Tokens of version 1 have no timeline, and are taken still.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def _mac(body: bytes, secret: bytes) -> bytes:
 
 
 def sign_token(system: str, lsn: int, secret: bytes, *, timeline: int = 0) -> str:
-    """The token of a write that committed at or before `lsn` of `timeline` (0: it is not said) in the database
-    `system`."""
+    """The token of a write that committed at or before `lsn` of `timeline` (0: it is not said) in
+    the database `system`."""
     body = bytes([_VERSION]) + lsn.to_bytes(8, "big") + _identity(system)
     body += timeline.to_bytes(4, "big")
     return base64.urlsafe_b64encode(body + _mac(body, secret)).rstrip(b"=").decode("ascii")

@@ -14,8 +14,9 @@ from stores.roles import STORE_ROLES, StoreRole
 
 
 class Status(StrEnum):
-    """`READY`: every store answers and holds every type. `LOADING`: a type is not in a store yet. `DEGRADED`: canonical
-    or a store does not answer. `NOT_READY`: no exposed operation can be answered."""
+    """`READY`: every store answers and holds every type. `LOADING`: a type is not in a store yet.
+    `DEGRADED`: canonical or a store does not answer. `NOT_READY`: no exposed operation can be
+    answered."""
 
     READY = "ready"
     LOADING = "loading"
@@ -25,7 +26,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoreView:
-    """`ok`: it answers. `trusted`: it has a position of this database. `generations`: type → the active one."""
+    """`ok`: it answers. `trusted`: it has a position of this database. `generations`: type → the
+    active one."""
 
     ok: bool
     problem: str = ""

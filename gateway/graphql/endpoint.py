@@ -1,4 +1,5 @@
-"""Answers `/graphql`: a request in, GraphQL's answer out, with the headers and the count that go with it."""
+"""Answers `/graphql`: a request in, GraphQL's answer out, with the headers and the count that go
+with it."""
 
 from __future__ import annotations
 
@@ -98,7 +99,8 @@ class GraphQLRunner:
         return answer, context.token
 
     async def _require_query(self, asked: GraphQLRequest) -> None:
-        """Refuse a mutation that did not come by POST: a link or an image must not be able to write."""
+        """Refuse a mutation that did not come by POST: a link or an image must not be able to
+        write."""
         limits = self.services.limits
         schema, documents = self.schema.graphql, self.schema.parsed
         await documents.read(schema, asked.query, limits)

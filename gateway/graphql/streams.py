@@ -1,5 +1,5 @@
-"""A GraphQL operation as a stream of answers, whatever carries it: a subscription's events, or the one answer of
-a query or mutation."""
+"""A GraphQL operation as a stream of answers, whatever carries it: a subscription's events, or the
+one answer of a query or mutation."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ class Streams:
     async def open(
         self, viewer: Viewer, asked: GraphQLRequest, freshness: Freshness, *, after: str = ""
     ) -> Opened:
-        """The answers as they come; nothing has been waited for in vain when this returns. `after`: where
-        to go on, unless the operation says so itself. Raises Failed, Ended; so do the events."""
+        """The answers as they come; nothing has been waited for in vain when this returns.
+        `after`: where to go on, unless the operation says so itself. Raises Failed, Ended; so do
+        the events."""
         context = RequestContext(self.services, viewer, freshness)
         await self.schema.parsed.read(self.schema.graphql, asked.query, self.services.limits)
         try:

@@ -43,7 +43,8 @@ WATCH_AFTER = 0.05
 _NO_TYPES: frozenset[str] = frozenset()
 _EVENTS = b"text/event-stream"
 STALL = 60.0
-"""Seconds in which a streamed answer must move: a reader that stops holds a snapshot of canonical."""
+"""Seconds in which a streamed answer must move: a reader that stops holds a snapshot of
+canonical."""
 _UNCOUNTED = ("/health/", "/metrics", "/console")
 ARRIVING = 5
 """Times as many requests as run at once may have their bodies on the way."""
@@ -77,8 +78,9 @@ class Recent:
 
 class Guard:
     """ASGI middleware. `seconds`: the most a request may take; a streamed export, once it has
-    begun, must only move on; `most`: requests that run at once, health and metrics aside. A request whose body is on the
-    way does not run yet: whoever sends slowly takes no place of those who do not."""
+    begun, must only move on; `most`: requests that run at once, health and metrics aside. A request
+    whose body is on the way does not run yet: whoever sends slowly takes no place of those who do
+    not."""
 
     def __init__(
         self,
@@ -317,8 +319,8 @@ class _Place:
         self.taken = True
 
     def when_whole(self, receive: Receive) -> Receive:
-        """`receive`, by which the place is taken as soon as the body is whole; HttpProblem is raised by it where there is no
-        room then, and here where too many bodies are on the way."""
+        """`receive`, by which the place is taken as soon as the body is whole; HttpProblem is
+        raised by it where there is no room then, and here where too many bodies are on the way."""
         if self._drain.arriving >= self._most * ARRIVING:
             raise HttpProblem(
                 "OVERLOADED", "too many requests are being received", hint="try again"
@@ -375,7 +377,8 @@ class _Inbox:
 
 
 class _Passed:
-    """The request's messages as they come, until its body is whole; then only its end is awaited."""
+    """The request's messages as they come, until its body is whole; then only its end is
+    awaited."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -394,7 +397,8 @@ class _Passed:
 
 
 class _Answer:
-    """Sends with the headers that every answer has; knows what was sent. `bare`: without its body."""
+    """Sends with the headers that every answer has; knows what was sent. `bare`: without its
+    body."""
 
     def __init__(self, send: Send, request_id: str, *, bare: bool = False) -> None:
         self._send, self._id, self._bare = send, request_id, bare

@@ -1,5 +1,6 @@
-"""One GraphQL request from its text to the answer: parse and validate (kept by text), apply @freshness, let
-graphql-core run the root fields at once, and shape the errors and the extensions."""
+"""One GraphQL request from its text to the answer: parse and validate (kept by text), apply
+@freshness, let graphql-core run the root fields at once, and shape the errors and the
+extensions."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ MAX_KEPT_LENGTH = 20_000
 """Characters of a document that is kept; a longer one is parsed each time."""
 MAX_ERRORS = 20
 LONG = 2_000
-"""Characters from which on a document that is not known is parsed and validated off the event loop."""
+"""Characters from which on a document that is not known is parsed and validated off the event
+loop."""
 KEPT_OUTCOMES = 16
 """The number of long documents, valid or not, whose outcome is kept, so that each is read once for
 its request."""
@@ -230,8 +232,9 @@ def apply_freshness(
 
 
 def admit(context: RequestContext, operation: Operation, variables: Mapping[str, Any]) -> None:
-    """Note what the operation is about, and what it may cost by its raw `variables`. Raises LimitError where that is too much,
-    ForbiddenError where it asks for a schema that the viewer may not see."""
+    """Note what the operation is about, and what it may cost by its raw `variables`. Raises
+    LimitError where that is too much, ForbiddenError where it asks for a schema that the viewer may
+    not see."""
     context.types = operation.types
     if operation.cost.introspects and not context.viewer.may_introspect:
         raise ForbiddenError("the schema is not open to you")

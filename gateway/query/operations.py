@@ -104,8 +104,8 @@ class RootField:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a valid document, ready to be planned. `covered`: it is a query. `types`: the
-    record types that its root fields are about."""
+    """One operation of a valid document, ready to be planned. `covered`: it is a query. `types`:
+    the record types that its root fields are about."""
 
     schema: GraphQLSchema
     document: DocumentNode

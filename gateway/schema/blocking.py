@@ -1,5 +1,5 @@
-"""Runs the resolvers of a product: names the one that keeps the event loop, while which nothing else
-is answered, and lets nothing that one raises end more than its own field.
+"""Runs the resolvers of a product: names the one that keeps the event loop, while which nothing
+else is answered, and lets nothing that one raises end more than its own field.
 
 A coroutine is timed from one `await` to the next. What is over is logged by the loop itself, once a
 field; what is not over, and perhaps never ends, by a thread that looks on.

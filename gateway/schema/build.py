@@ -1,4 +1,5 @@
-"""Puts the schema together: the root fields that each type exposes, and the @freshness directive."""
+"""Puts the schema together: the root fields that each type exposes, and the @freshness
+directive."""
 
 from __future__ import annotations
 
@@ -61,9 +62,9 @@ FRESHNESS = GraphQLDirective(
 def build_schema(
     contract: Contract, extensions: Extensions | None = None, *, subgraph: bool = False
 ) -> ServedSchema:
-    """The schema that is served for a contract and what the product adds to it; `subgraph`: with what a federated
-    gateway asks for. Raises ContractError where names of
-    the contract collide in GraphQL, SetupError where an extension takes one."""
+    """The schema that is served for a contract and what the product adds to it; `subgraph`: with
+    what a federated gateway asks for. Raises ContractError where names of the contract collide in
+    GraphQL, SetupError where an extension takes one."""
     frame = RecordSchema(extensions or Extensions())
     records = RecordTypes(contract, Inputs(contract, frame), frame)
     query: dict[str, GraphQLField] = {}

@@ -30,7 +30,8 @@ ROOTS = ("Query", "Mutation", "Subscription")
 
 @dataclass(frozen=True, slots=True)
 class OwnField:
-    """A field that a module adds to a record type. `needs`: properties of the record that its resolver reads."""
+    """A field that a module adds to a record type. `needs`: properties of the record that its
+    resolver reads."""
 
     module: str
     place: str
@@ -40,8 +41,8 @@ class OwnField:
 
 @dataclass(slots=True)
 class RecordClass:
-    """The one Strawberry type that stands for a record type in all modules of this process, and what they add to
-    it. `places`: where each module names it."""
+    """The one Strawberry type that stands for a record type in all modules of this process, and
+    what they add to it. `places`: where each module names it."""
 
     type: type
     places: dict[str, str] = field(default_factory=dict)
@@ -83,9 +84,10 @@ def record(name: str) -> Any:
 
 
 def extends(name: str, *, needs: Sequence[str] = ("id",)) -> Callable[[type], Any]:
-    """Decorate a class whose Strawberry fields are added to the record type `name`. Its resolvers read the properties
-    in `needs` from `self`; they are read with the record, also where the caller has not selected them. The name of
-    the class stands for the record type afterwards, as what `record` gives."""
+    """Decorate a class whose Strawberry fields are added to the record type `name`. Its resolvers
+    read the properties in `needs` from `self`; they are read with the record, also where the caller
+    has not selected them. The name of the class stands for the record type afterwards, as what
+    `record` gives."""
     module, place = _caller()
 
     def decorate(cls: type) -> Any:
@@ -118,7 +120,8 @@ def _caller() -> tuple[str, str]:
 
 
 def load(names: Sequence[str], contract: Contract) -> Extensions:
-    """Import the modules and check them against the contract. Raises SetupError with the place of what is wrong."""
+    """Import the modules and check them against the contract. Raises SetupError with the place of
+    what is wrong."""
     roots: dict[str, list[type]] = {}
     for name in names:
         module = _imported(name)

@@ -1,5 +1,5 @@
-"""The schema that is served: a Strawberry schema whose static parts, and what a product adds to them, are
-Strawberry's, and which the record types of a contract join."""
+"""The schema that is served: a Strawberry schema whose static parts, and what a product adds to
+them, are Strawberry's, and which the record types of a contract join."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ class Query:
 class RecordSchema(federation.Schema):
     """A Strawberry schema that record types join.
 
-    Strawberry makes the static types and the roots' own fields; `join` adds what the contract brings to them and
-    makes the schema anew from the same types. Record types are graphql-core's own objects: Strawberry's decorators
-    cost 70 ms of processor time a type, these next to nothing (docs/decisions/strawberry.md).
+    Strawberry makes the static types and the roots' own fields; `join` adds what the contract
+    brings to them and makes the schema anew from the same types. Record types are graphql-core's
+    own objects: Strawberry's decorators cost 70 ms of processor time a type, these next to nothing
+    (docs/decisions/strawberry.md).
     """
 
     def __init__(self, added: Extensions) -> None:
@@ -74,7 +75,8 @@ class RecordSchema(federation.Schema):
                 field.resolve = by_key
 
     def _get_federation_query_type(self, query: Any, *_: Any) -> type:
-        """The root without `_service` and `_entities`: those are the subgraph's, at its own path."""
+        """The root without `_service` and `_entities`: those are the subgraph's, at its own
+        path."""
         return cast(type, query)
 
     def process_errors(self, *_: Any, **__: Any) -> None:
@@ -107,8 +109,8 @@ class RecordSchema(federation.Schema):
         return found
 
     def join_record(self, name: str, fields: Mapping[str, GraphQLField]) -> None:
-        """Add the contract's fields to a record type that a module names. Raises SetupError where a name is
-        taken."""
+        """Add the contract's fields to a record type that a module names. Raises SetupError where a
+        name is taken."""
         found = self.extended(name)
         assert found is not None
         named = self.config.name_converter.from_field
@@ -132,8 +134,8 @@ class RecordSchema(federation.Schema):
         types: Mapping[str, GraphQLObjectType],
         directives: Iterable[Any],
     ) -> None:
-        """Add fields to the roots, and make the schema of all that is reached from them and of `types`, the records
-        by their names. Raises TypeError or SetupError where names collide."""
+        """Add fields to the roots, and make the schema of all that is reached from them and of
+        `types`, the records by their names. Raises TypeError or SetupError where names collide."""
         before = self._schema
         roots = [
             self._root("Query", before.query_type, query),

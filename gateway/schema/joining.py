@@ -98,8 +98,8 @@ def wrap(definition: GraphQLField, name: str, joined: Joined, *, on_record: bool
 
 
 def wrap_mutation(definition: GraphQLField, name: str, joined: Joined) -> None:
-    """Do as `wrap` does for a field of the root Mutation: whoever may only read runs none, as of the
-    contract's."""
+    """Do as `wrap` does for a field of the root Mutation: whoever may only read runs none, as of
+    the contract's."""
     wrap(definition, name, joined)
     resolve = definition.resolve
     assert resolve is not None
@@ -138,8 +138,8 @@ def wrap_subscription(definition: GraphQLField, name: str, joined: Joined) -> No
 
 
 def wrap_type(kind: GraphQLObjectType, joined: Joined) -> None:
-    """Make a type that a product declares one of a served schema: its resolvers are watched, and the
-    records that it holds are read as they are selected."""
+    """Make a type that a product declares one of a served schema: its resolvers are watched, and
+    the records that it holds are read as they are selected."""
     for name, definition in kind.fields.items():
         own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF)
         has_resolver = own is not None and own.base_resolver is not None
@@ -161,8 +161,8 @@ def wrap_abstract(kind: GraphQLUnionType | GraphQLInterfaceType) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Filler:
-    """Reads the records that a field gives, as they are selected. `possible`: their types; `says`: a
-    record says which."""
+    """Reads the records that a field gives, as they are selected. `possible`: their types; `says`:
+    a record says which."""
 
     possible: frozenset[str]
     says: bool

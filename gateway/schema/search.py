@@ -51,8 +51,10 @@ def connection(record_type: RecordType, records: RecordTypes) -> GraphQLObjectTy
             "highlights": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(highlight)))),
             "explanation": field(
                 JSON,
-                "Why the record was found: `matches` (field, found, word, how, distance), the fields"
-                " that are all of the text (`whole`), and what boostBy adds to the score (`boost`).",
+                "Why the record was found: `matches` (field, found, word, how, distance), the "
+                "fields"
+                " that are all of the text (`whole`), and what boostBy adds to the score "
+                "(`boost`).",
             ),
         },
     )

@@ -141,8 +141,8 @@ def sort_of(record_type: RecordType, steps: list[tuple[str, Direction]]) -> tupl
 
 
 def _hides(visibility: Visibility, record_type: RecordType) -> bool:
-    """Return whether a text that is searched is not shown plainly to the viewer. Of embedded records
-    nothing is searched."""
+    """Return whether a text that is searched is not shown plainly to the viewer. Of embedded
+    records nothing is searched."""
     return any(
         p.search.text and visibility.form(p) is not Form.PLAIN for p in record_type.properties
     )

@@ -40,7 +40,8 @@ def slo(
         Format | None,
         typer.Option(
             "--format",
-            help="Print the objectives for another system: OpenSLO documents, or Prometheus' rules.",
+            help="Print the objectives for another system: OpenSLO documents, or Prometheus'"
+            " rules.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

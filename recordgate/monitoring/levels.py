@@ -1,4 +1,5 @@
-"""Metrics of what the service levels came to, as all gateways together wrote them: read each minute."""
+"""Metrics of what the service levels came to, as all gateways together wrote them: read each
+minute."""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ BURN_WINDOWS = {
     "3d": 259200.0,
 }  # fmt: skip
 """Windows of the burn rates, as the SRE workbook pairs them, in seconds."""
-PAIRS = ((14.4, "5m", "1h", "page"), (6.0, "30m", "6h", "page"), (3.0, "2h", "1d", "ticket"), (1.0, "6h", "3d", "ticket"))  # fmt: skip
+PAIRS = (
+    (14.4, "5m", "1h", "page"), (6.0, "30m", "6h", "page"), (3.0, "2h", "1d", "ticket"), (1.0,
+    "6h", "3d", "ticket",
+))  # fmt: skip
 """(burn rate, short window, long window, how urgent it is) of an alert."""
 MIN_EVENTS = 20
 """Requests below which a share of them says nothing."""
@@ -25,7 +28,8 @@ KEPT, BROKEN, UNKNOWN = "kept", "broken", "not known"
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The standing of an objective. Amounts are seconds where slices of time are counted, else requests.
+    """The standing of an objective. Amounts are seconds where slices of time are counted, else
+    requests.
 
     `share` (percent) is None, and `state` "not known", where nothing or too little was counted.
     `allowed` and `used` are of the budget. `burn`: by window, how many times faster than the budget
@@ -156,7 +160,8 @@ def as_text(level: Level) -> list[str]:
     if level.allowed > 0:
         line = f"  budget: {amount(level.used)} of {amount(level.allowed)} used"
         if level.lasts_until is not None:
-            line += f"; at the last hour's pace it is spent on {level.lasts_until:%A, %Y-%m-%d %H:%M} UTC"
+            until = f"{level.lasts_until:%A, %Y-%m-%d %H:%M} UTC"
+            line += f"; at the last hour's pace it is spent on {until}"
         lines.append(line)
     return lines
 

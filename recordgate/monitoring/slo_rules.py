@@ -114,7 +114,9 @@ def _alert(one: Indicator, service: str, urgency: str, labels: dict[str, str]) -
         "labels": labels | {"severity": "critical" if urgency == "page" else "warning"},
         "annotations": {
             "summary": f"{one.name}: the budget of {days:g} days is used too fast",
-            "description": f"{_description(one)} `recordgate slo` says until when the budget lasts.",
+            "description": (
+                f"{_description(one)} `recordgate slo` says until when the budget lasts."
+            ),
         },
     }
 
@@ -170,9 +172,11 @@ def _description(one: Indicator) -> str:
         case "errorRate":
             text = f"{share} of requests about {_what(one)} end without a failure of the service."
         case "responseTime":
-            text = f"{share} of requests about {_what(one)} are answered within {span(float(objective.value))}."
+            most = span(float(objective.value))
+            text = f"{share} of requests about {_what(one)} are answered within {most}."
         case _:
-            text = f"{share} of the time {_what(one)} in {one.store} is at most {span(float(objective.value))} old."
+            most = span(float(objective.value))
+            text = f"{share} of the time {_what(one)} in {one.store} is at most {most} old."
     return text
 
 

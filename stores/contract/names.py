@@ -122,7 +122,8 @@ def generated_fields(single: str, plural: str) -> tuple[str, ...]:
     """The fields of Query, Mutation and Subscription that a record type makes."""
     one, many = pascal(single), pascal(plural)
     return (
-        single, plural, plural + "Aggregate", "search" + many, "suggest" + many, "create" + one, "create" + many,
+        single, plural, plural + "Aggregate", "search" + many, "suggest" + many, "create" + one,
+        "create" + many,
         "upsert" + many, "update" + one, "delete" + one, "delete" + many, single + "Changed",
     )  # fmt: skip
 

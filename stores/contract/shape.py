@@ -1,6 +1,7 @@
 """Fingerprints of what decides the content of a generation: another one needs a reload.
 
-Descriptions, checks, masks and names that only callers see are left out: changing them reloads nothing.
+Descriptions, checks, masks and names that only callers see are left out: changing them reloads
+nothing.
 """
 
 from __future__ import annotations

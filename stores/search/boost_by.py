@@ -1,4 +1,5 @@
-"""Computes what a type's `boostBy` adds to the score of a hit: more for a greater number or a later day.
+"""Computes what a type's `boostBy` adds to the score of a hit: more for a greater number or a later
+day.
 
 A value is counted by the bounds that it reaches, each worth the same, so that every store adds
 exactly as much. A number's bounds grow by the square root of ten from one on, a day's come closer

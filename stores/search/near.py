@@ -77,7 +77,8 @@ def rank_boost(near: Near, records: int) -> float:
 
 
 def alphabet(word: str) -> str:
-    """Return the letters that may stand in for one of `word`'s; "" where its script is too large."""
+    """Return the letters that may stand in for one of `word`'s; "" where its script is too
+    large."""
     return next((a for a in _ALPHABETS if any(c in a for c in word)), "")
 
 

@@ -177,7 +177,8 @@ class _Scale:
         return rarity(self._searcher.doc_freq(name, token), self._searcher.num_docs)
 
     def whole(self, field: Field, text: str) -> list[Query]:
-        """The value is all of the query text; what it adds is more than any match of a part gives."""
+        """The value is all of the query text; what it adds is more than any match of a part
+        gives."""
         keyword = field.whole_text
         name = field.text if keyword else field.whole
         value = text.strip() if keyword else fold(text.strip())
