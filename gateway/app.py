@@ -70,10 +70,10 @@ def make_app(
     levels: ServiceLevels | None = None,
 ) -> Starlette:
     """The application over `services`. Without `access` everybody may do everything; `documents`:
-    the trusted ones. `metrics` may share a registry with the sync worker; `more_state`
-    tells the console what only the sync side knows, `look` readiness and console how everything stands;
-    `extra` are more routes; `extensions`: what the product adds to the schema; `levels` counts what the contract promises of
-    the service."""
+    the trusted ones. `metrics` may share a registry with the sync worker; `more_state` tells the
+    console what only the sync side knows, `look` readiness and console how everything stands;
+    `extra` are more routes; `extensions`: what the product adds to the schema; `levels` counts what
+    the contract promises of the service."""
     metrics = metrics or Metrics()
     access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)

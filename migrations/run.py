@@ -1,4 +1,5 @@
-"""Brings the platform's own tables (schema `recordgate`) up to date, safely from several processes at once."""
+"""Brings the platform's own tables (schema `recordgate`) up to date, safely from several processes
+at once."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from stores.canonical.driver_errors import translate
 from stores.errors import SetupError
 
 HEAD = "0017"
-"""The newest revision in `versions/`; a test compares. Known here so that a check needs no Alembic."""
+"""The newest revision in `versions/`; a test compares. Known here so that a check needs no
+Alembic."""
 
 LOCK = 0x7265_636F_7264_0001
 """Key of the advisory lock under which one process migrates."""
@@ -22,9 +24,9 @@ _ONE_THREAD = threading.Lock()
 
 
 def migrate(where: str | Connection) -> bool:
-    """Migrate the database at a URL, or of a connection that is in no transaction. True where something
-    was done. All in one transaction: a crash leaves the old state. Raises SetupError where the
-    database has been migrated by a newer recordgate."""
+    """Migrate the database at a URL, or of a connection that is in no transaction. True where
+    something was done. All in one transaction: a crash leaves the old state. Raises SetupError
+    where the database has been migrated by a newer recordgate."""
     if isinstance(where, str):
         with connect(where) as conn:
             return migrate(conn)

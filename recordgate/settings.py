@@ -351,9 +351,9 @@ class Settings(BaseSettings):
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
-    """Settings from `config` (default: the first of DEFAULT_FILES that exists), the environment, and
-    `overrides` (the strongest). Relative paths in the file are relative to the file. Raises SetupError
-    that names the setting; never prints its value."""
+    """Settings from `config` (default: the first of DEFAULT_FILES that exists), the environment,
+    and `overrides` (the strongest). Relative paths in the file are relative to the file. Raises
+    SetupError that names the setting; never prints its value."""
     values: dict[str, Any] = {}
     if config is not None and not config.is_file():
         raise SetupError(f"no settings file at {config}", hint="name one with --config FILE")

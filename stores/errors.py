@@ -22,8 +22,8 @@
         └── SchemaChanged      canonical's tables are not what the contract of this process says
 
 Every class has a stable `code`, listed in docs/reference/errors.md (a test fails when one is not).
-A message says what is wrong and where; `hint` says what to do. Neither carries SQL, secrets or values
-of hidden fields.
+A message says what is wrong and where; `hint` says what to do. Neither carries SQL, secrets or
+values of hidden fields.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from typing import ClassVar
 
 
 class RecordgateError(Exception):
-    """Base of all errors that recordgate raises on purpose. `rows`: of a call with several records, what is
-    wrong with each bad one: its index, code, message and field."""
+    """Base of all errors that recordgate raises on purpose. `rows`: of a call with several records,
+    what is wrong with each bad one: its index, code, message and field."""
 
     code: ClassVar[str] = "INTERNAL"
     rows: tuple[dict[str, object], ...] = ()
@@ -50,7 +50,8 @@ class RecordgateError(Exception):
 
 
 class ContractError(RecordgateError):
-    """The contract is wrong. `findings` holds every finding of the linter, where it was the linter."""
+    """The contract is wrong. `findings` holds every finding of the linter, where it was the
+    linter."""
 
     code = "CONTRACT_INVALID"
 
@@ -66,7 +67,8 @@ class InputError(RecordgateError):
 
 
 class LimitError(InputError):
-    """The input is larger than a limit; the message names the limit and the setting that moves it."""
+    """The input is larger than a limit; the message names the limit and the setting that moves
+    it."""
 
     code = "LIMIT_EXCEEDED"
 
@@ -83,8 +85,9 @@ class Told:
 
 
 class ConstraintError(RecordgateError):
-    """Canonical refused a row. `field` names the property where one is known. `told`: what the message tells of,
-    where canonical itself refused; who may not see all of that must not get it."""
+    """Canonical refused a row. `field` names the property where one is known. `told`: what the
+    message tells of, where canonical itself refused; who may not see all of that must not get
+    it."""
 
     code = "CONSTRAINT_VIOLATION"
 
@@ -114,7 +117,8 @@ class FencedError(ConflictError):
 
 
 class ForbiddenError(RecordgateError):
-    """The caller's roles do not allow it. The message names nothing that the caller may not know."""
+    """The caller's roles do not allow it. The message names nothing that the caller may not
+    know."""
 
     code = "FORBIDDEN"
 
@@ -149,8 +153,9 @@ class StoreUnavailable(StoreError):
 
 
 class NotLoaded(StoreUnavailable):
-    """The store is well, and does not hold yet what was asked for: a type whose first load runs, or a property that
-    the contract has been given since. Says nothing against the store, so no breaker counts it."""
+    """The store is well, and does not hold yet what was asked for: a type whose first load runs, or
+    a property that the contract has been given since. Says nothing against the store, so no breaker
+    counts it."""
 
 
 class StoreRefused(StoreError):
@@ -160,8 +165,9 @@ class StoreRefused(StoreError):
 
 
 class StoreLost(StoreError):
-    """The store's data is gone, older than our positions, or belongs to another contract. `foreign`: somebody else's
-    data stands in the place of ours; nothing of ours is lost, and loading it anew would not help."""
+    """The store's data is gone, older than our positions, or belongs to another contract.
+    `foreign`: somebody else's data stands in the place of ours; nothing of ours is lost, and
+    loading it anew would not help."""
 
     code = "STORE_LOST"
 
@@ -171,8 +177,8 @@ class StoreLost(StoreError):
 
 
 class NotReadable(StoreError):
-    """Canonical refuses every statement that reads the records of `type_name`, for a reason that is not the
-    connection's; other types may be readable."""
+    """Canonical refuses every statement that reads the records of `type_name`, for a reason that is
+    not the connection's; other types may be readable."""
 
     code = "TYPE_NOT_READABLE"
 
@@ -213,11 +219,12 @@ class GapError(RecordgateError):
 
 
 class SetupError(RecordgateError):
-    """The surroundings are wrong: a port in use, a folder of another account, an unknown setting."""
+    """The surroundings are wrong: a port in use, a folder of another account, an unknown
+    setting."""
 
     code = "SETUP"
 
 
 class SchemaChanged(SetupError):
-    """Canonical's tables are not what the contract of this process says: a table or column is gone, or is of another
-    type. What does not touch it goes on."""
+    """Canonical's tables are not what the contract of this process says: a table or column is gone,
+    or is of another type. What does not touch it goes on."""

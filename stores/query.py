@@ -115,7 +115,8 @@ class Match(StrEnum):
     """The ways in which the words of a search are compared. Quoted words are always exact."""
 
     EXACT = "EXACT"
-    """Words match as they stand, without case and accents, in the word forms that the analyzer knows."""
+    """Words match as they stand, without case and accents, in the word forms that the analyzer
+    knows."""
     FORGIVING = "FORGIVING"
     """Misspelled words, too, behind those that are exact."""
     AUTO = "AUTO"
@@ -133,7 +134,8 @@ class SearchQuery:
     `SearchHit.sort_values` gave them. `rows`: a filter beside `filter` that facets count by
     whatever they are about: which rows may be seen at all. `operators`: `-word` must not be there,
     `name:word` is looked for in that property alone. `prefix`: the last word may be the beginning
-    of one. `boosted`: hits rank by the type's `boostBy`, too. `explain`: hits say why they were found.
+    of one. `boosted`: hits rank by the type's `boostBy`, too. `explain`: hits say why they were
+    found.
     """
 
     type: str

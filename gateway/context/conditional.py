@@ -1,9 +1,9 @@
-"""ETag and 304 for what is asked by GET. The tag of an answer that came from stores alone is made of the request,
-the viewer and where those stores stand, so that a store that has not moved is not even asked again; where
-canonical took part it is made of the answer's data.
+"""ETag and 304 for what is asked by GET. The tag of an answer that came from stores alone is made
+of the request, the viewer and where those stores stand, so that a store that has not moved is not
+even asked again; where canonical took part it is made of the answer's data.
 
-A store's position is read before the answer is made: the answer is at least as new as its tag says. The tags are weak,
-for the age of an answer is in its body.
+A store's position is read before the answer is made: the answer is at least as new as its tag says.
+The tags are weak, for the age of an answer is in its body.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _VARY = "Accept, Authorization, X-API-Key, Recordgate-Token, Recordgate-Max-Stal
 
 
 def conditional(endpoint: Endpoint) -> Endpoint:
-    """`endpoint`, whose answers to a GET or HEAD carry a tag, and are 304 where the caller has them already."""
+    """`endpoint`, whose answers to a GET or HEAD carry a tag, and are 304 where the caller has them
+    already."""
 
     async def run(request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
@@ -62,8 +63,8 @@ def conditional(endpoint: Endpoint) -> Endpoint:
 
 
 async def _standing(services: Services, letters: str) -> str | None:
-    """Position and generations of a store; None where it has none that holds for every type, or is not
-    reached."""
+    """Position and generations of a store; None where it has none that holds for every type, or is
+    not reached."""
     store = services.store(_ROLES[letters])
     try:
         position = await position_of(store)

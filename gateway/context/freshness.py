@@ -90,8 +90,8 @@ def with_directive(base: Freshness, arguments: Mapping[str, Any] | None) -> Fres
 
 
 def of_federation(asked: Freshness, services: Services) -> Freshness:
-    """Return the freshness that a federated gateway asks for: it passes the tokens of all products on
-    to each, and another product's says nothing of this one. Text that is no token stays, and is
+    """Return the freshness that a federated gateway asks for: it passes the tokens of all products
+    on to each, and another product's says nothing of this one. Text that is no token stays, and is
     refused with the request."""
     if asked.after is None:
         return asked
@@ -137,9 +137,10 @@ def judge(
     *,
     timeline: int = 0,
 ) -> Standing:
-    """The pure decision: `position` of a store against a `wanted` commit and staleness in seconds. `timeline`: the
-    one that canonical is known to write, 0: none is. What a store took on an earlier one may have been lost by
-    canonical; the worker finds out, and says so in the store's next position."""
+    """The pure decision: `position` of a store against a `wanted` commit and staleness in seconds.
+    `timeline`: the one that canonical is known to write, 0: none is. What a store took on an
+    earlier one may have been lost by canonical; the worker finds out, and says so in the store's
+    next position."""
     if position is None:
         return Standing(False, None, "not loaded yet")
     if position.system != system:
@@ -182,8 +183,8 @@ def _cached(store: Store) -> _Cached:
 
 
 async def position_of(store: Store, heard: int = 0) -> Position | None:
-    """`store.position()`, at most 5 ms old, and not from before `heard` was. All who ask at once share
-    one question. Raises StoreError."""
+    """`store.position()`, at most 5 ms old, and not from before `heard` was. All who ask at once
+    share one question. Raises StoreError."""
     cached = _cached(store)
     if heard <= cached.heard and time.monotonic() < cached.position_until:
         return cached.position

@@ -56,8 +56,8 @@ class Limits:
 @dataclass(slots=True)
 class Services:
     """`pool` connections are autocommit and have SESSION_SETTINGS; `system` is canonical's system
-    identifier with its database's OID ("7412…/16384"), which tokens and positions carry. It and the timelines follow
-    what canonical's address leads to (`follow`)."""
+    identifier with its database's OID ("7412…/16384"), which tokens and positions carry. It and the
+    timelines follow what canonical's address leads to (`follow`)."""
 
     contract: Contract
     pool: Pool
@@ -106,7 +106,8 @@ class Services:
         self.listener.collected = bool(self.contract.collected)
 
     def follow(self, seen: Lineage) -> None:
-        """Canonical's address leads to `seen`: another server after a failover, another database after a restore."""
+        """Canonical's address leads to `seen`: another server after a failover, another database
+        after a restore."""
         if not seen.timeline:
             return  # a standby, which nothing is written to
         if seen.system != self.system:
@@ -165,8 +166,8 @@ that canonical gave); None where there is no record."""
 
 @dataclass(slots=True)
 class RequestContext:
-    """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path, `plans`
-    what `explain` asks for."""
+    """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path,
+    `plans` what `explain` asks for."""
 
     services: Services
     viewer: Viewer = field(default_factory=Viewer)

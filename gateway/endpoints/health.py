@@ -93,7 +93,8 @@ Look: TypeAlias = Callable[[], Awaitable[Standing]]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """The answers of canonical and the stores to a look: `found` as `states` has it, `stores` by role."""
+    """The answers of canonical and the stores to a look: `found` as `states` has it, `stores` by
+    role."""
 
     found: Mapping[str, dict[str, Any]]
     canonical: bool
@@ -119,8 +120,8 @@ def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONRespo
     """`/health/ready`. Without `look` only the stores themselves are asked."""
 
     async def ready(request: Request) -> JSONResponse:
-        """200 while any exposed operation can be answered, else 503, also once the process is about to end. Only
-        operators see more than the status."""
+        """200 while any exposed operation can be answered, else 503, also once the process is about
+        to end. Only operators see more than the status."""
         services: Services = request.app.state.services
         drain: Drain = request.app.state.drain
         if drain.begun:

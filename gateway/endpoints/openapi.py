@@ -127,7 +127,8 @@ _SCHEMES = {
 
 
 def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict[str, Any]:
-    """The document that `/openapi.json` serves. `authenticated`: nobody may ask without a credential."""
+    """The document that `/openapi.json` serves. `authenticated`: nobody may ask without a
+    credential."""
     paths: dict[str, Any] = {}
     for t in contract.types.values():
         if t.searchable and "search" in t.expose.operations:

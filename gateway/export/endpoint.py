@@ -1,5 +1,5 @@
-"""`/export/{type}`: an export as a streamed answer that can be gone on with after a cut, with the same bytes,
-and its manifest."""
+"""`/export/{type}`: an export as a streamed answer that can be gone on with after a cut, with the
+same bytes, and its manifest."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ _BEGUN = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
 
 
 async def export_endpoint(request: Request) -> Response:
-    """Without `snapshot` and a range that knows its ETag: a new export. Else the one that is named."""
+    """Without `snapshot` and a range that knows its ETag: a new export. Else the one that is
+    named."""
     services: Services = request.app.state.services
     spool: Spool = request.app.state.spool
     export = _read(request, services, request.state.viewer)
@@ -192,8 +193,8 @@ def _manifest(services: Services, export: Export, found: Spooled) -> Response:
 
 
 class _ExportResponse(StreamingResponse):
-    """Closes its blocks however it ends: an iterator that is only forgotten would hold its file until it is
-    collected."""
+    """Closes its blocks however it ends: an iterator that is only forgotten would hold its file
+    until it is collected."""
 
     def __init__(
         self,

@@ -158,8 +158,9 @@ def _hidden(error: BaseException) -> Outside:
 
 
 def _cannot_answer(error: BaseException) -> Outside:
-    """A store that refuses, or whose surroundings are wrong: an operator's to mend, who finds in the log what it
-    is. What canonical refuses of the statements that we make is a fault of ours, and INTERNAL."""
+    """A store that refuses, or whose surroundings are wrong: an operator's to mend, who finds in
+    the log what it is. What canonical refuses of the statements that we make is a fault of ours,
+    and INTERNAL."""
     reference = secrets.token_hex(8)
     log.error(
         "a store cannot answer %s%s: %s%s", reference, _trace(), error, _said_by_server(error)

@@ -1,5 +1,5 @@
-"""Records for a product's own resolvers: read and written with the caller's rights, freshness and limits, as the
-caller could do by GraphQL itself. Key reads of one moment go together."""
+"""Records for a product's own resolvers: read and written with the caller's rights, freshness and
+limits, as the caller could do by GraphQL itself. Key reads of one moment go together."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ stores busy."""
 
 
 class Record:
-    """A record that was read: its properties by their GraphQL names (or the same in snake case), those of the
-    contract that the caller may see. A resolver may return it where the schema has the record's type."""
+    """A record that was read: its properties by their GraphQL names (or the same in snake case),
+    those of the contract that the caller may see. A resolver may return it where the schema has the
+    record's type."""
 
     __slots__ = ("_values", "key", "type")
 
@@ -108,8 +109,8 @@ class Records:
         raise AttributeError(f"the contract has no record type that is read as {name}")
 
     async def write(self, mutation: str, **arguments: Any) -> dict[str, Any]:
-        """Run one of the contract's mutations, and return its payload: ids of the records, and the token, which the
-        request's answer carries too. Raises RecordgateError."""
+        """Run one of the contract's mutations, and return its payload: ids of the records, and the
+        token, which the request's answer carries too. Raises RecordgateError."""
         if self._context.operation != "mutation":
             # A link or an image can ask a query, and must not be able to write.
             raise RuntimeError("records.write is for fields of Mutation")

@@ -60,8 +60,8 @@ _READS = ("get", "list", "search", "aggregate", "export")
 
 
 def record_type_of(services: Services, name: str, viewer: Viewer) -> RecordType:
-    """The type that a path names. Raises HttpProblem (404), whose hint names those that the viewer may read, where
-    the schema is open to them."""
+    """The type that a path names. Raises HttpProblem (404), whose hint names those that the viewer
+    may read, where the schema is open to them."""
     found = services.contract.type(name)
     if found is not None:
         return found
@@ -110,7 +110,8 @@ def read_query(
     *,
     told: bool = True,
 ) -> SearchQuery:
-    """The search that the parameters ask for. `told`: errors may name what there is. Raises HttpProblem, InputError, LimitError, ForbiddenError."""
+    """The search that the parameters ask for. `told`: errors may name what there is. Raises
+    HttpProblem, InputError, LimitError, ForbiddenError."""
     for name in values:
         if name not in _KNOWN:
             raise HttpProblem(
@@ -165,8 +166,9 @@ def shown(
     document: Any,
     key: MaskKey,
 ) -> dict[str, Any]:
-    """A stored document as a caller sees it: names of GraphQL, masks on, and related records whose rows
-    are filtered left out. So is what an earlier contract's document does not have: it is not null."""
+    """A stored document as a caller sees it: names of GraphQL, masks on, and related records whose
+    rows are filtered left out. So is what an earlier contract's document does not have: it is not
+    null."""
     record: dict[str, Any] = {}
     for prop in record_type.properties:
         if prop.name not in document:

@@ -34,9 +34,9 @@ class Anonymous(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`local`: who is anonymous must have named this machine as the host, so that a page of another site
-    cannot come in under a name of its own (DNS rebinding). `introspection` and `operators`: roles that
-    may read the schema, and metrics and console; EVERYBODY among them: all."""
+    """`local`: who is anonymous must have named this machine as the host, so that a page of another
+    site cannot come in under a name of its own (DNS rebinding). `introspection` and `operators`:
+    roles that may read the schema, and metrics and console; EVERYBODY among them: all."""
 
     anonymous: Anonymous = Anonymous.WRITE
     anonymous_roles: frozenset[str] = frozenset()

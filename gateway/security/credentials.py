@@ -44,7 +44,8 @@ def unauthenticated(message: str, *, hint: str = "", error: str = "") -> HttpPro
 
 def credential_of(headers: Iterable[tuple[bytes, bytes]]) -> Credential | None:
     """The credential in ASGI headers: `Authorization: Bearer …`, `X-API-Key`, or an API key as the
-    password of Basic. None where there is none. Raises HttpProblem (401) for one that cannot be read."""
+    password of Basic. None where there is none. Raises HttpProblem (401) for one that cannot be
+    read."""
     found: list[str] = []
     for name, value in headers:
         if name == b"authorization":

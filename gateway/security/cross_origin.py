@@ -21,8 +21,8 @@ KEPT = 600
 
 
 def cors(origins: tuple[str, ...]) -> list[Middleware]:
-    """The middleware that lets pages of `origins` ask; "*" is all. Never with a browser's own credentials:
-    a page sends the token or key that it was given."""
+    """The middleware that lets pages of `origins` ask; "*" is all. Never with a browser's own
+    credentials: a page sends the token or key that it was given."""
     if not origins:
         return []
     return [

@@ -1,7 +1,7 @@
 """The command `recordgate`: options before the command, and which module brings which command.
 
-Only the module of the command that is asked for is imported: a command starts in the time that its own
-libraries need.
+Only the module of the command that is asked for is imported: a command starts in the time that its
+own libraries need.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The custom properties of vendor recordgate: what each is named, where it stands, what it may hold."""
+"""The custom properties of vendor recordgate: what each is named, where it stands, what it may
+hold."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class PropertyExtensions:
 
 
 def extensions(node: Node, where: str) -> dict[str, Node]:
-    """The values of recordgate's custom properties on `node`, by name; unknown ones are findings."""
+    """The values of recordgate's custom properties on `node`, by name; unknown ones are
+    findings."""
     found: dict[str, Node] = {}
     for entry in node.items("customProperties"):
         if entry.text("vendor") != VENDOR:
@@ -219,7 +221,8 @@ def property_extensions(node: Node, kind: TypeOf, access: Access) -> PropertyExt
 def _masking(
     at: Node | None, kind: TypeOf, access: Access
 ) -> tuple[tuple[tuple[str, Masking], ...], tuple[int, int]]:
-    """The masks by role, and the characters that `partial` shows, which are the same for all roles."""
+    """The masks by role, and the characters that `partial` shows, which are the same for all
+    roles."""
     plain = PropertyExtensions().partial
     if at is None:
         return (), plain

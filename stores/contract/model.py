@@ -1,8 +1,8 @@
 """The contract as the rest of recordgate sees it: resolved, immutable, with every name decided.
 
-`stores.contract.load` makes it from an ODCS file that the linter has passed; nothing here reads files.
-A *property* is a field of a record; its `name` is the contract's and the key in documents, its
-`column` the name in Postgres, its `graphql` the camelCase name callers see.
+`stores.contract.load` makes it from an ODCS file that the linter has passed; nothing here reads
+files. A *property* is a field of a record; its `name` is the contract's and the key in documents,
+its `column` the name in Postgres, its `graphql` the camelCase name callers see.
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One direction of a foreign key. The other direction is the relation named `inverse` of `target`.
+    """One direction of a foreign key. The other direction is the relation named `inverse` of
+    `target`.
 
     `columns[i]` of this type equals `target_columns[i]` of the target (column names). A to-one
     relation holds the foreign key (`owner` True), its inverse is to-many, or to-one where the
@@ -160,7 +161,8 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class ForeignRelation:
-    """A relation to a record of another product: no foreign key, nullable always, followed by federated gateways."""
+    """A relation to a record of another product: no foreign key, nullable always, followed by
+    federated gateways."""
 
     name: str
     """Its name, in GraphQL too."""

@@ -42,12 +42,14 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "boostBy": ("property", "weight"),
     "partial": ("first", "last"),
     "collect": (
-        "http", "file", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects", "maxDeletes",
+        "http", "file", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects",
+        "maxDeletes",
     ),
     "http": ("url", "records", "pages", "auth", "headers", "atMost"),
     "pages": ("by", "next", "param", "sizeParam", "size", "start", "total"),
     "auth": (
-        "by", "token", "key", "user", "password", "client", "secret", "header", "param", "tokenUrl", "scope",
+        "by", "token", "key", "user", "password", "client", "secret", "header", "param", "tokenUrl",
+        "scope",
     ),
     "atMost": ("requests", "pages", "bytes", "timeout"),
     "file": ("path", "format"),
