@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -133,16 +134,18 @@ def test_a_url_that_is_no_database_and_a_file_that_is_not_there_are_refused(tmp_
         assert "error:" in done.output
 
 
-@pytest.fixture
-def product(files: Path, tmp_path: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
+@contextmanager
+def quickstart(
+    files: Path, folder: Path, *, patience: float = 120.0
+) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
     """`quickstart` on the files: where it listens, what it printed, and its process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "recordgate", "quickstart", str(files), "--port", "0", "--into", str(tmp_path / "p")],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+        [sys.executable, "-m", "recordgate", "quickstart", str(files), "--port", "0", "--into", str(folder / "p")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert process.stdout is not None
-    text, deadline = "", time.monotonic() + 120
+    text, deadline = "", time.monotonic() + patience
     os.set_blocking(process.stdout.fileno(), False)
     while text.count("  {") < 2:
         assert time.monotonic() < deadline, text
@@ -150,10 +153,18 @@ def product(files: Path, tmp_path: Path) -> Iterator[tuple[str, str, subprocess.
         select.select([process.stdout], [], [], 1.0)
         text += (process.stdout.read() or b"").decode()
     url = text.split("GraphQL  ")[1].split("/graphql")[0]
-    yield url, text, process
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    try:
+        yield url, text, process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+@pytest.fixture
+def product(files: Path, tmp_path: Path) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
+    with quickstart(files, tmp_path) as found:
+        yield found
 
 
 def ask(url: str, query: str) -> Any:

