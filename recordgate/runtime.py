@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from gateway.app import make_app
 from gateway.context.services import Limits, Services
+from gateway.endpoints.health import readiness
 from gateway.endpoints.service_levels import ServiceLevelWriter
 from gateway.export.spool import Spool
 from gateway.http.access_log import AccessLog
@@ -27,6 +28,7 @@ from gateway.http.metrics import Metrics
 from gateway.http.service_levels import ServiceLevels
 from gateway.schema.extensions import load
 from gateway.security.access import Access
+from gateway.security.authenticate import Authenticator
 from gateway.security.callers import Callers
 from recordgate.access import authenticator, trusted_documents
 from recordgate.canonical_access import open_canonical
@@ -64,13 +66,24 @@ class Role(StrEnum):
     UP = "up"
     SERVE = "serve"
     SYNC = "sync"
+    ASK = "ask"
+    """A gateway that listens nowhere and answers one command; no other process is told of it."""
 
 
 class Runtime:
     """`async with Runtime(settings, contract, role) as runtime: await runtime.run()`."""
 
-    def __init__(self, settings: Settings, contract: Contract, role: Role) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        contract: Contract,
+        role: Role,
+        *,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        """`authenticator`: who may ask, where the settings do not say it."""
         self.settings, self.contract, self.role = settings, contract, role
+        self._given = authenticator
         self._exits = contextlib.AsyncExitStack()
         self._registry = CollectorRegistry()
         self._stop = asyncio.Event()
@@ -96,12 +109,12 @@ class Runtime:
     async def _open(self) -> None:
         settings = self.settings
         if self.role is not Role.SYNC:
-            self._authenticator = authenticator(settings, self.contract)
+            self._authenticator = self._given or authenticator(settings, self.contract)
             self._documents = trusted_documents(settings)
         # Bound before anything else starts: a port in use is the commonest mistake.
         self._socket = None
         port = settings.worker_port if self.role is Role.SYNC else settings.port
-        if port is not None:
+        if port is not None and self.role is not Role.ASK:
             self._socket = bind(settings.host, port)
             self._exits.callback(self._socket.close)
         access = await asyncio.to_thread(open_canonical, settings)
@@ -113,7 +126,7 @@ class Runtime:
         changes = settings.changes.get_secret_value()
         if self.role is Role.UP and changes.startswith("kafka:"):
             await asyncio.to_thread(self._register_connector, changes)
-        if self.role is not Role.SERVE:
+        if self.role in (Role.UP, Role.SYNC):
             self._open_worker()
         if self.role is Role.SYNC:
             self._answer_for_worker()
@@ -121,6 +134,8 @@ class Runtime:
             await self._open_gateway(seen.lineage, seen.bytewise)
         if not reached:
             self._exits.push_async_callback(_ended, asyncio.ensure_future(self._look_again()))
+        if self.role is Role.ASK:
+            return
         presence = Presence(
             self.url,
             self.contract,
@@ -139,7 +154,7 @@ class Runtime:
             return await self._seen_now(), True
         except StoreUnavailable as error:
             kept = None
-            if self.role is Role.SERVE:
+            if self.role in (Role.SERVE, Role.ASK):
                 kept = recall(self.settings.data_dir, self.contract, self.url)
             if kept is None:
                 raise
@@ -298,6 +313,7 @@ class Runtime:
         overview = Overview(self.contract, slot, pooled(pool), self._registry)
         levels = ServiceLevels(indicators(self.contract))
         self.levels = ServiceLevelWriter(self.services, levels, overview.look, self._registry)
+        self.look = overview.look
         self.app = make_app(
             self.services,
             Metrics(self._registry),
@@ -324,9 +340,17 @@ class Runtime:
 
     # Running -----------------------------------------------------------------------------------
 
-    async def run(self, announce: Callable[[str], None]) -> None:
+    async def readiness(self) -> dict[str, Any]:
+        """Return how the stores and the types in them stand, as `/health/ready` shows operators."""
+        return await readiness(self.services, self.look)
+
+    async def run(
+        self,
+        announce: Callable[[str], None],
+        beside: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Run until SIGINT or SIGTERM; a second one ends at once, without draining. `announce` gets the
-        gateway's URL when it answers."""
+        gateway's URL when it answers. `beside` runs beside it, and ends when it likes."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled, number)
@@ -341,15 +365,16 @@ class Runtime:
         tasks = [asyncio.ensure_future(part) for part in parts]
         pauses = GarbagePauses(self._registry)
         warm = asyncio.ensure_future(set_apart_when_warm())
+        aside = asyncio.ensure_future(beside()) if beside else warm
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             self._stop.set()
             await asyncio.gather(*tasks)
         finally:
             pauses.close()
-            for task in (warm, levels, *tasks):
+            for task in (warm, aside, levels, *tasks):
                 task.cancel()
-            await asyncio.gather(warm, levels, *tasks, return_exceptions=True)
+            await asyncio.gather(warm, aside, levels, *tasks, return_exceptions=True)
 
     async def _measure_levels(self) -> None:
         """Write and show service levels, in a process that is a gateway."""

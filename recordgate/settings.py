@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from recordgate.urls_of_settings import known_schemes, refuse_unknown_schemes
 from stores.errors import SetupError
 
 DEFAULT_FILES = (Path("recordgate.toml"), Path(".recordgate/recordgate.toml"))
@@ -391,4 +392,6 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(p) for p in first["loc"]) or "settings"
         raise SetupError(f"setting {where}: {first['msg']}") from None
+    urls = {name: getattr(settings, name).get_secret_value() for name in known_schemes()}
+    refuse_unknown_schemes(urls, path)
     return settings

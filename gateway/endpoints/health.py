@@ -126,23 +126,28 @@ def ready_endpoint(look: Look | None) -> Callable[[Request], Awaitable[JSONRespo
         drain: Drain = request.app.state.drain
         if drain.begun:
             return JSONResponse({"status": "stopping"}, 503, {"Connection": "close"})
-        seen = await examine(services, look)
-        found, views, standing = seen.found, seen.stores, seen.standing
-        status = status_of(
-            services.contract, canonical=seen.canonical, stores=views, standing=standing
-        )
-        body: dict[str, Any] = {"status": status.value}
+        body = await readiness(services, look)
         viewer = getattr(request.state, "viewer", None)
-        if viewer is not None and viewer.is_operator:
-            body["stores"] = found
-            body["types"] = {
-                t.name: {s: of_type(t, s, views[s], standing) for s in needs(t)}
-                for t in services.contract.types.values()
-            }
-            body["conditions"] = [as_json(c) for c in standing.conditions]
-        return JSONResponse(body, 503 if status is Status.NOT_READY else 200)
+        shown = body if viewer is not None and viewer.is_operator else {"status": body["status"]}
+        return JSONResponse(shown, 503 if body["status"] == Status.NOT_READY else 200)
 
     return ready
+
+
+async def readiness(services: Services, look: Look | None) -> dict[str, Any]:
+    """Return the status, the stores, each type in each store that it needs, and the conditions."""
+    seen = await examine(services, look)
+    found, views, standing = seen.found, seen.stores, seen.standing
+    status = status_of(services.contract, canonical=seen.canonical, stores=views, standing=standing)
+    return {
+        "status": status.value,
+        "stores": found,
+        "types": {
+            t.name: {s: of_type(t, s, views[s], standing) for s in needs(t)}
+            for t in services.contract.types.values()
+        },
+        "conditions": [as_json(c) for c in standing.conditions],
+    }
 
 
 def store_view(state: Mapping[str, Any], system: str) -> StoreView:

@@ -7,7 +7,9 @@ own libraries need.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +39,16 @@ COMMANDS = {
     "export": "export",
     "keys": "keys",
     "schema": "graphql_schema",
+    "ask": "ask",
+    "search": "ask",
 }
 """Command → module of recordgate.cli; each module has `register(app)`."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"recordgate {metadata.version('recordgate')}")
+        raise typer.Exit
 
 
 def options(
@@ -48,6 +58,10 @@ def options(
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Log warnings only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log each step.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
 ) -> None:
     verbosity = -1 if quiet else 1 if verbose else 0
     configure_logging(verbosity)
@@ -59,7 +73,7 @@ def build(command: str | None = None) -> typer.Typer:
     app = typer.Typer(
         name="recordgate",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         callback=options,
         help="Exposes the records of a data product through several databases and keeps them true.",
@@ -81,5 +95,14 @@ def command_of(arguments: list[str]) -> str | None:
     return None
 
 
+def asked() -> list[str]:
+    """Return the words after `recordgate`: those of the line that a shell wants to be completed,
+    where it asks for that."""
+    if "_RECORDGATE_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+    return line.split()[1:]
+
+
 def main() -> None:
-    build(command_of(sys.argv[1:]))()
+    build(command_of(asked()))(prog_name="recordgate")

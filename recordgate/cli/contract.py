@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
+from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported, say
+from recordgate.cli.printable import printable
 from stores.errors import InputError, SetupError
 
 Keys = Annotated[
@@ -124,7 +125,7 @@ def _write_new(output: Path, text: str) -> None:
         ) from None
     except OSError as error:
         raise SetupError(f"{output} cannot be written: {error.strerror}") from None
-    typer.echo(f"wrote {output}", err=True)
+    say(f"wrote {output}")
 
 
 def _from_files(given: list[str], keys: list[str]) -> tuple[str, list[str]]:
@@ -144,7 +145,7 @@ def _from_files(given: list[str], keys: list[str]) -> tuple[str, list[str]]:
 
 def _tell(notes: list[str]) -> None:
     for note in notes:
-        typer.echo(note, err=True)
+        say(note)
 
 
 def parse_keys(given: list[str]) -> dict[str, list[str]]:
@@ -207,7 +208,7 @@ def show(
             found = given.contract(given.settings())
         else:
             found = load_contract(contract)
-        typer.echo(as_mermaid(found) if mermaid else as_text(found))
+        typer.echo(printable(as_mermaid(found) if mermaid else as_text(found)))
 
 
 def schema(

@@ -10,6 +10,7 @@ import typer
 
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
+from recordgate.cli.printable import printable
 from recordgate.settings import Settings
 from stores.canonical import importing
 from stores.canonical.importing import ImportOptions, ImportReport, Mode, RowLimit
@@ -196,7 +197,7 @@ def _import_all(
             reports.append(report)
             if not as_json:
                 again = " (again, with what its records point to)" if one.again else ""
-                typer.echo(f"{one.path.name}{again}\n{as_text(report)}")
+                typer.echo(printable(f"{one.path.name}{again}\n{as_text(report)}"))
     if as_json:
         emit([as_value(r) for r in reports], as_json=True, text="")
     return max(map(exit_code, reports), key=(Exit.DONE, Exit.SET_ASIDE, Exit.FAILED).index)

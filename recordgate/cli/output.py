@@ -13,7 +13,6 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from recordgate.cli.printable import PrintableFormatter, json_text, printable
 from recordgate.settings import Settings, load_settings
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, SetupError
@@ -38,6 +38,8 @@ class Exit(IntEnum):
     SET_ASIDE = 3
     DIFFERENT = 4
 
+
+_LOGGED = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 stderr = Console(stderr=True, highlight=False)
 
@@ -72,11 +74,10 @@ def configure_logging(verbosity: int, level: str = "info") -> None:
     """-q: warnings; -v: debug; else the setting's level."""
     if verbosity:
         level = "debug" if verbosity > 0 else "warning"
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    logging.basicConfig(level=level.upper(), stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+            handler.setFormatter(PrintableFormatter(_LOGGED))
     for noisy in ("httpx", "alembic", "elastic_transport", "pymongo", "kafka", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
 
@@ -84,23 +85,24 @@ def configure_logging(verbosity: int, level: str = "info") -> None:
 def emit(value: Any, *, as_json: bool, text: Callable[[], str] | str) -> None:
     """Write one result to stdout: as JSON where `--json` was given, else `text`."""
     if as_json:
-        typer.echo(
-            orjson.dumps(
-                value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-            ).decode()
-        )
+        typer.echo(json_text(value))
     else:
-        typer.echo(text if isinstance(text, str) else text())
+        typer.echo(printable(text if isinstance(text, str) else text()))
+
+
+def say(text: str) -> None:
+    """Write a line of progress to stderr."""
+    typer.echo(printable(text), err=True)
 
 
 def fail(error: RecordgateError, *, as_json: bool = False) -> typer.Exit:
     """Report `error` and give the exit to raise."""
     if as_json:
         body = {"error": {"code": error.detail_code, "message": error.message, "hint": error.hint}}
-        typer.echo(orjson.dumps(body).decode())
-    typer.echo(f"error: {error.detail_code}: {error.message}", err=True)
+        typer.echo(json_text(body, indent=False))
+    say(f"error: {error.detail_code}: {error.message}")
     if error.hint:
-        typer.echo(f"  hint: {error.hint}", err=True)
+        say(f"  hint: {error.hint}")
     return typer.Exit(Exit.FAILED)
 
 
@@ -119,7 +121,7 @@ class ProgressLine:
     def __init__(
         self, label: str, total: int | None = None, *, unit: str = "rows", every: float = 3.0
     ):
-        self.label, self.total, self.unit, self.every = label, total, unit, every
+        self.label, self.total, self.unit, self.every = printable(label), total, unit, every
         self.done = 0
         self._started = self._spoke = time.monotonic()
         self._bar: Progress | None = None
@@ -148,7 +150,7 @@ class ProgressLine:
         """`done` of `total` units so far."""
         self.done = done
         self.total = total if total is not None else self.total
-        self.label = label or self.label
+        self.label = printable(label) if label else self.label
         now = time.monotonic()
         rate = done / max(now - self._started, 1e-3)
         if self._bar:

@@ -17,7 +17,8 @@ import typer
 
 from gateway.shape.names import enum_name, field_of
 from recordgate.cli.contract import Keys, parse_keys
-from recordgate.cli.output import Invocation, ProgressLine, reported
+from recordgate.cli.output import Invocation, ProgressLine, reported, say
+from recordgate.cli.printable import printable
 from recordgate.demo.queries import Client
 from stores.contract.load import load_contract
 from stores.contract.model import Contract
@@ -79,7 +80,7 @@ def quickstart(
             f'contract = "contract.odcs.yaml"\ndata_dir = ".recordgate"\nport = {port}\n', "utf-8"
         )
         for note in drafted.notes:
-            typer.echo(note, err=True)
+            say(note)
         contract = load_contract(contract_file)
         _step(config, "apply", "--yes")
         _import(config, contract, drafted)
@@ -116,7 +117,7 @@ def _import(config: Path, contract: Contract, drafted: Drafted) -> None:
             imports,
             lambda stage, done, total: line.update(done, total, stage),
         ):
-            typer.echo(f"{one.path.name}: {as_text(report)}", err=True)
+            say(f"{one.path.name}: {as_text(report)}")
             if report.state == "refused":
                 raise SetupError(
                     f"{one.path.name} was refused", hint="the lines before this say why"
@@ -137,17 +138,15 @@ def _serve(config: Path, contract: Contract) -> None:
     url = process.stdout.readline().strip().removeprefix("listening on ")
     if not url:
         raise SetupError("`recordgate up` failed", hint="what it printed says why")
-    typer.echo(f"GraphQL  {url}/graphql\nconsole  {url}/console", err=True)
     gateway = Client(url)
     if _loaded(process, gateway):
-        typer.echo("all loaded\n", err=True)
         for query in first_queries(contract):
             with contextlib.suppress(StoreUnavailable):
                 answer = gateway.query(query)
                 if not answer.errors:
                     body = shlex.quote(json.dumps({"query": query}))
                     typer.echo(f"curl {url}/graphql -H 'content-type: application/json' -d {body}")
-                    typer.echo(f"  {json.dumps(answer.data, ensure_ascii=False)[:300]}")
+                    typer.echo(printable(f"  {json.dumps(answer.data, ensure_ascii=False)[:300]}"))
         sys.stdout.flush()
     raise typer.Exit(process.wait())
 
@@ -156,18 +155,11 @@ def _loaded(process: subprocess.Popen[str], gateway: Client) -> bool:
     """Wait until every store holds every type; False where the process has ended, or it takes too
     long."""
     deadline = time.monotonic() + PATIENCE
-    with ProgressLine("loading", unit="types") as line:
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(StoreUnavailable):
-                found = gateway.get("/health/ready")
-                types = found.get("types", {})
-                whole = [
-                    t for t in types.values() if all(s["state"] == "loaded" for s in t.values())
-                ]
-                line.update(len(whole), len(types), "")
-                if found["status"] == "ready":
-                    return True
-            time.sleep(0.3)
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(StoreUnavailable):
+            if gateway.get("/health/ready")["status"] == "ready":
+                return True
+        time.sleep(0.3)
     return False
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from recordgate.canonical_access import open_canonical
-from recordgate.cli.output import Exit, emit, invocation, reported
+from recordgate.cli.output import Exit, emit, invocation, reported, say
 from recordgate.live import Affected, affected, lines, order, refuse_to_break
 from recordgate.presence import is_gone
 from recordgate.store_needs import Need, store_needs
@@ -96,7 +96,7 @@ def apply(
         if not break_live:
             refuse_to_break(found, _live(conn, contract, found))
         if found.steps and not yes and sys.stdin.isatty() and not as_json:
-            typer.echo(as_text(found), err=True)
+            say(as_text(found))
             typer.confirm("Carry out these steps?", abort=True, err=True)
         migrated = migrate(conn)
         apply_plan(conn, contract, found, allow_destructive=allow_destructive)

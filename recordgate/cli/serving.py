@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from recordgate.cli.output import configure_logging, invocation, reported
+from recordgate.cli.output import configure_logging, invocation, reported, say
 
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")
@@ -53,10 +53,13 @@ def _run(ctx: typer.Context, role: str, **overrides: Any) -> None:
         contract = given.contract(settings)
 
         async def main() -> None:
+            from recordgate.cli.loads import tell_loads, urls
             from recordgate.runtime import Role, Runtime
 
             async with Runtime(settings, contract, Role(role)) as runtime:
-                await runtime.run(_announce)
+                told = [] if role == "sync" else urls(contract)
+                loads = (lambda: tell_loads(runtime.readiness)) if role == "up" else None
+                await runtime.run(lambda url: _announce(url, told), loads)
 
         _looped(main())
 
@@ -71,6 +74,8 @@ def _looped(main: Coroutine[Any, Any, None]) -> None:
         uvloop.run(main)
 
 
-def _announce(url: str) -> None:
+def _announce(url: str, paths: Sequence[tuple[str, str]]) -> None:
     typer.echo(f"listening on {url}")
     sys.stdout.flush()
+    for what, path in paths:
+        say(f"{what:<8} {url}{path}")
