@@ -11,7 +11,11 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
 	@echo "setting up $(VENV) with $(PYTHON) (once)" >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@rm -f $(VENV)/.failed
+	@{ $(PY) -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r requirements/dev.txt \
+	    || touch $(VENV)/.failed; } | awk -v of=$$(grep -c '^[a-z].*==' requirements/dev.txt) \
+	    '/^Collecting /{printf "  %d of at most %d: %s\n", ++n, of, $$2; fflush()} /^Installing/{print "  unpacking"; fflush()}' >&2
+	@test ! -e $(VENV)/.failed
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
 	@touch $@
 

@@ -1,16 +1,22 @@
-"""The lines that `up` tells on stderr: where to ask, how the loads go, and when all is loaded."""
+"""The lines that `up` tells: where to ask and how the loads go on stderr, and on stdout when all is
+loaded."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+import typer
 
 from recordgate.cli.output import ProgressLine, say
 from stores.contract.model import Contract
 
 EVERY = 0.5
 """Seconds between two looks at the loads."""
+ALL_LOADED = "all loaded"
+"""The line of stdout that ends the first loads; quickstart, and scripts, wait for it."""
 MOST = 10
 """Types whose search is named; more are counted."""
 
@@ -56,4 +62,5 @@ async def tell_loads(readiness: Callable[[], Awaitable[dict[str, Any]]]) -> None
             if done:
                 line.update(done, total)
             await asyncio.sleep(EVERY)
-    say("all loaded")
+    typer.echo(ALL_LOADED)
+    sys.stdout.flush()

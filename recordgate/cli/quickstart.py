@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +16,7 @@ import typer
 
 from gateway.shape.names import enum_name, field_of
 from recordgate.cli.contract import Keys, parse_keys
+from recordgate.cli.loads import ALL_LOADED
 from recordgate.cli.output import Invocation, ProgressLine, reported, say
 from recordgate.cli.printable import printable
 from recordgate.demo.queries import Client
@@ -26,9 +26,6 @@ from stores.errors import SetupError, StoreUnavailable
 
 if TYPE_CHECKING:
     from recordgate.starting.drafting import Drafted
-
-PATIENCE = 3600.0
-"""Seconds that the first load may take."""
 
 
 def register(app: typer.Typer) -> None:
@@ -139,7 +136,8 @@ def _serve(config: Path, contract: Contract) -> None:
     if not url:
         raise SetupError("`recordgate up` failed", hint="what it printed says why")
     gateway = Client(url)
-    if _loaded(process, gateway):
+    if process.stdout.readline().strip() == ALL_LOADED:
+        typer.echo(ALL_LOADED, err=True)
         for query in first_queries(contract):
             with contextlib.suppress(StoreUnavailable):
                 answer = gateway.query(query)
@@ -149,18 +147,6 @@ def _serve(config: Path, contract: Contract) -> None:
                     typer.echo(printable(f"  {json.dumps(answer.data, ensure_ascii=False)[:300]}"))
         sys.stdout.flush()
     raise typer.Exit(process.wait())
-
-
-def _loaded(process: subprocess.Popen[str], gateway: Client) -> bool:
-    """Wait until every store holds every type; False where the process has ended, or it takes too
-    long."""
-    deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(StoreUnavailable):
-            if gateway.get("/health/ready")["status"] == "ready":
-                return True
-        time.sleep(0.3)
-    return False
 
 
 def first_queries(contract: Contract) -> list[str]:

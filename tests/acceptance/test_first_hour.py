@@ -197,3 +197,29 @@ def test_one_command_makes_a_product_of_files_that_answers_what_it_prints(
     assert "already exists" in again.stderr
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
+
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+from recordgate.starting.drafting import contract_from_files
+peaks = []
+for name in sys.argv[1:]:
+    contract_from_files([Path(name)], {}, lambda *_: None)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print((peaks[1] - peaks[0]) * 1024)
+"""
+
+
+def test_a_file_is_read_in_less_memory_than_it_has(tmp_path: Path) -> None:
+    """5 GB with a key of 35 million values peak at 178 MiB (docs/howto/first-hour.md)."""
+    sizes = []
+    for name, rows in (("few.csv", 2_000), ("many.csv", 250_000)):
+        lines = (f"{i},customer-{i},{i * 7919 % 1_000_003}{'x' * 120}\n" for i in range(rows))
+        (tmp_path / name).write_text("id,customer,note\n" + "".join(lines))
+        sizes.append((tmp_path / name).stat().st_size)
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, str(tmp_path / "few.csv"), str(tmp_path / "many.csv")],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert int(done.stdout) < sizes[1] * 0.75

@@ -17,3 +17,5 @@ def test_the_page_does_what_it_says(reader: Reader) -> None:
     (imported,) = [text for command, text in outputs.items() if "--all" in command]
     assert imported.index("carriers.csv") < imported.index("flights.csv")
     assert "inserted 4" in imported
+    (answer,) = [text for command, text in outputs.items() if "recordgate ask" in command]
+    assert '"name": "American Airlines"' in answer
