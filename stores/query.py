@@ -26,6 +26,15 @@ class Op(StrEnum):
     CONTAINS = "contains"
     """A substring, case-sensitive; of an array property: the element is in it."""
     STARTS_WITH = "startsWith"
+    ENDS_WITH = "endsWith"
+    EQ_IGNORE_CASE = "eqIgnoreCase"
+    """Without regard to case and accents, as the others whose names end so; see `stores.folding`."""
+    CONTAINS_IGNORE_CASE = "containsIgnoreCase"
+    STARTS_WITH_IGNORE_CASE = "startsWithIgnoreCase"
+    ENDS_WITH_IGNORE_CASE = "endsWithIgnoreCase"
+    MATCHES = "matches"
+    """A regular expression of the language of `stores.patterns`, somewhere in the text."""
+    MATCHES_IGNORE_CASE = "matchesIgnoreCase"
     IS_NULL = "isNull"
 
 

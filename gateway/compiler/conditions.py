@@ -13,6 +13,7 @@ from psycopg import sql
 from gateway.compiler.statement import Binder, base_type, cast_of, column, comparable, table_of
 from gateway.shape.open_values import Deferred
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
+from stores.patterns import PATTERNS, for_postgres, pattern_of
 from stores.query import EVERYTHING, And, Filter, Not, Op, Or, Related
 from stores.values import to_text
 
@@ -116,7 +117,16 @@ class Conditions:
             text = now_or_late(value, lambda v: [operand_text(prop, v)])
             bound = self.binder.bind(text, "text", many=True)
             return sql.SQL("{} @> {}::{}").format(expression, bound, sql.SQL(_array(prop)))
+        if op in PATTERNS:
+            # By code points: no collation has a say, and an undetermined one is refused.
+            pattern = now_or_late(value, lambda v: for_postgres(pattern_of(op, v)))
+            bound = self.binder.bind(pattern, "text")
+            return sql.SQL('({}::text COLLATE "C" ~ {})').format(expression, bound)
         bound = self.binder.bind(now_or_late(value, lambda v: operand_text(prop, v)), cast)
+        if op is Op.ENDS_WITH:
+            return sql.SQL(
+                "(right({}::text, char_length({}::text)) COLLATE \"C\" = {}::text)"
+            ).format(expression, bound, bound)
         if op is Op.CONTAINS:
             return sql.SQL("(strpos({}::text, {}::text) > 0)").format(expression, bound)
         if op is Op.STARTS_WITH:

@@ -18,6 +18,7 @@ from gateway.shape.open_values import Slot, deferred_of
 from gateway.shape.visibility import Visibility
 from stores.contract.model import Contract, Property, RecordType, Relation, Scalar
 from stores.errors import InputError, LimitError
+from stores.patterns import IGNORING_CASE, PATTERNS, REGULAR, pattern_of
 from stores.query import EVERYTHING, And, Compare, Filter, Not, Op, Or, Related
 from stores.values import coerce
 
@@ -25,6 +26,8 @@ MAX_DEPTH = 10
 MAX_LIST = 1000
 MAX_CONDITIONS = 500
 """Comparisons in one filter."""
+MAX_PATTERNS = 10
+"""Comparisons by patterns in one filter: a store makes an automaton of each."""
 
 _LEFT_OUT = "a variable that is not given leaves nothing in its place"
 NO_FILTER = f"{_LEFT_OUT}; leave the filter out to ask for all"
@@ -33,8 +36,10 @@ NO_COMPARISON = f"{_LEFT_OUT}; write for example {{eq: …}}, or leave the prope
 
 _EQUAL = (Op.EQ, Op.NEQ, Op.IN, Op.NOT_IN)
 _ORDERED = (Op.GT, Op.GTE, Op.LT, Op.LTE)
+_PARTS = (Op.CONTAINS, Op.STARTS_WITH, Op.ENDS_WITH)
+_PATTERNS = (*IGNORING_CASE, *REGULAR)
 _OPERATIONS: dict[Scalar, tuple[Op, ...]] = {
-    Scalar.STRING: (*_EQUAL, *_ORDERED, Op.CONTAINS, Op.STARTS_WITH),
+    Scalar.STRING: (*_EQUAL, *_ORDERED, *_PARTS, *_PATTERNS),
     Scalar.BOOLEAN: _EQUAL,
     Scalar.BYTES: _EQUAL,
     Scalar.JSON: (),
@@ -55,6 +60,7 @@ class _Reader:
     contract: Contract
     visibility: Visibility | None
     conditions: int = 0
+    patterns: int = 0
 
     def whole(self, record_type: RecordType, raw: Any, depth: int, where: str) -> Filter:
         if not isinstance(raw, Mapping):
@@ -122,6 +128,12 @@ class _Reader:
             op = next((o for o in allowed if o.value == name), None)
             if op is None:
                 raise InputError(f"{where}: no such comparison of {prop.name}")
+            self.patterns += op in PATTERNS
+            if self.patterns > MAX_PATTERNS:
+                raise LimitError(
+                    f"the filter has more than {MAX_PATTERNS} comparisons by patterns",
+                    hint="those without regard to case are such",
+                )
             parts.append(Compare(prop.name, op, _operand(prop, op, operand, where)))
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
@@ -153,7 +165,13 @@ def _operand(prop: Property, op: Op, raw: Any, where: str) -> Any:
         return [coerce(prop, v) for v in raw]
     if prop.array:
         return coerce(prop, [raw])[0]
-    return coerce(prop, raw)
+    found = coerce(prop, raw)
+    if op in PATTERNS:
+        try:
+            pattern_of(op, found)
+        except InputError as error:
+            raise InputError(f"{where}: {error.message}", hint=error.hint) from None
+    return found
 
 
 def _is_empty(value: Any) -> bool:

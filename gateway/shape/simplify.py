@@ -61,7 +61,7 @@ def _compared(part: Compare, prop: Property, *, required: bool) -> Filter:
     if part.op is Op.IS_NULL:
         there = part.value is False
     elif (part.op is Op.NOT_IN and part.value == []) or (
-        part.op in (Op.CONTAINS, Op.STARTS_WITH) and empty_text
+        part.op in (Op.CONTAINS, Op.STARTS_WITH, Op.ENDS_WITH) and empty_text
     ):
         there = True
     else:

@@ -10,12 +10,13 @@ from stores.contract.extensions import Access, suggestion, wrong
 from stores.contract.model import Property, Scalar
 from stores.contract.node import Node
 from stores.errors import InputError
+from stores.patterns import PATTERNS, pattern_of
 from stores.query import Op
 from stores.values import coerce
 
 MAX_DEPTH = 5
 _LISTS = (Op.IN, Op.NOT_IN)
-_TEXTUAL = (Op.CONTAINS, Op.STARTS_WITH)
+_TEXTUAL = (Op.CONTAINS, Op.STARTS_WITH, Op.ENDS_WITH, *PATTERNS)
 _ORDER = (Op.GT, Op.GTE, Op.LT, Op.LTE)
 
 
@@ -109,7 +110,9 @@ def _operand(key: str, at: Node, prop: Property) -> str:
     single = Property("", "", "", prop.logical, prop.scalar, prop.sql_type.removesuffix("[]"))
     try:
         for value in values:
-            coerce(single, value)
+            coerced = coerce(single, value)
+            if op in PATTERNS:
+                pattern_of(op, coerced)
     except InputError as error:
         return f"the operand{error.message}".replace("operand: ", "operand ")
     return ""

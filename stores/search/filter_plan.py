@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from stores.contract.model import Scalar
+from stores.errors import InputError
+from stores.patterns import PATTERNS, Pattern, pattern_of
 from stores.query import And, Compare, Filter, Not, Op, Or, Related
 from stores.search.fields import Field, Level
 from stores.search.twins import TWIN_BYTES, Kind, operand
@@ -21,6 +23,10 @@ MAX_BOUND = 200
 it is small."""
 MAX_PART = 100
 """Characters of a part of a text."""
+MAX_WEIGHT = 100
+"""The largest pattern: an automaton of it is made in a tenth of a second."""
+MAX_HELD_WEIGHT = 250
+"""The same of a pattern that begins where the text does, which is far smaller as an automaton."""
 MAX_VALUES = 10_000
 
 
@@ -52,12 +58,21 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """A text with `text`, which is not empty, in it or at its start."""
+class Part:
+    """A text with `text`, which is not empty, in it, or at its start or end."""
 
     field: Field
     text: str
-    start: bool
+    start: bool = False
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Regular:
+    """A text that has `pattern`."""
+
+    field: Field
+    pattern: Pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,7 @@ class Without:
     excluded: Node
 
 
-Node: TypeAlias = All | OneOf | Range | Pattern | Missing | Both | Either | Without
+Node: TypeAlias = All | OneOf | Range | Part | Regular | Missing | Both | Either | Without
 
 
 def plan(level: Level, filter: Filter) -> Node:
@@ -140,8 +155,10 @@ def _matching(field: Field, op: Op, value: Any) -> Node:
         if not value or len(value) > MAX_VALUES:
             raise CannotFilter(f"this store answers lists of 1 to {MAX_VALUES} values")
         return OneOf(field, tuple(_operand(field, v) for v in value))
-    if op in (Op.CONTAINS, Op.STARTS_WITH) and not prop.array:
-        return _pattern(field, value, start=op is Op.STARTS_WITH)
+    if op in PATTERNS:
+        return _regular(field, op, value)
+    if op in (Op.CONTAINS, Op.STARTS_WITH, Op.ENDS_WITH) and not prop.array:
+        return _part(field, op, value)
     bound = _operand(field, value)
     if op is Op.EQ or prop.array:
         return OneOf(field, (bound,))
@@ -152,19 +169,41 @@ def _matching(field: Field, op: Op, value: Any) -> Node:
     return Range(field, bound, op in (Op.GT, Op.GTE), op in (Op.GTE, Op.LTE))
 
 
-def _pattern(field: Field, text: Any, *, start: bool) -> Node:
-    prop = field.prop
-    if prop.scalar is not Scalar.STRING:
-        raise CannotFilter(f"{prop.name} is not text")
-    if not isinstance(text, str):
-        raise CannotFilter(f"{prop.name}: the value is not of the property's type")
+def _part(field: Field, op: Op, text: Any) -> Node:
+    _require_text(field, text)
     if len(text) > MAX_PART:
         raise CannotFilter(f"a part of a text may have at most {MAX_PART} characters in this store")
-    if not start and not prop.enum and (prop.max_length or TWIN_BYTES) * 4 > TWIN_BYTES:
-        raise CannotFilter(f"{prop.name} may be longer than what this store compares")
+    if op is not Op.STARTS_WITH:
+        _require_whole(field)
     if not text:
         return Without(All(), Missing(field.path))
-    return Pattern(field, text, start)
+    return Part(field, text, op is Op.STARTS_WITH, op is Op.ENDS_WITH)
+
+
+def _regular(field: Field, op: Op, operand: Any) -> Node:
+    _require_text(field, operand)
+    try:
+        pattern = pattern_of(op, operand)
+    except InputError as error:
+        raise CannotFilter(f"{field.prop.name}: {error.message}") from None
+    if pattern.weight > (MAX_HELD_WEIGHT if pattern.start else MAX_WEIGHT):
+        raise CannotFilter(f"{field.prop.name}: the pattern is too large for this store")
+    if op not in (Op.EQ_IGNORE_CASE, Op.STARTS_WITH_IGNORE_CASE):
+        _require_whole(field)
+    return Regular(field, pattern)
+
+
+def _require_text(field: Field, operand: Any) -> None:
+    if field.prop.scalar is not Scalar.STRING:
+        raise CannotFilter(f"{field.prop.name} is not text")
+    if not isinstance(operand, str):
+        raise CannotFilter(f"{field.prop.name}: the value is not of the property's type")
+
+
+def _require_whole(field: Field) -> None:
+    prop = field.prop
+    if not prop.enum and (prop.max_length or TWIN_BYTES) * 4 > TWIN_BYTES:
+        raise CannotFilter(f"{prop.name} may be longer than what this store compares")
 
 
 def _operand(field: Field, value: Any) -> Any:
@@ -180,7 +219,7 @@ def fitted(node: Node, value: Callable[[Field], Field], known: Callable[[str], N
     each field becomes what `value` gives for it; `known` is told each path that is asked to be
     null. Raises what they do."""
     match node:
-        case OneOf() | Range() | Pattern():
+        case OneOf() | Range() | Part() | Regular():
             return replace(node, field=value(node.field))
         case Missing(path=path):
             known(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -45,6 +47,12 @@ def python(prop: Property, value: Any) -> Any:
             return value
 
 
+def bare(text: str) -> str:
+    """Return a text of the tests' letters without case and accents, by other means than the stores."""
+    letters = unicodedata.normalize("NFD", text.casefold())
+    return "".join(c for c in letters if not "\u0300" <= c <= "\u036f")
+
+
 def _compare(prop: Property, op: Op, stored: Any, value: Any) -> bool:
     if op is Op.IS_NULL:
         return (stored is None) == value
@@ -83,4 +91,18 @@ def _compare(prop: Property, op: Op, stored: Any, value: Any) -> bool:
             return value in held
         case Op.STARTS_WITH:
             return bool(held.startswith(value))
+        case Op.ENDS_WITH:
+            return bool(held.endswith(value))
+        case Op.EQ_IGNORE_CASE:
+            return bare(held) == bare(value)
+        case Op.CONTAINS_IGNORE_CASE:
+            return bare(value) in bare(held)
+        case Op.STARTS_WITH_IGNORE_CASE:
+            return bare(held).startswith(bare(value))
+        case Op.ENDS_WITH_IGNORE_CASE:
+            return bare(held).endswith(bare(value))
+        case Op.MATCHES:
+            return re.search(value, held, re.DOTALL | re.ASCII) is not None
+        case Op.MATCHES_IGNORE_CASE:
+            return re.search(value.lower(), bare(held), re.DOTALL | re.ASCII) is not None
     raise AssertionError(op)

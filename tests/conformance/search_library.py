@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 
 from stores.protocols import Store, Write
+from stores.patterns import IGNORING_CASE
 from stores.query import And, Compare, Filter, Not, Op, Or, Related
 from tests.conformance.store_backends import load
 from tests.conformance.store_contract import book
@@ -147,7 +148,7 @@ def _compare(chance: random.Random, operands: dict[str, list[Any]]) -> Compare:
     if not isinstance(values[0], bool | UUID):
         ops += _ORDERED
     if isinstance(values[0], str):
-        ops += [Op.CONTAINS, Op.STARTS_WITH]
+        ops += [Op.CONTAINS, Op.STARTS_WITH, Op.ENDS_WITH, *IGNORING_CASE]
     op = chance.choice(ops)
     if op is Op.IS_NULL:
         return Compare(name, op, chance.random() < 0.5)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stores.errors import StoreRefused
+from stores.patterns import IGNORING_CASE
 from stores.query import And, Compare, Filter, Not, Op, Or, Related, SearchQuery
 from tests.conformance.filter_meaning import holds
 from tests.conformance.search_library import fill, random_filter, records
@@ -57,6 +58,12 @@ EACH = [
     Compare("title", Op.CONTAINS, "*"), Compare("title", Op.STARTS_WITH, "É"),
     Compare("title", Op.STARTS_WITH, ""), Compare("language", Op.GT, "en"),
     Compare("language", Op.LTE, "en"), Compare("language", Op.EQ, ""),
+    Compare("title", Op.ENDS_WITH, "Bee"), Compare("title", Op.ENDS_WITH, "*"),
+    Compare("title", Op.EQ_IGNORE_CASE, "ANT"), Compare("title", Op.CONTAINS_IGNORE_CASE, "É"),
+    Compare("title", Op.STARTS_WITH_IGNORE_CASE, "e"), Compare("title", Op.ENDS_WITH_IGNORE_CASE, "BÉE"),
+    Compare("title", Op.CONTAINS_IGNORE_CASE, ""), Compare("title", Op.MATCHES, "^[a-c].*(e{2}|t)$"),
+    Compare("title", Op.MATCHES, r"a\.b|\*"), Compare("title", Op.MATCHES_IGNORE_CASE, "^(ant|be+)"),
+    Compare("title", Op.MATCHES, r"[^\w ]"), Compare("title", Op.MATCHES, ""),
     Compare("pages", Op.GTE, 1), Compare("rating", Op.LT, 1.5), Compare("price", Op.EQ, Decimal("10.1")),
     Compare("printed", Op.NEQ, True), Compare("lent", Op.EQ, False),
     Compare("published", Op.LT, date(1970, 1, 1)), Compare("tags", Op.CONTAINS, "red"),
@@ -94,6 +101,9 @@ def test_each_comparison_alone(search_place: Place, negated: bool) -> None:
         Compare("title", Op.GT, "x" * 5000),
         Compare("title", Op.CONTAINS, "x" * 5000),
         Compare("marks", Op.EQ, [1]),
+        Compare("title", Op.CONTAINS_IGNORE_CASE, "x" * 150),
+        Compare("title", Op.MATCHES, ".{90}"),
+        Compare("title", Op.MATCHES, "(a|b)*a(a|b){20}"),
         Compare("pages", Op.IN, []),
         Compare("pages", Op.IN, list(range(100_000))),
         Compare("nothing", Op.EQ, 1),
@@ -142,7 +152,7 @@ def test_a_hostile_value_is_only_a_value(search_place: Place) -> None:
             store = searches(opened)
             await fill(store, made)
             for text in hostile:
-                for op in (Op.EQ, Op.CONTAINS, Op.STARTS_WITH, Op.GT):
+                for op in (Op.EQ, Op.CONTAINS, Op.STARTS_WITH, Op.ENDS_WITH, Op.GT, *IGNORING_CASE):
                     filter = Compare("title", op, text)
                     if store.can_filter("book", filter):
                         continue

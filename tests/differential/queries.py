@@ -13,6 +13,7 @@ from gateway.shape.filters import operations
 from gateway.shape.names import field_of
 from gateway.shape.orders import Direction, orderable
 from stores.contract.model import Contract, Property, RecordType, Scalar
+from stores.patterns import IGNORING_CASE, REGULAR
 from stores.query import Op
 
 
@@ -162,9 +163,24 @@ class Maker:
                 op.value: [self.chance.choice(values) for _ in range(self.chance.randint(0, 3))]
             }
         operand = self.chance.choice(values)
-        if op in (Op.CONTAINS, Op.STARTS_WITH) and not prop.array:
+        if op in REGULAR:
+            operand = self.pattern(operand)
+        elif op in (Op.CONTAINS, Op.STARTS_WITH, Op.ENDS_WITH, *IGNORING_CASE) and not prop.array:
             operand = operand[: self.chance.choice((0, 1, 2, 5000))]
         return {op.value: operand}
+
+    def pattern(self, text: str) -> str:
+        """Make a pattern of some signs of `text`; now and then one that is none."""
+        parts = []
+        for char in text[:4]:
+            plain_sign = char if char.isalnum() or not char.isascii() else f"\\{char}"
+            forms = (plain_sign, ".", f"[{plain_sign}b-d]", f"({plain_sign}|b)", f"[^{plain_sign}]", "\\w")
+            part = self.chance.choice(forms)
+            parts.append(part + self.chance.choice(("", "", "", "*", "+", "?", "{1,2}")))
+        found = "".join(parts)
+        if self.maybe(0.05):
+            return found + self.chance.choice(("(", "[", "\\", "*", "**", "(?=a)"))
+        return self.chance.choice(("", "^")) + found + self.chance.choice(("", "$"))
 
     def order(self, record_type: RecordType, depth: int = 1) -> list[dict[str, Any]]:
         return [self._step(record_type, depth) for _ in range(self.chance.choice((1, 1, 2)))]

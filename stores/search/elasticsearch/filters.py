@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stores.patterns import LUCENE, Pattern
 from stores.search.elasticsearch.fields import NULLS
 from stores.search.filter_plan import (
     All,
@@ -12,8 +13,9 @@ from stores.search.filter_plan import (
     Missing,
     Node,
     OneOf,
-    Pattern,
+    Part,
     Range,
+    Regular,
     Without,
 )
 
@@ -43,11 +45,19 @@ def query(node: Node) -> Query:
         case Range(field=field, bound=bound, above=above, inclusive=inclusive):
             op = ("gt" if above else "lt") + ("e" if inclusive else "")
             return {"range": {field.value: {op: bound}}}
-        case Pattern(field=field, text=text, start=True):
+        case Regular(field=field, pattern=pattern):
+            # Without flags, no sign but those that `LUCENE` writes is an operator.
+            return {"regexp": {field.value: {"value": whole(pattern), "flags": "NONE"}}}
+        case Part(field=field, text=text, start=True):
             return {"prefix": {field.value: {"value": text}}}
-        case Pattern(field=field, text=text):
+        case Part(field=field, text=text, end=end):
             escaped = "".join(f"\\{c}" if c in "*?\\" else c for c in text)
-            return {"wildcard": {field.value: {"value": f"*{escaped}*"}}}
+            return {"wildcard": {field.value: {"value": f"*{escaped}{'' if end else '*'}"}}}
+
+
+def whole(pattern: Pattern) -> str:
+    """Return a pattern as Lucene matches it: against the whole text."""
+    return LUCENE.whole(pattern, ".*", ".*")
 
 
 def every(queries: list[Query]) -> Query:

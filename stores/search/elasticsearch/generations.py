@@ -43,6 +43,9 @@ REFRESH = "1s"
 """Refresh interval of an active generation. `publish` refreshes anyway; this is for writes that
 were never published."""
 ADMIN_SECONDS = 30.0
+MAX_REGEX = 20_000
+"""Characters of a pattern as Lucene reads it: a letter without case and accents is a class of some
+fifty."""
 _FILTER = (
     "*.aliases,*.mappings._meta.recordgate,*.settings.index.uuid,*.settings.index.number_of_shards,"
     "*.settings.index.verified_before_close"
@@ -332,6 +335,7 @@ class Generations:
                     "number_of_replicas": 0,
                     "refresh_interval": "-1",
                     "mapping.total_fields.limit": max(1000, field_count(level)),
+                    "max_regex_length": MAX_REGEX,
                     "similarity": {PRESENCE: {"type": "BM25", "k1": 0.0, "b": 0.0}},
                     "analysis": analysis(level),
                 },
@@ -353,6 +357,18 @@ class Generations:
             if kind == "invalid_index_name_exception":
                 raise self._foreign(name)
             raise refused(f"the index {name} cannot be created ({kind})")
+
+    async def allow_long_patterns(self) -> None:
+        """Give the generations that an earlier version made the limit that new ones have."""
+        for type_name in self._contract.types:
+            await self._http.send(
+                "PUT",
+                path(f"{self.alias(type_name)}-*", "_settings"),
+                {"index": {"max_regex_length": MAX_REGEX}},
+                params={"expand_wildcards": "open"},
+                seconds=ADMIN_SECONDS,
+                allow=(404,),
+            )
 
     async def activate(self, type_name: str, number: int) -> None:
         """Settings of an index that is read, then the aliases in one step."""

@@ -106,6 +106,8 @@ class ElasticsearchStore:
             await http.server_version(self._address.timeout)
             generations = Generations(http, self._address, contract)
             await generations.claim(write=write)
+            if write:
+                await generations.allow_long_patterns()
         except BaseException:
             await http.close()
             raise

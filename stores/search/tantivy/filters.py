@@ -8,6 +8,7 @@ from typing import Any
 import tantivy
 from tantivy import FieldType, Occur, Query
 
+from stores.patterns import RUST
 from stores.search.fields import Field
 from stores.search.filter_plan import (
     All,
@@ -16,13 +17,15 @@ from stores.search.filter_plan import (
     Missing,
     Node,
     OneOf,
-    Pattern,
+    Part,
     Range,
+    Regular,
     Without,
 )
 from stores.search.tantivy.fields import KEY, VALUES, boolean_term, null_term, terms
 from stores.search.twins import Kind
 
+ANYTHING = "(?s:.*)"
 _CHUNK = 12
 """Characters of a bound per automaton; Tantivy allows 1,000 states for each."""
 
@@ -52,11 +55,16 @@ def query(node: Node, schema: tantivy.Schema) -> Query:
             return one_of(schema, field, values)
         case Range(field=field, bound=bound, above=above, inclusive=inclusive):
             return beyond(schema, field, bound, above=above, inclusive=inclusive)
-        case Pattern(field=field, text=text, start=start):
+        case Part(field=field, text=text, start=start, end=end):
             name, prefix = terms(field)
-            before = "" if start else "(?s:.*)"
-            pattern = f"{literal(prefix)}{before}{literal(text)}(?s:.*)"
-            return Query.regex_query(schema, name, pattern)
+            before, after = "" if start else ANYTHING, "" if end else ANYTHING
+            return Query.regex_query(
+                schema, name, f"{literal(prefix)}{before}{literal(text)}{after}"
+            )
+        case Regular(field=field, pattern=pattern):
+            name, prefix = terms(field)
+            written = RUST.whole(pattern, ANYTHING, ANYTHING)
+            return Query.regex_query(schema, name, literal(prefix) + written)
 
 
 def every(parts: Sequence[Query]) -> Query:
