@@ -33,7 +33,7 @@ MAX_STATES = 500
 """States of the automaton without choices. Some short patterns have more than could be made."""
 MAX_NESTED = 20
 MAX_WAYS = 32
-"""Ways of reading a run of letters of which several are one character (ss as ß)."""
+"""Most ways of reading a run of letters of which several are one character (ss as ß)."""
 
 EVERY: Ranges = ((1, 0xD7FF), (0xE000, 0x10FFFF))
 
@@ -77,7 +77,7 @@ class Pattern:
 
     @property
     def weight(self) -> int:
-        """How large an automaton of bytes is made of it, about in its states."""
+        """The size of the automaton of bytes that is made of it, about in its states."""
         return _weight(self.part)
 
 
@@ -87,7 +87,7 @@ IGNORING_CASE = {
     Op.ENDS_WITH_IGNORE_CASE: (False, True),
     Op.CONTAINS_IGNORE_CASE: (False, False),
 }
-"""Whether what is compared stands at the start and at the end of the text."""
+"""True, True where what is compared stands at the start and at the end of the text."""
 REGULAR = (Op.MATCHES, Op.MATCHES_IGNORE_CASE)
 PATTERNS = frozenset((*IGNORING_CASE, *REGULAR))
 """Comparisons that are made by a pattern."""
@@ -183,7 +183,9 @@ class _Reader:
 
     def pattern(self) -> Pattern:
         start = self._take("^")
-        end = self.text.endswith("$") and (len(self.text) - len(self.text[:-1].rstrip("\\"))) % 2 == 1
+        end = (
+            self.text.endswith("$") and (len(self.text) - len(self.text[:-1].rstrip("\\"))) % 2 == 1
+        )
         if end:
             self.text = self.text[:-1]
         part = self._alternatives(0)
@@ -241,8 +243,10 @@ class _Reader:
         if sign == "\\":
             return self._letter(self._escaped())
         if sign in _SPECIAL:
-            raise self._wrong(f"a {sign} where it means nothing: write \\{sign} for the sign itself")
-        return self._letter(((ord(sign), ord(sign)),))
+            raise self._wrong(
+                f"a {sign} where it means nothing: write \\{sign} for the sign itself"
+            )
+        return self._letter(self._folded(((ord(sign), ord(sign)),)))
 
     def _letter(self, ranges: Ranges) -> Part:
         if not ranges:
@@ -261,13 +265,13 @@ class _Reader:
         sign = self.text[self.at]
         self.at += 1
         if sign.lower() in _CLASSES:
-            found = _CLASSES[sign.lower()]
+            found = self._folded(_CLASSES[sign.lower()])
             return found if sign.islower() else _complement(found)
         if sign in _CONTROLS:
             sign = _CONTROLS[sign]
         elif sign.isalnum():
             raise self._wrong(f"\\{sign}, which means nothing here")
-        return ((ord(sign), ord(sign)),)
+        return self._folded(((ord(sign), ord(sign)),))
 
     def _class(self) -> Ranges:
         self.at += 1
@@ -288,7 +292,9 @@ class _Reader:
         return _complement(ranges) if negated else ranges
 
     def _is_range(self) -> bool:
-        return self.text[self.at : self.at + 1] == "-" and self.text[self.at + 1 : self.at + 2] != "]"
+        return (
+            self.text[self.at : self.at + 1] == "-" and self.text[self.at + 1 : self.at + 2] != "]"
+        )
 
     def _in_class(self) -> Ranges:
         if self.at >= len(self.text):
@@ -448,7 +454,7 @@ def _few_states(part: Part, start: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """How a store writes a pattern: `group` opens a group, `any` is any character, `code` a
+    """The way in which a store writes a pattern: `group` opens a group, `any` is any character, `code` a
     character that is no ASCII letter or digit."""
 
     group: str
@@ -463,6 +469,19 @@ class Syntax:
         kind = "ascii" if char.isascii() and "ascii" in self.code else "short"
         return self.code[kind if code < 0x10000 else "long"].format(char=char, code=code)
 
+    def span(self, low: int, high: int) -> str:
+        """Return a range inside a class."""
+        if low == high:
+            return self.char(low)
+        if "ascii" in self.code:
+            # Lucene takes an escaped sign for no end of a range, and needs few to be escaped.
+            if chr(low) in "[]^-\\":
+                return self.char(low) + self.span(low + 1, high)
+            if chr(high) in "[]^-\\":
+                return self.span(low, high - 1) + self.char(high)
+            return f"{chr(low)}-{chr(high)}"
+        return f"{self.char(low)}-{self.char(high)}"
+
     def write(self, part: Part) -> str:
         match part:
             case Chars(ranges=ranges) if ranges == EVERY:
@@ -470,10 +489,7 @@ class Syntax:
             case Chars(ranges=((low, high),)) if low == high:
                 return self.char(low)
             case Chars(ranges=ranges):
-                spans = (
-                    self.char(a) if a == b else f"{self.char(a)}-{self.char(b)}" for a, b in ranges
-                )
-                return f"[{''.join(spans)}]"
+                return f"[{''.join(self.span(a, b) for a, b in ranges)}]"
             case Seq(parts=parts):
                 return "".join(
                     f"{self.group}{self.write(p)})" if isinstance(p, Alt) else self.write(p)
@@ -488,7 +504,9 @@ class Syntax:
                     top = "" if most is None else str(most)
                     times = f"{{{least}}}" if least == most else f"{{{least},{top}}}"
                 body = self.write(inner)
-                return f"{body}{times}" if isinstance(inner, Chars) else f"{self.group}{body}){times}"
+                return (
+                    f"{body}{times}" if isinstance(inner, Chars) else f"{self.group}{body}){times}"
+                )
 
     def whole(self, pattern: Pattern, before: str, after: str) -> str:
         """Return the pattern for a whole text: `before` and `after` where it is not held there."""

@@ -125,7 +125,7 @@ class Conditions:
         bound = self.binder.bind(now_or_late(value, lambda v: operand_text(prop, v)), cast)
         if op is Op.ENDS_WITH:
             return sql.SQL(
-                "(right({}::text, char_length({}::text)) COLLATE \"C\" = {}::text)"
+                '(right({}::text, char_length({}::text)) COLLATE "C" = {}::text)'
             ).format(expression, bound, bound)
         if op is Op.CONTAINS:
             return sql.SQL("(strpos({}::text, {}::text) > 0)").format(expression, bound)

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import orjson
 
-from stores.protocols import Store, Write
 from stores.patterns import IGNORING_CASE
+from stores.protocols import Store, Write
 from stores.query import And, Compare, Filter, Not, Op, Or, Related
 from tests.conformance.store_backends import load
 from tests.conformance.store_contract import book

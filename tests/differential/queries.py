@@ -174,7 +174,14 @@ class Maker:
         parts = []
         for char in text[:4]:
             plain_sign = char if char.isalnum() or not char.isascii() else f"\\{char}"
-            forms = (plain_sign, ".", f"[{plain_sign}b-d]", f"({plain_sign}|b)", f"[^{plain_sign}]", "\\w")
+            forms = (
+                plain_sign,
+                ".",
+                f"[{plain_sign}b-d]",
+                f"({plain_sign}|b)",
+                f"[^{plain_sign}]",
+                "\\w",
+            )
             part = self.chance.choice(forms)
             parts.append(part + self.chance.choice(("", "", "", "*", "+", "?", "{1,2}")))
         found = "".join(parts)

@@ -88,6 +88,19 @@ def test_what_a_pattern_matches(pattern: str, text: str, found: bool) -> None:
         assert (re.fullmatch(written, text) is not None) is found
 
 
+def test_a_pattern_may_ignore_case_and_accents() -> None:
+    for pattern, text in (
+        ("^(ant|be+)$", "BÉe"),
+        (r"^\w+$", "Élan"),
+        ("^[a-c]$", "Ć"),
+        ("^é$", "E"),
+        (r"^\.$", "."),
+    ):
+        assert has(Op.MATCHES_IGNORE_CASE, pattern, text), pattern
+    for pattern, text in (("^[^a-c]$", "Ć"), (r"^\W$", "é"), ("^é$", "f")):
+        assert not has(Op.MATCHES_IGNORE_CASE, pattern, text), pattern
+
+
 def test_no_store_is_given_a_sign_that_the_caller_wrote() -> None:
     for op in IGNORING_CASE:
         found = pattern_of(op, "a.*\"@&<~#'|(")
