@@ -3,6 +3,7 @@ viewer may not see refused. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ from gateway.shape.shaping import key_values
 from gateway.shape.visibility import Form, Visibility
 from gateway.write.rows import BadRow, Row, each
 from gateway.write.sql import Values
-from stores.contract.model import RecordType
+from stores.canonical.rule_words import allowed_values
+from stores.contract.model import Property, RecordType
 from stores.errors import ForbiddenError, InputError, LimitError
 from stores.values import coerce, from_text, to_text
 
+_VARCHAR = re.compile(r"(?:character varying|character|varchar|char)\((\d+)\)\Z")
 MAX_RECORDS = 1_000
 """Records of one createMany or upsertMany."""
 MAX_DELETES = 10_000
@@ -39,7 +42,21 @@ def read_values(record_type: RecordType, raw: Any, visibility: Visibility) -> di
         if value is None and prop.required:
             raise InputError(f"{prop.graphql} must not be null")
         values[prop.name] = coerce(prop, value)
+        _check_type(prop, values[prop.name])
     return values
+
+
+def _check_type(prop: Property, value: Any) -> None:
+    """Raise InputError for what Postgres refuses by the column's type, without saying of which
+    column: a label that its enum type has not, a text that is too long for it."""
+    if prop.array or not isinstance(value, str):
+        return
+    if prop.enum and "." in prop.sql_type and value not in prop.enum:
+        raise InputError(f"{prop.graphql} {allowed_values(prop)}")
+    longest = _VARCHAR.match(prop.sql_type)
+    # Blanks beyond the length are cut off, says the SQL standard.
+    if longest and value[int(longest[1]) :].strip(" "):
+        raise InputError(f"{prop.graphql} must have at most {longest[1]} characters")
 
 
 def read_many(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import psycopg
 
+from stores.canonical.rule_words import what_is_allowed
 from stores.contract.model import Contract, RecordType
 from stores.errors import (
     ConflictError,
@@ -182,11 +183,23 @@ def _constraint(error: psycopg.Error, contract: Contract | None) -> ConstraintEr
         else:
             message = f"{what}: the referenced record does not exist, or is still referenced"
     elif state == "23514":
-        message = f"{what}: a value violates the rule {diag.constraint_name}"
+        message = _broken_rule(diag.constraint_name or "", what, found)
+    elif state == "23P01":
+        message = f"{what}: another record excludes it"
     else:
-        message = f"{what}: the constraint {diag.constraint_name} is violated"
+        message = f"{what}: a rule in canonical refuses the record"
     told = _told(error, contract, found, columns)
     return ConstraintError(message, field=fields[0] if len(fields) == 1 else None, told=told)
+
+
+def _broken_rule(name: str, what: str, found: RecordType | None) -> str:
+    """Return what a check allows; of one that the contract does not know, only that it is broken."""
+    from stores.canonical.tables import check_rules
+
+    prop, rule = check_rules(found).get(name, (None, "")) if found else (None, "")
+    if prop is None:
+        return f"{what}: a value breaks a rule of the table"
+    return f"{what} {what_is_allowed(prop, rule)}"
 
 
 def _told(

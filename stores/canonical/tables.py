@@ -139,7 +139,13 @@ def constraint_columns(record_type: RecordType) -> dict[str, tuple[str, ...]]:
         names[constraint_name("key", table, columns)] = columns
     for relation in owned_relations(record_type):
         names[constraint_name("fkey", table, relation.columns)] = relation.columns
-    for prop in record_type.properties:
-        for rule, expression in check_expressions(prop):
-            names[check_name(table, prop.column, rule, expression)] = (prop.column,)
-    return names
+    return names | {name: (prop.column,) for name, (prop, _) in check_rules(record_type).items()}
+
+
+def check_rules(record_type: RecordType) -> dict[str, tuple[Property, str]]:
+    """Return the property and the rule of each check that a managed table has, by its name."""
+    return {
+        check_name(record_type.table, prop.column, rule, expression): (prop, rule)
+        for prop in record_type.properties
+        for rule, expression in check_expressions(prop)
+    }
