@@ -36,7 +36,7 @@ from recordgate.garbage import GarbagePauses, set_apart_when_warm
 from recordgate.http_protocol import HeadLimits
 from recordgate.http_server import bind, serve
 from recordgate.last_canonical import LastCanonical, recall, remember
-from recordgate.monitoring.levels import LevelMetrics, show_levels
+from recordgate.monitoring.levels import DeliveryMetrics, LevelMetrics, show_levels
 from recordgate.overview import Overview, pooled, single
 from recordgate.presence import Presence
 from recordgate.private_data import close_data, open_access_log
@@ -379,7 +379,12 @@ class Runtime:
     async def _measure_levels(self) -> None:
         """Write and show service levels, in a process that is a gateway."""
         if self.role is not Role.SYNC:
-            shown = show_levels(self.contract, self.services.pool, LevelMetrics(self._registry))
+            shown = show_levels(
+                self.contract,
+                self.services.pool,
+                LevelMetrics(self._registry),
+                DeliveryMetrics(self._registry),
+            )
             await asyncio.gather(self.levels.run(), shown)
 
     async def _serve(self, announce: Callable[[str], None]) -> None:

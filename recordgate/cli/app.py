@@ -34,6 +34,7 @@ COMMANDS = {
     "verify": "verify",
     "quality": "quality",
     "slo": "slo",
+    "monitor": "monitor",
     "status": "status",
     "deadletters": "deadletters",
     "export": "export",

@@ -13,8 +13,10 @@ import psycopg
 from prometheus_client import CollectorRegistry, Gauge
 from psycopg_pool import PoolTimeout
 
+from recordgate.monitoring.deliveries import STATES, Standing, standing_of
 from recordgate.monitoring.objectives import Level, levels_of, windows_of
 from stores.canonical.connect import Pool
+from stores.canonical.deliveries import read_days_async
 from stores.canonical.service_minutes import read_sums_async
 from stores.contract.indicators import indicators
 from stores.contract.model import Contract
@@ -63,15 +65,48 @@ class LevelMetrics:
                 self.burn.labels(name, window).set(math.nan if rate is None else rate)
 
 
-async def show_levels(contract: Contract, pool: Pool, metrics: LevelMetrics) -> None:
-    """Read the levels and show them, each minute until cancelled. Where they cannot be read the
-    gauges keep what was read last."""
+class DeliveryMetrics:
+    """The gauges of deliveries, which hold what was last read."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.state = Gauge(
+            "recordgate_delivery_state",
+            "1: the type's deliveries are in this state: learning, not due, due, late, missing,"
+            " arrived, short, long, early.",
+            ["type", "state"],
+            registry=registry,
+        )
+        self.due = Gauge(
+            "recordgate_delivery_due_timestamp_seconds",
+            "When the type's next delivery is promised or usually there.",
+            ["type"],
+            registry=registry,
+        )
+
+    def show(self, standings: Sequence[Standing]) -> None:
+        """Make the gauges what the standings are."""
+        for standing in standings:
+            for state in STATES:
+                self.state.labels(standing.type, state).set(state == standing.state)
+            due = math.nan if standing.due is None else standing.due.timestamp()
+            self.due.labels(standing.type).set(due)
+
+
+async def show_levels(
+    contract: Contract, pool: Pool, metrics: LevelMetrics, deliveries: DeliveryMetrics
+) -> None:
+    """Read levels and deliveries and show them, each minute until cancelled. Where they cannot be
+    read the gauges keep what was read last."""
     found = tuple({i.name: i for i in indicators(contract)}.values())
-    while found:
+    while True:
         try:
             async with asyncio.timeout(SECONDS), pool.connection(SECONDS) as conn:
                 sums = await read_sums_async(conn, [i.name for i in found], windows_of(found))
-            metrics.show(levels_of(found, sums, datetime.now(UTC)))
+                now = datetime.now(UTC)
+                days = await read_days_async(conn, list(contract.types), now)
+            metrics.show(levels_of(found, sums, now))
+            standings = (standing_of(contract, t, days[t], now) for t in contract.types)
+            deliveries.show([s for s in standings if s is not None])
         except (TimeoutError, PoolTimeout, psycopg.Error, RecordgateError) as error:
             log.debug("service levels could not be read: %s", type(error).__name__)
         await asyncio.sleep(EVERY)

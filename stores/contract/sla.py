@@ -31,7 +31,11 @@ DAYS = ("generalAvailability", "endOfSupport", "endOfLife")
 TIMES = ("timeOfAvailability",)
 TEXTS = ("support",)
 KNOWN = (*DURATIONS, *SHARES, *NUMBERS, *DAYS, *TIMES, *TEXTS)
-MEASURED = frozenset({"availability", "responseTime", "errorRate", "freshness"})
+MEASURED = frozenset(
+    {
+        "availability", "responseTime", "errorRate", "freshness", "frequency", "timeOfAvailability",
+    }
+)  # fmt: skip
 """The properties that something in recordgate measures."""
 
 SYNONYMS = {

@@ -17,7 +17,7 @@ from gateway.endpoints.service_levels import IndicatorMetrics
 from gateway.http.metrics import Metrics
 from recordgate.cli.app import COMMANDS, build
 from recordgate.garbage import GarbagePauses
-from recordgate.monitoring.levels import LevelMetrics
+from recordgate.monitoring.levels import DeliveryMetrics, LevelMetrics
 from recordgate.monitoring.schedule import QualityMetrics
 from recordgate.overview import Overview
 from stores.contract.load import load_contract
@@ -66,6 +66,7 @@ def test_every_metric_is_in_the_reference() -> None:
     QualityMetrics(registry)
     IndicatorMetrics(registry)
     LevelMetrics(registry)
+    DeliveryMetrics(registry)
     text = (DOCS / "reference" / "metrics.md").read_text("utf-8")
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
