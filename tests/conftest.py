@@ -43,6 +43,12 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio, as the product does, and not on Trio too."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     # Not under tmp_path: root's is closed to the account that the server runs as.
     folder = Path(tempfile.mkdtemp(prefix="recordgate-test-"))

@@ -52,7 +52,8 @@ def spilled(world: World) -> set[str]:
     return {row["key"] for row in world.rows("SELECT key FROM recordgate.backlog")}
 
 
-def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
+@pytest.mark.anyio
+async def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first is of keys under way only; while it waits for canonical, more keys are marked than memory may
@@ -60,58 +61,55 @@ def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
     monkeypatch.setattr(relief, "SPILL_FAILING", -1.0)
     fill(world)
 
-    async def main() -> None:
-        async with sink_writer(world, memory_keys=1) as sink:
-            sink.mark("product", ["sku,1"])
-            sink.boundary(100, 1.0)
-            await sink._reader.read_live()
-            sink.note_failure(StoreUnavailable("it hangs", store="sqlite"))
-            with psycopg.connect(world.url) as other:
-                other.execute(
-                    "INSERT INTO recordgate.backlog (sink, type, key, lsn)"
-                    " VALUES ('documents', 'product', 'sku,2', '0/1')"
-                )
-                first = asyncio.create_task(sink.relieve(100))
-                await asyncio.sleep(0)  # it is in its transaction
-                sink.mark("product", ["sku,2", "sku,3"])
-                sink.boundary(200, 2.0)
-                second = asyncio.create_task(sink.relieve(200))
-                await first
-                assert spilled(world) == {"sku,1"}
-                assert not second.done()
-                reached = sink.durable()
-                assert reached is not None
-                assert reached.lsn == 100, "of the later keys nothing is committed"
-                other.rollback()
-            await second
-            assert spilled(world) == {"sku,1", "sku,2", "sku,3"}
+    async with sink_writer(world, memory_keys=1) as sink:
+        sink.mark("product", ["sku,1"])
+        sink.boundary(100, 1.0)
+        await sink._reader.read_live()
+        sink.note_failure(StoreUnavailable("it hangs", store="sqlite"))
+        with psycopg.connect(world.url) as other:
+            other.execute(
+                "INSERT INTO recordgate.backlog (sink, type, key, lsn)"
+                " VALUES ('documents', 'product', 'sku,2', '0/1')"
+            )
+            first = asyncio.create_task(sink.relieve(100))
+            await asyncio.sleep(0)  # it is in its transaction
+            sink.mark("product", ["sku,2", "sku,3"])
+            sink.boundary(200, 2.0)
+            second = asyncio.create_task(sink.relieve(200))
+            await first
+            assert spilled(world) == {"sku,1"}
+            assert not second.done()
             reached = sink.durable()
             assert reached is not None
-            assert reached.lsn == 200
-            assert sink.backlog_size == 0
+            assert reached.lsn == 100, "of the later keys nothing is committed"
+            other.rollback()
+        await second
+        assert spilled(world) == {"sku,1", "sku,2", "sku,3"}
+        reached = sink.durable()
+        assert reached is not None
+        assert reached.lsn == 200
+        assert sink.backlog_size == 0
 
-    asyncio.run(main())
 
-
-def test_keys_of_a_type_that_the_worker_does_not_know_wait_for_one_that_does(world: World) -> None:
+@pytest.mark.anyio
+async def test_keys_of_a_type_that_the_worker_does_not_know_wait_for_one_that_does(
+    world: World,
+) -> None:
     """As a worker of a newer contract leaves them to one of an older: they stay, and hold up nothing."""
     fill(world)
 
-    async def main() -> None:
-        async with await connect_async(world.url) as conn, world.running():
-            await world.synced()
-            await durable_backlog.add(conn, "documents", "voucher", ["v1"], 0)
-            await durable_backlog.add(conn, "documents", durable_backlog.SWEEP, ["voucher"], 0)
-            await durable_backlog.add(conn, "documents", "line", ["1"], 0)
-            await durable_backlog.add(conn, "documents", durable_backlog.SWEEP, ["product"], 0)
-            async with asyncio.timeout(30):
-                types = world.contract.types
-                while await durable_backlog.count(conn, "documents", types):  # noqa: ASYNC110 - it is elsewhere
-                    await asyncio.sleep(0.05)
-            world.sql("UPDATE public.lines SET quantity = 5")
-            await world.synced()
-            await world.assert_equal()
-            left = world.rows("SELECT type, key FROM recordgate.backlog")
-            assert {(r["type"], r["key"]) for r in left} == {("voucher", "v1"), ("~all", "voucher")}
-
-    asyncio.run(main())
+    async with await connect_async(world.url) as conn, world.running():
+        await world.synced()
+        await durable_backlog.add(conn, "documents", "voucher", ["v1"], 0)
+        await durable_backlog.add(conn, "documents", durable_backlog.SWEEP, ["voucher"], 0)
+        await durable_backlog.add(conn, "documents", "line", ["1"], 0)
+        await durable_backlog.add(conn, "documents", durable_backlog.SWEEP, ["product"], 0)
+        async with asyncio.timeout(30):
+            types = world.contract.types
+            while await durable_backlog.count(conn, "documents", types):  # noqa: ASYNC110 - it is elsewhere
+                await asyncio.sleep(0.05)
+        world.sql("UPDATE public.lines SET quantity = 5")
+        await world.synced()
+        await world.assert_equal()
+        left = world.rows("SELECT type, key FROM recordgate.backlog")
+        assert {(r["type"], r["key"]) for r in left} == {("voucher", "v1"), ("~all", "voucher")}
