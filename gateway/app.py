@@ -15,9 +15,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from gateway.browse.endpoints import Browser
 from gateway.context.conditional import conditional
 from gateway.context.services import Services
 from gateway.context.store_metrics import StoreMetrics
+from gateway.endpoints.assets import asset_endpoint
 from gateway.endpoints.console import MoreState, page, state_endpoint
 from gateway.endpoints.graphiql import graphiql_page, samples_endpoint
 from gateway.endpoints.health import Look, live, ready_endpoint
@@ -68,12 +70,14 @@ def make_app(
     extra: Sequence[BaseRoute] = (),
     extensions: Extensions | None = None,
     levels: ServiceLevels | None = None,
+    pages: bool = True,
 ) -> Starlette:
     """The application over `services`. Without `access` everybody may do everything; `documents`:
     the trusted ones. `metrics` may share a registry with the sync worker; `more_state` tells the
     console what only the sync side knows, `look` readiness and console how everything stands;
     `extra` are more routes; `extensions`: what the product adds to the schema; `levels` counts what
-    the contract promises of the service."""
+    the contract promises of the service; `pages`: whether there are pages for people, the console
+    aside."""
     metrics = metrics or Metrics()
     access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)
@@ -107,7 +111,7 @@ def make_app(
             return await sse_response(request, streams, trusted)
         if request.method == "POST":
             return await runner.respond(request)
-        if wants_page(request):
+        if pages and wants_page(request):
             return await graphiql_page(request)
         return await answered(request)
 
@@ -130,7 +134,7 @@ def make_app(
             code = "INTERNAL"
             try:
                 response = await endpoint(request)
-                code = "OK"
+                code = getattr(request.state, "page_code", "OK")
                 return response
             except RecordgateError as error:
                 code = error.detail_code
@@ -155,7 +159,6 @@ def make_app(
         WebSocketRoute("/graphql", sockets),
         Route("/graphql", graphql, methods=["GET", "POST"]),
         Route("/graphql/subgraph", seen(subgraph.respond), methods=["GET", "POST"]),
-        Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
         Route("/search/{type}", seen(conditional(search_endpoint)), methods=["GET", "POST"]),
         Route("/suggest/{type}", seen(conditional(suggest_endpoint)), methods=["GET"]),
         Route("/export/{type}", seen(export_endpoint), methods=["GET"]),
@@ -168,6 +171,12 @@ def make_app(
         Route("/console/state", state_endpoint(recent, more_state, look), methods=["GET"]),
         *extra,
     ]
+    if pages:
+        routes += [
+            *Browser(services, runner.schema).routes(seen),
+            Route("/assets/{name:path}", asset_endpoint, methods=["GET"]),
+            Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
+        ]
     app = Starlette(
         routes=routes,
         middleware=[

@@ -294,6 +294,10 @@ class Contract:
     """SLA property → seconds (freshness, latency), normalised."""
     objectives: tuple[Objective, ...] = ()
     source: str = ""
+    description: str = ""
+    """What the product is for: the contract's `description.purpose`."""
+    owner: str = ""
+    """Who answers for it: the contract's team, else its domain."""
     managed: bool = True
     """True: our DDL makes the tables. False: attached to tables that are there already."""
 

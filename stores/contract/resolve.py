@@ -86,8 +86,25 @@ def resolve(sources: Sequence[YamlSource], findings: Findings, source: str) -> C
         sla=strictest(objectives),
         objectives=objectives,
         source=source,
+        description=" ".join(
+            dict.fromkeys(t for r in roots if (t := r.get("description").text("purpose").strip()))
+        ),
+        owner=", ".join(dict.fromkeys(t for root in roots if (t := _owner(root)))),
         managed=all(d.managed for d in defaults),
     )
+
+
+def _owner(root: Node) -> str:
+    """Who answers for the product: the team's name, else its members that are called owners, else the domain."""
+    team = root.get("team")
+    named = team.text("name")
+    if named:
+        return named
+    members = list(team) if isinstance(team.data, list) else team.items("members")
+    owners = [
+        m.text("name") or m.text("username") for m in members if "owner" in m.text("role").lower()
+    ]
+    return ", ".join(filter(None, owners)) or root.text("domain")
 
 
 def _read_only(roots: Sequence[Node]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ ROOMS = (
     ("context",),
     ("query", "endpoints", "security"),
     ("search", "write"),
-    ("export", "schema"),
+    ("export", "schema", "browse"),
     ("graphql",),
 )
 """The gateway's rooms by floor, the lowest first. A room imports rooms of lower floors, and `app.py`, which stands

@@ -1,0 +1,169 @@
+"""`/`, `/browse/{type}` and `/browse/{type}/{key}`. Their data come by GraphQL, as the viewer may ask it: what a role
+does not see there is on no page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from gateway.browse import queries
+from gateway.browse.counting import Counts
+from gateway.browse.frame import POLICY, Page, shell, trouble
+from gateway.browse.landing import landing
+from gateway.browse.listing import listing
+from gateway.browse.markup import el
+from gateway.browse.queries import Asked
+from gateway.browse.record import record
+from gateway.browse.seen import Seen, seen_types
+from gateway.browse.views import read_view
+from gateway.context.freshness import from_headers
+from gateway.context.services import RequestContext, Services
+from gateway.http.problems import STATUS, HttpProblem, outside
+from gateway.query.compiled import respond
+from gateway.query.execute import ServedSchema
+from gateway.shape.visibility import Visibility
+from stores.errors import ForbiddenError, InputError, RecordgateError
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Browser:
+    """The pages over `services`, whose data `schema` answers."""
+
+    def __init__(self, services: Services, schema: ServedSchema) -> None:
+        self.services, self.schema = services, schema
+        self.counts = Counts(services, schema)
+
+    def routes(self, seen: Callable[[Endpoint], Endpoint]) -> list[Route]:
+        """`seen` counts what an endpoint answers."""
+        return [
+            Route(path, self._in_words(seen(endpoint)), methods=["GET"])
+            for path, endpoint in (
+                ("/", self.landing),
+                ("/browse", self.home),
+                ("/browse/{type}", self.listing),
+                ("/browse/{type}/{key:path}", self.record),
+            )
+        ]
+
+    async def home(self, request: Request) -> Response:
+        return RedirectResponse("/", 303)
+
+    async def landing(self, request: Request) -> Response:
+        request.state.operation = "landing"
+        types = seen_types(self._visibility(request))
+        counts = await self.counts.of(request.state.viewer, types)
+        return _html(landing(self._page(request), types, counts))
+
+    async def listing(self, request: Request) -> Response:
+        seen = self._seen(request)
+        if not seen.listed:
+            raise HttpProblem("FORBIDDEN", f"you may not list {seen.type.plural}")
+        request.state.operation = f"browse {seen.type.name}"
+        view = read_view(seen, request.query_params.multi_items())
+        if view.added:
+            return RedirectResponse(view.at_start().address, 303)
+        count = None
+        if not seen.may_search and not view.conditions:
+            counts = await self.counts.of(request.state.viewer, seen_types(seen.visibility))
+            count = counts.get(seen.type.name)
+        asked = queries.listing(seen, view)
+        answer = await self._ask(request, asked)
+        return _html(
+            listing(self._page(request), seen, view, asked, answer, count),
+            _status(answer, asked),
+        )
+
+    async def record(self, request: Request) -> Response:
+        seen = self._seen(request)
+        if not seen.may("get"):
+            raise HttpProblem("FORBIDDEN", f"you may not read {seen.type.plural} one by one")
+        request.state.operation = f"browse {seen.type.name}"
+        key = _key(request)
+        asked = queries.record(seen, key)
+        answer = await self._ask(request, asked)
+        if not answer.get("errors") and not (answer.get("data") or {}).get(asked.rows):
+            raise HttpProblem("NOT_FOUND", f"there is no such {seen.type.single}")
+        return _html(record(self._page(request), seen, key, asked, answer), _status(answer, asked))
+
+    def _visibility(self, request: Request) -> Visibility:
+        return Visibility(self.services.contract, request.state.viewer.roles)
+
+    def _seen(self, request: Request) -> Seen:
+        """The type that a path names. A type of which the viewer sees nothing is as one that is not there."""
+        found = self.services.contract.type(request.path_params["type"])
+        seen = Seen(found, self._visibility(request)) if found is not None else None
+        if seen is None or not (seen.listed or seen.may("get")):
+            raise HttpProblem(
+                "NOT_FOUND", "no such record type", hint="the page at / names those that there are"
+            )
+        return seen
+
+    def _page(self, request: Request) -> Page:
+        return Page(
+            self.services.contract, request.state.viewer, f"{request.url.scheme}://{_host(request)}"
+        )
+
+    async def _ask(self, request: Request, asked: Asked) -> dict[str, Any]:
+        """GraphQL's answer; the request is counted as one of GraphQL is."""
+        context = RequestContext(self.services, request.state.viewer, from_headers(request.headers))
+        answer = await respond(self.schema, context, asked.query, asked.variables)
+        request.state.stores = {str(route["store"]) for route in context.routes.values()}
+        request.state.page_code = answer.code
+        found: dict[str, Any] = orjson.loads(answer.body)
+        return found
+
+    def _in_words(self, endpoint: Endpoint) -> Endpoint:
+        """`endpoint`, whose refusals are pages as well."""
+
+        async def run(request: Request) -> Response:
+            try:
+                if not request.state.viewer.may_introspect:
+                    raise ForbiddenError(
+                        "the schema is not open to you, nor are pages that show it"
+                    )
+                return await endpoint(request)
+            except RecordgateError as error:
+                seen = outside(error)
+                told = {"message": seen.message, "extensions": {"code": seen.code, **seen.extra}}
+                title = seen.code.replace("_", " ").capitalize()
+                body = shell(self._page(request), title, el("h1", title), trouble([told]))
+                headers = dict(error.headers) if isinstance(error, HttpProblem) else {}
+                return _html(body, seen.status, headers)
+
+        return run
+
+
+def _html(body: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    given = {"Content-Security-Policy": POLICY, "Cache-Control": "private, no-store"}
+    return HTMLResponse(body, status, {**(headers or {}), **given})
+
+
+def _status(answer: dict[str, Any], asked: Asked) -> int:
+    """A page whose records are there is whole, whatever stands beside them."""
+    if (answer.get("data") or {}).get(asked.rows) is not None or not answer.get("errors"):
+        return 200
+    code = answer["errors"][0].get("extensions", {}).get("code", "INTERNAL")
+    return STATUS.get(code, 500)
+
+
+def _key(request: Request) -> str:
+    """The key in the path, or the parameter `key` where no path can hold it."""
+    given = request.query_params.multi_items()
+    path = str(request.path_params["key"])
+    if path and not given:
+        return path
+    if not path and [n for n, _ in given] == ["key"]:
+        return str(given[0][1])
+    raise InputError("the address of a record is /browse/TYPE/KEY", hint="or /browse/TYPE/?key=KEY")
+
+
+def _host(request: Request) -> str:
+    """Where the browser says that it asks; nothing but what a host can be."""
+    return urlsplit(f"//{request.headers.get('host', '')}").netloc or "localhost"

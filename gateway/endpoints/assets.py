@@ -1,0 +1,55 @@
+"""The files that pages are made with, each under an address that changes with its content."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.http.problems import HttpProblem
+
+_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+NAMES = (
+    "recordgate.css",
+    "browse.js",
+    "graphiql.js",
+    "graphiql.css",
+    "vendor/react.production.min.js",
+    "vendor/react-dom.production.min.js",
+    "vendor/graphiql.min.js",
+    "vendor/graphiql.min.css",
+)
+"""All there are: a path is looked up here, and never on a disk."""
+
+
+@cache
+def content(name: str) -> tuple[bytes, str]:
+    """A file's bytes and their digest."""
+    place = files("gateway.endpoints") / "static"
+    for part in name.split("/"):
+        place = place / part
+    found = place.read_bytes()
+    return found, hashlib.sha256(found).hexdigest()[:16]
+
+
+def asset_address(name: str) -> str:
+    return f"/assets/{name}?v={content(name)[1]}"
+
+
+async def asset_endpoint(request: Request) -> Response:
+    """A file; for a year where the address has its digest."""
+    name = request.path_params["name"]
+    if name not in NAMES:
+        raise HttpProblem("NOT_FOUND", "there is nothing at this path")
+    body, digest = content(name)
+    named = request.query_params.get("v") == digest
+    headers = {
+        "ETag": f'"{digest}"',
+        "Cache-Control": "private, max-age=31536000, immutable" if named else "private, no-cache",
+    }
+    if f'"{digest}"' in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
