@@ -16,12 +16,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from gateway.browse.endpoints import Browser
+from gateway.browse.graphiql import graphiql_page, samples_endpoint, viewer_endpoint
 from gateway.context.conditional import conditional
 from gateway.context.services import Services
 from gateway.context.store_metrics import StoreMetrics
 from gateway.endpoints.assets import asset_endpoint
 from gateway.endpoints.console import MoreState, page, state_endpoint
-from gateway.endpoints.graphiql import graphiql_page, samples_endpoint
 from gateway.endpoints.health import Look, live, ready_endpoint
 from gateway.endpoints.openapi import openapi_document
 from gateway.export.endpoint import export_endpoint
@@ -176,6 +176,7 @@ def make_app(
             *Browser(services, runner.schema).routes(seen),
             Route("/assets/{name:path}", asset_endpoint, methods=["GET"]),
             Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
+            Route("/graphiql/viewer", viewer_endpoint, methods=["GET"]),
         ]
     app = Starlette(
         routes=routes,

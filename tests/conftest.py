@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -96,8 +97,9 @@ def drop_database(server: str, name: str) -> None:
         )
 
 
-@pytest.fixture
-def database(postgres: str) -> Iterator[str]:
+@contextmanager
+def fresh_database(postgres: str) -> Iterator[str]:
+    """The URL of an empty database of a server, which is dropped afterwards."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(postgres, autocommit=True) as conn:
         conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -105,3 +107,9 @@ def database(postgres: str) -> Iterator[str]:
         yield url_of(postgres, name)
     finally:
         drop_database(postgres, name)
+
+
+@pytest.fixture
+def database(postgres: str) -> Iterator[str]:
+    with fresh_database(postgres) as url:
+        yield url

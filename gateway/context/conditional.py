@@ -26,7 +26,9 @@ _LETTERS = {role: row.letter for role, row in STORE_ROLES.items()}
 _ROLES = {row.letter: role for role, row in STORE_ROLES.items()}
 _TAG = re.compile(rf'(?:W/)?"([{"".join(_ROLES)}]{{1,{len(_ROLES)}}})\.[0-9a-f]{{32}}"')
 _HEADERS = {"Cache-Control": "private, no-cache"}
-_VARY = "Accept, Authorization, X-API-Key, Recordgate-Token, Recordgate-Max-Staleness"
+_VARY = (
+    "Accept, Authorization, X-API-Key, Recordgate-Roles, Recordgate-Token, Recordgate-Max-Staleness"
+)
 
 
 def conditional(endpoint: Endpoint) -> Endpoint:

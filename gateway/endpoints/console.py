@@ -22,11 +22,9 @@ MoreState: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 slot."""
 
 
-def page(
-    name: str, *, scripts: str = "", styles: str = ""
-) -> Callable[[Request], Awaitable[Response]]:
+def page(name: str) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint that serves the page `gateway/endpoints/pages/NAME`, whose inline script and style are the only
-    ones its policy lets run, `scripts` (sources to add) and `styles` (sources instead) aside."""
+    ones its policy lets run."""
     text = (files("gateway.endpoints") / "pages" / name).read_text("utf-8")
 
     def digest(tag: str) -> str:
@@ -34,8 +32,8 @@ def page(
         return f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
 
     policy = (
-        f"default-src 'none'; script-src {digest('script')} {scripts}; "
-        f"style-src {styles or digest('style')}; connect-src 'self'; img-src data:; "
+        f"default-src 'none'; script-src {digest('script')}; "
+        f"style-src {digest('style')}; connect-src 'self'; img-src data:; "
         "font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 

@@ -139,7 +139,7 @@ async def _answer(request: Request, export: Export, found: Spooled, ranged: str)
         "Content-Location": place,
         "ETag": f'"{found.id}"',
         "Link": f'<{place}&manifest=1>; rel="describedby"',
-        "Vary": "Authorization, X-API-Key",
+        "Vary": "Authorization, X-API-Key, Recordgate-Roles",
     }
     media_type = MEDIA_TYPES[export.format]
     start, end, status = 0, None, 200

@@ -23,6 +23,7 @@ OPEN = frozenset(("/health/live", READY))
 """Paths for everybody; what `READY` says beyond its status is for operators."""
 OPERATORS = frozenset(("/metrics", "/console/state"))
 DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
+"""Paths that show the schema; pages of records look themselves, to refuse as pages."""
 LOOK_AGAIN = 2.0
 """Seconds between two looks at the credential of an open stream."""
 

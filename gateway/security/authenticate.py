@@ -4,13 +4,18 @@ it names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from gateway.context.services import Viewer
-from gateway.security.credentials import Credential, credential_of, unauthenticated
+from gateway.security.credentials import (
+    Credential,
+    asked_roles,
+    credential_of,
+    unauthenticated,
+)
 from gateway.security.key_file import KeyFile
 from stores.contract.model import Contract
 from stores.errors import ForbiddenError
@@ -64,9 +69,32 @@ class Authenticator:
         self._anonymous = self._viewer("anonymous", self.rules.anonymous_roles, named=False)
         self._viewers: dict[tuple[str, frozenset[str]], Viewer] = {}
 
-    async def viewer(self, headers: Iterable[tuple[bytes, bytes]], address: str) -> Viewer:
-        """Return the viewer of a request that comes from `address`. Raises HttpProblem (401),
-        ForbiddenError, StoreUnavailable."""
+    async def viewer(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Viewer:
+        """Return the viewer of a request that comes from `address`, with no more than the roles of
+        `Recordgate-Roles`, where that is given. Raises HttpProblem (401), ForbiddenError,
+        StoreUnavailable, InputError."""
+        viewer = await self._whole(headers, address)
+        wanted = asked_roles(headers)
+        return viewer if wanted is None else self._narrowed(viewer, wanted)
+
+    def _narrowed(self, viewer: Viewer, wanted: frozenset[str]) -> Viewer:
+        """Return the viewer with fewer of their roles: they may do nothing more than before.
+        Raises ForbiddenError."""
+        if not wanted <= viewer.roles:
+            raise ForbiddenError(
+                "you have not every role that Recordgate-Roles names", hint="name roles of yours"
+            )
+        less = self._viewer(viewer.name, wanted, named=True)
+        return replace(
+            less,
+            caller=viewer.caller,
+            may_write=viewer.may_write and less.may_write,
+            may_introspect=viewer.may_introspect and less.may_introspect,
+            is_operator=viewer.is_operator and less.is_operator,
+        )
+
+    async def _whole(self, headers: Iterable[tuple[bytes, bytes]], address: str) -> Viewer:
+        """Return the viewer with all their roles. Raises as `viewer` does."""
         credential = credential_of(headers)
         if credential is not None:
             return await self.known(credential)

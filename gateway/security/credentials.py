@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.http.problems import HttpProblem
+from stores.errors import InputError
 
 LONGEST = 8_192
 """Bytes of a credential: as much as a server's header line commonly holds."""
@@ -57,6 +58,20 @@ def credential_of(headers: Iterable[tuple[bytes, bytes]]) -> Credential | None:
     if len(found) > 1:
         raise unauthenticated("the request has more than one credential", error="invalid_request")
     return Credential(found[0])
+
+
+def asked_roles(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[str] | None:
+    """The roles to which a request narrows its caller's, by `Recordgate-Roles: reader, clerk`; None where it does not.
+    Raises InputError where the header comes twice or names none."""
+    found = [value for name, value in headers if name == b"recordgate-roles"]
+    if not found:
+        return None
+    names = frozenset(
+        filter(None, (n.strip() for n in found[0].decode("utf-8", "replace").split(",")))
+    )
+    if len(found) > 1 or not names:
+        raise InputError("Recordgate-Roles names roles, separated by commas, once")
+    return names
 
 
 def _text(raw: bytes) -> str:

@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 _SENT = (
     "Authorization", "X-API-Key", "Content-Type", "Accept", "X-Request-Id", "Recordgate-Token",
-    "Recordgate-Max-Staleness", "Recordgate-Wait-Up-To", "Recordgate-Explain", "Idempotency-Key",
+    "Recordgate-Max-Staleness", "Recordgate-Wait-Up-To", "Recordgate-Explain", "Recordgate-Roles", "Idempotency-Key",
     "If-None-Match", "Range", "traceparent", "tracestate",
 )  # fmt: skip
 _READ = (
