@@ -151,8 +151,8 @@ def odd_rows() -> str:
 @contextmanager
 def odd(database: str, folder: Path) -> Iterator[Site]:
     """Hostile values; roles by keys: `hr` sees all, `staff` open items without secrets, and no vault."""
-    path, texts = keys_for(folder, ("hr",), ("staff",))
+    path, texts = keys_for(folder, ("hr",), ("staff",), ("hr", "staff"))
     access: Callable[[Contract], Access] = with_keys(path)
-    keys = {"hr": texts[0], "staff": texts[1]}
+    keys = dict(zip(("hr", "staff", "both"), texts, strict=True))
     with site(database, folder, keys, contract=ODD, rows=odd_rows(), access=access) as found:
         yield found

@@ -17,11 +17,11 @@ from gateway.browse.counting import Counts
 from gateway.browse.frame import POLICY, Page, shell, trouble
 from gateway.browse.landing import landing
 from gateway.browse.listing import listing
-from gateway.browse.markup import el
+from gateway.browse.markup import Child, el
 from gateway.browse.queries import Asked
 from gateway.browse.record import record
 from gateway.browse.seen import Seen, seen_types
-from gateway.browse.views import read_view
+from gateway.browse.views import View, read_view
 from gateway.context.freshness import from_headers
 from gateway.context.services import RequestContext, Services
 from gateway.http.problems import STATUS, HttpProblem, outside
@@ -132,12 +132,31 @@ class Browser:
             except RecordgateError as error:
                 seen = outside(error)
                 told = {"message": seen.message, "extensions": {"code": seen.code, **seen.extra}}
-                title = seen.code.replace("_", " ").capitalize()
-                body = shell(self._page(request), title, el("h1", title), trouble([told]))
+                title = _TITLES.get(seen.status, "This cannot be shown now")
+                body = shell(
+                    self._page(request), title, el("h1", title), trouble([told]), _back(request)
+                )
                 headers = dict(error.headers) if isinstance(error, HttpProblem) else {}
                 return _html(body, seen.status, headers)
 
         return run
+
+
+_TITLES = {
+    400: "This address cannot be understood",
+    403: "This is not open to you",
+    404: "There is nothing here",
+}
+
+
+def _back(request: Request) -> Child:
+    """The way to what surely is there."""
+    parts = request.url.path.split("/")
+    contract = request.app.state.services.contract
+    found = contract.type(request.path_params.get("type", "")) if len(parts) > 2 else None
+    if found is None or not Seen(found, Visibility(contract, request.state.viewer.roles)).listed:
+        return el("p", el("a", "Go to the start", href="/"))
+    return el("p", el("a", f"Go to all {found.plural}", href=View(found.name).address))
 
 
 def _html(body: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -127,13 +127,15 @@ def source_line(routes: dict[str, Any], field: str) -> Child:
     )
 
 
-def behind(page: Page, asked: Asked, address: str = "") -> Markup:
-    """The query behind a page: as GraphQL, and as a command for a shell."""
+def behind(
+    page: Page, asked: Asked, title: str = "The query behind this page", *, alone: bool = False
+) -> Markup:
+    """The query behind a page: as GraphQL, where that is not `alone` on the page already, and as a command for a shell."""
     variables = json.dumps(asked.variables, ensure_ascii=False, indent=2) if asked.variables else ""
     return el(
         "details",
-        el("summary", "The query behind this page"),
-        _copied("GraphQL", "graphql", asked.query),
+        el("summary", title),
+        None if alone else _copied("GraphQL", "graphql", asked.query),
         _copied("Variables", "variables", variables) if variables else None,
         _copied("curl", "curl", curl(page, asked)),
         el("p", el("a", "Open it in GraphiQL", href=graphiql_address(asked))),

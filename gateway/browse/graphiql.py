@@ -60,6 +60,12 @@ async def graphiql_page(request: Request) -> Response:
                 "header",
                 el("a", services.contract.name, class_="brand", href="/"),
                 el(
+                    "nav",
+                    el("a", "Home", href="/"),
+                    el("a", "Schema", href="/schema.graphql"),
+                    aria_label="Pages",
+                ),
+                el(
                     "form",
                     el("label", "Sample", for_="samples"),
                     el("select", el("option", "choose", value=""), id="samples"),
@@ -76,7 +82,6 @@ async def graphiql_page(request: Request) -> Response:
                     el("output", id="who", role="status"),
                     id="caller",
                 ),
-                el("nav", el("a", "Home", href="/"), el("a", "Schema", href="/schema.graphql")),
             ),
             el(
                 "main",
@@ -107,13 +112,15 @@ def samples(contract: Contract, roles: frozenset[str] = frozenset()) -> list[dic
 
 
 def _samples(seen: Seen) -> list[dict[str, str]]:
-    plural, fields = seen.type.plural, " ".join(_chosen(seen))
+    plural, chosen = seen.type.plural, _chosen(seen)
+    fields, node = " ".join(chosen), "\n        ".join(chosen)
     found: list[dict[str, str]] = []
     if seen.may("list"):
         found.append(
             {
                 "name": f"the first {plural}",
-                "query": f"{{\n  {plural}(first: 5) {{\n    totalCount\n    edges {{ node {{ {fields} }} }}\n"
+                "query": f"{{\n  {plural}(first: 5) {{\n    totalCount\n"
+                f"    edges {{\n      node {{\n        {node}\n      }}\n    }}\n"
                 "    pageInfo { hasNextPage endCursor }\n  }\n}",
             }
         )
@@ -124,8 +131,8 @@ def _samples(seen: Seen) -> list[dict[str, str]]:
             found.append(
                 {
                     "name": f"{plural} with their {related.graphql}",
-                    "query": f"{{\n  {plural}(first: 5) {{\n    nodes {{ {fields} {related.graphql} {{ {inner} }} }}\n"
-                    "  }\n}",
+                    "query": f"{{\n  {plural}(first: 5) {{\n    nodes {{\n      {fields}\n"
+                    f"      {related.graphql} {{ {inner} }}\n    }}\n  }}\n}}",
                 }
             )
     if seen.may_search:
@@ -133,7 +140,7 @@ def _samples(seen: Seen) -> list[dict[str, str]]:
             {
                 "name": f"a search for {plural}",
                 "query": f'{{\n  {search_field(seen)}(query: "", first: 5) {{\n    totalCount\n'
-                f"    edges {{ score node {{ {fields} }} }}\n  }}\n}}",
+                f"    edges {{\n      score\n      node {{ {fields} }}\n    }}\n  }}\n}}",
             }
         )
     return found

@@ -98,7 +98,7 @@ def _first(page: Page, types: list[Seen]) -> Child:
     return [
         el("h2", "A first query"),
         el("pre", el("code", asked.query), tabindex=0, aria_label="A first query"),
-        behind(page, asked),
+        behind(page, asked, "As a command for a shell", alone=True),
     ]
 
 

@@ -86,7 +86,7 @@ def _form(seen: Seen, view: View) -> Markup:
             el("label", "Field", for_="field"),
             el(
                 "select",
-                el("option", "no further condition", value=""),
+                el("option", "add a condition", value=""),
                 *(el("option", f, value=f) for f in fields),
                 id="field",
                 name="field",
@@ -238,10 +238,10 @@ def _table(seen: Seen, view: View, found: dict[str, Any]) -> Markup:
     edges = found["edges"]
     if not edges:
         return el("p", "No record is like that.", class_="none")
-    columns = seen.shown[:COLUMNS]
+    columns = seen.columns[:COLUMNS]
     searching = bool(view.words) or not seen.may("list")
     allowed = seen.sortable(searching=searching)
-    head = el("tr", *(_heading(seen, view, p, allowed) for p in columns))
+    head = el("tr", *(_heading(seen, view, p, allowed, p is columns[0]) for p in columns))
     rows: list[Child] = []
     for edge in edges:
         node = edge["node"]
@@ -249,7 +249,7 @@ def _table(seen: Seen, view: View, found: dict[str, Any]) -> Markup:
             el(
                 "td",
                 _cell(seen, p, node, linked=place == 0),
-                class_="num" if is_numeric(p) else None,
+                class_="num" if place and is_numeric(p) else None,
                 dir=None if is_numeric(p) else "auto",
             )
             for place, p in enumerate(columns)
@@ -278,7 +278,9 @@ def _table(seen: Seen, view: View, found: dict[str, Any]) -> Markup:
     )
 
 
-def _heading(seen: Seen, view: View, prop: Property, allowed: tuple[str, ...]) -> Markup:
+def _heading(
+    seen: Seen, view: View, prop: Property, allowed: tuple[str, ...], first: bool
+) -> Markup:
     name = seen.name(prop)
     masked = seen.visibility.form(prop) is not Form.PLAIN
     note = el("span", " masked", class_="dim") if masked else None
@@ -295,7 +297,7 @@ def _heading(seen: Seen, view: View, prop: Property, allowed: tuple[str, ...]) -
         content,
         note,
         scope="col",
-        class_="num" if is_numeric(prop) else None,
+        class_="num" if is_numeric(prop) and not first else None,
         aria_sort=place,
         title=prop.description or None,
     )

@@ -75,11 +75,7 @@ def _relations(seen: Seen, node: dict[str, Any]) -> Child:
                 el(
                     "h3",
                     relation.graphql,
-                    el(
-                        "span",
-                        f" {target.type.plural if relation.many else target.type.single}",
-                        class_="dim",
-                    ),
+                    _of(relation, target),
                 ),
                 el("ul", *items) if items else el("p", "none", class_="dim"),
                 el("p", el("a", "all of them" if has_more else "as a table", href=every))
@@ -91,6 +87,11 @@ def _relations(seen: Seen, node: dict[str, Any]) -> Child:
     if not sections:
         return None
     return [el("h2", "Related"), el("div", *sections, class_="related")]
+
+
+def _of(relation: Relation, target: Seen) -> Child:
+    name = target.type.plural if relation.many else target.type.single
+    return el("span", f" {name}", class_="dim") if name != relation.graphql else None
 
 
 def _linked(target: Seen, node: dict[str, Any]) -> Child:

@@ -52,6 +52,19 @@ class Seen:
         return (*key, *(p for p in seen if p not in key))
 
     @cached_property
+    def columns(self) -> tuple[Property, ...]:
+        """The same in the order of a table: after the key what says which record it is, and last what is long."""
+
+        def place(prop: Property) -> int:
+            if prop in self.type.key_properties:
+                return 0
+            if self.name(prop) == self.label:
+                return 1
+            return 3 if prop.array or prop.scalar in (Scalar.JSON, Scalar.BYTES) else 2
+
+        return tuple(sorted(self.shown, key=place))
+
+    @cached_property
     def plain(self) -> tuple[Property, ...]:
         """Properties whose very values are seen: by others nothing is filtered or ordered."""
         return tuple(p for p in self.shown if self.visibility.form(p) is Form.PLAIN)

@@ -12,8 +12,10 @@ from gateway.browse.views import record_address
 from gateway.shape.visibility import Form
 from stores.contract.model import Property, Scalar
 
-LONGEST = 160
+LONGEST = 120
 """Characters of a value in a table; a record's own page shows all."""
+ITEMS = 4
+"""Of a list in a table."""
 _NUMERIC = (Scalar.INT, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL)
 
 
@@ -32,6 +34,11 @@ def written(value: Any) -> str:
 
 def shown(seen: Seen, prop: Property, value: Any, *, whole: bool = False) -> Child:
     """A value; where it is the key of another record, a link to that."""
+    if not whole and isinstance(value, list) and len(value) > ITEMS:
+        return [
+            shown(seen, prop, value[:ITEMS]),
+            el("span", f" and {len(value) - ITEMS} more", class_="dim"),
+        ]
     if value is None:
         return el("span", "–", class_="dim", title="no value", aria_label="no value")
     if isinstance(value, list) and not any(isinstance(v, list | dict) for v in value):

@@ -61,7 +61,7 @@ async function know() {
     roles.replaceChildren(new Option("all of yours", ""), ...viewer.roles.map((r) => new Option(r, r)));
     roles.value = viewer.roles.includes(chosen) ? chosen : "";
     roles.disabled = viewer.roles.length === 0;
-    byId("who").textContent = viewer.name;
+    byId("who").textContent = viewer.name + (roles.value ? " as " + roles.value : "");
     samples = await read("/graphiql/samples", caller());
   } catch (error) {
     byId("who").textContent = error.message;
