@@ -36,6 +36,13 @@ differential: $(VENV)/.ready
 	@RECORDGATE_DIFFERENTIAL_QUERIES=$(QUERIES) RECORDGATE_DIFFERENTIAL_SEED=$(SEED) \
 	    $(PY) -m pytest -q -s --timeout=7200 tests/acceptance/test_differential.py $(ARGS)
 
+# What the pages look like, by Debian's Chromium: all pictures in build/pictures, those of the README in docs/pictures.
+.PHONY: pictures
+pictures: $(VENV)/.ready
+	@$(PY) -m pytest -q tests/acceptance/test_pages.py -k picture $(ARGS)
+	@mkdir -p docs/pictures
+	@for name in list-light record-dark graphiql-light console-light; do cp build/pictures/$$name.png docs/pictures/; done
+
 # Bad input of every kind, of a seed that is printed.
 EXAMPLES ?= 3000
 fuzz: $(VENV)/.ready

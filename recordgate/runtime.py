@@ -325,6 +325,7 @@ class Runtime:
             log=self._access_log(),
             extensions=load(self.settings.extensions, self.contract),
             levels=levels,
+            pages=self.settings.pages,
         )
 
     def _access_log(self) -> AccessLog | None:

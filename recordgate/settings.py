@@ -291,6 +291,10 @@ class Settings(BaseSettings):
         ("*",),
         description="Roles that may read the schema and plans; `*`: every caller with access.",
     )
+    pages: bool = Field(
+        True,
+        description="Serve the landing page, the data browser and GraphiQL, to those who may read the schema.",
+    )
     operator_roles: Names = Field(
         ("*",),
         description="Roles that may read `/metrics` and the console; `*`: every caller with"

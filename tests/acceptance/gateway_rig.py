@@ -115,6 +115,7 @@ async def gateway(
     search_url: str = "tantivy:",
     access: Callable[[Contract], Access] | None = None,
     extensions: Sequence[str] = (),
+    pages: bool = True,
 ) -> AsyncIterator[Rig]:
     loaded = load_contract(contract)
     system = prepare(database, loaded, rows)
@@ -133,6 +134,7 @@ async def gateway(
         access=access(loaded) if access else None,
         extensions=load(extensions, loaded),
         levels=levels,
+        pages=pages,
     )
     transport = httpx.ASGITransport(app=app)
     try:

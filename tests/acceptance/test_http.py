@@ -240,11 +240,9 @@ def test_pages_stand_alone_and_run_no_script_but_their_own(database: str, tmp_pa
         page = await rig.client.get("/graphql", headers={"accept": "text/html,*/*"})
         assert page.headers["content-type"].startswith("text/html")
         policy = page.headers["content-security-policy"]
-        assert "script-src 'sha256-" in policy
-        assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
-        assert page.text.count("sha384-") == page.text.count("@18.3.1/") + page.text.count(
-            "@3.9.0/"
-        )
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert "://" not in page.text
         samples = (await rig.client.get("/graphiql/samples")).json()
         for sample in samples:
             assert "errors" not in await rig.graphql(sample["query"]), sample
