@@ -151,10 +151,11 @@ _TITLES = {
 
 def _back(request: Request) -> Child:
     """The way to what surely is there."""
-    parts = request.url.path.split("/")
-    contract = request.app.state.services.contract
-    found = contract.type(request.path_params.get("type", "")) if len(parts) > 2 else None
-    if found is None or not Seen(found, Visibility(contract, request.state.viewer.roles)).listed:
+    contract, viewer = request.app.state.services.contract, request.state.viewer
+    if not viewer.may_introspect:
+        return None
+    found = contract.type(request.path_params.get("type", ""))
+    if found is None or not Seen(found, Visibility(contract, viewer.roles)).listed:
         return el("p", el("a", "Go to the start", href="/"))
     return el("p", el("a", f"Go to all {found.plural}", href=View(found.name).address))
 

@@ -21,6 +21,9 @@ from stores.errors import ForbiddenError, RecordgateError, StoreUnavailable
 READY = "/health/ready"
 OPEN = frozenset(("/health/live", READY))
 """Paths for everybody; what `READY` says beyond its status is for operators."""
+ASSETS = "/assets/"
+"""Style and scripts of pages, the same for everybody: a browser brings a password only to paths beside the one that
+asked for it."""
 OPERATORS = frozenset(("/metrics", "/console/state"))
 DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
 """Paths that show the schema; pages of records look themselves, to refuse as pages."""
@@ -83,7 +86,7 @@ class AccessMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if scope["path"] in OPEN:
+        if scope["path"] in OPEN or scope["path"].startswith(ASSETS):
             if scope["path"] == READY:
                 await self._recognize(scope)
             await self.app(scope, receive, send)
