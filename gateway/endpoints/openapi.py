@@ -1,242 +1,372 @@
-"""The OpenAPI 3.1 description of the endpoints beside GraphQL, made from the contract."""
+"""The OpenAPI 3.1 description of the endpoints beside GraphQL, made from the contract. Of each operation it names every
+status that it can have, and of each parameter what is taken."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from gateway.endpoints.openapi_types import (
+    filter_name,
+    filter_schema,
+    record_name,
+    record_schema,
+    schema_ref,
+)
+from gateway.shape.names import field_of
 from stores.contract.model import Contract, RecordType
 from stores.query import Match
 
-_PROBLEM = {
-    "description": "A problem (RFC 9457) with a `code`.",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+_STATUSES = {
+    "400": "The request is not right, or asks for more than a limit allows.",
+    "401": "The credential is missing or not valid.",
+    "403": "The caller may not.",
+    "404": "There is no such thing.",
+    "408": "The request did not come in time.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON in UTF-8.",
+    "416": "The range begins beyond the end.",
+    "429": "The caller asks too often.",
+    "431": "The head of the request is too large.",
+    "500": "An error inside, with a reference that the log also has.",
+    "503": "A store cannot answer, is too stale for what is asked, or too much is running; Retry-After says when to try again.",
+    "504": "It took too long.",
 }
-_FRESHNESS = [
-    ("Recordgate-Token", "A token that a write returned; the answer contains that write."),
-    ("Recordgate-Max-Staleness", 'Maximum staleness of the answer: "2s", "500ms".'),
-    ("Recordgate-Wait-Up-To", "Maximum time to wait for a store that is fresh enough."),
-]
+_OPEN = ("400", "408", "431", "500", "503")
+"""Of every operation: what is wrong with a request's head, and what goes wrong inside."""
+_GUARDED = (*_OPEN, "401", "403", "429", "504")
+"""Of those that ask who is there."""
+_MOST_SUGGESTIONS = 50
+_TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}
+_DURATION = {"type": "string", "pattern": "^[0-9]{1,4}(\\.[0-9]{1,3})?(ms|s|m|h)?$"}
 
 
-def _query(name: str, description: str, kind: str | dict[str, Any] = "string") -> dict[str, Any]:
-    schema = {"type": kind} if isinstance(kind, str) else kind
+def _problem(code: str) -> dict[str, Any]:
+    return {
+        "description": _STATUSES[code],
+        "content": {"application/problem+json": {"schema": schema_ref("Problem")}},
+    }
+
+
+def _query(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-def _header(name: str, description: str) -> dict[str, Any]:
+def _header(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "name": name,
         "in": "header",
         "description": description,
-        "schema": {"type": "string"},
+        "schema": schema or {"type": "string"},
     }
 
 
-_IF_NONE_MATCH = _header("If-None-Match", "The ETag of an answer that the caller has already.")
-_UNCHANGED = {"304": "The answer has not changed since the ETag."}
+def _listed(name: str, description: str, names: list[str], *, least: int = 0) -> dict[str, Any]:
+    """Names separated by commas."""
+    schema: dict[str, Any] = {"type": "array", "items": _one_of(names), "minItems": least}
+    return _query(name, description, schema) | {"style": "form", "explode": False}
+
+
+def _one_of(names: list[str]) -> dict[str, Any]:
+    return {"type": "string", "enum": names}
+
+
+def _filter(t: RecordType) -> dict[str, Any]:
+    return {
+        "name": "filter",
+        "in": "query",
+        "description": "A filter as in GraphQL, as JSON.",
+        "content": {"application/json": {"schema": schema_ref(filter_name(t))}},
+    }
+
+
+_FRESHNESS = [
+    _header("Recordgate-Token", "The token that a write returned: the answer holds that write."),
+    _header("Recordgate-Max-Staleness", 'How stale the answer may be: "2s", "500ms".', _DURATION),
+    _header(
+        "Recordgate-Wait-Up-To", "How long to wait for a store to be as fresh as that.", _DURATION
+    ),
+]
+_IF_NONE_MATCH = _header("If-None-Match", "The ETag of an answer that is at hand.")
+_UNCHANGED = {"304": {"description": "It is as the ETag says."}}
+_JSON_OBJECT = {"application/json": {"schema": {"type": "object"}}}
+
+
+def _roles(contract: Contract) -> list[dict[str, Any]]:
+    if not contract.roles:
+        return []
+    names = "|".join(re.escape(r) for r in contract.roles)
+    schema = {"type": "string", "pattern": f"^({names})(,({names}))*$"}
+    text = "Some of the caller's roles, separated by commas: to ask as with no others."
+    return [_header("Recordgate-Roles", text, schema)]
 
 
 def _operation(
     summary: str,
     parameters: list[dict[str, Any]],
     media: dict[str, Any],
-    others: dict[str, str] | None = None,
+    statuses: tuple[str, ...],
+    others: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """`others`: more statuses, without a body of their own."""
+    """`others`: more answers that are no problems."""
+    found = {"200": {"description": "The answer.", "content": media}, **(others or {})}
+    found |= {code: _problem(code) for code in statuses if code not in found}
     return {
         "summary": summary,
         "parameters": parameters,
-        "responses": {
-            "200": {"description": "The answer.", "content": media},
-            **{code: {"description": text} for code, text in (others or {}).items()},
-            "default": _PROBLEM,
-        },
+        "responses": dict(sorted(found.items())),
     }
 
 
-_MATCH = {"type": "string", "enum": [m.value for m in Match], "default": Match.AUTO.value}
 _FACET_FIRST = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10}
+_HOW: list[tuple[str, str, dict[str, Any]]] = [
+    ("suggestions", "Whether to correct the text.", {"type": "boolean"}),
+    (
+        "match",
+        "Whether misspelled words are forgiven.",
+        {"type": "string", "enum": [m.value for m in Match], "default": Match.AUTO.value},
+    ),
+    ("prefix", "The last word may be the beginning of one.", {"type": "boolean"}),
+    ("operators", "-word must not be there, name:word is of one field.", {"type": "boolean"}),
+    ("explain", "Each hit says why it was found.", {"type": "boolean"}),
+]
+"""The parameters that say how a text is looked for."""
 
 
-def _search(t: RecordType) -> dict[str, Any]:
-    facets = ", ".join(p.graphql for p in t.properties if p.search.facet) or "none"
-    sorts = ", ".join(p.graphql for p in t.properties if p.search.sort) or "none"
-    texts = ", ".join(p.graphql for p in t.properties if p.search.text)
-    fields: list[tuple[str, str, str | dict[str, Any]]] = [
-        ("q", "The search text; empty matches every record.", "string"),
-        ("filter", "A filter as in GraphQL, as JSON.", "string"),
-        ("facets", f"Comma-separated names, of: {facets}.", "string"),
-        ("facetFirst", "Values per facet; 10 if it is not given.", _FACET_FIRST),
-        ("highlight", f"Comma-separated names, of: {texts}.", "string"),
-        (
-            "sort",
-            f"Comma-separated names, with a minus before a descending one, of: {sorts}.",
-            "string",
+def _search(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
+    facets = [field_of(t, p) for p in t.properties if p.search.facet]
+    sorts = [field_of(t, p) for p in t.properties if p.search.sort]
+    texts = [field_of(t, p) for p in t.properties if p.search.text]
+    steps = [*sorts, *(f"-{n}" for n in sorts)]
+    first = {"type": "integer", "minimum": 0, "maximum": t.expose.page_limit}
+    query = [
+        _query("q", "The search text; empty matches every record.", _TEXT),
+        _filter(t),
+        *([_listed("facets", "Fields whose values are counted.", facets)] if facets else []),
+        _query("facetFirst", "Values per facet.", _FACET_FIRST),
+        _listed("highlight", "Fields of which the passages are shown that match.", texts),
+        *(
+            [_listed("sort", "Fields, with a minus before one that descends.", steps)]
+            if sorts
+            else []
         ),
-        ("first", f"Hits per page, at most {t.expose.page_limit}.", "integer"),
-        ("after", "The endCursor of the previous page.", "string"),
-        ("suggestions", "Corrected texts, too.", "boolean"),
-        ("match", "Whether misspelled words are forgiven.", _MATCH),
-        ("prefix", "The last word may be the beginning of one.", "boolean"),
-        ("operators", "-word must not be there, name:word is of one field.", "boolean"),
-        ("explain", "Each hit says why it was found.", "boolean"),
+        _query("first", "Hits per page.", first),
+        _query("after", "The endCursor of the previous page.", {"type": "string"}),
+        *(_query(name, text, schema) for name, text, schema in _HOW),
     ]
-    headers = [_header(name, text) for name, text in _FRESHNESS]
-    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/SearchResult"}}}
+    answer = {"application/json": {"schema": schema_ref(f"{record_name(t)}SearchResult")}}
+    headers = [*_FRESHNESS, *roles]
     get = _operation(
-        f"Search {t.plural}.",
-        [*(_query(n, d, k) for n, d, k in fields), *headers, _IF_NONE_MATCH],
-        answer,
-        _UNCHANGED,
+        f"Search {t.plural}.", [*query, *headers, _IF_NONE_MATCH], answer, _GUARDED, _UNCHANGED
     )
-    post = _operation(f"Search {t.plural}.", headers, answer)
+    post = _operation(f"Search {t.plural}.", headers, answer, (*_GUARDED, "413", "415"))
+    body: dict[str, Any] = {
+        "q": _TEXT,
+        "filter": schema_ref(filter_name(t)),
+        "highlight": {"type": "array", "items": _one_of(texts)},
+        "first": first,
+        "after": {"type": "string"},
+        "facetFirst": _FACET_FIRST,
+        **{name: schema for name, _, schema in _HOW},
+    }
+    if facets:
+        body["facets"] = {"type": "array", "items": _one_of(facets)}
+    if sorts:
+        body["sort"] = {"type": "array", "items": _one_of(steps)}
     post["requestBody"] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {
-                        "q": {"type": "string"},
-                        "filter": {"type": "object"},
-                        "facets": {"type": "array", "items": {"type": "string"}},
-                        "facetFirst": _FACET_FIRST,
-                        "highlight": {"type": "array", "items": {"type": "string"}},
-                        "sort": {"type": "array", "items": {"type": "string"}},
-                        "first": {"type": "integer", "minimum": 0},
-                        "after": {"type": "string"},
-                        "suggestions": {"type": "boolean"},
-                        "match": _MATCH,
-                        "prefix": {"type": "boolean"},
-                        "operators": {"type": "boolean"},
-                        "explain": {"type": "boolean"},
-                    },
-                }
+                "schema": {"type": "object", "additionalProperties": False, "properties": body}
             }
         },
     }
     return {"get": get, "post": post}
 
 
+def _suggest(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
+    first = {"type": "integer", "minimum": 0, "maximum": _MOST_SUGGESTIONS}
+    return _operation(
+        f"Completions of a text, from {t.plural}.",
+        [
+            _query("q", "The text so far.", _TEXT),
+            _query("first", "How many.", first),
+            *_FRESHNESS,
+            *roles,
+            _IF_NONE_MATCH,
+        ],
+        {"application/json": {"schema": schema_ref("Suggestions")}},
+        _GUARDED,
+        _UNCHANGED,
+    )
+
+
+def _export(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [field_of(t, p) for p in t.properties]
+    rows = {
+        "application/x-ndjson": {},
+        "text/csv": {},
+        "application/vnd.apache.parquet": {},
+        "application/json": {"schema": {"type": "object"}},
+    }
+    return _operation(
+        f"All {t.plural}, from one snapshot, in the order of their keys.",
+        [
+            _query("format", "The default is ndjson.", _one_of(["ndjson", "csv", "parquet"])),
+            _query(
+                "spreadsheet", "Of csv: texts that are formulas made harmless.", {"type": "boolean"}
+            ),
+            _filter(t),
+            _listed("fields", "All where left out.", names, least=1),
+            _query("after", "The key after which to begin.", {"type": "string"}),
+            _query("snapshot", "The id of an export: the same bytes again.", {"type": "string"}),
+            _query("manifest", "What is known of a snapshot, as JSON.", {"type": "boolean"}),
+            _header("Range", "Bytes, with If-Range or of a snapshot."),
+            _header("If-Range", "The ETag of the export that was cut."),
+            *roles,
+        ],
+        rows,
+        (*_GUARDED, "404", "416"),
+        {"206": {"description": "A part of the export.", "content": rows}},
+    )
+
+
 _SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A token (JWT), or an API key."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token (JWT) or an API key."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "basic": {"type": "http", "scheme": "basic", "description": "The password is an API key."},
 }
+_COMPONENTS: dict[str, Any] = {
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "code"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string"},
+            "hint": {"type": "string"},
+            "requestId": {"type": "string"},
+        },
+    },
+    "PageInfo": {
+        "type": "object",
+        "required": ["hasNextPage", "endCursor"],
+        "properties": {
+            "hasNextPage": {"type": "boolean"},
+            "endCursor": {"type": ["string", "null"]},
+        },
+    },
+    "Bucket": {
+        "type": "object",
+        "required": ["value", "count"],
+        "properties": {"value": {}, "count": {"type": "integer"}},
+    },
+    "Suggestions": {
+        "type": "object",
+        "required": ["suggestions", "recordgate"],
+        "properties": {
+            "suggestions": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["text", "id"],
+                    "properties": {
+                        "text": {"type": "string"},
+                        "id": {"type": ["string", "null"]},
+                        "score": {"type": ["number", "null"]},
+                    },
+                },
+            },
+            "recordgate": {"type": "object"},
+        },
+    },
+}
+
+
+def _result(t: RecordType) -> dict[str, Any]:
+    hit = {
+        "type": "object",
+        "required": ["id", "score", "record", "highlights", "cursor"],
+        "properties": {
+            "id": {"type": "string"},
+            "score": {"type": ["number", "null"]},
+            "record": schema_ref(record_name(t)),
+            "highlights": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            },
+            "cursor": {"type": "string"},
+            "explanation": {"type": ["object", "null"]},
+        },
+    }
+    return {
+        "type": "object",
+        "required": ["total", "hits", "facets", "pageInfo", "recordgate"],
+        "properties": {
+            "total": {"type": "integer"},
+            "totalIsLowerBound": {"type": "boolean"},
+            "hits": {"type": "array", "items": hit},
+            "facets": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": schema_ref("Bucket")},
+            },
+            "facetOthers": {
+                "type": "object",
+                "additionalProperties": {"type": "integer", "minimum": 0},
+            },
+            "suggestions": {"type": "array", "items": {"type": "string"}},
+            "corrected": {"type": ["string", "null"]},
+            "forgiven": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["word", "near"],
+                    "properties": {
+                        "word": {"type": "string"},
+                        "near": {"type": "array", "items": {"type": "string"}},
+                    },
+                },
+            },
+            "pageInfo": schema_ref("PageInfo"),
+            "recordgate": {"type": "object"},
+        },
+    }
 
 
 def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict[str, Any]:
-    """The document that `/openapi.json` serves. `authenticated`: nobody may ask without a
-    credential."""
+    """The document that `/openapi.json` serves. `authenticated`: nobody may ask without a credential."""
     paths: dict[str, Any] = {}
+    schemas, roles = dict(_COMPONENTS), _roles(contract)
     for t in contract.types.values():
-        if t.searchable and "search" in t.expose.operations:
-            paths[f"/search/{t.name}"] = _search(t)
-        if any(p.search.suggest for p in t.properties) and "search" in t.expose.operations:
-            paths[f"/suggest/{t.name}"] = {
-                "get": _operation(
-                    f"Completions of a text from {t.plural}.",
-                    [
-                        _query("q", "The text typed so far."),
-                        _query("first", "How many.", "integer"),
-                        _IF_NONE_MATCH,
-                    ],
-                    {"application/json": {"schema": {"type": "object"}}},
-                    _UNCHANGED,
-                )
-            }
-        if "export" in t.expose.operations:
-            paths[f"/export/{t.name}"] = {
-                "get": _operation(
-                    f"All {t.plural} of one snapshot, in key order.",
-                    [
-                        _query("format", "ndjson (the default), csv or parquet."),
-                        _query(
-                            "spreadsheet",
-                            "1: in csv, put an apostrophe before each text that a spreadsheet"
-                            " would run as a formula.",
-                        ),
-                        _query("filter", "A filter as in GraphQL, as JSON."),
-                        _query("fields", "Comma-separated property names; default: all."),
-                        _query("after", "The key after which to begin."),
-                        _query(
-                            "snapshot", "The id of an earlier export, to get the same bytes again."
-                        ),
-                        _query("manifest", "1: return the manifest of the snapshot, as JSON."),
-                        _header("Range", "Byte range, with If-Range or for a snapshot."),
-                        _header("If-Range", "The ETag of the interrupted export."),
-                    ],
-                    {
-                        "application/x-ndjson": {},
-                        "text/csv": {},
-                        "application/vnd.apache.parquet": {},
-                        "application/json": {},
-                    },
-                    {"206": "Part of the export."},
-                )
-            }
-    paths["/health/live"] = {
-        "get": _operation("The process is running.", [], {"application/json": {}})
-    }
+        offered = t.expose.operations
+        if t.searchable and "search" in offered:
+            paths[f"/search/{t.name}"] = _search(t, roles)
+            schemas[f"{record_name(t)}SearchResult"] = _result(t)
+            schemas[record_name(t)] = record_schema(contract, t, t.embeds)
+        if any(p.search.suggest for p in t.properties) and "search" in offered:
+            paths[f"/suggest/{t.name}"] = {"get": _suggest(t, roles)}
+        if "export" in offered:
+            paths[f"/export/{t.name}"] = {"get": _export(t, roles)}
+        # Filters lead to those of related types.
+        schemas[filter_name(t)] = filter_schema(contract, t)
+    paths["/health/live"] = {"get": _operation("The process runs.", [], _JSON_OBJECT, _OPEN)}
     paths["/health/ready"] = {
         "get": _operation(
-            "Whether the gateway can answer queries; for operators, also the state of each"
-            " store and type.",
+            "Whether anything can be answered; for operators the state of each store and type.",
             [],
-            {"application/json": {}},
+            _JSON_OBJECT,
+            _OPEN,
+            {"503": {"description": "Nothing can be answered.", "content": _JSON_OBJECT}},
         )
     }
+    for path in ("/health/live", "/health/ready"):
+        paths[path]["get"]["security"] = []
     return {
         "openapi": "3.1.0",
         "info": {"title": contract.name, "version": contract.version},
         "paths": paths,
         "security": [*({name: []} for name in _SCHEMES), *(() if authenticated else ({},))],
-        "components": {
-            "securitySchemes": _SCHEMES,
-            "schemas": {
-                "Problem": {
-                    "type": "object",
-                    "required": ["type", "title", "status", "code"],
-                    "properties": {
-                        "type": {"type": "string"},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "detail": {"type": "string"},
-                        "code": {"type": "string"},
-                        "hint": {"type": "string"},
-                        "requestId": {"type": "string"},
-                    },
-                },
-                "SearchResult": {
-                    "type": "object",
-                    "required": ["total", "hits", "facets", "pageInfo", "recordgate"],
-                    "properties": {
-                        "total": {"type": "integer"},
-                        "totalIsLowerBound": {"type": "boolean"},
-                        "hits": {"type": "array", "items": {"type": "object"}},
-                        "facets": {"type": "object"},
-                        "facetOthers": {
-                            "type": "object",
-                            "additionalProperties": {"type": "integer", "minimum": 0},
-                        },
-                        "suggestions": {"type": "array", "items": {"type": "string"}},
-                        "corrected": {"type": ["string", "null"]},
-                        "forgiven": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "required": ["word", "near"],
-                                "properties": {
-                                    "word": {"type": "string"},
-                                    "near": {"type": "array", "items": {"type": "string"}},
-                                },
-                            },
-                        },
-                        "pageInfo": {"type": "object"},
-                        "recordgate": {"type": "object"},
-                    },
-                },
-            },
-        },
+        "components": {"securitySchemes": _SCHEMES, "schemas": schemas},
     }

@@ -78,6 +78,8 @@ def record_type_of(services: Services, name: str, viewer: Viewer) -> RecordType:
 def _integer(value: Any, name: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 10**9:
+        return int(value)  # what JSON calls an integer
     text = str(value)
     if not _INTEGER.match(text):
         raise HttpProblem("BAD_USER_INPUT", f"{name} must be an integer")
