@@ -20,14 +20,20 @@ METHODS = ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
 WRITE = "mutation { deleteCities(filter: {population: {gte: 0}}, max: 100) { count } }"
 READ = '{ city(id: "2988507") { name } }'
 ACCEPTS = ("*/*", "text/event-stream", "text/html", "application/graphql-response+json")
+PLACES = {"{type}": "cities", "{key:path}": "2988507", "{name:path}": "recordgate.css"}
+"""What stands in a path for its parameter: each leads to something that is there."""
 OVERRIDES = {"X-HTTP-Method-Override": "POST", "X-Method-Override": "POST", "X-HTTP-Method": "POST"}
 
 
 def paths(rig: Rig) -> list[str]:
     """Every path that the application answers."""
-    found = {r.path.replace("{type}", "cities") for r in rig.app.routes if isinstance(r, Route)}
-    assert not re.search(r"[{}]", "".join(found))
+    found = {
+        re.sub(r"{[^}]*}", lambda place: PLACES[place[0]], r.path)
+        for r in rig.app.routes
+        if isinstance(r, Route)
+    }
     assert {"/graphql", "/search/cities", "/export/cities", "/console/state"} <= found
+    assert {"/", "/browse/cities", "/browse/cities/2988507", "/assets/recordgate.css"} <= found
     return sorted(found)
 
 
