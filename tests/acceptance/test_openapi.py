@@ -10,9 +10,9 @@ import httpx
 import jsonschema
 
 from gateway.context.services import Limits
+from gateway.security.access import Access
 from gateway.security.authenticate import Anonymous
 from gateway.security.callers import Callers
-from gateway.security.door import Access
 from stores.contract.model import Contract
 from stores.errors import StoreUnavailable
 from tests.acceptance.access_rig import bearer, keys_for, run, with_keys
