@@ -3,9 +3,9 @@ does not see there is on no page."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from starlette.requests import Request
@@ -30,6 +30,7 @@ from gateway.query.execute import ServedSchema
 from gateway.shape.visibility import Visibility
 from stores.errors import ForbiddenError, InputError, RecordgateError
 
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?\Z", re.ASCII)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -43,7 +44,7 @@ class Browser:
     def routes(self, seen: Callable[[Endpoint], Endpoint]) -> list[Route]:
         """`seen` counts what an endpoint answers."""
         return [
-            Route(path, self._in_words(seen(endpoint)), methods=["GET"])
+            Route(path, self._in_words(seen(_open(endpoint))), methods=["GET"])
             for path, endpoint in (
                 ("/", self.landing),
                 ("/browse", self.home),
@@ -56,7 +57,6 @@ class Browser:
         return RedirectResponse("/", 303)
 
     async def landing(self, request: Request) -> Response:
-        request.state.operation = "landing"
         types = seen_types(self._visibility(request))
         counts = await self.counts.of(request.state.viewer, types)
         return _html(landing(self._page(request), types, counts))
@@ -124,10 +124,6 @@ class Browser:
 
         async def run(request: Request) -> Response:
             try:
-                if not request.state.viewer.may_introspect:
-                    raise ForbiddenError(
-                        "the schema is not open to you, nor are pages that show it"
-                    )
                 return await endpoint(request)
             except RecordgateError as error:
                 seen = outside(error)
@@ -140,6 +136,18 @@ class Browser:
                 return _html(body, seen.status, headers)
 
         return run
+
+
+def _open(endpoint: Endpoint) -> Endpoint:
+    """`endpoint`, for those who may read the schema: pages show it."""
+
+    async def run(request: Request) -> Response:
+        request.state.operation = "landing" if request.url.path == "/" else "browse"
+        if not request.state.viewer.may_introspect:
+            raise ForbiddenError("the schema is not open to you, nor are pages that show it")
+        return await endpoint(request)
+
+    return run
 
 
 _TITLES = {
@@ -186,4 +194,5 @@ def _key(request: Request) -> str:
 
 def _host(request: Request) -> str:
     """Where the browser says that it asks; nothing but what a host can be."""
-    return urlsplit(f"//{request.headers.get('host', '')}").netloc or "localhost"
+    given = request.headers.get("host", "")
+    return given if _HOST.match(given) else "localhost"

@@ -122,6 +122,10 @@ def test_a_page_is_counted_logged_and_limited_as_graphql_is(database: str, tmp_p
         assert 'code="OK",operation="browse city",store="documents"} 1.0' in metrics
         state = (await rig.client.get("/console/state")).json()
         assert state["requests"][0]["operation"] == "browse city"
+        for host in ("[", "a b", "x'; touch y", "<b>", ""):
+            odd = await rig.client.get("/", headers={"Host": host})
+            assert odd.status_code == 200, host
+            assert "localhost/graphql" in odd.text
         rig.services.limits = replace(rig.services.limits, max_cost=10)
         costly = await rig.client.get("/browse/city")
         assert costly.status_code == 400
