@@ -293,7 +293,8 @@ class Settings(BaseSettings):
     )
     pages: bool = Field(
         True,
-        description="Serve the landing page, the data browser and GraphiQL, to those who may read the schema.",
+        description="Serve the landing page, the data browser and GraphiQL, to those who may read"
+        " the schema.",
     )
     operator_roles: Names = Field(
         ("*",),

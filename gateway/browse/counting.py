@@ -1,7 +1,8 @@
-"""How many records there are of each type, for the landing page: cheap, true for the viewer, and remembered a moment.
+"""The number of records of each type, for the landing page: cheap, true for the viewer, and
+remembered a moment.
 
-A search store knows its count. Canonical counts only small tables; of a large one it is said about how many there are,
-as Postgres estimates it, and only to those from whom no row is hidden.
+A search store knows its count. Canonical counts only small tables; of a large one the page says
+about how many there are, as Postgres estimates it, and only to those from whom no row is hidden.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Counts:
         self._one = asyncio.Lock()
 
     async def of(self, viewer: Viewer, types: list[Seen]) -> dict[str, Count]:
-        """Counts by the type's name. Never raises for a store that cannot answer: then the count says why it is not
-        there."""
+        """Return the counts by the type's name. Never raises for a store that cannot answer: then
+        the count says why it is not there."""
         async with self._one:
             known = self._kept.get(viewer.roles)
             if known is not None and time.monotonic() < known[0]:
@@ -99,7 +100,8 @@ class Counts:
         return found
 
     async def _sizes(self, types: list[Seen]) -> dict[str, tuple[int, int]]:
-        """Type → rows as Postgres estimates them, -1 where it does not, and bytes; empty where it cannot be asked."""
+        """Return type → rows as Postgres estimates them, -1 where it does not, and bytes; empty
+        where it cannot be asked."""
         if not types:
             return {}
         names = [s.type.name for s in types]

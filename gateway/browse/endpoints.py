@@ -1,5 +1,5 @@
-"""`/`, `/browse/{type}` and `/browse/{type}/{key}`. Their data come by GraphQL, as the viewer may ask it: what a role
-does not see there is on no page."""
+"""`/`, `/browse/{type}` and `/browse/{type}/{key}`. Their data come by GraphQL, as the viewer may
+ask it: what a role does not see there is on no page."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Browser:
         self.counts = Counts(services, schema)
 
     def routes(self, seen: Callable[[Endpoint], Endpoint]) -> list[Route]:
-        """`seen` counts what an endpoint answers."""
+        """Return the routes of the pages; `seen` counts what an endpoint answers."""
         return [
             Route(path, self._in_words(seen(_open(endpoint))), methods=["GET"])
             for path, endpoint in (
@@ -96,7 +96,8 @@ class Browser:
         return Visibility(self.services.contract, request.state.viewer.roles)
 
     def _seen(self, request: Request) -> Seen:
-        """The type that a path names. A type of which the viewer sees nothing is as one that is not there."""
+        """Return the type that a path names. A type of which the viewer sees nothing is as one that
+        is not there. Raises HttpProblem."""
         found = self.services.contract.type(request.path_params["type"])
         seen = Seen(found, self._visibility(request)) if found is not None else None
         if seen is None or not (seen.listed or seen.may("get")):
@@ -111,7 +112,7 @@ class Browser:
         )
 
     async def _ask(self, request: Request, asked: Asked) -> dict[str, Any]:
-        """GraphQL's answer; the request is counted as one of GraphQL is."""
+        """Return GraphQL's answer; the request is counted as one of GraphQL is."""
         context = RequestContext(self.services, request.state.viewer, from_headers(request.headers))
         answer = await respond(self.schema, context, asked.query, asked.variables)
         request.state.stores = {str(route["store"]) for route in context.routes.values()}
@@ -120,7 +121,7 @@ class Browser:
         return found
 
     def _in_words(self, endpoint: Endpoint) -> Endpoint:
-        """`endpoint`, whose refusals are pages as well."""
+        """Return `endpoint`, whose refusals are pages as well."""
 
         async def run(request: Request) -> Response:
             try:
@@ -139,7 +140,7 @@ class Browser:
 
 
 def _open(endpoint: Endpoint) -> Endpoint:
-    """`endpoint`, for those who may read the schema: pages show it."""
+    """Return `endpoint`, for those who may read the schema: pages show it."""
 
     async def run(request: Request) -> Response:
         request.state.operation = "landing" if request.url.path == "/" else "browse"
@@ -158,7 +159,7 @@ _TITLES = {
 
 
 def _back(request: Request) -> Child:
-    """The way to what surely is there."""
+    """Return the way to what surely is there."""
     contract, viewer = request.app.state.services.contract, request.state.viewer
     if not viewer.may_introspect:
         return None
@@ -174,7 +175,7 @@ def _html(body: str, status: int = 200, headers: dict[str, str] | None = None) -
 
 
 def _status(answer: dict[str, Any], asked: Asked) -> int:
-    """A page whose records are there is whole, whatever stands beside them."""
+    """Return the status: a page whose records are there is whole, whatever stands beside them."""
     if (answer.get("data") or {}).get(asked.rows) is not None or not answer.get("errors"):
         return 200
     code = answer["errors"][0].get("extensions", {}).get("code", "INTERNAL")
@@ -182,7 +183,8 @@ def _status(answer: dict[str, Any], asked: Asked) -> int:
 
 
 def _key(request: Request) -> str:
-    """The key in the path, or the parameter `key` where no path can hold it."""
+    """Return the key in the path, or the parameter `key` where no path can hold it. Raises
+    InputError."""
     given = request.query_params.multi_items()
     path = str(request.path_params["key"])
     if path and not given:
@@ -193,6 +195,6 @@ def _key(request: Request) -> str:
 
 
 def _host(request: Request) -> str:
-    """Where the browser says that it asks; nothing but what a host can be."""
+    """Return the host that the browser asks, if it has the form of one; else localhost."""
     given = request.headers.get("host", "")
     return given if _HOST.match(given) else "localhost"

@@ -1,4 +1,5 @@
-"""What every page has: its head, the way to the other pages, and what is shown of the query behind it. Pure."""
+"""The parts that every page has: its head, the way to the other pages, and what is shown of the
+query behind it. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page is about. `base`: the gateway's address, as the browser named it."""
+    """The product, and the one who reads. `base`: the gateway's address, as the browser named it."""
 
     contract: Contract
     viewer: Viewer
@@ -30,7 +31,7 @@ class Page:
 
 
 def shell(page: Page, title: str, *content: Child) -> str:
-    """The whole page."""
+    """Return the whole page."""
     links = [("/", "Home"), ("/graphql", "GraphiQL"), ("/openapi.json", "OpenAPI")]
     if page.viewer.is_operator:
         links.append(("/console", "Console"))
@@ -68,7 +69,7 @@ def _who(viewer: Viewer) -> list[Child]:
 
 
 def trouble(errors: list[dict[str, Any]]) -> Child:
-    """Errors in words, with their code and what to do."""
+    """Return errors in words, with their code and what to do."""
     return [
         el(
             "div",
@@ -90,7 +91,7 @@ def _code(extensions: dict[str, Any]) -> str:
 
 
 def span(milliseconds: float) -> str:
-    """A time in the unit that suits it."""
+    """Return a time in the unit that suits it."""
     for size, unit in _UNITS:
         if milliseconds >= size:
             return f"{milliseconds / size:.1f} {unit}".replace(".0 ", " ")
@@ -98,7 +99,7 @@ def span(milliseconds: float) -> str:
 
 
 def source_line(routes: dict[str, Any], field: str) -> Child:
-    """Which store answered, why, and how stale it can be."""
+    """Return the line that says which store answered, why, and how stale it can be."""
     route = routes.get(field)
     if not route:
         return None
@@ -130,7 +131,8 @@ def source_line(routes: dict[str, Any], field: str) -> Child:
 def behind(
     page: Page, asked: Asked, title: str = "The query behind this page", *, alone: bool = False
 ) -> Markup:
-    """The query behind a page: as GraphQL, where that is not `alone` on the page already, and as a command for a shell."""
+    """Return the query behind a page: as GraphQL, where that is not `alone` on the page already,
+    and as a command for a shell."""
     variables = json.dumps(asked.variables, ensure_ascii=False, indent=2) if asked.variables else ""
     return el(
         "details",
@@ -163,7 +165,7 @@ def _copied(title: str, name: str, content: str) -> Child:
 
 
 def graphiql_address(asked: Asked) -> str:
-    """In the part of an address that is sent to nobody."""
+    """Return GraphiQL's address, with the query in the part of it that is sent to nobody."""
     given = f"/graphql#query={quote(asked.query, safe='')}"
     if asked.variables:
         given += f"&variables={quote(json.dumps(asked.variables, ensure_ascii=False), safe='')}"
@@ -171,7 +173,7 @@ def graphiql_address(asked: Asked) -> str:
 
 
 def curl(page: Page, asked: Asked) -> str:
-    """The query as a command. Whatever it holds stands in single quotes."""
+    """Return the query as a command. Whatever it holds stands in single quotes."""
     body: dict[str, Any] = {"query": " ".join(asked.query.split())}
     if asked.variables:
         body["variables"] = asked.variables

@@ -1,5 +1,5 @@
-"""GraphiQL for a browser, from this gateway's own files; sample queries made from the contract for the one who asks,
-and who that is."""
+"""GraphiQL for a browser, from this gateway's own files; sample queries made from the contract for
+the one who asks, and who that is."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ _LONGEST = 50
 
 
 def _policy(nonce: str) -> str:
-    """The one style sheet that GraphiQL makes while it runs carries the nonce; no style stands in the page."""
+    """Return the policy. The one style sheet that GraphiQL makes while it runs carries the nonce;
+    no style stands in the page."""
     return (
-        f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; connect-src 'self'; "
-        "img-src 'self' data:; font-src data:; base-uri 'none'; form-action 'none'; "
+        f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; "
+        "connect-src 'self'; img-src 'self' data:; font-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
 
 
 async def graphiql_page(request: Request) -> Response:
-    """The page. Nothing of the schema is in it: its script asks, as whoever reads it may."""
+    """Return the page. Nothing of the schema is in it: its script asks, as whoever reads it may."""
     nonce = secrets.token_urlsafe(16)
     services: Services = request.app.state.services
     body = document(
@@ -104,7 +105,7 @@ async def graphiql_page(request: Request) -> Response:
 
 
 def samples(contract: Contract, roles: frozenset[str] = frozenset()) -> list[dict[str, str]]:
-    """A few queries for each type that one with `roles` may read, whose names are the contract's own."""
+    """Return a few queries for each type that one with `roles` may read."""
     found: list[dict[str, str]] = []
     for seen in seen_types(Visibility(contract, roles)):
         found += _samples(seen)
@@ -156,6 +157,6 @@ async def samples_endpoint(request: Request) -> JSONResponse:
 
 
 async def viewer_endpoint(request: Request) -> JSONResponse:
-    """Who asks: what GraphiQL's role picker offers."""
+    """Return the caller's name and roles, which GraphiQL's role picker offers."""
     viewer: Viewer = request.state.viewer
     return JSONResponse({"name": viewer.name, "roles": sorted(viewer.roles)})

@@ -14,8 +14,8 @@ from stores.contract.model import RecordType
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many records a viewer sees of a type. `kind`: "exact", "at least", "about"; None: not counted, with the
-    `reason`."""
+    """The number of records that a viewer sees of a type; None: not counted, with the `reason`.
+    `kind`: "exact", "at least", "about"."""
 
     number: int | None
     kind: str = "exact"
@@ -120,7 +120,8 @@ def _ways(page: Page, types: list[Seen]) -> Markup:
             (
                 f"/export/{exported.type.name}?format=ndjson",
                 "Download",
-                f"all {exported.type.plural} as they are now; other types and formats on their pages",
+                f"all {exported.type.plural} as they are now; other types and formats on their"
+                " pages",
             )
         )
     return el(

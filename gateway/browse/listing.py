@@ -125,7 +125,8 @@ def _form(seen: Seen, view: View) -> Markup:
 
 
 def _kept(view: View) -> list[tuple[str, str]]:
-    """What the form carries along: all but what it has fields for, and the place in the pages."""
+    """Return the parameters that the form carries along: all but those that it has fields for, and
+    the place in the pages."""
     left_out = ("q", "size", "after", "before")
     return [(n, v) for n, v in view.parameters() if n not in left_out]
 

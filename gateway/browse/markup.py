@@ -18,8 +18,8 @@ class Markup(str):
 
 
 def el(name: str, /, *children: Child, **attributes: str | int | bool | None) -> Markup:
-    """An element. Of an attribute's name an underscore at the end is dropped, others are dashes; True is an attribute
-    without a value, None and False are none."""
+    """Return an element. An underscore at the end of an attribute's name is dropped, others become
+    dashes; True is an attribute without a value, None and False are none."""
     given = []
     for key, value in attributes.items():
         if value is None or value is False:
@@ -33,7 +33,7 @@ def el(name: str, /, *children: Child, **attributes: str | int | bool | None) ->
 
 
 def text(child: Child) -> str:
-    """Children as they stand in HTML."""
+    """Return children as they stand in HTML."""
     if child is None:
         return ""
     if isinstance(child, Markup):

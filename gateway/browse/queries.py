@@ -1,4 +1,4 @@
-"""The GraphQL that a page's data come from, which is also what the page shows as its query. Pure."""
+"""The GraphQL that a page's data come from, which the page also shows as its query. Pure."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _facets(seen: Seen) -> str:
     return "[" + ", ".join(seen.facet_enum(f) for f in seen.facets) + "]"
 
 
-def listing(seen: Seen, view: View, *, counted: bool = False) -> Asked:
-    """A page of records with the facets beside it. `counted`: count the records of a list, which no search counts."""
+def listing(seen: Seen, view: View) -> Asked:
+    """Return the query of a page of records with the facets beside it."""
     kind = seen.type.graphql
     declared: list[str] = []
     variables: dict[str, Any] = {}
@@ -57,11 +57,9 @@ def listing(seen: Seen, view: View, *, counted: bool = False) -> Asked:
         order = "" if not view.sort else _order(view)
         window = _window(view, declared, variables)
         arguments = _arguments([*given, *([("orderBy", order)] if order else []), *window])
-        counted_here = counted and not seen.may_search
         rows = (
             f"  {seen.type.plural}{arguments} {{\n"
-            + ("    totalCount\n" if counted_here else "")
-            + f"    edges {{\n      node {{\n        {node}\n      }}\n    }}\n"
+            f"    edges {{\n      node {{\n        {node}\n      }}\n    }}\n"
             "    pageInfo { hasNextPage hasPreviousPage startCursor endCursor }\n  }"
         )
         if seen.may_search:
@@ -104,7 +102,7 @@ def _order(view: View) -> str:
 
 
 def _window(view: View, declared: list[str], variables: dict[str, Any]) -> list[tuple[str, str]]:
-    """The arguments that say which page of a list."""
+    """Return the arguments that say which page of a list."""
     if view.before:
         declared.append("$before: String")
         variables["before"] = view.before
@@ -117,15 +115,15 @@ def _window(view: View, declared: list[str], variables: dict[str, Any]) -> list[
 
 
 def record(seen: Seen, key: str) -> Asked:
-    """One record, with the first records of what it is related to."""
+    """Return the query of one record, with the first records of each relation."""
     lines = list(seen.fields)
     for relation, target in seen.relations():
         chosen = " ".join(dict.fromkeys(("id", target.label)))
-        lines.append(
-            f"{relation.graphql}(first: {RELATED}) {{ nodes {{ {chosen} }} pageInfo {{ hasNextPage }} }}"
-            if relation.many
-            else f"{relation.graphql} {{ {chosen} }}"
-        )
+        if relation.many:
+            rest = f"{{ nodes {{ {chosen} }} pageInfo {{ hasNextPage }} }}"
+            lines.append(f"{relation.graphql}(first: {RELATED}) {rest}")
+        else:
+            lines.append(f"{relation.graphql} {{ {chosen} }}")
     inside = "\n    ".join(lines)
     return Asked(
         f"query ($id: ID!) {{\n  {seen.type.single}(id: $id) {{\n    {inside}\n  }}\n}}",
@@ -135,7 +133,8 @@ def record(seen: Seen, key: str) -> Asked:
 
 
 def counts(types: list[Seen], small: set[str]) -> Asked:
-    """How many records there are of each type. A search store knows; canonical counts only the `small`."""
+    """Return the query that counts the records of each type. A search store knows its number;
+    canonical counts only the `small`."""
     lines = []
     for seen in types:
         if seen.may_search:
@@ -148,7 +147,7 @@ def counts(types: list[Seen], small: set[str]) -> Asked:
 
 
 def first_query(seen: Seen) -> str:
-    """A query to begin with."""
+    """Return a query to begin with."""
     chosen = " ".join(seen.fields[:6])
     if seen.may("list"):
         return f"{{\n  {seen.type.plural}(first: 3) {{\n    nodes {{ {chosen} }}\n  }}\n}}"

@@ -105,7 +105,8 @@ def _linked(target: Seen, node: dict[str, Any]) -> Child:
 
 
 def _all(relation: Relation, seen: Seen, target: Seen, node: dict[str, Any]) -> str | None:
-    """The page of all records of a to-many relation: those whose columns have this record's values."""
+    """Return the address of all records of a to-many relation: those whose columns have this
+    record's values."""
     conditions: list[Condition] = []
     for own, other in zip(relation.columns, relation.target_columns, strict=True):
         mine, theirs = seen.type.by_column.get(own), target.type.by_column.get(other)

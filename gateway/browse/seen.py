@@ -1,5 +1,5 @@
-"""What of a record type a page shows a viewer: what they may do with it, and the fields whose values they may see.
-Pure: everything else is decided by the queries that the page's data come from."""
+"""A record type as pages show it to a viewer: what they may do with it, and the fields whose values
+they may see. Pure: everything else is decided by the queries that the page's data come from."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Seen:
 
     @property
     def listed(self) -> bool:
-        """Whether there is a page of its records."""
+        """Return whether there is a page of its records."""
         return self.may("list") or self.may_search
 
     def name(self, prop: Property) -> str:
@@ -53,7 +53,8 @@ class Seen:
 
     @cached_property
     def columns(self) -> tuple[Property, ...]:
-        """The same in the order of a table: after the key what says which record it is, and last what is long."""
+        """The same in the order of a table: after the key what says which record it is, and last
+        what is long."""
 
         def place(prop: Property) -> int:
             if prop in self.type.key_properties:
@@ -71,7 +72,7 @@ class Seen:
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """What a query selects of a record: `id` first."""
+        """The fields that a query selects of a record: `id` first."""
         return tuple(dict.fromkeys(("id", *(self.name(p) for p in self.shown))))
 
     @cached_property
@@ -81,11 +82,11 @@ class Seen:
         return {name: ops for name, ops in found.items() if ops}
 
     def prop(self, field: str) -> Property | None:
-        """The property of a field by which the viewer may filter."""
+        """Return the property of a field by which the viewer may filter, or None."""
         return next((p for p in self.plain if self.name(p) == field), None)
 
     def sortable(self, *, searching: bool) -> tuple[str, ...]:
-        """Fields to order by."""
+        """Return the fields to order by."""
         return tuple(
             self.name(p) for p in self.plain if (p.search.sort if searching else orderable(p))
         )
@@ -112,7 +113,7 @@ class Seen:
         return self.name(words[0]) if words else "id"
 
     def relations(self) -> list[tuple[Relation, Seen]]:
-        """Relations that the viewer may follow, with what they lead to."""
+        """Return the relations that the viewer may follow, with what they lead to."""
         return [
             (r, Seen(self.visibility.contract.types[r.target], self.visibility))
             for r in self.type.relations
@@ -120,7 +121,8 @@ class Seen:
         ]
 
     def leads_to(self, prop: Property) -> Seen | None:
-        """The type whose records' keys are this property's values, where the viewer may read them one by one."""
+        """Return the type whose records' keys are this property's values, where the viewer may read
+        them one by one, or None."""
         if prop.array:
             return None
         for relation, target in self.relations():
@@ -135,6 +137,6 @@ class Seen:
 
 
 def seen_types(visibility: Visibility) -> list[Seen]:
-    """The types of which the viewer may see records, in the contract's order."""
+    """Return the types of which the viewer may see records, in the contract's order."""
     found = [Seen(t, visibility) for t in visibility.contract.types.values()]
     return [s for s in found if s.listed or s.may("get")]

@@ -1,4 +1,4 @@
-"""How a value looks on a page. Pure."""
+"""Values as they look on a page. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stores.contract.model import Property, Scalar
 LONGEST = 120
 """Characters of a value in a table; a record's own page shows all."""
 ITEMS = 4
-"""Of a list in a table."""
+"""Items that a table shows of a list."""
 _NUMERIC = (Scalar.INT, Scalar.BIGINT, Scalar.FLOAT, Scalar.DECIMAL)
 
 
@@ -24,7 +24,7 @@ def is_numeric(prop: Property) -> bool:
 
 
 def written(value: Any) -> str:
-    """A value as text: what a condition on it would be given."""
+    """Return a value as text: what a condition on it would be given."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
@@ -33,7 +33,7 @@ def written(value: Any) -> str:
 
 
 def shown(seen: Seen, prop: Property, value: Any, *, whole: bool = False) -> Child:
-    """A value; where it is the key of another record, a link to that."""
+    """Return a value as it is shown; where it is the key of another record, as a link to that."""
     if not whole and isinstance(value, list) and len(value) > ITEMS:
         return [
             shown(seen, prop, value[:ITEMS]),
@@ -60,7 +60,8 @@ def shown(seen: Seen, prop: Property, value: Any, *, whole: bool = False) -> Chi
 
 
 def fragment(text: str) -> Markup:
-    """A highlight: escaped text of a record with `<em>` around what was found. Nothing else of it is taken as HTML."""
+    """Return a highlight: escaped text of a record with `<em>` around what was found. Nothing else
+    of it is taken as HTML."""
     parts: list[Child] = []
     for place, part in enumerate(text.split("<em>")):
         found, end, rest = part.partition("</em>") if place else ("", "", part)

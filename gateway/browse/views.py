@@ -1,4 +1,4 @@
-"""What a page of records shows, as its address says it: words, conditions, order, page. Pure.
+"""A page of records as its address says it: words, conditions, order, page. Pure.
 
 `/browse/city?q=paris&population.gte=1000&sort=-population&size=50&after=…`
 """
@@ -38,8 +38,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page of records. `sort`: fields, each with whether it descends; `added`: whether a condition of a form was
-    added, so that the address is not yet the view's own."""
+    """A page of records. `sort`: fields, each with whether it descends; `added`: whether a condition
+    of a form was added, so that the address is not yet the view's own."""
 
     type: str
     words: str = ""
@@ -66,7 +66,7 @@ class View:
         return f"/browse/{quote(self.type, safe='')}" + (f"?{given}" if given else "")
 
     def at_start(self, **changes: Any) -> View:
-        """The first page of a changed view."""
+        """Return the first page of a changed view."""
         return replace(self, **({"after": None, "before": None, "added": False} | changes))
 
     def without(self, condition: Condition) -> View:
@@ -77,7 +77,8 @@ class View:
         return self.at_start(conditions=(*kept, condition))
 
     def sorted_by(self, field: str) -> View:
-        """Ordered by the field: upwards at first, downwards where it is so already, and no more at last."""
+        """Return the view ordered by the field: upwards at first, downwards where it is so already,
+        and no more at last."""
         if self.sort[:1] == ((field, False),):
             return self.at_start(sort=((field, True),))
         if self.sort[:1] == ((field, True),):
@@ -86,8 +87,8 @@ class View:
 
 
 def record_address(type_name: str, key: str) -> str:
-    """The address of a record's page. A browser takes the segments `.` and `..` for itself, however they are
-    written; a key that has them goes as a parameter."""
+    """Return the address of a record's page. A browser takes the segments `.` and `..` for itself,
+    however they are written; a key that has them goes as a parameter."""
     head = f"/browse/{quote(type_name, safe='')}/"
     if not key or any(part in ("", ".", "..") for part in key.split("/")):
         return f"{head}?{urlencode({'key': key})}"
@@ -95,7 +96,7 @@ def record_address(type_name: str, key: str) -> str:
 
 
 def read_view(seen: Seen, given: Iterable[tuple[str, str]]) -> View:
-    """The view that an address asks for. Raises InputError, which says what is wrong in words."""
+    """Return the view that an address asks for. Raises InputError, which says what is wrong."""
     most = seen.type.expose.page_limit
     found: dict[str, str] = {}
     conditions: list[Condition] = []
@@ -176,7 +177,7 @@ def _condition(seen: Seen, field: str, op: str, text: str) -> Condition:
 
 
 def operand(seen: Seen, condition: Condition) -> Any:
-    """The value that a condition compares with, as GraphQL takes it. Raises InputError."""
+    """Return the value that a condition compares with, as GraphQL takes it. Raises InputError."""
     prop = seen.prop(condition.field)
     assert prop is not None
     text, where = condition.text, f"{condition.field}.{condition.op.value}"
@@ -200,7 +201,7 @@ def _typed(prop: Property, text: str, where: str) -> Any:
 
 
 def filter_of(seen: Seen, conditions: Iterable[Condition]) -> dict[str, Any] | None:
-    """The filter as GraphQL and the export take it; None where there is none."""
+    """Return the filter as GraphQL and the export take it; None where there is none."""
     parts = [{c.field: {c.op.value: operand(seen, c)}} for c in conditions]
     if len(parts) < 2:
         return parts[0] if parts else None

@@ -27,7 +27,7 @@ NAMES = (
 
 @cache
 def content(name: str) -> tuple[bytes, str]:
-    """A file's bytes and their digest."""
+    """Return a file's bytes and their digest."""
     place = files("gateway.endpoints") / "static"
     for part in name.split("/"):
         place = place / part
@@ -40,7 +40,7 @@ def asset_address(name: str) -> str:
 
 
 async def asset_endpoint(request: Request) -> Response:
-    """A file; for a year where the address has its digest."""
+    """Return a file; for a year where the address has its digest. Raises HttpProblem."""
     name = request.path_params["name"]
     if name not in NAMES:
         raise HttpProblem("NOT_FOUND", "there is nothing at this path")

@@ -23,8 +23,8 @@ slot."""
 
 
 def page(name: str) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that serves the page `gateway/endpoints/pages/NAME`, whose inline script and style are the only
-    ones its policy lets run."""
+    """Return an endpoint that serves the page `gateway/endpoints/pages/NAME`, whose inline script and
+    style are the only ones its policy lets run."""
     text = (files("gateway.endpoints") / "pages" / name).read_text("utf-8")
 
     def digest(tag: str) -> str:

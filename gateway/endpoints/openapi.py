@@ -1,5 +1,5 @@
-"""The OpenAPI 3.1 description of the endpoints beside GraphQL, made from the contract. Of each operation it names every
-status that it can have, and of each parameter what is taken."""
+"""The OpenAPI 3.1 description of the endpoints beside GraphQL, made from the contract. It names every
+status that an operation can have, and the values that each parameter takes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _STATUSES = {
     "429": "The caller asks too often.",
     "431": "The head of the request is too large.",
     "500": "An error inside, with a reference that the log also has.",
-    "503": "A store cannot answer, is too stale for what is asked, or too much is running; Retry-After says when to try again.",
+    "503": "A store cannot answer, is too stale for what is asked, or too much is running;"
+    " Retry-After says when to try again.",
     "504": "It took too long.",
 }
 _OPEN = ("400", "408", "431", "500", "503")
-"""Of every operation: what is wrong with a request's head, and what goes wrong inside."""
+"""Statuses of every operation: what is wrong with a request's head, and what goes wrong inside."""
 _GUARDED = (*_OPEN, "401", "403", "429", "504")
-"""Of those that ask who is there."""
+"""Statuses of those that ask who is there."""
 _MOST_SUGGESTIONS = 50
 _TEXT = {"type": "string", "pattern": "^[^\\u0000]*$"}
 _DURATION = {"type": "string", "pattern": "^[0-9]{1,4}(\\.[0-9]{1,3})?(ms|s|m|h)?$"}
@@ -336,7 +337,8 @@ def _result(t: RecordType) -> dict[str, Any]:
 
 
 def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict[str, Any]:
-    """The document that `/openapi.json` serves. `authenticated`: nobody may ask without a credential."""
+    """Return the document that `/openapi.json` serves. `authenticated`: nobody may ask without a
+    credential."""
     paths: dict[str, Any] = {}
     schemas, roles = dict(_COMPONENTS), _roles(contract)
     for t in contract.types.values():

@@ -32,7 +32,8 @@ _VALUES: dict[Scalar, dict[str, Any]] = {
     Scalar.BYTES: {"type": "string", "contentEncoding": "base64"},
     Scalar.JSON: {},
 }
-"""How a value is given. In an answer it may also be null, and a hash where a role sees no more."""
+"""Values as they are given. In an answer one may also be null, and a hash where a role sees no
+more."""
 
 
 def schema_ref(name: str) -> dict[str, str]:
@@ -62,7 +63,8 @@ def filter_schema(contract: Contract, t: RecordType) -> dict[str, Any]:
         found[relation.graphql] = schema_ref(filter_name(target))
     return {
         "type": "object",
-        "description": f"At most {MAX_DEPTH} levels deep; of a relation to many, at least one record is so.",
+        "description": f"At most {MAX_DEPTH} levels deep; of a relation to many, at least one"
+        " record is so.",
         "additionalProperties": False,
         "minProperties": 1,
         "properties": found,
@@ -88,7 +90,8 @@ def _comparison(prop: Property) -> dict[str, Any]:
 
 
 def record_schema(contract: Contract, t: RecordType, embeds: tuple[Embed, ...]) -> dict[str, Any]:
-    """A record as a search answers it: what a role does not see is null, or a part or a hash of it."""
+    """Return the schema of a record as a search answers it: a value that a role does not see is null,
+    or a part or a hash of it."""
     found: dict[str, Any] = {field_of(t, p): _answered(p) for p in t.properties}
     for embed in embeds:
         relation = t.relation_by_name[embed.relation]

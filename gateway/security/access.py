@@ -22,8 +22,8 @@ READY = "/health/ready"
 OPEN = frozenset(("/health/live", READY))
 """Paths for everybody; what `READY` says beyond its status is for operators."""
 ASSETS = "/assets/"
-"""Style and scripts of pages, the same for everybody: a browser brings a password only to paths beside the one that
-asked for it."""
+"""Style and scripts of pages, the same for everybody: a browser brings a password only to paths
+beside the one that asked for it."""
 OPERATORS = frozenset(("/metrics", "/console/state"))
 DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
 """Paths that show the schema; pages of records look themselves, to refuse as pages."""

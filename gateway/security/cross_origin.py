@@ -8,8 +8,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 _SENT = (
     "Authorization", "X-API-Key", "Content-Type", "Accept", "X-Request-Id", "Recordgate-Token",
-    "Recordgate-Max-Staleness", "Recordgate-Wait-Up-To", "Recordgate-Explain", "Recordgate-Roles", "Idempotency-Key",
-    "If-None-Match", "Range", "traceparent", "tracestate",
+    "Recordgate-Max-Staleness", "Recordgate-Wait-Up-To", "Recordgate-Explain", "Recordgate-Roles",
+    "Idempotency-Key", "If-None-Match", "Range", "traceparent", "tracestate",
 )  # fmt: skip
 _READ = (
     "Recordgate-Token", "X-Request-Id", "Retry-After", "ETag", "WWW-Authenticate",

@@ -295,9 +295,9 @@ class Contract:
     objectives: tuple[Objective, ...] = ()
     source: str = ""
     description: str = ""
-    """What the product is for: the contract's `description.purpose`."""
+    """The product's purpose: the contract's `description.purpose`."""
     owner: str = ""
-    """Who answers for it: the contract's team, else its domain."""
+    """The one who answers for it: the contract's team, else its domain."""
     managed: bool = True
     """True: our DDL makes the tables. False: attached to tables that are there already."""
 

@@ -95,7 +95,8 @@ def resolve(sources: Sequence[YamlSource], findings: Findings, source: str) -> C
 
 
 def _owner(root: Node) -> str:
-    """Who answers for the product: the team's name, else its members that are called owners, else the domain."""
+    """Return who answers for the product: the team's name, else its members that are called owners,
+    else the domain."""
     team = root.get("team")
     named = team.text("name")
     if named:
