@@ -35,6 +35,9 @@ class Ask:
     values: bool = False
 
 
+HTML = {"Accept": "text/html"}
+
+
 def graphql(door: str, query: str, **more: Any) -> Ask:
     return Ask(door, "POST", "/graphql", {"query": query}, **more)
 
@@ -60,15 +63,19 @@ def asks(contract: Contract) -> Iterator[Ask]:
         yield from _searches(t)
         yield from _exports(t)
         yield from _writes(t)
+        yield from _pages(t)
     for path in (
         "/openapi.json",
         "/schema.graphql",
         "/console/state",
         "/metrics",
         "/graphiql/samples",
+        "/graphiql/viewer",
         "/graphql/subgraph",
     ):
         yield Ask("descriptions", "GET", path)
+    for path in ("/", "/browse/nothing", "/graphql"):
+        yield Ask("page", "GET", path, headers=HTML)
 
 
 def _reads(contract: Contract, t: RecordType) -> Iterator[Ask]:
@@ -264,6 +271,21 @@ def _exports(t: RecordType) -> Iterator[Ask]:
         yield Ask("export", "GET", path, params={"format": format_}, values=format_ == "ndjson")
         for p in t.properties if format_ == "csv" else ():
             yield Ask("export", "GET", path, params={"format": format_, "fields": field_of(t, p)})
+
+
+def _pages(t: RecordType) -> Iterator[Ask]:
+    """Every page of the data browser, and the addresses that guess at values."""
+    place = f"/browse/{t.name}"
+    yield Ask("page", "GET", place, params={"size": "100"}, headers=HTML)
+    for row in rows()[t.name]:
+        key = row[t.key_properties[0].name]
+        yield Ask("page", "GET", f"{place}/{key}", headers=HTML, values=True)
+    for p in t.properties:
+        name = field_of(t, p)
+        value = str(_values(t, p)[0])
+        guesses = [(f"{name}.isNull", "false"), (f"{name}.eq", value), (f"{name}.gte", value)]
+        for parameter, given in (*guesses, ("sort", f"-{name}"), ("q", value)):
+            yield Ask("page", "GET", place, params={parameter: given}, headers=HTML)
 
 
 def _writes(t: RecordType) -> Iterator[Ask]:

@@ -38,6 +38,7 @@ from tests.servers import remove_elasticsearch_indexes
 ROLES = [
     (), ("guest",), ("outsider",), ("auditor",), ("clerk",), ("clerk", "guest"), ("admin",),
 ]  # fmt: skip
+EVERY = ("admin", "clerk", "auditor", "guest", "outsider")
 AT_ONCE = 16
 NOBODYS = {row["nobody"] for row in rows()["patient"]}
 """Values of the property that no role may read."""
@@ -52,9 +53,14 @@ class Matrix:
     log: pytest.LogCaptureFixture
     asked: Counter[str] = field(default_factory=Counter)
     shown: dict[str, set[str]] = field(default_factory=dict)
+    narrowed: bool = False
+    """Ask with the key of every role, narrowed by a header."""
 
     async def send(self, roles: tuple[str, ...], ask: Ask) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.keys[roles]}"} | (ask.headers or {})
+        key = self.keys[EVERY if self.narrowed else roles]
+        headers = {"Authorization": f"Bearer {key}"} | (ask.headers or {})
+        if self.narrowed:
+            headers["Recordgate-Roles"] = ", ".join(roles)
         if ask.method == "GET":
             return await self.rig.client.get(ask.path, params=ask.params, headers=headers)
         return await self.rig.client.post(ask.path, json=ask.body, headers=headers)
@@ -100,7 +106,11 @@ class Matrix:
             assert self._code(answer) == "FORBIDDEN", (sight.roles, ask, shown)
         self.asked[ask.door] += 1
         if "admin" in sight.roles:
-            self.shown.setdefault(ask.door, set()).update(everything.found(content))
+            shown_here = everything.found(content)
+            if ask.door == "page":
+                # A page says again what its address asks for.
+                shown_here -= everything.found(json.dumps(ask.params).encode())
+            self.shown.setdefault(ask.door, set()).update(shown_here)
 
     @staticmethod
     def _content(ask: Ask, answer: httpx.Response) -> bytes:
@@ -201,8 +211,8 @@ Work = Callable[[Matrix], Awaitable[None]]
 def run(
     database: str, folder: Path, log: pytest.LogCaptureFixture, work: Work, **stores: Any
 ) -> None:
-    path, made = keys_for(folder, *ROLES)
-    texts = dict(zip(ROLES, made, strict=True))
+    path, made = keys_for(folder, *ROLES, EVERY)
+    texts = dict(zip([*ROLES, EVERY], made, strict=True))
 
     async def go() -> None:
         async with gateway(
@@ -226,10 +236,18 @@ async def whole(matrix: Matrix) -> None:
     # The watch is not blind: whoever may see all does, by each door that gives values.
     everything = all_texts() - NOBODYS
     assert set().union(*matrix.shown.values()) == everything
-    for door in ("get", "node", "entities", "list", "search", "export", "mutation"):
+    for door in ("get", "node", "entities", "list", "search", "export", "mutation", "page"):
         assert matrix.shown[door] == everything, door
     for door in ("nested", "group", "facet", "suggest", "highlight", "order", "sort", "aggregate"):
         assert len(matrix.shown[door]) > 5, door
+
+
+async def of_narrowed(matrix: Matrix) -> None:
+    """A caller who has every role, and asks with some of them, sees what those see."""
+    matrix.narrowed = True
+    doors = frozenset(("get", "list", "search", "facet", "page", "descriptions"))
+    await matrix.what_is_shown_is_right(("clerk",))
+    await matrix.nothing_hidden_leaves(("clerk",), doors)
 
 
 async def of_stores(matrix: Matrix) -> None:
@@ -267,6 +285,12 @@ def test_matrix_on_servers(
         run(database, tmp_path, caplog, of_stores, documents_url=documents, search_url=search)
     finally:
         remove_elasticsearch_indexes(search)
+
+
+def test_roles_that_a_caller_lays_aside_show_nothing(
+    database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(database, tmp_path, caplog, of_narrowed)
 
 
 def _unguarded(_visibility: Any, _record_type: Any, query: Any) -> Any:
