@@ -116,6 +116,7 @@ class Browser:
         context = RequestContext(self.services, request.state.viewer, from_headers(request.headers))
         answer = await respond(self.schema, context, asked.query, asked.variables)
         request.state.stores = {str(route["store"]) for route in context.routes.values()}
+        request.state.types = context.types
         request.state.page_code = answer.code
         found: dict[str, Any] = orjson.loads(answer.body)
         return found
