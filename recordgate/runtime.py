@@ -1,5 +1,5 @@
-"""One process of recordgate: canonical, the stores, the sync worker and the gateway, opened in order,
-run until a signal comes, and closed in reverse."""
+"""One process of recordgate: canonical, the stores, the sync worker and the gateway, opened in
+order, run until a signal comes, and closed in reverse."""
 
 from __future__ import annotations
 
@@ -350,8 +350,8 @@ class Runtime:
         announce: Callable[[str], None],
         beside: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Run until SIGINT or SIGTERM; a second one ends at once, without draining. `announce` gets the
-        gateway's URL when it answers. `beside` runs beside it, and ends when it likes."""
+        """Run until SIGINT or SIGTERM; a second one ends at once, without draining. `announce` gets
+        the gateway's URL when it answers. `beside` runs beside it, and ends when it likes."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled, number)

@@ -14,7 +14,7 @@
     │   │   └── NotLoaded      reached and well, but what was asked for is not loaded into it yet
     │   ├── StoreRefused       reached, and it said no: the same call fails again
     │   ├── StoreLost          it has lost data, or belongs to somebody else
-    │   └── NotReadable        canonical gives the records of one type to nobody now; other types may be read
+    │   └── NotReadable        canonical gives the records of one type to nobody now; others may be read
     ├── StaleError             no store is as fresh as the caller asked
     ├── SourceError            a source that records are collected from did not give what it should
     ├── GapError               changes are missing between our position and the source

@@ -454,8 +454,8 @@ def _few_states(part: Part, start: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """The way in which a store writes a pattern: `group` opens a group, `any` is any character, `code` a
-    character that is no ASCII letter or digit."""
+    """The way in which a store writes a pattern: `group` opens a group, `any` is any character,
+    `code` a character that is no ASCII letter or digit."""
 
     group: str
     any: str

@@ -28,7 +28,8 @@ class Op(StrEnum):
     STARTS_WITH = "startsWith"
     ENDS_WITH = "endsWith"
     EQ_IGNORE_CASE = "eqIgnoreCase"
-    """Without regard to case and accents, as the others whose names end so; see `stores.folding`."""
+    """Without regard to case and accents, as the others whose names end so; see
+    `stores.folding`."""
     CONTAINS_IGNORE_CASE = "containsIgnoreCase"
     STARTS_WITH_IGNORE_CASE = "startsWithIgnoreCase"
     ENDS_WITH_IGNORE_CASE = "endsWithIgnoreCase"

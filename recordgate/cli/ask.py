@@ -28,7 +28,8 @@ Token = Annotated[
     typer.Option(
         "--token",
         metavar="TOKEN",
-        help="Freshness token of a write that the answer must know; a store is given --wait for it.",
+        help="Freshness token of a write that the answer must know; a store is given --wait for"
+        " it.",
     ),
 ]
 Wait = Annotated[

@@ -1,4 +1,5 @@
-"""The command `monitor deliveries`: whether each type's data has come, when and as much as it should."""
+"""The command `monitor deliveries`: whether each type's data has come, when and as much as it
+should."""
 
 from __future__ import annotations
 

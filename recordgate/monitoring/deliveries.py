@@ -1,9 +1,9 @@
 """Judges deliveries: whether a type's data has come when it was promised or usually comes, and as
 much of it as usually comes on such a day. Pure.
 
-A day is compared with the days of the same weekday: the season brings the sensitivity. The middle is
-the median and the width the median of distances from it, so that no single odd day moves them; days
-that were odd are not learned from. docs/decisions/deliveries.md has the figures.
+A day is compared with the days of the same weekday: the season brings the sensitivity. The middle
+is the median and the width the median of distances from it, so that no single odd day moves them;
+days that were odd are not learned from. docs/decisions/deliveries.md has the figures.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The standing of the deliveries of a type. `due`: when the next is expected, by `by`: "promised
-    time", "promised frequency" or "habit". `latest_safe`: a delivery that comes later than this
-    breaks the promise, since importing and publishing take their time. `band` is of the rows of a
-    day such as `day`; `rows` came on it."""
+    """The standing of the deliveries of a type. `due`: when the next is expected, by `by`:
+    "promised time", "promised frequency" or "habit". `latest_safe`: a delivery that comes later
+    than this breaks the promise, since importing and publishing take their time. `band` is of the
+    rows of a day such as `day`; `rows` came on it."""
 
     type: str
     state: str
@@ -80,11 +80,12 @@ def band_of(values: Sequence[float], sensitivity: float = SENSITIVITY) -> Band:
 
 
 def compared_with(history: Sequence[Day], day: date) -> list[Day]:
-    """Return the days that `day` is compared with: the last ordinary ones of its weekday; none where
-    there are fewer than LEAST_SAME. `history` is before it, the oldest first.
+    """Return the days that `day` is compared with: the last ordinary ones of its weekday; none
+    where there are fewer than LEAST_SAME. `history` is before it, the oldest first.
 
-    A day is odd by the ordinary days of its weekday before it. As long as those are too few it counts
-    as ordinary: else a quiet Saturday would be odd among other days, and never be learned."""
+    A day is odd by the ordinary days of its weekday before it. As long as those are too few it
+    counts as ordinary: else a quiet Saturday would be odd among other days, and never be learned.
+    """
     by_weekday: dict[int, list[Day]] = {}
     odd_in_a_row = 0
     for one in history:

@@ -1,5 +1,5 @@
-"""Reads the finished imports of a type by the day: when the first and the last came, how many records
-they had, and how long they took."""
+"""Reads the finished imports of a type by the day: when the first and the last came, how many
+records they had, and how long they took."""
 
 from __future__ import annotations
 

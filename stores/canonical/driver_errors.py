@@ -193,7 +193,8 @@ def _constraint(error: psycopg.Error, contract: Contract | None) -> ConstraintEr
 
 
 def _broken_rule(name: str, what: str, found: RecordType | None) -> str:
-    """Return what a check allows; of one that the contract does not know, only that it is broken."""
+    """Return what a check allows; of one that the contract does not know, only that it is
+    broken."""
     from stores.canonical.tables import check_rules
 
     prop, rule = check_rules(found).get(name, (None, "")) if found else (None, "")
