@@ -83,9 +83,12 @@ def make_app(
     StoreMetrics(services, metrics.registry)
     recent, drain = Recent(), Drain()
     metrics.running.set_function(lambda: drain.running)
-    runner = GraphQLRunner(
-        services, metrics, documents, build_schema(services.contract, extensions)
+    documents = documents or TrustedDocuments()
+    served = build_schema(services.contract, extensions)
+    documents.require_valid(
+        served.graphql, lambda: build_schema(services.contract, extensions, subgraph=True).graphql
     )
+    runner = GraphQLRunner(services, metrics, documents, served)
     subgraph = Subgraph(
         lambda: GraphQLRunner(
             services,

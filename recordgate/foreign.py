@@ -3,6 +3,7 @@ product's export."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -55,8 +56,11 @@ def dangling(conn: Connection, record_type: RecordType, foreign: ForeignRelation
             conn.cursor().copy("COPY recordgate_keys_there FROM STDIN") as copy,
         ):
             for line in lines:
-                value = json.loads(line).get(foreign.property)
-                if value is not None:
+                record = json.loads(line)
+                if not isinstance(record, dict) or foreign.property not in record:
+                    raise ValueError(f"a line of it has no {foreign.property}")
+                value = record[foreign.property]
+                if value is not None and "\0" not in str(value):  # no key of ours has one
                     copy.write_row((str(value),))
         conn.execute("CREATE INDEX ON recordgate_keys_there (key)")
         row = conn.execute(
@@ -91,11 +95,26 @@ def _lines(url: str) -> Iterator[Iterator[bytes]]:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
             if urlsplit(answer.geturl()).netloc != host:
                 raise _not_answered(url, "it redirects to another host")
-            yield iter(lambda: answer.readline(MAX_LINE), b"")
+            yield _split(answer)
     except urllib.error.HTTPError as error:
         raise _not_answered(url, f"it answers with status {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise _not_answered(url, str(getattr(error, "reason", error))[:200]) from None
+
+
+def _split(answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield the lines of an answer. Raises HTTPException or ValueError where it is cut off, which
+    `readline` would take for its end."""
+    rest = b""
+    while block := answer.read1(1 << 16):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from (line for line in lines if line)
+        if len(rest) > MAX_LINE:
+            raise ValueError(f"a line of it is longer than {MAX_LINE} bytes")
+    if answer.length:
+        raise ValueError("it is cut off")
+    if rest:
+        yield rest
 
 
 def _not_answered(url: str, why: str) -> StoreUnavailable:

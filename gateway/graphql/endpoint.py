@@ -47,7 +47,6 @@ class GraphQLRunner:
         self.metrics = metrics
         self.schema = schema or build_schema(services.contract)
         self.documents = documents or TrustedDocuments()
-        self.documents.require_valid(self.schema.graphql)
 
     async def respond(self, request: Request) -> Response:
         """The answer to a GraphQL request. Raises HttpProblem for what is none."""
@@ -60,24 +59,33 @@ class GraphQLRunner:
         limits = self.services.limits
         values = await read_values(request, limits.max_body_bytes, limits.max_batch)
         if isinstance(values, dict):
-            answer, token = await self._one(request, values)
+            answer, token = await self._one(request, self._asked(request, values))
             status = status_of(media_type, has_data=answer.has_data)
             body = answer.body
         else:
-            answers = [await self._one(request, entry) for entry in values]
+            # None of a batch is run where one is refused: its answers would be lost.
+            several = [self._asked(request, entry) for entry in values]
+            answers = [await self._one(request, asked) for asked in several]
             status, body = 200, b"[" + b",".join(a.body for a, _ in answers) + b"]"
             token = next((t for _, t in reversed(answers) if t is not None), None)
         headers = {} if token is None else {"Recordgate-Token": token}
         return JsonResponse(body, status, headers, f"{media_type}; charset=utf-8")
 
-    async def _one(self, request: Request, values: dict[str, Any]) -> tuple[Answer, str | None]:
-        """The answer to one request, and the token of its write."""
+    def _asked(self, request: Request, values: dict[str, Any]) -> GraphQLRequest | UnknownDocument:
+        """Return one request of a body. Raises HttpProblem, InputError, ForbiddenError."""
         try:
-            asked = checked(values, self.documents, read_only=request.method != "POST")
+            return checked(values, self.documents, read_only=request.method != "POST")
         except UnknownDocument as error:
+            return error
+
+    async def _one(
+        self, request: Request, asked: GraphQLRequest | UnknownDocument
+    ) -> tuple[Answer, str | None]:
+        """Return the answer to one request, and the token of its write."""
+        if isinstance(asked, UnknownDocument):
             # In GraphQL's form: clients of persisted queries read it, and send the text then.
-            body = orjson.dumps({"errors": [graphql_error(error).formatted]})
-            return Answer(body, False, error.detail_code), None
+            body = orjson.dumps({"errors": [graphql_error(asked).formatted]})
+            return Answer(body, False, asked.detail_code), None
         if asked.read_only:
             await self._require_query(asked)
         freshness = from_headers(request.headers)

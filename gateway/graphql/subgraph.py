@@ -36,9 +36,10 @@ class Subgraph:
         return PlainTextResponse(sdl)
 
     async def _runner(self) -> tuple[GraphQLRunner, str]:
-        if self._made is None:
-            self._made = asyncio.ensure_future(asyncio.to_thread(self._build))
-        return await asyncio.shield(self._made)
+        made = self._made
+        if made is None or (made.done() and (made.cancelled() or made.exception())):
+            made = self._made = asyncio.ensure_future(asyncio.to_thread(self._build))
+        return await asyncio.shield(made)
 
     def _build(self) -> tuple[GraphQLRunner, str]:
         runner = self._make()

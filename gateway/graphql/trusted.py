@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +85,26 @@ class TrustedDocuments:
         while len(self._learned) > MOST_LEARNED or self._characters > MOST_LEARNED_CHARACTERS:
             self._characters -= len(self._learned.popitem(last=False)[1])
 
-    def require_valid(self, schema: GraphQLSchema) -> None:
-        """Raise SetupError that names a trusted document which the schema does not take."""
+    def require_valid(self, schema: GraphQLSchema, subgraph: Callable[[], GraphQLSchema]) -> None:
+        """Raise SetupError that names a trusted document which neither schema takes. `subgraph`
+        makes the one that a federated gateway asks, whose documents are trusted by the same list."""
+        federated: GraphQLSchema | None = None
         for identity, text in self._trusted.items():
-            try:
-                errors: list[GraphQLError] = validate(schema, parse(text), max_errors=1)
-            except GraphQLError as error:
-                errors = [error]
+            errors = _errors(schema, text)
             if errors:
+                federated = federated or subgraph()
+            if errors and _errors(federated, text):
                 raise SetupError(
                     f"the trusted document {identity[:80]!r} does not fit the contract: "
                     f"{errors[0].message}"
                 )
+
+
+def _errors(schema: GraphQLSchema | None, text: str) -> list[GraphQLError]:
+    try:
+        return [] if schema is None else validate(schema, parse(text), max_errors=1)
+    except GraphQLError as error:
+        return [error]
 
 
 def _hash(text: str) -> str:

@@ -21,6 +21,7 @@ from gateway.query.execute import ServedSchema
 from gateway.query.roots import RECORD_TYPE, RootKind, extensions
 from gateway.schema import search, static
 from gateway.schema.aggregates import Aggregates
+from gateway.schema.extension_faults import of_schema
 from gateway.schema.extensions import Extensions
 from gateway.schema.filters import Inputs
 from gateway.schema.frame import RecordSchema
@@ -38,7 +39,8 @@ from gateway.schema.scalars import DURATION
 from gateway.schema.subgraph import as_subgraph
 from gateway.schema.subscriptions import change_fields
 from stores.contract.model import Contract, RecordType
-from stores.errors import ContractError, SetupError
+from stores.contract.names import RESERVED_TYPES, generated_names
+from stores.errors import ContractError
 
 FRESHNESS = GraphQLDirective(
     "freshness",
@@ -66,6 +68,8 @@ def build_schema(
     what a federated gateway asks for. Raises ContractError where names of the contract collide in
     GraphQL, SetupError where an extension takes one."""
     frame = RecordSchema(extensions or Extensions())
+    if frame.added:
+        frame.require_free_types(_type_names(contract))
     records = RecordTypes(contract, Inputs(contract, frame), frame)
     query: dict[str, GraphQLField] = {}
     mutation: dict[str, GraphQLField] = {}
@@ -79,19 +83,26 @@ def build_schema(
         records.join()
         types = {kind.name: kind for kind in records.objects.values()}
         frame.join(query, mutation, subscription, types, [FRESHNESS])
-    except TypeError as error:
+        if subgraph:
+            frame.replace(as_subgraph(frame._schema, contract, records.objects))
+    except (TypeError, ValueError) as error:
         if frame.added:
-            named = ", ".join(frame.added.modules)
-            raise SetupError(
-                f"the extension {named} and the contract do not form one GraphQL schema: {error}",
-                hint="give the extension's type another name; record types come by record() and"
-                " extends()",
-            ) from None
+            raise of_schema(error, frame.added.modules, frame.added.places()) from None
         raise ContractError(f"the contract's names do not form a GraphQL schema: {error}") from None
-    if subgraph:
-        frame.replace(as_subgraph(frame._schema, contract, records.objects))
     known = frozenset({*query, *mutation})
     return ServedSchema(frame, extended=bool(frame.added), contract_fields=known)
+
+
+def _type_names(contract: Contract) -> set[str]:
+    """Return the names of types that are the contract's, or may become so."""
+    made = {
+        name
+        for t in contract.types.values()
+        for space, name in generated_names(t.graphql, t.single, t.plural)
+        if space == "type"
+    }
+    abroad = {f.graphql for t in contract.types.values() for f in t.foreign}
+    return made | abroad | RESERVED_TYPES
 
 
 def _add(

@@ -9,22 +9,29 @@ mistake is told at the start with its place.
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import strawberry
+from strawberry.schema.name_converter import NameConverter
 from strawberry.types.base import get_object_definition
 from strawberry.types.field import StrawberryField
 
 from gateway.schema import static
+from gateway.schema.extension_faults import (
+    IMPORT_HINT,
+    place_of,
+    place_of_error,
+    place_of_field,
+    told_when_slow,
+)
 from gateway.shape.names import field_of
 from stores.contract.model import Contract
 from stores.errors import RecordgateError, SetupError
 
+_NAMES = NameConverter()
 ROOTS = ("Query", "Mutation", "Subscription")
 
 
@@ -70,11 +77,35 @@ class Extensions:
             name: RecordClass(
                 known.type,
                 known.places,
-                [f for f in known.fields if f.module in self.modules],
+                [f for f in known.fields if self.has(f.module)],
             )
             for name, known in _records.items()
-            if any(m in known.places for m in self.modules)
+            if any(self.has(m) for m in known.places)
         }
+
+    def has(self, module: str) -> bool:
+        """Return whether a module is one of these, or is inside a package that is."""
+        return any(module == m or module.startswith(f"{m}.") for m in self.modules)
+
+    def places(self) -> list[tuple[str, str, str]]:
+        """Return type, field and place of all fields that the modules add."""
+        of_roots = [
+            (root, name_of(one), place_of_field(kind, one))
+            for root, kinds in self.roots.items()
+            for kind in kinds
+            for one in get_object_definition(kind, strict=True).fields
+        ]
+        of_records = [
+            (name, name_of(own.field), own.place)
+            for name, known in self.records.items()
+            for own in known.fields
+        ]
+        return of_roots + of_records
+
+
+def name_of(field: StrawberryField) -> str:
+    """Return the GraphQL name of a field."""
+    return _NAMES.from_field(field)
 
 
 def record(name: str) -> Any:
@@ -89,13 +120,15 @@ def extends(name: str, *, needs: Sequence[str] = ("id",)) -> Callable[[type], An
     has not selected them. The name of the class stands for the record type afterwards, as what
     `record` gives."""
     module, place = _caller()
+    properties = (needs,) if isinstance(needs, str) else tuple(needs)
 
     def decorate(cls: type) -> Any:
         known = _record_class(name, module, place)
         definition = get_object_definition(strawberry.type(cls), strict=True)
-        own = [OwnField(module, place, tuple(needs), f) for f in definition.fields]
+        own = [OwnField(module, place, properties, f) for f in definition.fields]
         # A module that is imported anew brings its fields anew.
-        known.fields = [f for f in known.fields if f.module != module] + own
+        before = [f for f in known.fields if (f.module, f.place) != (module, place)]
+        known.fields = before + own
         return known.type
 
     return decorate
@@ -134,6 +167,13 @@ def load(names: Sequence[str], contract: Contract) -> Extensions:
                     f"{place_of(kind)}: {root} is not a Strawberry type",
                     hint="decorate it with @strawberry.type",
                 )
+            for one in get_object_definition(kind, strict=True).fields:
+                _require_resolver(place_of_field(kind, one), root, one)
+                if name_of(one).startswith("_"):
+                    raise SetupError(
+                        f"{place_of_field(kind, one)}: the field name {name_of(one)} is reserved",
+                        hint="names that begin with _ are those of GraphQL and of federation",
+                    )
             roots.setdefault(root, []).append(kind)
     found = Extensions(tuple(names), roots)
     _check(found, contract)
@@ -142,8 +182,9 @@ def load(names: Sequence[str], contract: Contract) -> Extensions:
 
 def _imported(name: str) -> Any:
     try:
-        return importlib.import_module(name)
-    except RecordgateError:
+        with told_when_slow(name):
+            return importlib.import_module(name)
+    except (RecordgateError, KeyboardInterrupt):
         raise
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
@@ -151,41 +192,19 @@ def _imported(name: str) -> Any:
                 f"the setting `extensions`: there is no module {name}",
                 hint="name it as Python imports it, and put its folder on PYTHONPATH",
             ) from error
-        raise SetupError(f"{_place_of(error)}: {error}", hint=_IMPORT_HINT) from error
-    except Exception as error:
+        raise SetupError(f"{place_of_error(error)}: {error}", hint=IMPORT_HINT) from error
+    except BaseException as error:  # a module that calls sys.exit() ends no gateway without a word
         raise SetupError(
-            f"{_place_of(error)}: the extension {name} cannot be imported:"
+            f"{place_of_error(error)}: the extension {name} cannot be imported:"
             f" {type(error).__name__}: {error}",
-            hint=_IMPORT_HINT,
+            hint=IMPORT_HINT,
         ) from error
-
-
-_IMPORT_HINT = "correct the module, or remove it from the setting `extensions`"
-
-
-def _place_of(error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    outside = [
-        f for f in frames if not f.filename.startswith("<") and "strawberry" not in f.filename
-    ]
-    last = outside[-1] if outside else None
-    return f"{last.filename}:{last.lineno}" if last else "?"
-
-
-def place_of(kind: type) -> str:
-    """File and line of a class."""
-    try:
-        return f"{inspect.getsourcefile(kind)}:{inspect.getsourcelines(kind)[1]}"
-    except (OSError, TypeError):
-        return kind.__module__
 
 
 def _check(found: Extensions, contract: Contract) -> None:
     types = {t.graphql: t for t in contract.types.values()}
     for name, known in found.records.items():
-        place = next(p for m, p in known.places.items() if m in found.modules)
+        place = next(p for m, p in known.places.items() if found.has(m))
         record_type = types.get(name)
         if record_type is None:
             raise SetupError(
@@ -193,7 +212,16 @@ def _check(found: Extensions, contract: Contract) -> None:
                 hint=f"one of {', '.join(sorted(types))}",
             )
         properties = {"id", *(field_of(record_type, p) for p in record_type.properties)}
+        names: dict[str, OwnField] = {}
         for own in known.fields:
+            _require_resolver(own.place, name, own.field)
+            other = names.setdefault(name_of(own.field), own)
+            if other is not own:
+                raise SetupError(
+                    f"{own.place}: {name} has a field {name_of(own.field)} already,"
+                    f" of {other.place}",
+                    hint="give one of them another name",
+                )
             for need in own.needs:
                 if need not in properties:
                     raise SetupError(
@@ -202,23 +230,32 @@ def _check(found: Extensions, contract: Contract) -> None:
                     )
 
 
+def _require_resolver(place: str, kind: str, field: StrawberryField) -> None:
+    if field.base_resolver is None:
+        raise SetupError(
+            f"{place}: the field {field.python_name} of {kind} has no resolver",
+            hint="write it as a method with @strawberry.field",
+        )
+
+
 def merged(name: str, own: type | None, more: Sequence[type]) -> type | None:
     """One root type of several. Raises SetupError where two have a field of one name."""
     kinds = [*([own] if own else []), *more]
     if not kinds:
         return None
-    taken: dict[str, type] = {}
+    taken: dict[str, tuple[type, StrawberryField]] = {}
     for kind in kinds:
         definition = get_object_definition(kind)
         assert definition is not None
         for one in definition.fields:
-            if one.python_name in taken and taken[one.python_name] is not kind:
+            field_name = name_of(one)
+            other, theirs = taken.setdefault(field_name, (kind, one))
+            if other is not kind or theirs is not one:
                 raise SetupError(
-                    f"{place_of(kind)}: {name} has a field {one.python_name} already,"
-                    f" of {place_of(taken[one.python_name])}",
+                    f"{place_of_field(kind, one)}: {name} has a field {field_name} already,"
+                    f" of {place_of_field(other, theirs)}",
                     hint="give one of them another name",
                 )
-            taken[one.python_name] = kind
     if len(kinds) == 1 and own is None and kinds[0].__name__ == name:
         return kinds[0]
     bases = tuple(k for i, k in enumerate(kinds) if k not in kinds[:i])

@@ -24,7 +24,8 @@ from strawberry.types.field import StrawberryField
 from gateway.query.execute import KeptDocument
 from gateway.query.introspection import SchemaExecutor
 from gateway.schema import static
-from gateway.schema.extensions import Extensions, merged, place_of
+from gateway.schema.extension_faults import of_schema, place_of, require_free_types
+from gateway.schema.extensions import Extensions, merged
 from gateway.schema.joining import (
     Joined,
     wrap,
@@ -60,15 +61,22 @@ class RecordSchema(federation.Schema):
         more = added.roots
         query = merged("Query", Query, more.get("Query", ()))
         assert query is not None
-        super().__init__(
-            query=query,
-            mutation=merged("Mutation", None, more.get("Mutation", ())),
-            subscription=merged("Subscription", None, more.get("Subscription", ())),
-            types=[*static.TYPES, *static.ENUMS, *(r.type for r in added.records.values())],
-            config=StrawberryConfig(scalar_map=static.SCALARS),
-            extensions=[KeptDocument],
-            execution_context_class=SchemaExecutor,
-        )
+        try:
+            super().__init__(
+                query=query,
+                mutation=merged("Mutation", None, more.get("Mutation", ())),
+                subscription=merged("Subscription", None, more.get("Subscription", ())),
+                types=[*static.TYPES, *static.ENUMS, *(r.type for r in added.records.values())],
+                config=StrawberryConfig(scalar_map=static.SCALARS),
+                extensions=[KeptDocument],
+                execution_context_class=SchemaExecutor,
+            )
+        except SetupError:
+            raise
+        except Exception as error:
+            if not added:
+                raise
+            raise of_schema(error, added.modules, added.places()) from error
         for kind in static.TYPES:
             # What we answer is keyed by response names, which an alias may change.
             for field in self.object(kind).fields.values():
@@ -108,14 +116,21 @@ class RecordSchema(federation.Schema):
         found.is_type_of = None  # records are plain mappings
         return found
 
-    def join_record(self, name: str, fields: Mapping[str, GraphQLField]) -> None:
-        """Add the contract's fields to a record type that a module names. Raises SetupError where a
-        name is taken."""
+    def require_free_types(self, taken: set[str]) -> None:
+        """Raise SetupError where a module declares a type whose name is one of `taken`."""
+        records = {known.type for known in self.added.records.values()}
+        require_free_types(self.schema_converter.type_map, records, taken)
+
+    def join_record(
+        self, name: str, fields: Mapping[str, GraphQLField], kept: Set[str] = frozenset()
+    ) -> None:
+        """Add the contract's fields to a record type that a module names. `kept`: names of fields
+        that it has elsewhere, as in a federation. Raises SetupError where a name is taken."""
         found = self.extended(name)
         assert found is not None
         named = self.config.name_converter.from_field
         own = {named(o.field): o for o in self.added.records[name].fields}
-        for taken in sorted(own.keys() & fields.keys()):
+        for taken in sorted(own.keys() & (fields.keys() | kept)):
             raise SetupError(
                 f"{own[taken].place}: {name} has a field {taken} already",
                 hint="give the extension's field another name",

@@ -38,6 +38,11 @@ def field(
     return GraphQLField(kind, args, resolve=by_key, description=description)
 
 
+def _kept(record_type: RecordType) -> frozenset[str]:
+    """Return the names of fields that a record has by itself, or has in a federation."""
+    return frozenset(("id", "nodeId", "freshness", *(f.name for f in record_type.foreign)))
+
+
 class RecordTypes:
     """The object and connection types of a contract's record types, by type name."""
 
@@ -83,7 +88,9 @@ class RecordTypes:
         there."""
         for record_type in self.contract.types.values():
             if self.frame.extended(record_type.graphql) is not None:
-                self.frame.join_record(record_type.graphql, self._fields(record_type))
+                self.frame.join_record(
+                    record_type.graphql, self._fields(record_type), _kept(record_type)
+                )
 
     def _fields(self, record_type: RecordType) -> dict[str, GraphQLField]:
         found = {

@@ -85,18 +85,30 @@ FRESHNESS = GraphQLObjectType(
 def _freshness(_source: Any, info: GraphQLResolveInfo[Any]) -> dict[str, Any]:
     context: RequestContext = info.context
     path = info.path
+    entity: str | None = None
     while path.prev is not None:
+        entity = path.typename or entity
         path = path.prev
-    root = str(path.key)
-    route = context.routes.get(root, {})
+    key = _read_by(context.routes, str(path.key), entity)
+    route = context.routes.get(key, {})
     staleness = route.get("stalenessMs")
-    if staleness is not None and root not in context.as_of:
-        context.as_of[root] = _moment(context.services.listener.now() - float(staleness) / 1000)
+    if staleness is not None and key not in context.as_of:
+        context.as_of[key] = _moment(context.services.listener.now() - float(staleness) / 1000)
     return {
-        "asOf": context.as_of.get(root),
+        "asOf": context.as_of.get(key),
         "store": route.get("store", "canonical"),
         "watermark": route.get("watermark"),
     }
+
+
+def _read_by(routes: Mapping[str, Any], root: str, entity: str | None) -> str:
+    """Return the key of the read that a record below the root field `root` came by. Reads of fields
+    that a product adds are not told apart: the stalest counts, so that no record is called fresher
+    than it is."""
+    first = f"{root}#{entity}" if f"{root}#{entity}" in routes else root
+    own = [key for key in routes if "#" in key and not key.startswith(f"{root}#")]
+    known = [key for key in (first, *own) if key in routes]
+    return max(known, key=lambda key: routes[key].get("stalenessMs") or 0, default=first)
 
 
 def _moment(seconds: float) -> str:
@@ -201,15 +213,21 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
             name: selected_below(info, info.schema.type_map[name])  # type: ignore[arg-type]
             for name in wanted
         }
+        # Each type may be read by another store, and says which.
+        paths = {name: f"{path}#{name}" if len(wanted) > 1 else path for name in wanted}
         read = await asyncio.gather(
             *(
-                read_by_keys(context, path, types[name], keys, fields[name])
+                read_by_keys(context, paths[name], types[name], keys, fields[name])
                 for name, keys in wanted.items()
             )
         )
         found = dict(zip(wanted, read, strict=True))
-        stored = context.routes.get(path, {}).get("store") == StoreRole.DOCUMENTS
-        finished = {name for name in wanted if stored and _is_finished(fields[name])}
+        finished = {
+            name
+            for name in wanted
+            if context.routes.get(paths[name], {}).get("store") == StoreRole.DOCUMENTS
+            and _is_finished(fields[name])
+        }
         return [_entity(found[name].get(key), name, name in finished) for name, key in places]
 
     return resolve
@@ -259,8 +277,8 @@ def print_subgraph(schema: GraphQLSchema, contract: Contract) -> str:
 def _with(text: str, name: str, directive: str) -> str:
     """A type's SDL with a directive at its head."""
     lines = text.split("\n")
-    for i, line in enumerate(lines):
-        if line.startswith(f"type {name}") and line.endswith("{"):
+    for i, line in reversed(list(enumerate(lines))):  # a description before it may say the same
+        if line.startswith(f"type {name} ") and line.endswith("{"):
             lines[i] = f"{line[:-1]}{directive} {{"
             break
     return "\n".join(lines)

@@ -3,6 +3,8 @@ foreign keys; a federated gateway follows them."""
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from stores.contract import names
 from stores.contract.addresses import split_address
 from stores.contract.draft import Draft
@@ -10,8 +12,11 @@ from stores.contract.model import ForeignRelation, Property
 from stores.contract.node import Node
 
 
-def add_foreign(node: Node, draft: Draft, sources: list[tuple[Draft, Property]]) -> None:
-    """Add a relationship to the draft, or report what is wrong with it."""
+def add_foreign(
+    node: Node, draft: Draft, sources: list[tuple[Draft, Property]], own: Set[str]
+) -> None:
+    """Add a relationship to the draft, or report what is wrong with it. `own`: the names of the
+    GraphQL types that this contract makes."""
     to = node.get("to")
     found = split_address(str(to.data))
     if found is None:
@@ -42,8 +47,15 @@ def add_foreign(node: Node, draft: Draft, sources: list[tuple[Draft, Property]])
             "give the relationship an `id`, which becomes its name",
         )
         return
-    draft.foreign.append(
-        ForeignRelation(
-            name, names.pascal(type_name), type_name, property_name, contract, source.column
+    graphql = names.pascal(type_name)
+    if graphql in own or graphql in names.RESERVED_TYPES:
+        to.report(
+            "DUPLICATE_NAME",
+            f"the other product's {type_name!r} is the GraphQL type {graphql}, which this contract"
+            " makes too; a federation knows one type of a name",
+            "give this contract's type another name, or leave the relationship out",
         )
+        return
+    draft.foreign.append(
+        ForeignRelation(name, graphql, type_name, property_name, contract, source.column)
     )

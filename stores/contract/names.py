@@ -24,7 +24,7 @@ RESERVED_TYPES = frozenset(
         "Boolean", "ChangeKind", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime",
         "Time",
         "UUID", "Bytes", "JSON", "Duration", "Direction", "Facet", "FacetBucket", "Highlight",
-        "OnError", "RowError", "ForgivenWord", "SearchMatch", "SearchSuggestion",
+        "OnError", "RowError", "ForgivenWord", "Freshness", "SearchMatch", "SearchSuggestion",
     )
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")

@@ -66,8 +66,14 @@ def resolve_relations(drafts: Sequence[Draft]) -> None:
         _name(fk, keys)
     for fk in sorted(keys, key=lambda fk: not fk.inverse):
         _add_inverse(fk, keys)
+    own = {
+        name
+        for draft in drafts
+        for space, name in names.generated_names(draft.graphql, draft.single, draft.plural)
+        if space == "type"
+    }
     for node, draft, sources in abroad:
-        add_foreign(node, draft, sources)
+        add_foreign(node, draft, sources, own)
 
 
 def _keep(found: DeclaredForeignKey | None, keys: list[DeclaredForeignKey]) -> None:

@@ -187,6 +187,14 @@ def test_trusted_documents_are_named_by_id_or_hash_and_can_be_all_that_is_answer
         assert await ask(learning, extensions=persisted, variables=variables) == ada
         by_manifest = trusted_documents(settings(tmp_path, trusted_documents=manifest))
         assert await ask(by_manifest, documentId="m1", variables=variables) == ada
+        # What only a federated gateway asks is trusted for its door.
+        entities = (
+            '{ _entities(representations: [{__typename: "Person", id: "1"}]) { __typename } }'
+        )
+        federated = TrustedDocuments({"f": entities}, only=True)
+        assert await ask(federated, documentId="f") == "BAD_USER_INPUT"
+        answer = await rig.client.post("/graphql/subgraph", json={"query": entities})
+        assert answer.json()["data"] == {"_entities": [{"__typename": "Person"}]}
         (folder / "wrong.graphql").write_text("{ people { nothing } }")
         with pytest.raises(SetupError, match="wrong"):
             make_app(
@@ -204,6 +212,13 @@ def test_a_batch_is_answered_only_where_the_setting_says_so(database: str, tmp_p
     async def go(rig: Rig) -> None:
         answer = await rig.client.post("/graphql", json=two)
         assert [a.get("data") for a in answer.json()] == [{"people": {"totalCount": 1}}, None]
+        # None is run where one is refused: what it wrote would be told to nobody.
+        gone = {"query": 'mutation { deletePerson(id: "1") { id } }'}
+        for wrong in ({"query": 7}, {"query": "{ a }", "variables": 1}):
+            answer = await rig.client.post("/graphql", json=[gone, wrong])
+            assert answer.status_code == 400
+        answer = await rig.client.post("/graphql", json=two[0])
+        assert answer.json()["data"] == {"people": {"totalCount": 1}}
         for batch in (two * 2, [], [1]):
             assert (await rig.client.post("/graphql", json=batch)).status_code == 400
 

@@ -24,9 +24,11 @@ from tests.acceptance.gateway_rig import Rig
 CANARY = '{ canary: person(id: "1") { name } }'
 SEEN = '"canary":{"name":"Ada Quill"}'
 WAYS = ("POST", "batch", "GET", "POST stream", "GET stream", "socket")
-DEEP = '{ canary: person(id: "1") { name department { people { nodes { department { name } } } } } }'
+DEEP = (
+    '{ canary: person(id: "1") { name department { people { nodes { department { name } } } } } }'
+)
 COSTLY = "{ people(first: 500) { totalCount nodes { id } } }"
-ALIASED = "{ canary: __typename %s }" % " ".join(f"a{i}: __typename" for i in range(12))
+ALIASED = " ".join(["{ canary: __typename", *(f"a{i}: __typename" for i in range(12)), "}"])
 HIDDEN = '{ canary: person(id: "1") { salary } }'
 WRITE = 'mutation { canary: deletePerson(id: "1") { id } }'
 
@@ -130,14 +132,16 @@ def test_every_door_for_documents_keeps_trust_limits_and_rights(
             for query in asked:
                 assert '"canary":{' in await told(rig, *door, hr, query), (door, query)
                 answer = await told(rig, *door, staff, query)
-                assert "FORBIDDEN" in answer and '"canary":{' not in answer, (door, answer)
+                assert "FORBIDDEN" in answer, (door, answer)
+                assert '"canary":{' not in answer, (door, answer)
 
         # By trusted documents only: the doors that stand open for one, and no others.
         serve(TrustedDocuments({"one": CANARY}, only=True))
         for door in doors:
             assert SEEN in await told(rig, *door, hr, CANARY), door
             answer = await told(rig, *door, hr, CANARY.replace("name", "id name"))
-            assert "only trusted documents" in answer and "Ada" not in answer, (door, answer)
+            assert "only trusted documents" in answer, (door, answer)
+            assert "Ada" not in answer, (door, answer)
 
     limits = Limits(max_depth=4, max_cost=400, max_aliases=10, max_batch=3)
     run(database, tmp_path, go, access(), limits=limits)

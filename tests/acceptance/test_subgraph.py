@@ -4,11 +4,22 @@ composes."""
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from graphql import build_schema, parse
 
-from tests.acceptance.gateway_rig import Rig, gateway
+from gateway.graphql.subgraph import Subgraph
+from gateway.schema import build_schema as build_served
+from gateway.schema.subgraph import print_subgraph
+from stores.contract.load import load_contract
+from tests.acceptance.gateway_rig import GEONAMES, Rig, gateway
+from tests.acceptance.test_extensions import module
+
+__all__ = ["module"]
 
 ENTITIES = "query ($r: [_Any!]!) { _entities(representations: $r) { __typename %s } }"
 
@@ -62,11 +73,104 @@ def test_entities_come_in_order_and_one_that_is_missing_is_null(
             answer = await ask(rig, query, {"r": [{"__typename": "City", "id": "1"}] * 1_001})
             assert answer["code"] == "LIMIT_EXCEEDED"
 
+            # The document itself may hold them, and one that is asked twice is one record.
+            answer = await ask(
+                rig,
+                '{ _entities(representations: [{__typename: "City", id: "2996944"},'
+                ' {__typename: "City", id: 2996944}]) { ... on City { name } } }',
+            )
+            assert answer["data"]["_entities"] == [{"name": "Lyon"}] * 2  # type: ignore[index]
+
+            # Each type may come from another store, and says how fresh it is.
+            mixed = await ask(
+                rig,
+                ENTITIES % "... on City { freshness { store asOf } }"
+                " ... on Country { cities(first: 1) { nodes { name } } freshness { store asOf } }",
+                {"r": [wanted[0], wanted[1]]},
+            )
+            lyon, france = mixed["data"]["_entities"]  # type: ignore[index]
+            assert (lyon["freshness"]["store"], france["freshness"]["store"]) == (
+                "documents",
+                "canonical",
+            )
+            routes = mixed["extensions"]["recordgate"]["fields"]  # type: ignore[index]
+            assert {k: r["store"] for k, r in routes.items()} == {
+                "_entities#City": "documents",
+                "_entities#Country": "canonical",
+            }
+
             # The open door has neither.
             answer = await rig.graphql("{ _service { sdl } }")
             assert "errors" in answer
 
     asyncio.run(story())
+
+
+OWN = """
+import strawberry
+from recordgate.extending import Info, extends, record
+
+Country = record("Country")
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    async def home(self, info: Info) -> Country | None:
+        return await info.context.records.country("FR")
+"""
+
+
+def test_a_record_of_an_own_field_is_called_no_fresher_than_the_store_it_came_from(
+    database: str, tmp_path: Path, module: Any
+) -> None:
+    async def story() -> None:
+        async with gateway(database, tmp_path, extensions=[module(OWN)]) as rig:
+            answer = await ask(rig, "{ home { name freshness { store asOf watermark } } }")
+            freshness = answer["data"]["home"]["freshness"]  # type: ignore[index]
+            assert freshness["store"] == "documents"
+            assert freshness["asOf"]
+            assert freshness["watermark"]
+
+    asyncio.run(story())
+
+
+def test_a_subgraph_that_could_not_be_made_is_made_when_it_is_asked_again() -> None:
+    tries: list[int] = []
+
+    def make() -> Any:
+        tries.append(1)
+        if len(tries) == 1:
+            raise MemoryError
+        return SimpleNamespace(schema="schema")
+
+    async def story() -> None:
+        subgraph = Subgraph(make, lambda schema: f"sdl of {schema}")
+        request: Any = SimpleNamespace(
+            method="GET", state=SimpleNamespace(viewer=SimpleNamespace(may_introspect=True))
+        )
+        with pytest.raises(MemoryError):
+            await subgraph.respond(request)
+        assert (await subgraph.respond(request)).body == b"sdl of schema"
+        await subgraph.respond(request)
+        assert len(tries) == 2
+
+    asyncio.run(story())
+
+
+def test_a_description_that_looks_like_a_type_does_not_take_its_key(tmp_path: Path) -> None:
+    contract = tmp_path / "trap.odcs.yaml"
+    text = re.sub(
+        r"( - name: city\n( .*\n)*?    description: )[^\n]*\n",
+        r"\1|\n      Towns.\n      type City {\n",
+        GEONAMES.read_text(),
+        count=1,
+    )
+    assert "      type City {" in text
+    contract.write_text(text)
+    loaded = load_contract(contract)
+    sdl = print_subgraph(build_served(loaded, subgraph=True).graphql, loaded)
+    assert 'type City implements Node @key(fields: "id") {' in sdl
+    assert sdl.count('@key(fields: "id")') == len(loaded.types)
 
 
 def test_the_sdl_says_keys_and_what_is_shared_and_leaves_node_out(

@@ -207,6 +207,12 @@ CASES = {
     "relation named as a property": order(
         "{name: a, logicalType: integer, relationships: [{id: number, to: order.number}]}  #! DUPLICATE_NAME"
     ),
+    "relationship to another product's type of a name that is made here": order(
+        "{name: a, logicalType: integer, relationships: [{to: 'https://a.example/contract#order_filter.id'}]}  #! DUPLICATE_NAME"
+    ),
+    "relationship to another product's type of a reserved name": order(
+        "{name: a, logicalType: integer, relationships: [{to: 'https://a.example/contract#page_info.id'}]}  #! DUPLICATE_NAME"
+    ),
     "two operators": order(
         "{name: a, logicalType: string, quality: [{metric: nullValues, mustBe: 0, mustBeLessThan: 5}]}  #! TWO_OPERATORS"
     ),
