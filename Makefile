@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command 
 ARGS ?=
 ONLY ?=
 
-.PHONY: demo test check format bench soak soak-failover soak-collect servers servers-stop lock clean docs conformance-table audits differential fuzz
+.PHONY: demo test check format bench soak rolling soak-failover soak-collect servers servers-stop lock clean docs conformance-table audits differential fuzz
 
 $(VENV)/.ready: requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recordgate needs Python 3.11 or newer with venv; set PYTHON=/path/to/python" >&2; exit 1; }
@@ -69,6 +69,10 @@ kill-tour: $(VENV)/.ready
 
 soak: $(VENV)/.ready
 	@$(PY) -m tests.histories soak $(ARGS)
+
+# Each kind of contract change by itself, there and back, under two gateways, a worker and constant reads; some minutes.
+rolling: $(VENV)/.ready
+	@RECORDGATE_TEST_ROLLING=all $(PY) -m pytest -q --timeout=1200 tests/acceptance/test_rolling_change.py $(ARGS)
 
 # Histories in which canonical fails over to a standby: make soak-failover ARGS="--seconds 600 --servers"
 soak-failover: $(VENV)/.ready

@@ -155,8 +155,16 @@ def make_app(
 
         return run
 
+    opened: set[Socket] = set()
+    drain.at_end(lambda: _end_each(opened))
+
     async def sockets(socket: WebSocket) -> None:
-        await Socket(socket, streams, trusted).run()
+        one = Socket(socket, streams, trusted)
+        opened.add(one)
+        try:
+            await one.run()
+        finally:
+            opened.discard(one)
 
     routes: list[BaseRoute] = [
         WebSocketRoute("/graphql", sockets),
@@ -207,6 +215,11 @@ def make_app(
     app.state.services, app.state.drain = services, drain
     app.state.spool = spool or Spool(None)
     return app
+
+
+def _end_each(sockets: set[Socket]) -> None:
+    for one in list(sockets):
+        one.end()
 
 
 _OF_STATUS = {

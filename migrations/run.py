@@ -12,7 +12,7 @@ from stores.canonical.connect import Connection, connect, transaction_for_ddl
 from stores.canonical.driver_errors import translate
 from stores.errors import SetupError
 
-HEAD = "0017"
+HEAD = "0012"
 """The newest revision in `versions/`; a test compares. Known here so that a check needs no
 Alembic."""
 
@@ -44,6 +44,15 @@ def current(conn: Connection) -> str | None:
         return None
     found = _one(conn, b"SELECT version_num FROM recordgate.schema_version")
     return None if found is None else str(found)
+
+
+def require_current(conn: Connection) -> None:
+    """Raises SetupError where the tables are not those of this version."""
+    if current(conn) != HEAD:
+        raise SetupError(
+            "recordgate's own tables in canonical belong to another version",
+            hint="run `recordgate apply`",
+        )
 
 
 def _one(conn: Connection, query: bytes) -> object:

@@ -25,10 +25,12 @@ first requests have filled what is kept for the process's life."""
 class GarbagePauses(Collector):
     """Counts the seconds of each generation's collections, from when it is made until `close`."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """It may be registered elsewhere as well."""
         self._seconds = [0.0, 0.0, 0.0]
         self._began = 0.0
-        registry.register(self)
+        if registry is not None:
+            registry.register(self)
         gc.callbacks.append(self._look)
 
     def close(self) -> None:
@@ -63,6 +65,11 @@ def set_apart() -> None:
     """Collect garbage, and leave what remains out of all later collections."""
     gc.collect()
     gc.freeze()
+
+
+def take_back() -> None:
+    """Make what was left out collectable again: a part of it is about to end."""
+    gc.unfreeze()
 
 
 async def set_apart_when_warm() -> None:

@@ -8,11 +8,11 @@ import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.http.draining import Drain
 from recordgate.http_protocol import HeadLimits, bounded
 from stores.errors import SetupError
 
@@ -61,13 +61,19 @@ class _Server(uvicorn.Server):
         self._say()
 
 
+class Draining(Protocol):
+    """What is drained before the server ends."""
+
+    async def run(self, *, delay: float, most: float) -> bool: ...
+
+
 async def serve(
     app: ASGIApp,
     sock: socket.socket,
     stop: asyncio.Event,
     announce: Callable[[str], None],
     *,
-    drain: Drain | None = None,
+    drain: Draining | None = None,
     drain_delay: float = 0.0,
     head: HeadLimits | None = None,
 ) -> None:

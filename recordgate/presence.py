@@ -11,14 +11,16 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata
 
 import psycopg
 
 from stores.canonical.connect import AsyncConnection, connect_async
 from stores.canonical.live_needs import needs_of
-from stores.canonical.processes import BEAT, Process, read_alive, remove, say_alive
+from stores.canonical.processes import BEAT, Process, Reloaded, read_alive, remove, say_alive
 from stores.contract.model import Contract
 from stores.contract.shape import contract_digest
 from stores.errors import RecordgateError
@@ -42,10 +44,13 @@ class Presence:
         secret: bytes | None = None,
         changes: str = "",
         beat: float = BEAT,
+        asked: Callable[[], None] | None = None,
     ) -> None:
         """`secret`: what a gateway signs tokens with. `changes`: the change source of a worker
-        (source_kind)."""
-        self._url, self._beat = url, beat
+        (source_kind). `asked` is called where somebody asks the process to read its contract
+        again; without it, the process says that it cannot."""
+        self._url, self._beat, self._call = url, beat, asked
+        self._asked = 0
         self._task: asyncio.Task[None] | None = None
         self._told: set[str] = set()
         detail: dict[str, object] = {"needs": needs_of(contract)}
@@ -53,6 +58,8 @@ class Presence:
             detail["tokens"] = mark_of_secret(secret)
         if changes:
             detail["changes"] = changes
+        if asked is not None:
+            detail["reload"] = Reloaded().as_json()
         self.process = Process(
             uuid.uuid4(),
             role,
@@ -68,6 +75,23 @@ class Presence:
     async def enter(self) -> None:
         await self._say()
         self._task = asyncio.create_task(self._go_on(), name="presence")
+
+    async def asked(self) -> int:
+        """Return how often the process was asked to read its contract again, as canonical has it
+        now; as was last known where canonical is away."""
+        await self._say()
+        return self._asked
+
+    async def became(self, contract: Contract, outcome: Reloaded) -> None:
+        """Say which contract the process has now, and what came of reading it again."""
+        detail = {**self.process.detail, "needs": needs_of(contract), "reload": outcome.as_json()}
+        self.process = replace(
+            self.process,
+            contract_version=contract.version,
+            contract_digest=contract_digest(contract),
+            detail=detail,
+        )
+        await self._say()
 
     async def leave(self) -> None:
         """Safe at any time; never raises for canonical being away."""
@@ -86,11 +110,14 @@ class Presence:
     async def _say(self) -> None:
         try:
             async with asyncio.timeout(self._beat), await self._connect() as conn:
-                await say_alive(conn, self.process)
+                self._asked = await say_alive(conn, self.process)
                 others = await read_alive(conn)
         except (psycopg.Error, RecordgateError, TimeoutError) as error:
             log.debug("this process could not record its heartbeat in canonical: %s", error)
             return
+        answered = Reloaded.of(self.process)
+        if self._call is not None and answered is not None and self._asked > answered.asked:
+            self._call()
         for other in others:
             text = (
                 f"{other.name} signs tokens with another secret than this gateway: {OTHER_SECRET}"

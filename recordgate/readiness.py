@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from recordgate.migrations.run import HEAD, current, migrate
+from recordgate.migrations.run import current, migrate, require_current
 from stores.canonical.applied import Applied, applied
 from stores.canonical.apply import apply_plan
 from stores.canonical.connect import (
@@ -61,11 +61,7 @@ def _follows(conn: Connection) -> bool:
 
 
 def _require_applied(conn: Connection, contract: Contract) -> None:
-    if current(conn) != HEAD:
-        raise SetupError(
-            "recordgate's own tables in canonical belong to another version",
-            hint="run `recordgate apply`",
-        )
+    require_current(conn)
     plan = make_plan(conn, contract)
     if _follows(conn):
         # What was undone of the capture, as by a new partition, the worker does again, or says why

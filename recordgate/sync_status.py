@@ -12,7 +12,7 @@ from recordgate.presence import is_gone, other_secret
 from recordgate.sync_access import SINKS, SyncAccess
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.driver_errors import translate
-from stores.canonical.processes import Process, read_alive
+from stores.canonical.processes import Process, Reloaded, read_alive
 from stores.canonical.publication import slot_name
 from stores.canonical.standing import SlotView, Standing, WorkerView, as_json, read_standing
 from stores.contract.model import Contract
@@ -179,6 +179,7 @@ def _process(process: Process, alive: list[Process], digest: str) -> dict[str, A
         "version": process.version,
         "contractVersion": process.contract_version,
         "sameContract": process.contract_digest == digest,
+        "reload": None if (found := Reloaded.of(process)) is None else found.as_json(),
         "otherSecret": any(other_secret(process, other) for other in alive),
         "startedAt": process.started,
         "heartbeatSeconds": round(process.silent, 1),

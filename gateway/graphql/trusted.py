@@ -40,6 +40,10 @@ class TrustedDocuments:
         self._learned: OrderedDict[str, str] = OrderedDict()
         self._characters = 0
 
+    def says_as(self, other: TrustedDocuments) -> bool:
+        """Whether the same documents are trusted by both."""
+        return self.only == other.only and self._trusted == other._trusted
+
     def text_of(self, values: Mapping[str, Any]) -> str:
         """The document that a request asks for, by `query`, `documentId` or
         `extensions.persistedQuery`. Raises InputError, UnknownDocument, ForbiddenError."""

@@ -52,6 +52,7 @@ class _Close(Exception):
         self.code, self.reason = code, reason
 
 
+_GOES = _Close(GOING_AWAY, "the gateway is shutting down")
 _EXPIRED = _Close(UNAUTHORIZED, "the credential is no longer valid")
 
 
@@ -62,8 +63,14 @@ class Socket:
         self._socket, self._streams, self._documents = socket, streams, documents
         self._running: dict[str, asyncio.Task[None]] = {}
         self._opening = asyncio.Semaphore(OPENING)
-        self._begun = False
+        self._begun = self._ending = False
         self._closing: asyncio.Future[_Close] = asyncio.get_running_loop().create_future()
+
+    def end(self) -> None:
+        """Close once nothing is running: another gateway answers from now on."""
+        self._ending = True
+        if not self._running:
+            self._close(_GOES)
 
     async def run(self) -> None:
         socket = self._socket
@@ -163,10 +170,12 @@ class Socket:
             errors = orjson.dumps(failed.errors)
             await self._send(b'{"id":%s,"type":"error","payload":%s}' % (name, errors))
         except Ended:
-            self._close(_Close(GOING_AWAY, "the gateway is shutting down"))
+            self._close(_GOES)
         finally:
             if self._running.get(id) is asyncio.current_task():
                 del self._running[id]
+            if self._ending and not self._running:
+                self._close(_GOES)
 
     async def _answer(self, name: bytes, viewer: Viewer, payload: dict[str, Any]) -> None:
         """Answer an operation. It counts against the caller's limits until it has its answer, or is

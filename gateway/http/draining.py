@@ -15,6 +15,7 @@ class Drain:
         self.running = self.arriving = 0
         self.begun = False
         self.refusing = False
+        self._replaced = False
         self._idle = asyncio.Event()
         self._ending: list[Callable[[], None]] = []
 
@@ -39,7 +40,7 @@ class Drain:
         self._look()
 
     def _look(self) -> None:
-        if self.refusing and not self.running and not self.arriving:
+        if (self.refusing or self._replaced) and not self.running and not self.arriving:
             self._idle.set()
 
     async def run(self, *, delay: float, most: float) -> bool:
@@ -48,6 +49,19 @@ class Drain:
         self.begun = True
         await asyncio.sleep(delay)
         self.refusing = True
+        for end in self._ending:
+            end()
+        if self.running or self.arriving:
+            try:
+                await asyncio.wait_for(self._idle.wait(), most)
+            except TimeoutError:
+                return False
+        return True
+
+    async def emptied(self, most: float) -> bool:
+        """Another gateway of this process takes what comes: nothing is refused. Streams are broken
+        off, and what runs has at most `most` seconds. Whether everything has ended."""
+        self._replaced = True
         for end in self._ending:
             end()
         if self.running or self.arriving:

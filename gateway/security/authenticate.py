@@ -69,6 +69,11 @@ class Authenticator:
         self._anonymous = self._viewer("anonymous", self.rules.anonymous_roles, named=False)
         self._viewers: dict[tuple[str, frozenset[str]], Viewer] = {}
 
+    async def look_again(self) -> None:
+        """See at once whether the keys have changed."""
+        if self.keys is not None:
+            await self.keys.look_again()
+
     async def viewer(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Viewer:
         """Return the viewer of a request that comes from `address`, with no more than the roles of
         `Recordgate-Roles`, where that is given. Raises HttpProblem (401), ForbiddenError,

@@ -102,6 +102,11 @@ class KeyFile:
                     await asyncio.to_thread(self._look)
         return recognised(text, self._keys, time.time())
 
+    async def look_again(self) -> None:
+        """See at once whether the file has changed."""
+        async with self._lock:
+            await asyncio.to_thread(self._look)
+
     def _mark(self) -> tuple[int, ...]:
         try:
             found = self.path.stat()

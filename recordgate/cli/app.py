@@ -27,6 +27,8 @@ COMMANDS = {
     "contract": "contract",
     "plan": "schema",
     "apply": "schema",
+    "migrate": "migrate",
+    "reload-config": "reload_config",
     "import": "importing",
     "collect": "collecting",
     "reload": "generations",

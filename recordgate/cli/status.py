@@ -57,6 +57,8 @@ def as_text(value: dict[str, Any]) -> str:
             contract += ", which differs from yours"
         if process["otherSecret"]:
             contract += "; its token secret differs from that of other gateways (token_secret_file)"
+        if process["reload"] and not process["reload"]["ok"]:
+            contract += f"; it has refused another one: {process['reload']['said']}"
         lines.append(
             f"process    {process['role']} on {process['host']}, process {process['pid']},"
             f" {contract}"

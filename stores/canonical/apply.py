@@ -3,7 +3,7 @@ plan."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
 import sqlalchemy as sa
@@ -23,22 +23,37 @@ LOCK_TIMEOUT = "10s"
 """The longest time that a step waits for a table in use. A waiting ALTER TABLE makes everybody
 behind it wait too."""
 
+_HELD = """
+SELECT FROM pg_attribute AS a
+WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND a.attnotnull AND NOT EXISTS
+  (SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY(i.indkey))
+"""
+"""Whether a column that is in no primary key may not be null."""
+
 LOCK = 0x7265_636F_7264_0002
 """Key of the advisory lock under which one process changes canonical."""
 
 
 def apply_plan(
-    conn: Connection, contract: Contract, plan: SchemaPlan, *, allow_destructive: bool = False
+    conn: Connection,
+    contract: Contract,
+    plan: SchemaPlan,
+    *,
+    allow_destructive: bool = False,
+    chosen: Callable[[Step], bool] | None = None,
 ) -> SchemaPlan:
-    """Carry out `plan`, made by `make_plan` before; `conn` is in no transaction. All or nothing,
-    also in a crash. Two at once: the second finds that there is nothing left of its plan.
+    """Carry out `plan`, made by `make_plan` before, or those of its steps that are `chosen`; `conn`
+    is in no transaction. All or nothing, also in a crash. Two at once: the second finds that there
+    is nothing left of its plan. Columns that a later part of the plan drops need no value any more,
+    for a process with the new contract writes none.
 
     Raises InputError (code DESTRUCTIVE_REFUSED) for destructive steps that are not allowed,
     SetupError for steps that cannot be carried out as things are, ConflictError where somebody else
     has changed the tables since the plan was made or uses them now, ConstraintError where rows
     break a new rule.
     """
-    refuse(plan, allow_destructive=allow_destructive)
+    some = [s for s in plan.steps if chosen is None or chosen(s)]
+    refuse(SchemaPlan(tuple(some)), allow_destructive=allow_destructive)
     try:
         with transaction_for_ddl(conn) as bound:
             conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
@@ -52,8 +67,10 @@ def apply_plan(
                     "canonical has changed since the plan was made",
                     hint="review `recordgate plan` again",
                 )
-            _carry_out(bound, conn, contract, now.steps)
-            record_applied(conn, contract, [s.text for s in now.steps])
+            taken = [s for s in now.steps if s in some]
+            _carry_out(bound, conn, contract, taken)
+            _relax(conn, [s for s in now.steps if s not in some])
+            record_applied(conn, contract, [s.text for s in taken])
     except psycopg.Error as error:
         raise translate(error, contract) from None
     return plan
@@ -90,6 +107,26 @@ def _carry_out(
             raise
         except psycopg.Error as error:
             raise _failed(step, error, contract) from None
+
+
+def _relax(conn: Connection, left: Sequence[Step]) -> None:
+    """Let the columns be null that are dropped later, but those of a key."""
+    for step in left:
+        if (
+            step.kind != "drop_column"
+            or step.action is None
+            or isinstance(step.action, sql.Composed)
+        ):
+            continue
+        table = sql.Identifier(*filter(None, (step.action.schema, step.action.table_name)))  # type: ignore[attr-defined]
+        column = step.action.column_name  # type: ignore[attr-defined]
+        held = conn.execute(_HELD, (table.as_string(conn), column)).fetchone()
+        if held is not None:
+            conn.execute(
+                sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(
+                    table, sql.Identifier(column)
+                )
+            )
 
 
 def _failed(step: Step, error: psycopg.Error, contract: Contract) -> Exception:

@@ -7,7 +7,7 @@ again and again, with the contract that it has loaded, and takes its row away at
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,9 @@ _PUT = """
 INSERT INTO recordgate.processes
   (id, role, host, pid, version, contract_version, contract_digest, detail, started_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, to_timestamp(%s))
-ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), detail = excluded.detail
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), detail = excluded.detail,
+  contract_version = excluded.contract_version, contract_digest = excluded.contract_digest
+RETURNING asked
 """
 _FORGET = "DELETE FROM recordgate.processes WHERE heartbeat_at < now() - interval '1 day'"
 _REMOVE = "DELETE FROM recordgate.processes WHERE id = %s"
@@ -34,12 +36,17 @@ FROM recordgate.processes WHERE heartbeat_at > now() - make_interval(secs => %s)
 ORDER BY started_at, id
 """
 _THERE = "SELECT to_regclass('recordgate.processes')"
+_ASK = """
+UPDATE recordgate.processes SET asked = asked + 1
+WHERE id = ANY(%s) AND detail ? 'reload' RETURNING id, asked
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`detail`: `needs` (see live_needs), and of a gateway `tokens`, by which one can see whether
-    two sign tokens with one secret. `started`: seconds since the epoch; `silent`: since its last
+    """`detail`: `needs` (see live_needs); of a gateway `tokens`, by which one can see whether
+    two sign tokens with one secret; of one that can take another contract while it runs `reload`,
+    what came of it the last time. `started`: seconds since the epoch; `silent`: since its last
     sign of life."""
 
     id: UUID
@@ -59,9 +66,38 @@ class Process:
         return f"{self.role} on {self.host}, process {self.pid}"
 
 
-async def say_alive(conn: AsyncConnection, process: Process) -> None:
-    """Record a sign of life. What was silent for a day is forgotten."""
-    await conn.execute(
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What came of reading the contract again. `asked`: the request that it answers, 0 of none yet;
+    `ok` False: it was refused, and the process goes on with what it had."""
+
+    asked: int = 0
+    ok: bool = True
+    said: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"asked": self.asked, "ok": self.ok, "said": self.said}
+
+    @classmethod
+    def of(cls, process: Process) -> Reloaded | None:
+        """None of a process that cannot take another contract while it runs."""
+        found = process.detail.get("reload")
+        if not isinstance(found, Mapping):
+            return None
+        return cls(int(found["asked"]), bool(found["ok"]), str(found["said"]))
+
+
+def ask_to_reload(conn: Connection, processes: Sequence[Process]) -> dict[UUID, int]:
+    """Ask each to read its contract again; process → the number of the request, of those that
+    can."""
+    ids = [p.id for p in processes]
+    return dict(conn.execute(_ASK.encode(), (ids,)).fetchall())
+
+
+async def say_alive(conn: AsyncConnection, process: Process) -> int:
+    """Record a sign of life, and return how often the process was asked to read its contract
+    again. What was silent for a day is forgotten."""
+    cursor = await conn.execute(
         _PUT.encode(),
         (
             process.id,
@@ -75,7 +111,9 @@ async def say_alive(conn: AsyncConnection, process: Process) -> None:
             process.started,
         ),
     )
+    row = await cursor.fetchone()
     await conn.execute(_FORGET.encode())
+    return int(row[0]) if row else 0
 
 
 async def remove(conn: AsyncConnection, process: Process) -> None:
