@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from psycopg import AsyncConnection
 
 from recordgate import migration_order
-from recordgate.reload_requests import ask, living
 from recordgate.live import affected, refuse_to_break
 from recordgate.migration_order import Stage, Standing, adds, follows
 from recordgate.migrations.run import migrate
+from recordgate.reload_requests import ask, living
 from recordgate.settings import Settings
 from recordgate.store_needs import Need, store_needs
 from recordgate.sync_access import sync_access, with_worker

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from recordgate.reload_requests import PATIENCE, ask, living
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from recordgate.migrations.run import require_current
+from recordgate.reload_requests import PATIENCE, ask, living
 from stores.canonical.connect import connect
 
 
