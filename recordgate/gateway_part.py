@@ -54,8 +54,8 @@ OUTLIVES = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who may ask, and what: read of files, so that a file that is wrong is known before anything
-    is opened."""
+    """The callers and documents that are let in: read of files first, so that a wrong file is known
+    before anything is opened."""
 
     authenticator: Authenticator
     documents: TrustedDocuments
@@ -68,7 +68,7 @@ class Credentials:
         return cls(given or authenticator(settings, contract), trusted_documents(settings))
 
     def say_as(self, other: Credentials) -> bool:
-        """Whether both let in the same, but for the keys of a file, which is looked at all the
+        """Return whether both let in the same, but for the keys of a file, which is looked at all the
         time."""
         mine, its = self.authenticator, other.authenticator
         return (
@@ -80,7 +80,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all gateways of a process have in common, whatever their contract."""
+    """Everything that all gateways of a process have in common, whatever their contract."""
 
     settings: Settings
     url: str
@@ -237,7 +237,7 @@ class Door:
         await self.app(scope, receive, send)
 
     async def run(self, *, delay: float, most: float) -> bool:
-        """As the drain of the application does."""
+        """Drain the application, and return whether everything has ended."""
         drain = None if self.app is None else getattr(self.app.state, "drain", None)
         return True if drain is None else bool(await drain.run(delay=delay, most=most))
 

@@ -62,7 +62,7 @@ class _Server(uvicorn.Server):
 
 
 class Draining(Protocol):
-    """What is drained before the server ends."""
+    """An object that is drained before the server ends."""
 
     async def run(self, *, delay: float, most: float) -> bool: ...
 

@@ -49,7 +49,7 @@ Told = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What was said yes to. `losing`: data may be lost, and who can take the contract while it runs
+    """The risks that somebody said yes to. `losing`: data may be lost, and who can take the contract while it runs
     may be without something until it has. `breaking`: who cannot take it may break."""
 
     losing: bool = False
@@ -73,7 +73,7 @@ def one_at_a_time(conn: Connection) -> Iterator[None]:
 
 
 def look(conn: Connection, contract: Contract) -> Standing:
-    """How things stand now. Raises as `make_plan` does."""
+    """Return how things stand now. Raises as `make_plan` does."""
     return Standing(
         make_plan(conn, contract),
         contract,
@@ -114,6 +114,7 @@ class Migration:
         contract: Contract,
         url: str,
         conn: Connection,
+        *,
         consent: Consent,
         told: Told,
     ) -> None:
@@ -122,7 +123,7 @@ class Migration:
         self._left: list[str] = []
         """Processes that have not taken the contract, and why."""
         self.done: list[str] = []
-        """What was done, for people."""
+        """The lines that tell people what was done."""
 
     def run(self, standing: Standing) -> None:
         """Carry it out. Raises RecordgateError where it cannot go on; what is done stays, and the
@@ -236,7 +237,7 @@ class Migration:
         return [n for n in store_needs(self._conn, self._contract) if n.what != "drop"]
 
     async def _wait(self, missing: list[Need]) -> None:
-        """Until the stores hold what the contract says: by the worker that runs, else by one of this
+        """Wait until the stores hold what the contract says: by the worker that runs, else by one of this
         process. Raises what no waiting mends."""
         contract, slot = self._contract, ""
         async with (
@@ -261,7 +262,7 @@ class Migration:
 
 
 async def _loading(conn: AsyncConnection, left: Sequence[Need]) -> str:
-    """What is being loaded, or what stands in the way."""
+    """Return what is being loaded, or what stands in the way."""
     rows = await (await conn.execute(_BUILDING)).fetchall()
     if rows:
         return ", ".join(f"{sink}: {name} {count:,} records" for sink, name, count in rows)

@@ -29,7 +29,7 @@ class Stage(Enum):
 
 
 def takes_away(step: Step) -> bool:
-    """Whether the step takes something from processes that have the contract before: it waits until
+    """Return whether the step takes something from processes that have the contract before: it waits until
     none has it any more."""
     if step.kind in ("drop_column", "drop_table"):
         return True
@@ -42,7 +42,7 @@ def adds(step: Step) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How things stand: what canonical lacks, who is alive, and what the stores are to load."""
+    """The state of things: what canonical lacks, who is alive, and what the stores are to load."""
 
     plan: SchemaPlan
     contract: Contract
@@ -65,13 +65,13 @@ class Standing:
 
     @property
     def broken(self) -> list[Affected]:
-        """What the steps that come first break until it has the contract: a column of another type,
+        """Return what the steps that come first break until it has the contract: a column of another type,
         another key."""
         return [a for a in affected(self.adding, self.contract, self.alive) if a.breaks]
 
     @property
     def missing(self) -> list[Load]:
-        """What the stores are to load; what they keep of a type that is gone is nobody's need."""
+        """Return what the stores are to load; what they keep of a type that is gone is nobody's need."""
         return [load for load in self.loads if load.what != "drop"]
 
 

@@ -26,7 +26,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a process did. `ok` False: it goes on with what it had."""
+    """The answer of one process. `ok` False: it goes on with what it had."""
 
     process: Process
     ok: bool

@@ -1,4 +1,4 @@
-"""What a running process asks before it takes another contract, and what SIGHUP means to it."""
+"""Checks of a running process before it takes another contract, and the meaning of SIGHUP to it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Terminal:
                 self._descriptor = descriptor
 
     def is_gone(self) -> bool:
-        """Whether it was closed: then SIGHUP means what it has always meant."""
+        """Return whether it was closed: then SIGHUP means what it has always meant."""
         if self._descriptor is None:
             return False
         try:
@@ -50,7 +50,7 @@ class Terminal:
 
 
 def takes_hangup(pid: int) -> bool:
-    """Whether the process of this machine has a handler for SIGHUP; without one it would end by it.
+    """Return whether the process of this machine has a handler for SIGHUP; without one it would end by it.
     False where the system does not say."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines():

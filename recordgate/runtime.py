@@ -158,7 +158,7 @@ class Runtime:
         await self._presence.enter()
 
     async def _share(self) -> None:
-        """What all gateways of the process have in common."""
+        """Open everything that all gateways of the process share."""
         settings = self.settings
         callers = Callers(
             settings.rate_limit,

@@ -60,7 +60,7 @@ class WorkerPart:
         return self._stop.is_set()
 
     def give_up(self) -> None:
-        """What is written is published, then `run` returns."""
+        """Let `run` return once everything written is published."""
         self._stop.set()
 
     async def run(self, stop: asyncio.Event) -> None:

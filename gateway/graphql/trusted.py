@@ -41,7 +41,7 @@ class TrustedDocuments:
         self._characters = 0
 
     def says_as(self, other: TrustedDocuments) -> bool:
-        """Whether the same documents are trusted by both."""
+        """Return whether the same documents are trusted by both."""
         return self.only == other.only and self._trusted == other._trusted
 
     def text_of(self, values: Mapping[str, Any]) -> str:

@@ -76,8 +76,8 @@ def migrate(
                     contract,
                     access.url,
                     conn,
-                    consent,
-                    lambda what, done, total: line.update(done, total, f"migrate: {what}"),
+                    consent=consent,
+                    told=lambda what, done, total: line.update(done, total, f"migrate: {what}"),
                 )
                 try:
                     migration.run(standing)
@@ -93,7 +93,7 @@ def migrate(
 
 
 def _changes(old: Path | None, contract: Contract) -> list[str]:
-    """What changes for callers."""
+    """Return the lines that say what changes for callers."""
     if old is None:
         return []
     found = compare(load_contract(old), contract)
@@ -102,7 +102,7 @@ def _changes(old: Path | None, contract: Contract) -> list[str]:
 
 
 def _asked(standing: Standing, plan: list[str], *, as_json: bool) -> bool:
-    """Whether a person says yes; False where nobody is there to ask."""
+    """Return whether a person says yes; False where nobody is there to ask."""
     if not plan or as_json or not sys.stdin.isatty():
         return False
     for line in plan:

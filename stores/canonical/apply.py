@@ -28,7 +28,7 @@ SELECT FROM pg_attribute AS a
 WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND a.attnotnull AND NOT EXISTS
   (SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY(i.indkey))
 """
-"""Whether a column that is in no primary key may not be null."""
+"""Finds a column that may not be null and is in no primary key."""
 
 LOCK = 0x7265_636F_7264_0002
 """Key of the advisory lock under which one process changes canonical."""

@@ -68,7 +68,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What came of reading the contract again. `asked`: the request that it answers, 0 of none yet;
+    """The outcome of reading the contract again. `asked`: the request that it answers, 0 of none yet;
     `ok` False: it was refused, and the process goes on with what it had."""
 
     asked: int = 0
