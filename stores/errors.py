@@ -13,6 +13,7 @@
     │   ├── StoreUnavailable   not reached, overloaded or timed out: the same call may work later
     │   │   └── NotLoaded      reached and well, but what was asked for is not loaded into it yet
     │   ├── StoreRefused       reached, and it said no: the same call fails again
+    │   │   └── TooMuchWork    it was stopped: it would have read more than it may
     │   ├── StoreLost          it has lost data, or belongs to somebody else
     │   └── NotReadable        canonical gives the records of one type to nobody now; others may be read
     ├── StaleError             no store is as fresh as the caller asked
@@ -162,6 +163,11 @@ class StoreRefused(StoreError):
     """The store understood and refused: not worth another try."""
 
     code = "STORE_REFUSED"
+
+
+class TooMuchWork(StoreRefused):
+    """The store stopped a read that took longer than it may: its statistics, or ours, were wrong.
+    Says nothing against the store."""
 
 
 class StoreLost(StoreError):

@@ -21,8 +21,11 @@ from stores.query import (
     Children,
     ChildrenQuery,
     Filter,
+    Listed,
+    ListQuery,
     SearchQuery,
     SearchResult,
+    Statistics,
     Suggestion,
 )
 from stores.roles import StoreRole
@@ -36,6 +39,8 @@ class Capability(StrEnum):
     """Documents come back byte for byte."""
     CHILDREN = "children"
     """`DocumentStore.children`, in canonical's key order."""
+    LISTS = "lists"
+    """`DocumentStore.page` and `statistics`: filtered, ordered pages, as canonical gives them."""
     HIGHLIGHTS = "highlights"
     FACETS = "facets"
     SUGGEST = "suggest"
@@ -274,6 +279,16 @@ class DocumentStore(Store, Protocol):
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
         """Return the records for each of `query.values`. Needs `Capability.CHILDREN`."""
+        ...
+
+    async def page(self, query: ListQuery) -> Listed:
+        """Return a page. Only what `stores.exactness` says of each property is asked. Needs
+        `Capability.LISTS`. Raises TooMuchWork after `query.seconds`, and StoreRefused where
+        `query.index` is not there."""
+        ...
+
+    async def statistics(self, type_name: str) -> Statistics:
+        """Return what is known of a type. Needs `Capability.LISTS`. Must be cheap."""
         ...
 
 

@@ -80,6 +80,22 @@ def all_of(parts: Iterable[Filter]) -> Filter:
     return some[0] if len(some) == 1 else And(some)
 
 
+def conjuncts(part: Filter) -> list[Filter]:
+    """The parts of a filter of which each must hold."""
+    if isinstance(part, And):
+        return [inner for p in part.parts for inner in conjuncts(p)]
+    return [part]
+
+
+def held(part: Filter) -> frozenset[str]:
+    """The properties that a filter holds to one value, so that they order nothing."""
+    return frozenset(
+        p.property
+        for p in conjuncts(part)
+        if isinstance(p, Compare) and (p.op is Op.EQ or (p.op is Op.IS_NULL and p.value is True))
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A step of an order. Missing values come last in ascending and first in descending order, as
@@ -113,6 +129,53 @@ class Children:
 
     documents: list[bytes]
     total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A page of the records of `type` that satisfy `filter`, in `order`, which is total.
+
+    `limit` documents are wanted, from the other end where `backward`. `after` and `before` are
+    the order's values at a cursor, in the form that documents have them (None: missing).
+    `count`: all that satisfy the filter. `look_before`: whether a record stands at `after` or before
+    it; `look_after`: whether one stands at `before` or after it. `index`: the property names of the
+    index that is to serve, () for none. `seconds`: how long the store may work on it.
+    """
+
+    type: str
+    filter: Filter
+    order: tuple[Order, ...]
+    limit: int
+    backward: bool = False
+    after: tuple[Any, ...] | None = None
+    before: tuple[Any, ...] | None = None
+    count: bool = False
+    look_before: bool = False
+    look_after: bool = False
+    index: tuple[str, ...] = ()
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Documents (JSON bytes) in the order that was asked, all of one moment with the rest.
+    `before` and `after`: what `look_before` and `look_after` have found."""
+
+    documents: list[bytes]
+    total: int | None = None
+    before: bool = False
+    after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The facts that a store knows of the active generation of a type without counting. `rows` None: it has
+    not looked yet. `indexes`: property names of each index of lists that is there → about how many
+    records share the values of its first one, two, … properties. All of it can be old."""
+
+    generation: int
+    rows: int | None
+    indexes: tuple[tuple[tuple[str, ...], tuple[float, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 
 class Gate:
@@ -33,3 +34,26 @@ class Gate:
         await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
         writer.close()
         back.close()
+
+
+class Way:
+    """A gate that is opened and shut from outside of its event loop."""
+
+    def __init__(self, port: int) -> None:
+        self._gate = Gate("127.0.0.1", port)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        return self._gate.port
+
+    def open(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._gate.open(), self._loop).result(10)
+
+    def shut(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._gate.shut(), self._loop).result(10)
+
+    def end(self) -> None:
+        self.shut()
+        self._loop.call_soon_threadsafe(self._loop.stop)

@@ -17,12 +17,14 @@ from gateway.context.services import Freshness, Services
 from gateway.context.tokens import Commit, own_tokens, read_token
 from stores.errors import InputError, LimitError, StaleError, StoreError, StoreUnavailable
 from stores.lsn import format_lsn
-from stores.protocols import Generation, Position, Store
+from stores.protocols import DocumentStore, Generation, Position, Store
+from stores.query import Statistics
 
 MAX_WAIT = 30.0
 """Seconds; a caller that asks to wait longer waits this long."""
 _POSITION_TTL = 0.005
 _GENERATION_TTL = 0.1
+_STATISTICS_TTL = 2.0
 
 _SIMPLE = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d)?", re.ASCII)
 _ISO = re.compile(
@@ -170,6 +172,7 @@ class _Cached:
         """The count of the listener when the position was last asked for."""
         self.asking: asyncio.Future[Position | None] | None = None
         self.generations: dict[str, tuple[float, Generation | None]] = {}
+        self.statistics: dict[str, tuple[float, Statistics]] = {}
 
 
 _cache: WeakKeyDictionary[Store, _Cached] = WeakKeyDictionary()
@@ -226,6 +229,17 @@ async def active_generation(store: Store, type_name: str) -> Generation | None:
         active = next((g for g in generations if g.state == "active"), None)
         cached.generations[type_name] = (now + _GENERATION_TTL, active)
     return active
+
+
+async def statistics_of(store: DocumentStore, type_name: str) -> Statistics:
+    """Return what the store knows of a type, as of two seconds ago at most. Raises StoreError."""
+    cached = _cached(store)
+    now = time.monotonic()
+    found = cached.statistics.get(type_name)
+    if found is None or now >= found[0]:
+        found = now + _STATISTICS_TTL, await store.statistics(type_name)
+        cached.statistics[type_name] = found
+    return found[1]
 
 
 async def generation_of(store: Store, type_name: str) -> int | None:

@@ -16,7 +16,16 @@ from gateway.context.breakers import Breaker, State
 from gateway.http.deadlines import Limit
 from stores.errors import NotLoaded, StoreLost, StoreUnavailable
 from stores.protocols import Generation, Position
-from stores.query import Children, ChildrenQuery, SearchQuery, SearchResult, Suggestion
+from stores.query import (
+    Children,
+    ChildrenQuery,
+    Listed,
+    ListQuery,
+    SearchQuery,
+    SearchResult,
+    Statistics,
+    Suggestion,
+)
 from stores.roles import StoreRole
 from stores.together import Together
 
@@ -84,6 +93,12 @@ class GuardedStore:
 
     async def children(self, query: ChildrenQuery) -> dict[tuple[object, ...], Children]:
         return await self._call(self.store.children(query))
+
+    async def page(self, query: ListQuery) -> Listed:
+        return await self._call(self.store.page(query))
+
+    async def statistics(self, type_name: str) -> Statistics:
+        return await self._call(self.store.statistics(type_name))
 
     async def search(self, query: SearchQuery) -> SearchResult:
         return await self._call(self.store.search(query))

@@ -45,6 +45,8 @@ class CanonicalListener:
     def __init__(self) -> None:
         self.heard = 0
         self.connected = False
+        self.lost = False
+        """The last try to connect failed, or the connection broke and is not back."""
         self.ahead = 0.0
         """Seconds by which canonical's clock is ahead of ours, at most."""
         self.sources: dict[str, float] = {}
@@ -97,7 +99,7 @@ class CanonicalListener:
                         type(error).__name__,
                     )
             finally:
-                self.connected = False
+                self.connected, self.lost = False, True
             await asyncio.sleep(RETRY)
 
     async def _listen(self, conninfo: str) -> None:
@@ -108,7 +110,7 @@ class CanonicalListener:
             for channel in (POSITIONS, *self._also):
                 await conn.execute(f"LISTEN {channel}".encode())
             await self._read_clock(conn)
-            self.connected = True
+            self.connected, self.lost = True, False
             self._ring()
             for hear in self._also.values():
                 hear("")

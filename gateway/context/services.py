@@ -8,6 +8,7 @@ the settings.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -16,6 +17,7 @@ from graphql import DocumentNode
 
 from gateway.compiler.masks import MaskKey
 from gateway.context.bulkheads import Bulkhead
+from gateway.context.canonical_away import CanonicalAway, Expiring
 from gateway.context.guarded_stores import GuardedStore
 from gateway.context.listener import CanonicalListener
 from gateway.context.plan_cache import PlanCache
@@ -26,6 +28,8 @@ from stores.protocols import DocumentStore, SearchStore, Store
 from stores.roles import STORE_ROLES, StoreRole
 
 log = logging.getLogger("gateway")
+
+OVERWORKED_SECONDS = 30.0
 
 
 GRACE = 5.0
@@ -83,6 +87,12 @@ class Services:
     listener: CanonicalListener = field(
         default_factory=CanonicalListener, init=False, compare=False
     )
+    away: CanonicalAway = field(default_factory=CanonicalAway, init=False, compare=False)
+    """The doubt in canonical: whether it is taken to be away."""
+    overworked: Expiring[Any] = field(
+        default_factory=lambda: Expiring(OVERWORKED_SECONDS), init=False, compare=False
+    )
+    """Lists that the document store had to stop: they are canonical's for a while."""
     fallbacks: Bulkhead = field(init=False, compare=False)
     """Reads of canonical in the place of a store that fails, is stale, or slow."""
     fallbacks_taken: int = field(default=0, init=False, compare=False)
@@ -115,6 +125,10 @@ class Services:
         elif self.timeline and seen.timeline != self.timeline:
             log.warning("canonical is on timeline %d now", seen.timeline)
         self.system, self.timeline, self.first_timeline = seen.system, seen.timeline, seen.first
+
+    def canonical_away(self) -> str:
+        """Return why canonical is not asked first for what another store can answer; else empty."""
+        return self.away.why(time.monotonic())
 
     def refusals(self) -> dict[str, str]:
         """Store → why it is not to be asked now, of those that are not."""
@@ -167,7 +181,7 @@ that canonical gave); None where there is no record."""
 @dataclass(slots=True)
 class RequestContext:
     """One GraphQL request. `routes` collects `extensions.recordgate.fields` by response path,
-    `plans` what `explain` asks for."""
+    `plans` what `explain` asks for, `weights` what was weighed for it."""
 
     services: Services
     viewer: Viewer = field(default_factory=Viewer)
@@ -175,6 +189,7 @@ class RequestContext:
     explain: bool = False
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
+    weights: dict[str, dict[str, Any]] = field(default_factory=dict)
     token: str | None = None
     """The token of the last write of this request."""
     cost: int = 0
@@ -197,3 +212,5 @@ class RequestContext:
     """The document that is executed, once it is valid and admitted."""
     read: Mapping[str, ReadField] | None = None
     """The root fields, by response name, that are read already, before execution begins."""
+    rerouted: bool = False
+    """A root field was answered otherwise than its plan has it at first."""

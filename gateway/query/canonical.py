@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -34,6 +35,19 @@ async def fetch_json(
     Stopped after `Limits.statement_timeout`. Raises TimeoutExceeded, StoreUnavailable, InputError
     for a value that its type cannot hold, and what else `driver_errors` knows.
     """
+    try:
+        found = await _read(services, statement, parameters, prepare)
+    except StoreUnavailable:
+        if not services.listener.connected:  # it is not only busy
+            services.away.failed(time.monotonic())
+        raise
+    services.away.succeeded()
+    return found
+
+
+async def _read(
+    services: Services, statement: Statement, parameters: Sequence[Parameter], prepare: bool
+) -> bytes | None:
     seconds = services.limits.statement_timeout
     try:
         with Limit(seconds):

@@ -148,6 +148,7 @@ async def _run(plan: QueryPlan, context: RequestContext, variables: Mapping[str,
         body.append(b'},"extensions":')
     if (
         not plan.by_canonical
+        or context.rerouted
         or context.explain
         or context.token is not None
         or context.services.listener.sources

@@ -4,12 +4,12 @@ and how the answer is picked out of it."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.shape import cursors
-from gateway.shape.orders import signature
+from gateway.shape.orders import order_property, signature
 from gateway.shape.shapes import (
     EdgeCursor,
     EdgeNode,
@@ -30,10 +30,11 @@ from gateway.shape.shapes import (
 )
 from gateway.shape.visibility import Form, Visibility, non_null
 from stores import json_numbers
-from stores.contract.model import Embed, Property, RecordType, Scalar
+from stores.contract.model import Contract, Embed, Property, RecordType, Scalar
 from stores.keys import encode_key
 from stores.protocols import DocumentStore
 from stores.query import EVERYTHING, ChildrenQuery
+from stores.sort_texts import printed
 from stores.values import exact_in_json
 
 _TEXT_SAME = frozenset(
@@ -66,7 +67,7 @@ def why_not_document(
             return f"{part.property.graphql} depends on who asks"
         if isinstance(part, RowVersion):
             return "versions of records are canonical's"
-        if isinstance(part, Id) and not _key_is_plain(record_type):
+        if isinstance(part, Id) and not key_is_plain(record_type):
             return f"the key of {record_type.graphql} has no plain text in its document"
         if isinstance(part, One | Many):
             inside = next((e for e in embeds if e.relation == part.relation.name), None)
@@ -99,7 +100,7 @@ def _why_not_page(
         return "related records are paged by a cursor"
     if not bytewise and any(p.scalar is Scalar.STRING for p in page.type.key_properties):
         return "canonical orders text in its own way"
-    if not _key_is_plain(page.type):
+    if not key_is_plain(page.type):
         return f"the key of {page.type.graphql} has no plain text in its document"
     if visibility.row_filters(page.type) is not None:
         return f"rows of {page.type.graphql} depend on who asks"
@@ -110,7 +111,7 @@ def _why_not_page(
     return ""
 
 
-def _key_is_plain(record_type: RecordType) -> bool:
+def key_is_plain(record_type: RecordType) -> bool:
     return all(p.scalar in _TEXT_SAME for p in record_type.key_properties)
 
 
@@ -124,6 +125,17 @@ class _Related:
 
     documents: list[Any]
     total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """A page of parsed documents, with one beyond it where there is one. `before` and `after`:
+    whether a record stands on the other side of the cursors that it lies between."""
+
+    documents: list[Any]
+    total: int | None
+    before: bool = False
+    after: bool = False
 
 
 class MissingValue(Exception):
@@ -257,24 +269,61 @@ def from_document(
 
 def _page(page: PageShape, related: _Related) -> dict[str, Any]:
     limit = page.window.limit
-    documents = related.documents[:limit]
+    more = len(related.documents) > limit
     bound = signature(page.type, page.order)
 
     def cursor(document: Mapping[str, Any]) -> str:
         return cursors.encode(bound, _key_texts(page.type, document))
 
+    return _connection(page, related.documents[:limit], related.total, cursor, False, more)
+
+
+def list_page(contract: Contract, page: PageShape, found: ListedPage) -> dict[str, Any]:
+    """A root field's page by response name."""
+    limit, backward = page.window.limit, page.window.backward
+    more = len(found.documents) > limit
+    documents = found.documents
+    if more:
+        documents = documents[1:] if backward else documents[:limit]
+    bound = signature(page.type, page.order)
+    steps = [(o.path, order_property(contract, page.type, o)) for o in page.order]
+
+    def cursor(document: Mapping[str, Any]) -> str:
+        return cursors.encode(bound, [printed(p, _at(document, path, p)) for path, p in steps])
+
+    before = found.before or (more and backward)
+    after = found.after or (more and not backward)
+    return _connection(page, documents, found.total, cursor, before, after)
+
+
+def _at(document: Any, path: Sequence[str], prop: Property) -> Any:
+    for name in path:
+        if document is None:
+            return None
+        document = document[name]
+    return None if document is None else document[prop.name]
+
+
+def _connection(
+    page: PageShape,
+    documents: Sequence[Any],
+    total: int | None,
+    cursor: Callable[[Mapping[str, Any]], str],
+    before: bool,
+    after: bool,
+) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for part in page.fields:
         if isinstance(part, TypeName):
             answer[part.key] = part.name
         elif isinstance(part, TotalCount):
-            answer[part.key] = related.total
+            answer[part.key] = total
         elif isinstance(part, Nodes):
             answer[part.key] = [from_document(part.record, d, {}) for d in documents]
         elif isinstance(part, PageInfo):
             info = {
-                "hasNextPage": len(related.documents) > limit,
-                "hasPreviousPage": False,
+                "hasNextPage": after,
+                "hasPreviousPage": before,
                 "startCursor": cursor(documents[0]) if documents else None,
                 "endCursor": cursor(documents[-1]) if documents else None,
                 "__typename": "PageInfo",

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from gateway.context.freshness import active_generation, report, usable
-from gateway.context.services import RequestContext, Services
+from gateway.context.services import Freshness, RequestContext, Services
 from gateway.http.deadlines import Limit
 from gateway.query.documents import from_document, outside, read_document, why_not_document
 from gateway.query.planner import CANONICAL, KEY_READ, Plan, chosen
@@ -29,6 +29,7 @@ T = TypeVar("T")
 Canonical = Callable[[], Awaitable[bytes | None]]
 
 SLOW = f"{StoreRole.DOCUMENTS}: it is slower than usual"
+AS_GOOD = "the document store answers the same, and spares it"
 LEAST_PATIENCE = 0.025
 """Seconds that the store has at least before canonical is asked, too."""
 
@@ -60,7 +61,7 @@ async def read_by_key(
         limit = hedge.limit = Limit(float("inf"), after=patience, begin=begin)
         try:
             with limit:
-                found, why = await _from_documents(
+                found, why = await from_documents(
                     context,
                     path,
                     planned,
@@ -75,7 +76,7 @@ async def read_by_key(
         finally:
             if hedge.task is not None:
                 hedge.end()
-    async with _in_its_place(services):
+    async with in_its_place(services):
         _note(context, path, planned, text, why)
         return False, await canonical()
 
@@ -143,38 +144,43 @@ async def read_by_keys(
         return by_given_key(await canonical())
     candidate, why = chosen(KEY_READ, services.refusals())
     if candidate.store != CANONICAL:
-        read, why = await _from_documents(context, path, KEY_READ, (record_type.name,), documents)
+        read, why = await from_documents(context, path, KEY_READ, (record_type.name,), documents)
         if read is not None:
             return by_given_key(read)
-    async with _in_its_place(services):
+    async with in_its_place(services):
         return by_given_key(await canonical())
 
 
 # What both do ----------------------------------------------------------------------------------
 
 
-async def _from_documents(
+async def from_documents(
     context: RequestContext,
     path: str,
     planned: Plan,
     types: Sequence[str],
     read: Callable[[], Awaitable[tuple[T, list[str]]]],
+    *,
+    freshness: Freshness | None = None,
+    reason: str = "",
 ) -> tuple[T | None, str]:
     """Return the result of `read` from the document store and "", or None and why the store was not
     taken.
 
     `types` are those whose documents are read, first the one that the read is noted with; `read`
-    returns what it has asked, too. `path` is the field's name in the response.
+    returns what it has asked, too. `path` is the field's name in the response. `freshness` and
+    `reason` are given where they are not the request's and the plan's.
     """
     services = context.services
     store = services.documents
+    freshness = freshness or context.freshness
     began = time.monotonic()
     try:
-        standing = await usable(services, store, context.freshness, types)
+        standing = await usable(services, store, freshness, types)
     except asyncio.CancelledError:
         # All share one question for the position, so no call of this caller's own tells the
         # breaker.
-        if not context.freshness.wait_up_to:
+        if not freshness.wait_up_to:
             services.guards[StoreRole.DOCUMENTS].passed_over(began)
         raise
     if not standing.usable:
@@ -190,7 +196,7 @@ async def _from_documents(
     candidate = planned.candidates[0]
     context.routes[path] = report(
         candidate.store,
-        candidate.reason,
+        reason or candidate.reason,
         standing.position,
         generation.number if generation else None,
         now=services.listener.now(),
@@ -212,7 +218,7 @@ async def _why_not_shaped(services: Services, types: Collection[str]) -> str:
 
 
 @asynccontextmanager
-async def _in_its_place(services: Services) -> AsyncIterator[None]:
+async def in_its_place(services: Services) -> AsyncIterator[None]:
     """Canonical is read in the document store's place. Raises StoreUnavailable where it is too
     often already."""
     if not await services.fallbacks.enter():
@@ -236,9 +242,16 @@ def explain(
     if not context.explain:
         return
     considered = [{"store": r.store, "taken": False, "why": r.why} for r in planned.rejected]
-    if why:
+    if store != planned.candidates[0].store:
+        why = why or planned.candidates[-1].reason
         considered.append({"store": planned.candidates[0].store, "taken": False, "why": why})
+    elif store != CANONICAL:
+        why = AS_GOOD
+        considered.append({"store": CANONICAL, "taken": False, "why": why})
     context.plans[path] = {"store": store, "considered": considered, "statements": sent}
+    weights = context.weights.get(path)
+    if weights:
+        context.plans[path]["weights"] = weights
 
 
 def _note(context: RequestContext, path: str, planned: Plan, text: str, why: str) -> None:

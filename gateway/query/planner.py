@@ -7,9 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.context.services import Freshness
 from gateway.query.documents import why_not_document
+from gateway.query.list_capability import Texts, why_not_list
 from gateway.shape.shapes import KeyShape, PageShape
 from gateway.shape.visibility import Visibility
+from stores.contract.model import Route
 from stores.protocols import Capability
 from stores.roles import StoreRole
 
@@ -32,7 +35,8 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`candidates`: at least one, canonical last."""
+    """`candidates`: at least one, canonical last. Of a page the first is a store that could answer;
+    whether it may depends on what each request allows."""
 
     candidates: tuple[Candidate, ...]
     rejected: tuple[Rejected, ...] = ()
@@ -55,6 +59,16 @@ KEY_READ = Plan(
 )
 
 
+LISTED = "list"
+AWAY = "list, and canonical is away"
+PREFERRED = "the contract prefers canonical"
+NOT_ALLOWED = "a list is as of now, unless request or contract allow an older one"
+PAGE = Plan(
+    (Candidate(StoreRole.DOCUMENTS, LISTED), Candidate(CANONICAL, NOT_ALLOWED)),
+    (NO_TEXT,),
+)
+
+
 def plan(
     shape: KeyShape | PageShape,
     visibility: Visibility,
@@ -64,13 +78,13 @@ def plan(
 ) -> Plan:
     """`documents`: what the document store can do. `bytewise`: canonical orders text as stores
     do."""
-    if isinstance(shape, PageShape):
-        why = "lists, filters and orders are canonical's"
-        return Plan(
-            (Candidate(CANONICAL, why),),
-            (Rejected(StoreRole.DOCUMENTS, "no key is given"), NO_TEXT),
-        )
     why = ""
+    if isinstance(shape, PageShape):
+        texts = Texts(bytewise, visibility.contract.managed)
+        why = why_not_list(shape, visibility, documents, texts)
+        if why:
+            return Plan((Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, why), NO_TEXT))
+        return PAGE
     if not shape.plain:
         why = "the key is not in the form that documents are kept under"
     why = why or why_not_document(
@@ -83,6 +97,15 @@ def plan(
     if why:
         return Plan((Candidate(CANONICAL, why),), (Rejected(StoreRole.DOCUMENTS, why), NO_TEXT))
     return KEY_READ
+
+
+def documents_allowed(route: Route, asked: Freshness) -> bool:
+    """Return whether what canonical could answer as of now may come from the document store, which is a
+    little behind: the contract prefers that store, or, where it says nothing, the request allows
+    an age. How old it may be is looked at when the store is asked."""
+    if route.prefer:
+        return route.prefer[0] == StoreRole.DOCUMENTS
+    return bool(asked.max_staleness)
 
 
 def chosen(planned: Plan, refused: Mapping[str, str]) -> tuple[Candidate, str]:

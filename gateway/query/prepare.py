@@ -13,6 +13,7 @@ from graphql import GraphQLObjectType
 from gateway.compiler import Statement
 from gateway.compiler.aggregates import compile_aggregate
 from gateway.context.services import RequestContext
+from gateway.query.list_reads import PageRoute
 from gateway.query.planner import AGGREGATES, CANONICAL, Plan, plan
 from gateway.query.records import compiler_of, visibility_of
 from gateway.query.roots import Root, RootKind
@@ -34,6 +35,8 @@ class Prepared:
 
     statement: Statement
     plan: Plan
+    page: PageRoute | None = None
+    """The page that the document store could give, too."""
     documents: KeyShape | None = None
     document_key: Deferred | str = ""
 
@@ -84,11 +87,14 @@ def prepare(
         bytewise=services.text_order_is_bytewise,
     )
     if isinstance(shape, PageShape):
-        return Prepared(compiler.page(shape), planned)
+        by_documents = planned.candidates[0].store != CANONICAL
+        return Prepared(
+            compiler.page(shape), planned, PageRoute.of(shape) if by_documents else None
+        )
     statement = compiler.one_or_many(shape) if kept else compiler.one(shape)
     if planned.candidates[0].store == CANONICAL:
         return Prepared(statement, planned)
-    return Prepared(statement, planned, shape, _document_key(shape.values))
+    return Prepared(statement, planned, None, shape, _document_key(shape.values))
 
 
 def _document_key(values: tuple[str | Deferred, ...]) -> Deferred | str:

@@ -194,6 +194,7 @@ class Records:
             self._context,
             routes={},
             plans={},
+            weights={},
             token=None,
             cost=0,
             document=None,

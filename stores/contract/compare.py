@@ -106,6 +106,8 @@ def _type(old: RecordType, new: RecordType) -> Iterator[Difference]:
         by = new.boost_by
         how = f"boosted by {by.property}, {by.weight:g}" if by else "no longer boosted"
         yield Difference(False, where, f"hits of its searches are {how}")
+    if old.route != new.route:
+        yield Difference(False, where, "its reads are routed otherwise, or by other indexes")
     yield from _members(old, new)
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from stores.contract import collect, sla, vocabulary
+from stores.contract import collect, route, sla, vocabulary
 from stores.contract.boosts import MAX_WEIGHT
 from stores.contract.extensions import (
     ANALYZERS,
@@ -31,6 +31,7 @@ from stores.contract.options import (
     KNOWN,
     OPTIONS,
     PAGED_BY,
+    ROUTED_TO,
     SECRETS,
 )
 from stores.contract.promises import SEVERITIES
@@ -211,6 +212,7 @@ _FORMS: dict[str, dict[str, Schema]] = {
         ),
         "gate": _said(_one_of(*SEVERITIES), "imports that break a rule as grave are refused"),
         "collect": _said(_ref("collect"), "where the records come from"),
+        "route": _said(_ref("route"), "who is asked first, by which indexes"),
     },
     "property": {
         "search": _said(_ref("search"), "how the property takes part in search"),
@@ -264,6 +266,19 @@ _FORMS: dict[str, dict[str, Schema]] = {
     "boostBy": {
         "property": _TEXT,
         "weight": {"type": "number", "minimum": 0.01, "maximum": MAX_WEIGHT},
+    },
+    "route": {
+        "prefer": _list(_one_of(*ROUTED_TO), minItems=1, uniqueItems=True),
+        "index": _list(
+            {
+                "anyOf": [
+                    _TEXT,
+                    _list(_TEXT, minItems=1, maxItems=route.MAX_COLUMNS, uniqueItems=True),
+                ]
+            },
+            maxItems=route.MAX_INDEXES,
+        ),
+        "maxStaleness": _said(_DURATION, "how old an answer may be that only this allows"),
     },
     "partial": dict.fromkeys(("first", "last"), _whole(0, MAX_SHOWN)),
     "collect": {

@@ -218,6 +218,18 @@ class BoostBy:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The order in which stores are asked for what several can answer. `prefer`: their names, the
+    first is asked first; empty: the default. `index`: property names of each index that lists are to be served
+    by. `max_staleness`: seconds, how old an answer may be that the preference alone sends to a
+    store; None: as old as the store is."""
+
+    prefer: tuple[str, ...] = ()
+    index: tuple[tuple[str, ...], ...] = ()
+    max_staleness: float | None = None
+
+
 @dataclass(frozen=True)
 class RecordType:
     """A record type: one table, one GraphQL type, one collection in each store."""
@@ -242,6 +254,7 @@ class RecordType:
     generations: int = 2
     vocabulary: Vocabulary = Vocabulary()
     boost_by: BoostBy | None = None
+    route: Route = Route()
     description: str = ""
     foreign: tuple[ForeignRelation, ...] = ()
     rules: tuple[Rule, ...] = ()

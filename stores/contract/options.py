@@ -19,6 +19,7 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "boostBy",
         "gate",
         "collect",
+        "route",
     ),
     "property": ("search", "masking", "readRoles", "generated"),
     "relationship": ("inverse", "cardinality"),
@@ -40,6 +41,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "text", "suggest", "facet", "sort", "analyzer", "boost", "forgive", "forgiveFrom",
     ),
     "boostBy": ("property", "weight"),
+    "route": ("prefer", "index", "maxStaleness"),
     "partial": ("first", "last"),
     "collect": (
         "http", "file", "since", "deletes", "map", "every", "staleAfter", "drift", "maxRejects",
@@ -67,5 +69,7 @@ SECRETS = {
 """`auth.by` → the secrets that it needs."""
 PAGED_BY = ("none", "link", "next", "cursor", "offset", "page")
 DELETED_BY = ("full", "field", "none")
+ROUTED_TO = ("documents", "canonical")
+"""The stores that `route.prefer` may name."""
 DRIFTS = ("note", "freeze", "quarantine")
 CARDINALITIES = ("many-to-one", "one-to-one")

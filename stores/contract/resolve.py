@@ -26,6 +26,7 @@ from stores.contract.promises import SEVERITIES, graver_or_equal
 from stores.contract.properties import Declared, resolve_property
 from stores.contract.quality import check_quality
 from stores.contract.relations import resolve_relations
+from stores.contract.route import route_value
 from stores.contract.row_filters import resolve_row_filters
 from stores.contract.rules import resolve_rules
 from stores.contract.sla import Element, resolve_objectives, strictest
@@ -380,6 +381,9 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         vocabulary=vocabulary_value(draft.extensions.get("search")),
         boost_by=boost_by_value(
             draft.extensions.get("boostBy"), {d.property.name: d.property for d in draft.declared}
+        ),
+        route=route_value(
+            draft.extensions.get("route"), {d.property.name: d.property for d in draft.declared}
         ),
         collect=collect_value(
             draft.extensions.get("collect"), {d.property.name: d for d in draft.declared}

@@ -21,13 +21,15 @@ import pytest
 
 from stores.search.twins import TWIN_BYTES
 from tests.acceptance.gateway_rig import Rig, gateway
-from tests.differential.queries import Maker
+from tests.differential.queries import PLACE, Maker
 from tests.differential.rows import VALUES, fill
 from tests.servers import remove_elasticsearch_indexes
 
 CONTRACT = Path(__file__).parents[1] / "differential" / "contract.odcs.yaml"
 QUERIES = int(os.environ.get("RECORDGATE_DIFFERENTIAL_QUERIES", "150"))
 SEED = os.environ.get("RECORDGATE_DIFFERENTIAL_SEED", "1")
+OLD = {"Recordgate-Max-Staleness": "1h"}
+"""Lists may then come from another store."""
 STRONG = {"Recordgate-Max-Staleness": "0"}
 """No store is that fresh but canonical."""
 
@@ -87,6 +89,34 @@ async def reads_agree(rig: Rig, maker: Maker, count: int) -> Counter[str]:
         for store in stores_of(routed):
             seen[store] += 1
         seen["found"] += bool((routed.get("data") or {}).get("found"))
+    return seen
+
+
+async def pages_agree(rig: Rig, maker: Maker, count: int) -> Counter[str]:
+    """Lists of both routes are the same bytes, also where one goes on at a cursor of the other."""
+    seen: Counter[str] = Counter()
+    for number in range(count):
+        query, size = maker.page()
+        cursors: list[str] = []
+        for turn in range(3):
+            given = size
+            if turn:
+                if not cursors:
+                    break
+                edge = maker.chance.choice(cursors)
+                given = f"{size}, {maker.chance.choice(('after', 'before'))}: {orjson.dumps(edge).decode()}"
+            asked = query.replace(PLACE, given)
+            both = [(await rig.graphql(asked, {}, headers)) for headers in (OLD, STRONG)]
+            shown = f"\nlist {number}: {asked}"
+            routed, strong = both
+            assert stores_of(strong) <= {"canonical"}, shown
+            assert meaning(routed) == meaning(strong), shown
+            assert orjson.dumps(routed.get("data")) == orjson.dumps(strong.get("data")), shown
+            for store in stores_of(routed):
+                seen[store] += 1
+            found = (maker.chance.choice(both).get("data") or {}).get("found") or {"edges": []}
+            cursors = [e["cursor"] for e in found["edges"]]
+            seen["some"] += bool(cursors)
     return seen
 
 
@@ -157,10 +187,10 @@ def assert_same_order(
 
 def run(
     database: str, folder: Path, documents: str, search: str
-) -> tuple[Counter[str], Counter[str]]:
+) -> tuple[Counter[str], Counter[str], Counter[str]]:
     seed = a_seed()
 
-    async def go() -> tuple[Counter[str], Counter[str]]:
+    async def go() -> tuple[Counter[str], Counter[str], Counter[str]]:
         async with gateway(
             database,
             folder,
@@ -173,14 +203,15 @@ def run(
             maker = await filled(rig, seed)
             reads = await reads_agree(rig, maker, QUERIES)
             searches = await searches_agree(rig, maker, QUERIES)
-            return reads, searches
+            pages = await pages_agree(rig, maker, QUERIES)
+            return reads, searches, pages
 
-    reads, searches = asyncio.run(go())
-    print(f"reads {dict(reads)} searches {dict(searches)}")
+    reads, searches, pages = asyncio.run(go())
+    print(f"reads {dict(reads)} searches {dict(searches)} lists {dict(pages)}")
     assert reads["documents"] > QUERIES * 0.2, reads
     assert reads["found"] > QUERIES * 0.5, reads
     assert searches["some"] > QUERIES * 0.3, searches
-    return reads, searches
+    return reads, searches, pages
 
 
 def test_embedded_stores_answer_what_canonical_answers(database: str, tmp_path: Path) -> None:

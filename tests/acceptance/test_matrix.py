@@ -40,6 +40,9 @@ ROLES = [
 ]  # fmt: skip
 EVERY = ("admin", "clerk", "auditor", "guest", "outsider")
 AT_ONCE = 16
+LISTS = frozenset(("list", "filter", "order", "nested"))
+OLD = {"Recordgate-Max-Staleness": "1h"}
+"""Whatever list a store can answer may then come from it."""
 NOBODYS = {row["nobody"] for row in rows()["patient"]}
 """Values of the property that no role may read."""
 
@@ -55,10 +58,14 @@ class Matrix:
     shown: dict[str, set[str]] = field(default_factory=dict)
     narrowed: bool = False
     """Ask with the key of every role, narrowed by a header."""
+    always: dict[str, str] = field(default_factory=dict)
+    """Headers of each request."""
+    lists: Counter[str] = field(default_factory=Counter)
+    """By store: answers of lists."""
 
     async def send(self, roles: tuple[str, ...], ask: Ask) -> httpx.Response:
         key = self.keys[EVERY if self.narrowed else roles]
-        headers = {"Authorization": f"Bearer {key}"} | (ask.headers or {})
+        headers = {"Authorization": f"Bearer {key}"} | self.always | (ask.headers or {})
         if self.narrowed:
             headers["Recordgate-Roles"] = ", ".join(roles)
         if ask.method == "GET":
@@ -105,6 +112,9 @@ class Matrix:
         if ask.property is not None and sight.form(*ask.property) != "plain":
             assert self._code(answer) == "FORBIDDEN", (sight.roles, ask, shown)
         self.asked[ask.door] += 1
+        if ask.door in LISTS and answer.is_success:
+            said = answer.json().get("extensions", {}).get("recordgate", {})
+            self.lists.update(f["store"] for f in said.get("fields", {}).values())
         if "admin" in sight.roles:
             shown_here = everything.found(content)
             if ask.door == "page":
@@ -262,6 +272,23 @@ async def of_stores(matrix: Matrix) -> None:
         assert matrix.shown[door] == all_texts() - NOBODYS, door
 
 
+async def of_lists(matrix: Matrix) -> None:
+    """The doors of lists, whatever a store can answer of them sent to it."""
+    matrix.always = OLD
+    for roles in (("auditor",), ("clerk", "guest"), ("admin",)):
+        await matrix.what_is_shown_is_right(roles)
+        await matrix.nothing_hidden_leaves(roles, LISTS - {"filter"})
+    assert matrix.shown["list"] == all_texts() - NOBODYS
+    await matrix.nothing_hidden_leaves(("auditor",), frozenset({"filter"}))
+    assert matrix.lists["documents"] > 50, matrix.lists
+
+
+def test_matrix_on_lists_of_documents(
+    database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(database, tmp_path, caplog, of_lists)
+
+
 @pytest.mark.timeout(1800)
 def test_matrix_on_embedded_stores(
     database: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -299,6 +326,11 @@ def _unguarded(_visibility: Any, _record_type: Any, query: Any) -> Any:
 
 HOLES: dict[str, tuple[str, str, Any]] = {
     "rows of all": ("list", "gateway.query.records.row_filter", lambda *_: EVERYTHING),
+    "lists of all": (
+        "list",
+        "gateway.shape.visibility.Visibility.row_filters",
+        lambda *_: None,
+    ),
     "hits of all": ("search", "gateway.search.search.guarded", _unguarded),
     "hits without masks": ("search", "gateway.search.endpoint.masked", lambda _, value, *__: value),
     "all is plain": ("order", "gateway.shape.visibility.Visibility.form", lambda *_: Form.PLAIN),
@@ -311,6 +343,7 @@ def test_matrix_notices_holes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def work(matrix: Matrix) -> None:
+        matrix.always = OLD
         for door, place, with_ in HOLES.values():
             doors = frozenset({door})
             with pytest.MonkeyPatch.context() as patch:

@@ -3,57 +3,18 @@ back."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 
 from recordgate.last_canonical import FILE
 from tests.acceptance.gateway_rig import ROWS
 from tests.acceptance.test_up import Process, settings, started
-from tests.gate import Gate
-
-
-class Way:
-    """A gate that is opened and shut from outside of its event loop."""
-
-    def __init__(self, port: int) -> None:
-        self._gate = Gate("127.0.0.1", port)
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-
-    @property
-    def port(self) -> int:
-        return self._gate.port
-
-    def open(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._gate.open(), self._loop).result(10)
-
-    def shut(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._gate.shut(), self._loop).result(10)
-
-    def end(self) -> None:
-        self.shut()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
-
-@pytest.fixture
-def way(database: str) -> Iterator[tuple[Way, str]]:
-    """To canonical, and its URL by that way."""
-    with psycopg.connect(database) as conn:
-        port = int(conn.execute("SHOW port").fetchone()[0])  # type: ignore[index]
-        user, name, password = conn.info.user, conn.info.dbname, conn.info.password
-    way = Way(port)
-    way.open()
-    yield way, f"postgresql://{user}:{password}@127.0.0.1:{way.port}/{name}"
-    way.end()
+from tests.gate import Way
 
 
 def code(answer: dict[str, Any]) -> str:
@@ -63,6 +24,8 @@ def code(answer: dict[str, Any]) -> str:
 BY_KEY = '{ city(id: "2996944") { name } }'
 BY_WORDS = '{ searchCities(query: "lyon") { nodes { name } } }'
 LISTED = "{ countries { nodes { iso } } }"
+VERSIONS = "{ countries { nodes { iso version } } }"
+"""Only canonical has them."""
 WRITTEN = 'mutation { updateCity(id: "2996944", input: {name: "Lugdunum"}) { token } }'
 
 
@@ -104,12 +67,15 @@ def test_a_gateway_that_starts_while_canonical_is_away_answers_what_the_stores_c
         assert answer["extensions"]["recordgate"]["fields"]["city"]["store"] == "documents"
         assert gateway.graphql(BY_WORDS)["data"] == {"searchCities": {"nodes": [{"name": "Lyon"}]}}
         assert gateway.graphql(BY_KEY, **{"Recordgate-Token": token})["data"] == answer["data"]
-        assert (
-            code(gateway.graphql(LISTED)) == code(gateway.graphql(WRITTEN)) == "STORE_UNAVAILABLE"
-        )
+        listed = gateway.graphql(LISTED)
+        assert listed["data"] == {"countries": {"nodes": [{"iso": "FR"}, {"iso": "US"}]}}
+        route = listed["extensions"]["recordgate"]["fields"]["countries"]
+        assert (route["store"], route["stalenessMs"] > 0) == ("documents", True)
+        for query in (VERSIONS, WRITTEN):
+            assert code(gateway.graphql(query)) == "STORE_UNAVAILABLE"
         assert json.loads(gateway.get("/health/ready"))["status"] == "degraded"
         to_canonical.open()
-        assert len(until(gateway, LISTED)["data"]["countries"]["nodes"]) == 2
+        assert len(until(gateway, VERSIONS)["data"]["countries"]["nodes"]) == 2
         assert "errors" not in until(gateway, WRITTEN)
         assert gateway.stop() == 0
         log = gateway.log.read_text("utf-8")

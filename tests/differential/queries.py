@@ -16,6 +16,8 @@ from stores.contract.model import Contract, Property, RecordType, Scalar
 from stores.patterns import IGNORING_CASE, REGULAR
 from stores.query import Op
 
+PLACE = "<size and cursor>"
+
 
 @dataclass(frozen=True)
 class Enum:
@@ -221,6 +223,33 @@ class Maker:
                 "id": key
             }
         return f"{{ found: {record_type.single}(id: {literal(key)}) {below} }}", {}
+
+    def page(self) -> tuple[str, str]:
+        """A list with cursors, and what pages on from a cursor: `PLACE` stands for the size and cursor."""
+        record_type = self.chance.choice(list(self.contract.types.values()))
+        arguments = []
+        if self.maybe(0.7):
+            simple = self.maybe(0.5)
+            found = self.filter(record_type, 0 if simple else 3, related=not simple)
+            arguments.append(f"filter: {literal(found)}")
+        if self.maybe(0.8):
+            arguments.append(f"orderBy: {literal(self.order(record_type))}")
+        parts = [
+            "edges { cursor }",
+            "pageInfo { hasNextPage hasPreviousPage startCursor endCursor }",
+        ]
+        if self.maybe(0.8):
+            parts.append(f"nodes {self.record(record_type, 1 if self.maybe(0.3) else 0)}")
+        if self.maybe(0.4):
+            parts.append("totalCount")
+        self.chance.shuffle(parts)
+        given = ", ".join([*arguments, PLACE])
+        first = self.chance.choice(("first", "first", "last"))
+        size = self.chance.choice((0, 1, 2, 7, 50, 1000))
+        return (
+            f"{{ found: {record_type.plural}({given}) {{ {' '.join(parts)} }} }}",
+            f"{first}: {size}",
+        )
 
     def search(self) -> tuple[str, str, dict[str, Any]]:
         """A search by filter, sort and facets, and what asks canonical the same; with their variables."""

@@ -34,6 +34,7 @@ from stores.errors import (
     StoreRefused,
     StoreUnavailable,
     TimeoutExceeded,
+    TooMuchWork,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/errors.md").read_text("utf-8")
@@ -70,6 +71,7 @@ SEEN: dict[type[RecordgateError], list[tuple[RecordgateError, str]]] = {
         *((StoreRefused("x", store=s), "STORE_UNAVAILABLE") for s in ("elasticsearch", "tantivy", "mongodb", "sqlite")),
         (StoreRefused("x", store="postgres"), "INTERNAL"),
     ],
+    TooMuchWork: [(TooMuchWork("x", store="sqlite"), "STORE_UNAVAILABLE")],
     NotLoaded: [(NotLoaded("x", store="tantivy"), "STORE_UNAVAILABLE")],
     NotReadable: [(NotReadable("works", "x"), "STORE_UNAVAILABLE")],
     StoreLost: [(StoreLost("x", store="elasticsearch"), "STORE_UNAVAILABLE")],

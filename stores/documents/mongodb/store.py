@@ -42,6 +42,7 @@ from stores.documents.mongodb.errors import (
     translated,
 )
 from stores.documents.mongodb.metadata import MARKER, Row, StoreMetadata
+from stores.documents.no_lists import NoLists
 from stores.errors import (
     InputError,
     RecordgateError,
@@ -82,7 +83,7 @@ def from_url(url: str, data_dir: Path) -> MongodbStore:
     return MongodbStore(url)
 
 
-class MongodbStore:
+class MongodbStore(NoLists):
     """DocumentStore in a MongoDB database; see the module for what it promises."""
 
     kind = KIND

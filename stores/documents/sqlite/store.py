@@ -24,8 +24,15 @@ from stores import local_state
 from stores.contract.model import Contract, RecordType
 from stores.contract.shape import document_shape
 from stores.documents.children import properties_of
-from stores.documents.sqlite import tables
-from stores.errors import InputError, StoreRefused
+from stores.documents.list_indexes import list_indexes
+from stores.documents.sqlite import lists, tables
+from stores.documents.sqlite.list_reads import (
+    ListUpkeep,
+    missing_indexes,
+    read_list,
+    read_statistics,
+)
+from stores.errors import InputError, StoreError, StoreRefused
 from stores.local_metadata import LocalMetadata, Work, in_one_snapshot, path_in
 from stores.protocols import (
     APPLIED,
@@ -38,7 +45,7 @@ from stores.protocols import (
     Verdict,
     Write,
 )
-from stores.query import Children, ChildrenQuery
+from stores.query import Children, ChildrenQuery, Listed, ListQuery, Statistics
 from stores.roles import StoreRole
 from stores.sqlite_errors import primary_code
 from stores.write_checks import check_key, parse_document, reject
@@ -64,7 +71,12 @@ class SqliteStore:
     kind = KIND
     role = StoreRole.DOCUMENTS
     capabilities = frozenset(
-        {Capability.EXACT_BYTES, Capability.CHILDREN, Capability.TOMBSTONES_FOREVER}
+        {
+            Capability.EXACT_BYTES,
+            Capability.CHILDREN,
+            Capability.LISTS,
+            Capability.TOMBSTONES_FOREVER,
+        }
     )
 
     def __init__(self, path: Path) -> None:
@@ -75,6 +87,8 @@ class SqliteStore:
         self._key_reader_of = 0
         self._pending_bytes = 0
         self._lost_writes = False
+        self._indexing: asyncio.Task[None] | None = None
+        self._upkeep = ListUpkeep()
 
     # Opening -----------------------------------------------------------------------------------
 
@@ -85,8 +99,14 @@ class SqliteStore:
         self._pending_bytes = 0
         if write:
             await self._metadata.begin(_strike_off_without_table)
+            self._indexing = asyncio.ensure_future(self._make_indexes(contract))
 
     async def close(self) -> None:
+        if self._indexing is not None:
+            self._indexing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._indexing
+            self._indexing = None
         await self._metadata.close()
         self._key_reader = None
 
@@ -120,6 +140,26 @@ class SqliteStore:
 
         return await self._metadata.write(guarded)
 
+    async def _make_indexes(self, contract: Contract) -> None:
+        """Make the indexes of lists that the contract has been given since its generations were
+        loaded, one at a time between the writes; readers see each when it is whole."""
+        try:
+            for statement in await self._metadata.read(lambda c: missing_indexes(c, contract)):
+
+                def work(connection: sqlite3.Connection, statement: str = statement) -> None:
+                    self._commit(connection)
+                    connection.execute(statement)
+
+                await self._write(work)
+            await self._write(self._look_at_all)
+        except StoreError as error:
+            log.warning("%s: an index of lists cannot be made: %s", KIND, error.message)
+
+    def _look_at_all(self, connection: sqlite3.Connection) -> None:
+        self._commit(connection)
+        for generation_id, _, _ in local_state.everything(connection):
+            self._upkeep.look(connection, generation_id)
+
     def _commit(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("COMMIT")
@@ -144,6 +184,8 @@ class SqliteStore:
                 generation_id = local_state.add(connection, type_name, number, shape)
                 for statement in tables.create_statements(record_type, generation_id):
                     connection.execute(statement)
+                for names in list_indexes(record_type):
+                    connection.execute(lists.create_index(generation_id, record_type, names))
 
         try:
             await self._write(work)
@@ -159,6 +201,7 @@ class SqliteStore:
             self._commit(connection)
             with local_state.transaction(connection):
                 local_state.activate(connection, type_name, number, KIND)
+            self._upkeep.look(connection, local_state.find(connection, type_name, number, KIND))
 
         await self._write(work)
 
@@ -204,6 +247,7 @@ class SqliteStore:
             self._pending_bytes += 64 + (0 if text is None else len(text))
         if not rows:
             return verdicts
+        self._upkeep.written(generation_id, len(rows))
         if not connection.in_transaction:
             connection.execute("BEGIN IMMEDIATE")
         statement = tables.upsert(generation_id)
@@ -238,6 +282,7 @@ class SqliteStore:
                     connection.execute("BEGIN IMMEDIATE")
                 local_state.set_position(connection, position)
             self._commit(connection)
+            self._upkeep.look_where_due(connection)
 
         await self._write(work)
 
@@ -323,6 +368,27 @@ class SqliteStore:
                         counted = int(connection.execute(total, bound).fetchone()[0])
                 answer[values] = Children(documents, counted)
             return answer
+
+        return await self._metadata.read(work)
+
+    async def page(self, query: ListQuery) -> Listed:
+        record_type = self._type(query.type)
+        assert self._contract is not None
+        contract = self._contract
+
+        def work(connection: sqlite3.Connection) -> Listed:
+            generation_id, _ = self._metadata.active(connection, query.type)
+            statements = lists.ListStatements(contract, record_type, generation_id, query)
+            return read_list(connection, statements)
+
+        return await self._metadata.read(work)
+
+    async def statistics(self, type_name: str) -> Statistics:
+        record_type = self._type(type_name)
+
+        def work(connection: sqlite3.Connection) -> Statistics:
+            generation_id, number = self._metadata.active(connection, type_name)
+            return read_statistics(connection, record_type, generation_id, number)
 
         return await self._metadata.read(work)
 
