@@ -1,5 +1,5 @@
-"""One process of recordgate: canonical, and the parts that work by the contract, opened in order, run
-until a signal comes, and closed in reverse.
+"""One process of recordgate: canonical, and the parts that work by the contract, opened in order,
+run until a signal comes, and closed in reverse.
 
 The contract is read again on SIGHUP, or where `recordgate reload-config` asks: parts of the new one
 are opened beside those that run, and take their place. A contract or a keys file that is wrong is
