@@ -8,7 +8,7 @@ so that they cannot tell different things. `observed` is its pure part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -178,64 +178,67 @@ def observed(
     dead_letters: Sequence[tuple[str, str, int]],
     backlog: Sequence[tuple[str, int, float]],
 ) -> list[Condition]:
-    """The conditions that a look shows. `letters`: (sink, type, count); `backlog`: (sink, keys, age
-    of the oldest)."""
-    found = []
-    if not worker.running and not worker.retrying:
-        last = "no worker has run yet"
-        if worker.host is not None and worker.heartbeat is not None:
-            last = (
-                f"the last one, on {worker.host}, process {worker.pid}, gave its last sign of life"
-                f" {_ago(worker.heartbeat)} ago"
-            )
-        found.append(
-            Condition(
-                NO_WORKER,
-                f"no worker follows canonical: {last}",
-                "start `recordgate sync`, or `recordgate up`",
-            )
+    """Return the conditions that only a look shows. `dead_letters`: (sink, type, count); `backlog`:
+    (sink, keys, age of the oldest)."""
+    return [
+        *_of_worker(worker),
+        *_of_slot(slot),
+        *(_of_backlog(sink, keys, age) for sink, keys, age in backlog if age >= PATIENT),
+        *(_of_dead_letters(sink, name, count) for sink, name, count in dead_letters),
+    ]
+
+
+def _of_worker(worker: WorkerView) -> Iterator[Condition]:
+    if worker.running or worker.retrying:
+        return
+    last = "no worker has run yet"
+    if worker.host is not None and worker.heartbeat is not None:
+        last = (
+            f"the last one, on {worker.host}, process {worker.pid}, gave its last sign of life"
+            f" {_ago(worker.heartbeat)} ago"
         )
+    yield Condition(
+        NO_WORKER,
+        f"no worker follows canonical: {last}",
+        "start `recordgate sync`, or `recordgate up`",
+    )
+
+
+def _of_slot(slot: SlotView) -> Iterator[Condition]:
     if slot.wal_status == "lost" or slot.reason:
-        found.append(
-            Condition(
-                "slot-lost",
-                f"the replication slot {slot.name} has lost changes:"
-                f" {slot.reason or 'its WAL was removed'}",
-                "start the worker: it creates a new slot and reloads every store; then raise"
-                " max_slot_wal_keep_size, or keep the worker running",
-            )
+        yield Condition(
+            "slot-lost",
+            f"the replication slot {slot.name} has lost changes:"
+            f" {slot.reason or 'its WAL was removed'}",
+            "start the worker: it creates a new slot and reloads every store; then raise"
+            " max_slot_wal_keep_size, or keep the worker running",
         )
     elif slot.wal_status == "unreserved":
-        found.append(
-            Condition(
-                "slot-endangered",
-                f"the replication slot {slot.name} holds more WAL than max_slot_wal_keep_size:"
-                " canonical may remove it at the next checkpoint",
-                "let the worker catch up, or raise max_slot_wal_keep_size",
-            )
+        yield Condition(
+            "slot-endangered",
+            f"the replication slot {slot.name} holds more WAL than max_slot_wal_keep_size:"
+            " canonical may remove it at the next checkpoint",
+            "let the worker catch up, or raise max_slot_wal_keep_size",
         )
-    for sink, keys, age in backlog:
-        if age >= PATIENT:
-            found.append(
-                Condition(
-                    "backlog",
-                    f"{keys:,} changed records wait to be written, the oldest for {_ago(age)}",
-                    "another condition names what blocks the sink; nothing is lost",
-                    sink,
-                )
-            )
-    for sink, type_name, count in dead_letters:
-        found.append(
-            Condition(
-                DEAD_LETTERS,
-                f"{count:,} {'record is' if count == 1 else 'records are'} set aside",
-                "`recordgate deadletters list` shows them with their reasons; replay or"
-                " discard them",
-                sink,
-                type_name,
-            )
-        )
-    return found
+
+
+def _of_backlog(sink: str, keys: int, age: float) -> Condition:
+    return Condition(
+        "backlog",
+        f"{keys:,} changed records wait to be written, the oldest for {_ago(age)}",
+        "another condition names what blocks the sink; nothing is lost",
+        sink,
+    )
+
+
+def _of_dead_letters(sink: str, type_name: str, count: int) -> Condition:
+    return Condition(
+        DEAD_LETTERS,
+        f"{count:,} {'record is' if count == 1 else 'records are'} set aside",
+        "`recordgate deadletters list` shows them with their reasons; replay or discard them",
+        sink,
+        type_name,
+    )
 
 
 def _ago(seconds: float) -> str:

@@ -101,50 +101,10 @@ def _references(at: Node, drafts: Sequence[Draft]) -> list[tuple[Draft, Property
 def _ends(
     node: Node, owner: Draft, sources: list[tuple[Draft, Property]], drafts: Sequence[Draft]
 ) -> DeclaredForeignKey | None:
-    to = node.get("to")
-    targets = _references(to, drafts)
-    if targets is None:
-        return None
-    at_to = to if to.data is not None else node
-    if any(draft is not owner for draft, _ in sources):
-        node.get("from").report(
-            "DANGLING_RELATIONSHIP", f"`from` must name properties of {owner.name!r}"
-        )
-        return None
-    target = targets[0][0]
-    if any(draft is not target for draft, _ in targets):
-        at_to.report("DANGLING_RELATIONSHIP", "`to` must name properties of one type")
-        return None
-    if len(sources) != len(targets):
-        at_to.report(
-            "RELATIONSHIP_TYPE",
-            f"{len(sources)} propert{'y' if len(sources) == 1 else 'ies'} cannot point to"
-            f" {len(targets)}",
-            "a key of several properties is declared on the type, with lists in `from` and `to`",
-        )
+    targets = _references(node.get("to"), drafts)
+    if targets is None or not _fit(node, owner, sources, targets):
         return None
     columns = tuple(p.column for _, p in sources)
-    target_columns = tuple(p.column for _, p in targets)
-    if len(set(columns)) < len(columns) or len(set(target_columns)) < len(target_columns):
-        at_to.report("RELATIONSHIP_TYPE", "a relationship names the same property twice")
-        return None
-    for (_, mine), (_, theirs) in zip(sources, targets, strict=True):
-        if not _comparable(mine, theirs):
-            at_to.report(
-                "RELATIONSHIP_TYPE",
-                f"{mine.name} is {mine.sql_type}, but {target.name}.{theirs.name} is"
-                f" {theirs.sql_type}",
-                "give both ends the same type",
-            )
-            return None
-    if not target.is_unique(target_columns):
-        at_to.report(
-            "NOT_UNIQUE",
-            f"{', '.join(p.name for _, p in targets)} of {target.name!r} is neither its"
-            " primary key nor unique",
-            "point to the primary key, or mark the property `unique: true`",
-        )
-        return None
     found = extensions(node, "relationship")
     cardinality = text_value(found, "cardinality") or CARDINALITIES[0]
     if cardinality not in CARDINALITIES:
@@ -161,12 +121,62 @@ def _ends(
         node,
         owner,
         columns,
-        target,
-        target_columns,
+        targets[0][0],
+        tuple(p.column for _, p in targets),
         wanted=names.camel(node.text("id")),
         inverse=inverse,
         one_to_one=cardinality == CARDINALITIES[1] or owner.is_unique(columns),
     )
+
+
+def _fit(
+    node: Node,
+    owner: Draft,
+    sources: Sequence[tuple[Draft, Property]],
+    targets: Sequence[tuple[Draft, Property]],
+) -> bool:
+    """Return whether a foreign key of the type `owner` can lead from `sources` to `targets`; report
+    the first reason why not."""
+    to = node.get("to")
+    at_to = to if to.data is not None else node
+    if any(draft is not owner for draft, _ in sources):
+        node.get("from").report(
+            "DANGLING_RELATIONSHIP", f"`from` must name properties of {owner.name!r}"
+        )
+        return False
+    target = targets[0][0]
+    if any(draft is not target for draft, _ in targets):
+        at_to.report("DANGLING_RELATIONSHIP", "`to` must name properties of one type")
+        return False
+    if len(sources) != len(targets):
+        at_to.report(
+            "RELATIONSHIP_TYPE",
+            f"{len(sources)} propert{'y' if len(sources) == 1 else 'ies'} cannot point to"
+            f" {len(targets)}",
+            "a key of several properties is declared on the type, with lists in `from` and `to`",
+        )
+        return False
+    if any(len({p.column for _, p in end}) < len(end) for end in (sources, targets)):
+        at_to.report("RELATIONSHIP_TYPE", "a relationship names the same property twice")
+        return False
+    for (_, source), (_, pointed) in zip(sources, targets, strict=True):
+        if not _comparable(source, pointed):
+            at_to.report(
+                "RELATIONSHIP_TYPE",
+                f"{source.name} is {source.sql_type}, but {target.name}.{pointed.name} is"
+                f" {pointed.sql_type}",
+                "give both ends the same type",
+            )
+            return False
+    if not target.is_unique(tuple(p.column for _, p in targets)):
+        at_to.report(
+            "NOT_UNIQUE",
+            f"{', '.join(p.name for _, p in targets)} of {target.name!r} is neither its"
+            " primary key nor unique",
+            "point to the primary key, or mark the property `unique: true`",
+        )
+        return False
+    return True
 
 
 def _comparable(a: Property, b: Property) -> bool:
