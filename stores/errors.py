@@ -15,7 +15,7 @@
     │   ├── StoreRefused       reached, and it said no: the same call fails again
     │   │   └── TooMuchWork    it was stopped: it would have read more than it may
     │   ├── StoreLost          it has lost data, or belongs to somebody else
-    │   └── NotReadable        canonical gives the records of one type to nobody now; others may be read
+    │   └── NotReadable        canonical gives nobody the records of one type; others may be read
     ├── StaleError             no store is as fresh as the caller asked
     ├── SourceError            a source that records are collected from did not give what it should
     ├── GapError               changes are missing between our position and the source

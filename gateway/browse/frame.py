@@ -23,7 +23,8 @@ _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The product, and the one who reads. `base`: the gateway's address, as the browser named it."""
+    """The product, and the one who reads. `base`: the gateway's address, as the browser named
+    it."""
 
     contract: Contract
     viewer: Viewer

@@ -26,7 +26,8 @@ def _policy(nonce: str) -> str:
     no style stands in the page."""
     return (
         f"default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; "
-        "connect-src 'self'; img-src 'self' data:; font-src data:; base-uri 'none'; form-action 'none'; "
+        "connect-src 'self'; img-src 'self' data:; font-src data:; base-uri 'none'; form-action "
+        "'none'; "
         "frame-ancestors 'none'"
     )
 

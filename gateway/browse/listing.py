@@ -22,7 +22,8 @@ COLUMNS = 9
 FACET_VALUES = 12
 WORDS = {
     Op.EQ: "is", Op.NEQ: "is not", Op.GT: "more than", Op.GTE: "at least", Op.LT: "less than",
-    Op.LTE: "at most", Op.CONTAINS: "contains", Op.STARTS_WITH: "begins with", Op.IS_NULL: "has no value",
+    Op.LTE: "at most", Op.CONTAINS: "contains", Op.STARTS_WITH: "begins with",
+    Op.IS_NULL: "has no value",
 }  # fmt: skip
 
 

@@ -38,8 +38,8 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page of records. `sort`: fields, each with whether it descends; `added`: whether a condition
-    of a form was added, so that the address is not yet the view's own."""
+    """A page of records. `sort`: fields, each with whether it descends; `added`: whether a
+    condition of a form was added, so that the address is not yet the view's own."""
 
     type: str
     words: str = ""

@@ -1,4 +1,5 @@
-"""The console: one page that shows the stores, their lag and the last requests, and the JSON it reads."""
+"""The console: one page that shows the stores, their lag and the last requests, and the JSON it
+reads."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ slot."""
 
 
 def page(name: str) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that serves the page `gateway/endpoints/pages/NAME`, whose inline script and
-    style are the only ones its policy lets run."""
+    """Return an endpoint that serves the page `gateway/endpoints/pages/NAME`, whose inline script
+    and style are the only ones its policy lets run."""
     text = (files("gateway.endpoints") / "pages" / name).read_text("utf-8")
 
     def digest(tag: str) -> str:

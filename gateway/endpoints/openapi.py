@@ -1,5 +1,5 @@
-"""The OpenAPI 3.1 description of the endpoints beside GraphQL, made from the contract. It names every
-status that an operation can have, and the values that each parameter takes."""
+"""The OpenAPI 3.1 description of the endpoints beside GraphQL, made from the contract. It names
+every status that an operation can have, and the values that each parameter takes."""
 
 from __future__ import annotations
 

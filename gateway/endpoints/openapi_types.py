@@ -90,8 +90,8 @@ def _comparison(prop: Property) -> dict[str, Any]:
 
 
 def record_schema(contract: Contract, t: RecordType, embeds: tuple[Embed, ...]) -> dict[str, Any]:
-    """Return the schema of a record as a search answers it: a value that a role does not see is null,
-    or a part or a hash of it."""
+    """Return the schema of a record as a search answers it: a value that a role does not see is
+    null, or a part or a hash of it."""
     found: dict[str, Any] = {field_of(t, p): _answered(p) for p in t.properties}
     for embed in embeds:
         relation = t.relation_by_name[embed.relation]

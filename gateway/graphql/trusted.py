@@ -91,7 +91,8 @@ class TrustedDocuments:
 
     def require_valid(self, schema: GraphQLSchema, subgraph: Callable[[], GraphQLSchema]) -> None:
         """Raise SetupError that names a trusted document which neither schema takes. `subgraph`
-        makes the one that a federated gateway asks, whose documents are trusted by the same list."""
+        makes the one that a federated gateway asks, whose documents are trusted by the same
+        list."""
         federated: GraphQLSchema | None = None
         for identity, text in self._trusted.items():
             errors = _errors(schema, text)

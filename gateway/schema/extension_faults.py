@@ -108,7 +108,8 @@ def of_schema(
     message = " ".join(str(error).replace("❌", " ").split())
     named = ", ".join(modules)
     return SetupError(
-        f"{_place_of_fault(error, message, places) or _files(modules)}: the extension {named} and the contract"
+        f"{_place_of_fault(error, message, places) or _files(modules)}: the extension {named} and "
+        "the contract"
         f" do not form one GraphQL schema: {message}",
         hint=NAME_HINT if "multiple t" in message else IMPORT_HINT,
     )
@@ -179,8 +180,8 @@ def _federates(definition: Any) -> bool:
 
 
 def _class_of(definition: Any) -> Any:
-    """Return the class that stands for a type that a module declares, or None for one of ours and of
-    Strawberry's."""
+    """Return the class that stands for a type that a module declares, or None for one of ours and
+    of Strawberry's."""
     if isinstance(definition, ScalarDefinition):
         file = definition._source_file
         return None if file is None or _is_others(file) else definition

@@ -61,8 +61,8 @@ def credential_of(headers: Iterable[tuple[bytes, bytes]]) -> Credential | None:
 
 
 def asked_roles(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[str] | None:
-    """Return the roles to which a request narrows its caller's, by `Recordgate-Roles: reader, clerk`;
-    None where it does not. Raises InputError where the header comes twice or names none."""
+    """Return the roles to which a request narrows its caller's, by `Recordgate-Roles: reader,
+    clerk`; None where it does not. Raises InputError where the header comes twice or names none."""
     found = [value for name, value in headers if name == b"recordgate-roles"]
     if not found:
         return None

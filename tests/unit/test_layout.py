@@ -1,8 +1,8 @@
 """The import rule of docs/explanation/architecture.md: `stores` imports neither `sync` nor `gateway`; these two
 never import each other; nobody imports `recordgate`; a room of the gateway imports only lower rooms.
-And the parts of docs/style.md that can be checked: no file above 600 lines, each file says what it is
-about, no docstring continues the name of what it describes, a wide constructor
-takes keywords."""
+And the parts of docs/style.md that can be checked: no file above 600 lines, no line above 100
+columns, each file says what it is about, no docstring continues the name of what it describes, a wide
+constructor takes keywords."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ CONTINUES = frozenset(
 )  # fmt: skip
 """First words of docstrings that continue the name of what they describe, or are fragments."""
 
+COLUMNS = 100
 POSITIONAL = 5
 """The most parameters of a constructor that may be given by position."""
 
 
 def breaches_of_style(path: Path) -> Iterator[str]:
-    """Yield the docstrings of a file, those of attributes too, with a first word of CONTINUES; and
-    its constructors that take too much by position."""
+    """Yield the long lines of a file, its docstrings, those of attributes too, with a first word of
+    CONTINUES, and its constructors that take too much by position. The SQL of a migration stays as
+    it was applied, whatever its width."""
     text = path.read_text("utf-8")
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
@@ -63,6 +65,9 @@ def breaches_of_style(path: Path) -> Iterator[str]:
         constructor = isinstance(node, ast.FunctionDef) and node.name == "__init__"
         if constructor and len(node.args.args) - 1 > POSITIONAL:
             yield f"{path.name}:{node.lineno}: a wide constructor takes keywords"
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > COLUMNS and path.parent.name != "versions":
+            yield f"{path.name}:{number}: {len(line)} columns"
 
 
 def imported(path: Path) -> set[str]:
@@ -175,7 +180,7 @@ def test_a_file_is_about_one_thing_and_says_which(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_docstrings_and_constructors_keep_to_the_style(path: Path) -> None:
+def test_lines_docstrings_and_constructors_keep_to_the_style(path: Path) -> None:
     assert list(breaches_of_style(path)) == [], "docs/style.md says how text is written"
 
 
@@ -192,10 +197,12 @@ def test_a_breach_of_the_style_is_found(tmp_path: Path) -> None:
         "    def __init__(self, a, b, c, d, e, *, f): ...\n"
         "class Gate:\n"
         "    def __init__(self, a, b, c, d, e, f): ...\n"
+        f"{'x' * 101} = 1\n"
     )
     assert list(breaches_of_style(path)) == [
         'door.py:1: a docstring begins with "From"',
         'door.py:3: a docstring begins with "What"',
         'door.py:5: a docstring begins with "Whether"',
         "door.py:10: a wide constructor takes keywords",
+        "door.py:11: 105 columns",
     ]
