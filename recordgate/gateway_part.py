@@ -68,8 +68,8 @@ class Credentials:
         return cls(given or authenticator(settings, contract), trusted_documents(settings))
 
     def say_as(self, other: Credentials) -> bool:
-        """Return whether both let in the same, but for the keys of a file, which is looked at all the
-        time."""
+        """Return whether both let in the same, but for the keys of a file, which is looked at all
+        the time."""
         mine, its = self.authenticator, other.authenticator
         return (
             mine.rules == its.rules

@@ -49,8 +49,9 @@ Told = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """The risks that somebody said yes to. `losing`: data may be lost, and who can take the contract while it runs
-    may be without something until it has. `breaking`: who cannot take it may break."""
+    """The risks that somebody said yes to. `losing`: data may be lost, and who can take the
+    contract while it runs may be without something until it has. `breaking`: who cannot take it may
+    break."""
 
     losing: bool = False
     breaking: bool = False
@@ -193,8 +194,9 @@ class Migration:
             )
 
     def _take(self, what: str, *, following: bool) -> None:
-        """Let the processes take the contract. A worker that has not taken it stops the migration, for
-        it would not load; a gateway where something is taken away that it needs, else at the end."""
+        """Let the processes take the contract. A worker that has not taken it stops the migration,
+        for it would not load; a gateway where something is taken away that it needs, else at the
+        end."""
         digest = contract_digest(self._contract)
         some = [
             p for p in living(self._conn) if follows(p) is following and p.contract_digest != digest
@@ -237,8 +239,8 @@ class Migration:
         return [n for n in store_needs(self._conn, self._contract) if n.what != "drop"]
 
     async def _wait(self, missing: list[Need]) -> None:
-        """Wait until the stores hold what the contract says: by the worker that runs, else by one of this
-        process. Raises what no waiting mends."""
+        """Wait until the stores hold what the contract says: by the worker that runs, else by one
+        of this process. Raises what no waiting mends."""
         contract, slot = self._contract, ""
         async with (
             sync_access(self._settings, contract, ()) as access,

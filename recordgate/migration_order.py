@@ -1,7 +1,8 @@
-"""The order in which a contract takes the place of another, so that nobody who runs is broken. Pure.
+"""The order in which a contract takes the place of another, so that nobody who runs is broken.
+Pure.
 
-What adds comes first, then the processes take the contract, then what takes away. Each step is
-told from how things stand, so that after a kill the next run goes on where the last one was.
+What adds comes first, then the processes take the contract, then what takes away. Each step is told
+from how things stand, so that after a kill the next run goes on where the last one was.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Stage(Enum):
 
 
 def takes_away(step: Step) -> bool:
-    """Return whether the step takes something from processes that have the contract before: it waits until
-    none has it any more."""
+    """Return whether the step takes something from processes that have the contract before: it
+    waits until none has it any more."""
     if step.kind in ("drop_column", "drop_table"):
         return True
     return step.need is Need.SURPLUS and step.phase in (Phase.REPLICA_IDENTITY, Phase.PUBLICATION)
@@ -65,13 +66,14 @@ class Standing:
 
     @property
     def broken(self) -> list[Affected]:
-        """Return what the steps that come first break until it has the contract: a column of another type,
-        another key."""
+        """Return what the steps that come first break until it has the contract: a column of
+        another type, another key."""
         return [a for a in affected(self.adding, self.contract, self.alive) if a.breaks]
 
     @property
     def missing(self) -> list[Load]:
-        """Return what the stores are to load; what they keep of a type that is gone is nobody's need."""
+        """Return what the stores are to load; what they keep of a type that is gone is nobody's
+        need."""
         return [load for load in self.loads if load.what != "drop"]
 
 

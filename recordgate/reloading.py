@@ -50,8 +50,8 @@ class Terminal:
 
 
 def takes_hangup(pid: int) -> bool:
-    """Return whether the process of this machine has a handler for SIGHUP; without one it would end by it.
-    False where the system does not say."""
+    """Return whether the process of this machine has a handler for SIGHUP; without one it would end
+    by it. False where the system does not say."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text("utf-8", "replace").splitlines():
             if line.startswith("SigCgt:"):

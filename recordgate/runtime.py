@@ -225,8 +225,8 @@ class Runtime:
                 return
 
     async def _register_connector(self, contract: Contract) -> None:
-        """Register the connector as `recordgate apply` does, where changes come from Kafka. If Kafka
-        Connect is down, the stores are served meanwhile."""
+        """Register the connector as `recordgate apply` does, where changes come from Kafka. If
+        Kafka Connect is down, the stores are served meanwhile."""
         changes = self.settings.changes.get_secret_value()
         if not changes.startswith("kafka:"):
             return
@@ -302,8 +302,8 @@ class Runtime:
         announce: Callable[[str], None],
         beside: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Run until SIGINT or SIGTERM; a second one ends at once, without draining. `announce` gets the
-        gateway's URL when it answers. `beside` runs beside it, and ends when it likes."""
+        """Run until SIGINT or SIGTERM; a second one ends at once, without draining. `announce` gets
+        the gateway's URL when it answers. `beside` runs beside it, and ends when it likes."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled, number)

@@ -1,4 +1,5 @@
-"""The command `migrate`: from the contract that runs to the one that is configured, without a break."""
+"""The command `migrate`: from the contract that runs to the one that is configured, without a
+break."""
 
 from __future__ import annotations
 
@@ -48,9 +49,10 @@ def migrate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Bring everything to the configured contract, in the order that breaks nobody: canonical gets what is new,
-    workers take the contract, the stores load while the old generations serve, gateways take it, then
-    canonical loses what is gone. It may be stopped at any moment, and run again."""
+    """Bring everything to the configured contract, in the order that breaks nobody: canonical gets
+    what is new, workers take the contract, the stores load while the old generations serve,
+    gateways take it, then canonical loses what is gone. It may be stopped at any moment, and run
+    again."""
     with reported(as_json=as_json):
         given = invocation(ctx)
         settings = given.settings()

@@ -25,9 +25,9 @@ def reload_config(
     ] = PATIENCE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask every running gateway and worker to read its contract and keys again, and say what each did. A
-    contract that is wrong is refused by it, and it goes on with the one before. Exit code 1 where one
-    has not taken it."""
+    """Ask every running gateway and worker to read its contract and keys again, and say what each
+    did. A contract that is wrong is refused by it, and it goes on with the one before. Exit code 1
+    where one has not taken it."""
     with reported(as_json=as_json):
         settings = invocation(ctx).settings()
         with open_canonical(settings) as access, connect(access.url) as conn:

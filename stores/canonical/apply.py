@@ -4,6 +4,7 @@ plan."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -26,7 +27,8 @@ behind it wait too."""
 _HELD = """
 SELECT FROM pg_attribute AS a
 WHERE a.attrelid = to_regclass(%s) AND a.attname = %s AND a.attnotnull AND NOT EXISTS
-  (SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY(i.indkey))
+  (SELECT FROM pg_index AS i WHERE i.indrelid = a.attrelid AND i.indisprimary
+    AND a.attnum = ANY(i.indkey))
 """
 """Finds a column that may not be null and is in no primary key."""
 
@@ -118,8 +120,9 @@ def _relax(conn: Connection, left: Sequence[Step]) -> None:
             or isinstance(step.action, sql.Composed)
         ):
             continue
-        table = sql.Identifier(*filter(None, (step.action.schema, step.action.table_name)))  # type: ignore[attr-defined]
-        column = step.action.column_name  # type: ignore[attr-defined]
+        drop: Any = step.action
+        table = sql.Identifier(*filter(None, (drop.schema, drop.table_name)))
+        column = drop.column_name
         held = conn.execute(_HELD, (table.as_string(conn), column)).fetchone()
         if held is not None:
             conn.execute(

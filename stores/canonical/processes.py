@@ -68,8 +68,8 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The outcome of reading the contract again. `asked`: the request that it answers, 0 of none yet;
-    `ok` False: it was refused, and the process goes on with what it had."""
+    """The outcome of reading the contract again. `asked`: the request that it answers, 0 of none
+    yet; `ok` False: it was refused, and the process goes on with what it had."""
 
     asked: int = 0
     ok: bool = True
