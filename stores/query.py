@@ -135,10 +135,10 @@ class Children:
 class ListQuery:
     """A page of the records of `type` that satisfy `filter`, in `order`, which is total.
 
-    `limit` documents are wanted, from the other end where `backward`. `after` and `before` are
-    the order's values at a cursor, in the form that documents have them (None: missing).
-    `count`: all that satisfy the filter. `look_before`: whether a record stands at `after` or before
-    it; `look_after`: whether one stands at `before` or after it. `index`: the property names of the
+    `limit` documents are wanted, from the other end where `backward`. `after` and `before` are the
+    order's values at a cursor, in the form that documents have them (None: missing). `count`: all
+    that satisfy the filter. `look_before`: whether a record stands at `after` or before it;
+    `look_after`: whether one stands at `before` or after it. `index`: the property names of the
     index that is to serve, () for none. `seconds`: how long the store may work on it.
     """
 
@@ -169,9 +169,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """The facts that a store knows of the active generation of a type without counting. `rows` None: it has
-    not looked yet. `indexes`: property names of each index of lists that is there → about how many
-    records share the values of its first one, two, … properties. All of it can be old."""
+    """The facts that a store knows of the active generation of a type without counting. `rows`
+    None: it has not looked yet. `indexes`: property names of each index of lists that is there →
+    about how many records share the values of its first one, two, … properties. All of it can be
+    old."""
 
     generation: int
     rows: int | None

@@ -112,7 +112,8 @@ def read_back(prop: Property, text: str | None) -> Any:
 
 
 def _is_printed(prop: Property, text: str) -> bool:
-    """Return whether Postgres could have printed the text; of most types the text is not parsed again."""
+    """Return whether Postgres could have printed the text; of most types the text is not parsed
+    again."""
     if prop.scalar is Scalar.STRING:
         return not (is_padded(prop) and text.endswith(" "))
     if prop.scalar is Scalar.DECIMAL:

@@ -38,8 +38,8 @@ _NEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The way in which canonical compares text. `bytewise`: it orders it by its bytes. `plain`: no column has a
-    collation of its own."""
+    """The way in which canonical compares text. `bytewise`: it orders it by its bytes. `plain`: no
+    column has a collation of its own."""
 
     bytewise: bool
     plain: bool

@@ -51,7 +51,8 @@ class PageRoute:
     """The cost by the statistics that were seen last."""
 
     def cost(self, statistics: Statistics) -> ListCost:
-        """Return what the page costs the store; it is reckoned once for the statistics of a moment."""
+        """Return what the page costs the store; it is reckoned once for the statistics of a
+        moment."""
         if not self.kept or self.kept[0][0] is not statistics:
             self.kept[:] = [(statistics, cost_of_list(self.needs, statistics))]
         return self.kept[0][1]
@@ -187,8 +188,8 @@ async def read_list(
 
 
 async def ask_canonical(services: Services, canonical: Canonical) -> bytes | None:
-    """Return what canonical says. Where it was not reached before, it has little time: another store
-    could answer. Raises as it does, and StoreUnavailable after that time."""
+    """Return what canonical says. Where it was not reached before, it has little time: another
+    store could answer. Raises as it does, and StoreUnavailable after that time."""
     if not (services.away.doubtful or services.listener.lost):
         return await canonical()
     try:

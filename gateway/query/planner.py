@@ -100,9 +100,9 @@ def plan(
 
 
 def documents_allowed(route: Route, asked: Freshness) -> bool:
-    """Return whether what canonical could answer as of now may come from the document store, which is a
-    little behind: the contract prefers that store, or, where it says nothing, the request allows
-    an age. How old it may be is looked at when the store is asked."""
+    """Return whether what canonical could answer as of now may come from the document store, which
+    is a little behind: the contract prefers that store, or, where it says nothing, the request
+    allows an age. How old it may be is looked at when the store is asked."""
     if route.prefer:
         return route.prefer[0] == StoreRole.DOCUMENTS
     return bool(asked.max_staleness)

@@ -221,9 +221,9 @@ class BoostBy:
 @dataclass(frozen=True, slots=True)
 class Route:
     """The order in which stores are asked for what several can answer. `prefer`: their names, the
-    first is asked first; empty: the default. `index`: property names of each index that lists are to be served
-    by. `max_staleness`: seconds, how old an answer may be that the preference alone sends to a
-    store; None: as old as the store is."""
+    first is asked first; empty: the default. `index`: property names of each index that lists are
+    to be served by. `max_staleness`: seconds, how old an answer may be that the preference alone
+    sends to a store; None: as old as the store is."""
 
     prefer: tuple[str, ...] = ()
     index: tuple[tuple[str, ...], ...] = ()
