@@ -27,10 +27,12 @@ from graphql import (
     is_specified_scalar_type,
 )
 from graphql.utilities import print_directive, print_type
+from strawberry.types.base import get_object_definition
 
 from gateway.context.services import RequestContext
 from gateway.query.introspection import Finished
 from gateway.query.key_reads import read_by_keys
+from gateway.schema import static
 from gateway.schema.scalars import DATETIME
 from gateway.shape.names import field_of
 from gateway.shape.selection import NEEDED, NEEDS, Selected, selected_below
@@ -43,14 +45,8 @@ LINK = (
     'extend schema @link(url: "https://specs.apollo.dev/federation/v2.3",'
     ' import: ["@key", "@shareable"])'
 )
-SHAREABLE = (
-    "PageInfo",
-    "Highlight",
-    "FacetBucket",
-    "Facet",
-    "ForgivenWord",
-    "RowError",
-    "Freshness",
+SHAREABLE = frozenset(
+    ("Freshness", *(get_object_definition(kind, strict=True).name for kind in static.TYPES))
 )
 """Value types that every recordgate shares."""
 MAX_ENTITIES = 1000

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from graphql import build_schema, parse
+from graphql import TypeDefinitionNode, build_schema, parse, print_ast
 
 from gateway.graphql.subgraph import Subgraph
 from gateway.schema import build_schema as build_served
@@ -21,6 +21,8 @@ from tests.acceptance.test_extensions import module
 
 __all__ = ["module"]
 
+AIRPORTS = Path(__file__).parents[1] / "federation" / "airports.odcs.yaml"
+ROOTS = ("Query", "Mutation", "Subscription")
 ENTITIES = "query ($r: [_Any!]!) { _entities(representations: $r) { __typename %s } }"
 
 
@@ -171,6 +173,27 @@ def test_a_description_that_looks_like_a_type_does_not_take_its_key(tmp_path: Pa
     sdl = print_subgraph(build_served(loaded, subgraph=True).graphql, loaded)
     assert 'type City implements Node @key(fields: "id") {' in sdl
     assert sdl.count('@key(fields: "id")') == len(loaded.types)
+
+
+def test_what_two_products_both_have_is_shareable_and_the_same_in_each() -> None:
+    """A supergraph of two products composes only so; whatever type is added to both later."""
+    found: list[dict[str, str]] = []
+    for path in (GEONAMES, AIRPORTS):
+        contract = load_contract(path)
+        sdl = print_subgraph(build_served(contract, subgraph=True).graphql, contract)
+        document = parse(sdl, no_location=True)
+        found.append(
+            {
+                d.name.value: print_ast(d)
+                for d in document.definitions
+                if isinstance(d, TypeDefinitionNode) and d.name.value not in ROOTS
+            }
+        )
+    geo, air = found
+    assert {"SearchSuggestion", "PageInfo", "Freshness"} <= geo.keys() & air.keys()
+    for name in geo.keys() & air.keys() - {"City"}:
+        assert geo[name] == air[name]
+        assert not re.search(rf"^type {name}\b(?!.*@shareable)", geo[name], re.MULTILINE), name
 
 
 def test_the_sdl_says_keys_and_what_is_shared_and_leaves_node_out(
