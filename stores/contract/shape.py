@@ -16,6 +16,11 @@ import orjson
 from stores.contract.model import Contract, Embed, Property, RecordType, Scalar
 
 
+WORDS = 2
+"""The version of how texts are cut into words (`stores.search.runs`): a new one reloads what is
+searched by words."""
+
+
 def document_shape(contract: Contract, type_name: str) -> str:
     """16 hexadecimal digits of everything that decides the documents of a type."""
     record_type = contract.types[type_name]
@@ -90,5 +95,8 @@ def _property(prop: Property, with_search: bool) -> list[Any]:
         return shape
     # Only what is kept in the index: what is said of queries alone reloads nothing.
     search = prop.search
-    kept = (search.text, search.analyzer, search.boost, search.facet, search.sort, search.suggest)
+    by_words = search.text and search.analyzer != "keyword"
+    kept = [search.text, search.analyzer, search.boost, search.facet, search.sort, search.suggest]
+    if by_words:
+        kept.append(WORDS)
     return [*shape, kept]

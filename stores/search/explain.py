@@ -72,7 +72,7 @@ def _match(
     ways: list[tuple[int, int, str, How]] = []
     order = list(How)
     for phrase in typed:
-        for word in phrase.words:
+        for word in ("".join(phrase.words),) if phrase.run else phrase.words:
             how, apart = _way(found, word, phrase, forgiven)
             if how is not None:
                 ways.append((order.index(how), apart, word, how))

@@ -5,10 +5,11 @@ Where operators are asked for, `-word` must not be there and `name:word` is of o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from stores.errors import LimitError
+from stores.search.runs import Cut, is_sign
 
 MAX_CHARACTERS = 1000
 MAX_WORDS = 32
@@ -38,6 +39,8 @@ class Phrase:
     beginning: bool = False
     name: str = ""
     excluded: bool = False
+    run: bool = False
+    """The words are signs of a script without blanks (see runs), and one word to people."""
 
     def as_typed(self) -> tuple[Phrase, ...]:
         """Return the phrases that were typed, to be searched for as they are."""
@@ -54,12 +57,8 @@ class Phrase:
     @property
     def forgivable(self) -> str:
         """The word that may be misspelled; "" where there is none."""
-        single = len(self.words) == 1 and not self.quoted and not self.excluded
+        single = len(self.words) == 1 and not (self.quoted or self.excluded or self.run)
         return self.words[0] if single else ""
-
-
-Cut = Callable[[str], list[tuple[str, int, int]]]
-"""A text's words, each with its start and end."""
 
 
 def parse(text: str, cut: Cut, *, operators: bool = False, prefix: bool = False) -> list[Phrase]:
@@ -69,7 +68,7 @@ def parse(text: str, cut: Cut, *, operators: bool = False, prefix: bool = False)
     if len(text) > MAX_CHARACTERS:
         raise LimitError(f"the query text has more than {MAX_CHARACTERS} characters")
     phrases = list(_with_operators(text, cut) if operators else _plain(text, cut))
-    if sum(len(p.words) for p in phrases) > MAX_WORDS:
+    if sum(1 if p.run else len(p.words) for p in phrases) > MAX_WORDS:
         raise LimitError(f"the query text has more than {MAX_WORDS} words")
     if prefix and phrases and phrases[-1].end == len(text) and not phrases[-1].excluded:
         phrases[-1] = replace(phrases[-1], beginning=True)
@@ -103,6 +102,15 @@ def _phrases(
     words = [(w, position + start, position + end) for w, start, end in cut(piece)]
     if (quoted or together) and words:
         joined = tuple(w for w, _, _ in words)
-        yield Phrase(joined, words[0][1], words[-1][2], quoted=quoted)
-    elif words:
-        yield from (Phrase((w,), start, end) for w, start, end in words)
+        run = all(is_sign(w) for w in joined) and "".join(joined) in piece
+        yield Phrase(joined, words[0][1], words[-1][2], quoted=quoted, run=run)
+        return
+    signs: list[tuple[str, int, int]] = []
+    for word in [*words, ("", -1, -1)]:
+        if signs and not (is_sign(word[0]) and word[1] == signs[-1][2]):
+            yield Phrase(tuple(w for w, _, _ in signs), signs[0][1], signs[-1][2], run=True)
+            signs = []
+        if is_sign(word[0]):
+            signs.append(word)
+        elif word[0]:
+            yield Phrase((word[0],), word[1], word[2])

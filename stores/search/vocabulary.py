@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from stores.contract.model import Vocabulary
 from stores.search.elasticsearch.folding import fold
-from stores.search.query_text import Cut, Phrase
+from stores.search.query_text import Phrase
+from stores.search.runs import Cut
 
 Words = tuple[str, ...]
 

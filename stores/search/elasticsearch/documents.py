@@ -13,6 +13,7 @@ from stores.search.elasticsearch.fields import DOCUMENT, KEY, NULLS, TOMBSTONE
 from stores.search.elasticsearch.folding import composed, fold, spaced
 from stores.search.fields import WHOLE_CHARACTERS, Level
 from stores.search.record_plan import MISFITS, RecordPlan
+from stores.search.runs import spread
 from stores.search.twins import BadValue, elements, text_twin, twin_converter
 from stores.write_checks import check_key, parse_document, reject
 
@@ -75,9 +76,13 @@ class _Record(RecordPlan):
                 if value is not None:
                     texts = [composed(v) for v in (elements(value) if array else (value,))]
                     if text is not None:
-                        make = text_twin if whole_text else spaced
+                        make = text_twin if whole_text else _words_apart
                         fields[text] = [make(v) for v in texts]
                     if whole is not None:
                         fields[whole] = [fold(v) for v in texts if len(v) <= WHOLE_CHARACTERS]
         except MISFITS:
             raise BadValue(f"{self._where}{name} is not of the contract's type") from None
+
+
+def _words_apart(text: str) -> str:
+    return spread(spaced(text))

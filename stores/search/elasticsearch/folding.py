@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from stores.search.runs import cutting
+
 _JOINERS = re.compile("[.:,;'’‘_·․‧︓︰﹍-﹏＇，．：；＿‿⁀⁔…]")
 """Characters inside which Unicode's word rule (UAX #29: MidLetter, MidNum, MidNumLet, ExtendNumLet)
 does not cut; people do."""
@@ -45,8 +47,11 @@ def fold(text: str) -> str:
 _WORD = re.compile(r"[^\s!\"#$%&()*+\-/<=>?@\[\\\]^`{|}~]+")
 
 
-def cut(text: str) -> list[tuple[str, int, int]]:
+def _cut(text: str) -> list[tuple[str, int, int]]:
     """The words of a composed query text, each with its start and end. The index may cut them
     further."""
     found = _WORD.finditer(spaced(text))
     return [(m[0], m.start(), m.end()) for m in found if any(c.isalnum() for c in m[0])]
+
+
+cut = cutting(_cut)

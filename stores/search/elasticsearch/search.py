@@ -50,6 +50,7 @@ from stores.search.filter_plan import CannotFilter, plan
 from stores.search.held import Held
 from stores.search.highlight import MAX_LOOKED_AT, Span, highlights
 from stores.search.near import said
+from stores.search.runs import original, spread_from
 from stores.search.twins import Kind, twin_converter
 
 MAX_FIRST = 1000
@@ -452,10 +453,10 @@ class _Matcher:
         if self.searched.whole_text:
             wanted = composed(self.query.text).strip()
             return [(0, len(value))] if value and value == wanted else []
-        text = spaced(value)
+        text, places = spread_from(spaced(value))
         for marked, spans in self._found:
             if marked.startswith(text):
-                return [s for s in spans if s[1] <= len(text)]
+                return original([s for s in spans if s[1] <= len(text)], text, places)
         return []
 
 

@@ -166,6 +166,9 @@ class _Ways:
                 continue
             if not _is_stopped(field, phrase, self._stop_words):
                 ways.append(_exact(field, phrase, boost, self._least))
+                if phrase.run and len(phrase.words) > 1:
+                    # An index that an earlier version made has the run as one word.
+                    ways.append(_constant(field.text, fold("".join(phrase.words)), boost))
             if phrase.beginning:
                 ways.append(_begun(field, phrase, boost))
         return ways

@@ -7,6 +7,8 @@ from functools import cache
 
 import tantivy
 
+from stores.search.runs import cutting
+
 FOLDED = "recordgate_folded"
 """The name under which an index knows `fold`."""
 
@@ -51,16 +53,19 @@ def _cutter() -> tantivy.TextAnalyzer:
     return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build()
 
 
-def cut(text: str) -> list[tuple[str, int, int]]:
-    """The words of a text, as every analyzer but "keyword" cuts them."""
+def _cut(text: str) -> list[tuple[str, int, int]]:
     tokens = _cutter().pre_tokenize(text).tokens
     return [(t.text, t.char_offset_from, t.char_offset_to) for t in tokens]
+
+
+cut = cutting(_cut)
+"""Cuts a text into words, as every analyzer but "keyword" does."""
 
 
 def composed(text: str) -> str:
     """Return the text in Unicode NFC, where an accent of its own is part of its letter: the
     tokenizer would cut the word there."""
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 @cache

@@ -3,7 +3,7 @@ contract."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import tantivy
@@ -15,6 +15,7 @@ from stores.search.fields import (
     null_paths,
 )
 from stores.search.record_plan import MISFITS, RecordPlan
+from stores.search.runs import spread
 from stores.search.tantivy.analyzers import composed
 from stores.search.tantivy.fields import (
     DOCUMENT,
@@ -103,10 +104,14 @@ class _Record(RecordPlan):
                         terms += [
                             prefix + (boolean_term(v) if isinstance(v, bool) else v) for v in found
                         ]
-            for name, array, _, text, whole in self.texts:
+            for name, array, literal, text, whole in self.texts:
                 value = get(name)
                 if value is not None:
-                    _add_text(elements(value) if array else (value,), fields, text, whole)
+                    texts = [composed(v) for v in (elements(value) if array else (value,))]
+                    if text is not None:
+                        fields[text] = texts if literal else [spread(v) for v in texts]
+                    if whole is not None:
+                        fields[whole] = [v for v in texts if len(v) <= WHOLE_CHARACTERS]
         except MISFITS:
             raise BadValue(f"{self._culprit(record)} is not of the contract's type") from None
 
@@ -129,11 +134,3 @@ def _as_term(field: Field, convert: Convert) -> Convert:
     if field.kind is not Kind.BOOL:
         return convert
     return lambda value: boolean_term(convert(value))
-
-
-def _add_text(values: Iterable[Any], fields: Fields, text: str | None, whole: str | None) -> None:
-    texts = [v if v.isascii() else composed(v) for v in values]
-    if text is not None:
-        fields[text] = texts
-    if whole is not None:
-        fields[whole] = [v for v in texts if len(v) <= WHOLE_CHARACTERS]

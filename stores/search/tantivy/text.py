@@ -33,6 +33,7 @@ from stores.search.near import (
     weight,
 )
 from stores.search.query_text import Phrase, parse
+from stores.search.runs import original, spread_from
 from stores.search.tantivy.analyzers import analyzer, composed, cut, fold
 from stores.search.tantivy.filters import any_of, literal, without
 from stores.search.tantivy.near import near_words
@@ -208,6 +209,10 @@ class _Scale:
         tokens = analyzed(field, phrase)
         boost = self._boost(field)
         ways = [Query.boost_query(self._exact(field, tokens), boost)] if tokens else []
+        if phrase.run and len(tokens) > 1:
+            # An index that an earlier version made has the run as one word.
+            joined = Query.term_query(self._schema, field.text, fold("".join(phrase.words)))
+            ways.append(Query.const_score_query(joined, boost))
         if phrase.beginning:
             # What begins so counts less than the word itself, which is most often what was meant.
             begun = self._begun(field, phrase)
@@ -295,6 +300,7 @@ def matcher(field: Field, text: TextQuery, typed: str) -> Matcher:
     exact: set[str] = set()
     forgiven: list[tuple[str, int]] = []
     begun: list[str] = []
+    runs: list[list[str]] = []
     for phrase in text.phrases:
         for other in phrase.by_synonym():
             exact.update(analyzed(field, other))
@@ -302,6 +308,9 @@ def matcher(field: Field, text: TextQuery, typed: str) -> Matcher:
         if phrase.excluded or phrase.name not in ("", field.prop.graphql, field.prop.name):
             continue
         tokens = analyzed(field, phrase)
+        if phrase.run:
+            runs.append(tokens)
+            continue
         exact.update(tokens)
         if phrase.beginning:
             begun.append(_beginning(phrase))
@@ -313,7 +322,10 @@ def matcher(field: Field, text: TextQuery, typed: str) -> Matcher:
     def match(value: str) -> list[Span]:
         spans: list[Span] = []
         known: dict[str, bool] = {}
-        for token in found.pre_tokenize(value).tokens:
+        wide, places = spread_from(value)
+        tokens = found.pre_tokenize(wide).tokens
+        in_runs = _in_runs([t.text for t in tokens], runs)
+        for place, token in enumerate(tokens):
             hit = known.get(token.text)
             if hit is None:
                 hit = (
@@ -322,11 +334,22 @@ def matcher(field: Field, text: TextQuery, typed: str) -> Matcher:
                     or any(within(w, token.text, n) for w, n in forgiven)
                 )
                 known[token.text] = hit
-            if hit:
+            if hit or place in in_runs:
                 spans.append((token.char_offset_from, token.char_offset_to))
-        return spans
+        return original(spans, wide, places)
 
     return match
+
+
+def _in_runs(tokens: Sequence[str], runs: Sequence[Sequence[str]]) -> set[int]:
+    """Return the places of the tokens that are one of the runs, all of it."""
+    return {
+        start + n
+        for run in runs
+        for start in range(len(tokens) - len(run) + 1)
+        if tokens[start : start + len(run)] == run
+        for n in range(len(run))
+    }
 
 
 def corrections(
