@@ -15,7 +15,6 @@ import orjson
 
 from stores.contract.model import Contract, Embed, Property, RecordType, Scalar
 
-
 WORDS = 2
 """The version of how texts are cut into words (`stores.search.runs`): a new one reloads what is
 searched by words."""

@@ -12,6 +12,7 @@ from stores.search.edit_distance import allowed, distance
 from stores.search.elasticsearch.folding import composed, fold
 from stores.search.highlight import Matcher
 from stores.search.query_text import Phrase
+from stores.search.runs import bare
 from stores.search.twins import twin_converter
 
 MOST_MATCHES = 50
@@ -89,7 +90,7 @@ def _way(
 ) -> tuple[How | None, int]:
     if composed(found).casefold() == composed(word).casefold():
         return How.EXACT, 0
-    here, there = fold(found), fold(word)
+    here, there = fold(bare(found)), fold(bare(word))
     if here == there:
         return How.FOLDED, 0
     if phrase.beginning and here.startswith(there):

@@ -3,7 +3,8 @@
 Chinese, Japanese, Korean, Thai and Lao are written in runs without blanks, or with endings on their
 words. Each sign of a run becomes a word, and what is typed of it is found where its signs stand next
 to each other: any part of a run is found, and exactly. Hebrew points, Arabic vowel signs and Thai
-tone marks are left out; final sigma and alef with hamza are the plain letter.
+tone marks are left out; final sigma, Greek vowels with a tonos and alef with hamza are the plain
+letter.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ _DROPPED = (
     "\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed"
     "\u0e47-\u0e4c\u0e4e\u0ec8-\u0ecc"  # tones
 )
-_PLAIN = {"ς": "σ", "أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا"}
+_PLAIN = dict(
+    zip("ςάέήίόύώϊϋΐΰΆΈΉΊΌΎΏΪΫأإآٱ", "σαεηιουωιυιυΑΕΗΙΟΥΩΙΥاااا", strict=True)
+)  # fmt: skip
+_PLAINLY = str.maketrans(_PLAIN)
 _SPECIAL = re.compile(f"[{_RUN}{_DROPPED}{''.join(_PLAIN)}]")
 _PIECE = re.compile(
-    f"(?P<dropped>[{_DROPPED}]+)|(?P<sign>[{_RUN}](?:[{_DROPPED}]*[{_BEHIND}])*)|(?P<other>.)",
+    f"(?P<dropped>[{_DROPPED}]+)|(?P<sign>[{_RUN}](?:[{_DROPPED}]*[{_BEHIND}])*[{_DROPPED}]*)|(?P<other>.)",
     re.DOTALL,
 )
 _IS_SIGN = re.compile(f"[{_RUN}][{_BEHIND}]*")
@@ -43,6 +47,11 @@ _MARK = re.compile(f"[{_DROPPED}]")
 def is_sign(word: str) -> bool:
     """Return whether a word is a sign of a run."""
     return _IS_SIGN.fullmatch(word) is not None
+
+
+def bare(text: str) -> str:
+    """Return the text without the marks that are left out."""
+    return _MARK.sub("", text).translate(_PLAINLY)
 
 
 def spread(text: str) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from stores.contract.shape import document_shape, search_shape
 from stores.protocols import Write
 from stores.query import Match, SearchQuery
 from tests.conformance.store_backends import Place, load, run, searches
-from tests.conformance.store_contract import book
+from tests.conformance.store_contract import CONTRACT, book
 
 TITLES = {
     "tocho": "新宿の東京都庁舎",
@@ -106,3 +107,31 @@ def test_a_long_text_without_blanks_is_one_word_and_not_too_many(search_place: P
             assert [h.key for h in found.hits] == ["a"]
 
     run(story())
+
+
+def test_an_index_of_an_earlier_version_finds_its_runs_until_it_is_loaded_anew(
+    search_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a run is one word, or each Chinese sign is."""
+    for store in ("tantivy", "elasticsearch"):
+        monkeypatch.setattr(f"stores.search.{store}.documents.spread", lambda text: text)
+
+    async def story() -> None:
+        async with search_place.ready("book") as opened:
+            titles = {"han": "東京 tower", "hangul": "한국어 책", "latin": "git tools"}
+            writes = [Write(k, 1, book(n, title=t)) for n, (k, t) in enumerate(titles.items())]
+            await load(opened, "book", writes)
+            for text, key in (("東京", "han"), ("한국어", "hangul"), ("tools", "latin")):
+                found = await searches(opened).search(SearchQuery("book", text))
+                assert [h.key for h in found.hits] == [key], text
+
+    run(story())
+
+
+def test_how_words_are_cut_is_part_of_what_an_index_is_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search, document = search_shape(CONTRACT, "book"), document_shape(CONTRACT, "book")
+    monkeypatch.setattr("stores.contract.shape.WORDS", 99)
+    assert search_shape(CONTRACT, "book") != search
+    assert document_shape(CONTRACT, "book") == document
