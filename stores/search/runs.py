@@ -1,8 +1,8 @@
 """Prepares texts whose words no blank divides, or whose marks people leave out. Pure.
 
 Chinese, Japanese, Korean, Thai and Lao are written in runs without blanks, or with endings on their
-words. Each sign of a run becomes a word, and what is typed of it is found where its signs stand next
-to each other: any part of a run is found, and exactly. Hebrew points, Arabic vowel signs and Thai
+words. Each sign of a run becomes a word, and what is typed of it is found where its signs stand
+next to each other: any part of a run is found, and exactly. Hebrew points, Arabic vowel signs and Thai
 tone marks are left out; final sigma, Greek vowels with a tonos and alef with hamza are the plain
 letter.
 """
@@ -16,12 +16,13 @@ Cut = Callable[[str], list[tuple[str, int, int]]]
 """A text's words, each with its start and end."""
 Span = tuple[int, int]
 Places = list[Span]
-"""By character, where what it is made of starts and ends."""
+"""The place, by character, where what it is made of starts and ends."""
 
 _RUN = (
     "\u0e01-\u0e46\u0e4d\u0e81-\u0ec6\u0ecd\u0edc-\u0edf"  # Thai, Lao
     "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7af\ud7b0-\ud7ff"  # Hangul
-    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff"  # kana
+    "\u31f0-\u31ff\uff66-\uff9f"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
 _BEHIND = "\u0e31\u0e34-\u0e3a\u0e4d\u0eb1\u0eb4-\u0ebc\u0ecd\u3099\u309a"
@@ -37,7 +38,8 @@ _PLAIN = dict(
 _PLAINLY = str.maketrans(_PLAIN)
 _SPECIAL = re.compile(f"[{_RUN}{_DROPPED}{''.join(_PLAIN)}]")
 _PIECE = re.compile(
-    f"(?P<dropped>[{_DROPPED}]+)|(?P<sign>[{_RUN}](?:[{_DROPPED}]*[{_BEHIND}])*[{_DROPPED}]*)|(?P<other>.)",
+    f"(?P<dropped>[{_DROPPED}]+)|(?P<sign>[{_RUN}](?:[{_DROPPED}]*[{_BEHIND}])*[{_DROPPED}]*)"
+    "|(?P<other>.)",
     re.DOTALL,
 )
 _IS_SIGN = re.compile(f"[{_RUN}][{_BEHIND}]*")
