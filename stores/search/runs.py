@@ -2,9 +2,9 @@
 
 Chinese, Japanese, Korean, Thai and Lao are written in runs without blanks, or with endings on their
 words. Each sign of a run becomes a word, and what is typed of it is found where its signs stand
-next to each other: any part of a run is found, and exactly. Hebrew points, Arabic vowel signs and Thai
-tone marks are left out; final sigma, Greek vowels with a tonos and alef with hamza are the plain
-letter.
+next to each other: any part of a run is found, and exactly. Hebrew points, Arabic vowel signs and
+Thai tone marks are left out; final sigma, Greek vowels with a tonos and alef with hamza are the
+plain letter.
 """
 
 from __future__ import annotations
