@@ -356,6 +356,12 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
+def settings_file(config: Path | None) -> Path | None:
+    """Return the file that settings are read from: `config`, else the first of DEFAULT_FILES that
+    is there, None where none is."""
+    return config or next((p for p in DEFAULT_FILES if p.is_file()), None)
+
+
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """Settings from `config` (default: the first of DEFAULT_FILES that exists), the environment,
     and `overrides` (the strongest). Relative paths in the file are relative to the file. Raises
@@ -363,7 +369,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     values: dict[str, Any] = {}
     if config is not None and not config.is_file():
         raise SetupError(f"no settings file at {config}", hint="name one with --config FILE")
-    path = config or next((p for p in DEFAULT_FILES if p.is_file()), None)
+    path = settings_file(config)
     if path is not None:
         try:
             values = tomllib.loads(path.read_text("utf-8"))

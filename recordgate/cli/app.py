@@ -42,6 +42,8 @@ COMMANDS = {
     "export": "export",
     "keys": "keys",
     "schema": "graphql_schema",
+    "backup": "backup",
+    "restore": "backup",
     "ask": "ask",
     "search": "ask",
 }
