@@ -1,4 +1,5 @@
-"""The commands `backup` and `restore`: canonical, the platform's tables and secrets, as one folder."""
+"""The commands `backup` and `restore`: canonical, recordgate's own tables and the secrets, as one
+folder."""
 
 from __future__ import annotations
 
