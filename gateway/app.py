@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from graphql import print_schema
 from starlette.applications import Starlette
@@ -13,10 +11,9 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.websockets import WebSocket
 
 from gateway.browse.endpoints import Browser
-from gateway.browse.graphiql import graphiql_page, samples_endpoint, viewer_endpoint
+from gateway.browse.graphiql import samples_endpoint, viewer_endpoint
 from gateway.context.conditional import conditional
 from gateway.context.services import Services
 from gateway.context.store_metrics import StoreMetrics
@@ -27,31 +24,22 @@ from gateway.endpoints.openapi import openapi_document
 from gateway.export.endpoint import export_endpoint
 from gateway.export.spool import Spool
 from gateway.graphql.direct import Direct
-from gateway.graphql.endpoint import GraphQLRunner
-from gateway.graphql.protocol import wants_page
-from gateway.graphql.sse import sse_response, wants_stream
-from gateway.graphql.streams import Streams
-from gateway.graphql.subgraph import Subgraph
-from gateway.graphql.subscriptions import Hub
+from gateway.graphql.endpoints import GraphQLEndpoints
 from gateway.graphql.trusted import TrustedDocuments
-from gateway.graphql.websocket import Socket
 from gateway.http.access_log import AccessLog
 from gateway.http.compression import Compression
+from gateway.http.counted import Endpoint, counted
 from gateway.http.draining import Drain
 from gateway.http.guard import Guard, Recent
 from gateway.http.metrics import Metrics
 from gateway.http.problems import HttpProblem, problem_response
 from gateway.http.service_levels import ServiceLevels
-from gateway.schema import build_schema
 from gateway.schema.extensions import Extensions
-from gateway.schema.subgraph import print_subgraph
 from gateway.search.endpoint import search_endpoint, suggest_endpoint
 from gateway.security.access import Access, AccessMiddleware
 from gateway.security.authenticate import Anonymous, Authenticator
 from gateway.security.cross_origin import cors
 from stores.errors import RecordgateError
-
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 MOST_RUNNING = 200
 """Requests that run at once; more are answered 503."""
@@ -72,51 +60,23 @@ def make_app(
     levels: ServiceLevels | None = None,
     pages: bool = True,
 ) -> Starlette:
-    """The application over `services`. Without `access` everybody may do everything; `documents`:
-    the trusted ones. `metrics` may share a registry with the sync worker; `more_state` tells the
-    console what only the sync side knows, `look` readiness and console how everything stands;
-    `extra` are more routes; `extensions`: what the product adds to the schema; `levels` counts what
-    the contract promises of the service; `pages`: whether there are pages for people, the console
-    aside."""
+    """Return the application over `services`. Without `access` everybody may do everything;
+    `documents`: the trusted ones. `metrics` may share a registry with the sync worker; `more_state`
+    tells the console what only the sync side knows, `look` readiness and console how everything
+    stands; `extra` are more routes; `extensions`: what the product adds to the schema; `levels`
+    counts what the contract promises of the service; `pages`: whether there are pages for people,
+    the console aside."""
     metrics = metrics or Metrics()
     access = access or Access(Authenticator(services.contract))
     StoreMetrics(services, metrics.registry)
     recent, drain = Recent(), Drain()
     metrics.running.set_function(lambda: drain.running)
-    documents = documents or TrustedDocuments()
-    served = build_schema(services.contract, extensions)
-    documents.require_valid(
-        served.graphql, lambda: build_schema(services.contract, extensions, subgraph=True).graphql
+    graphql = GraphQLEndpoints(
+        services, metrics, drain, documents=documents, extensions=extensions, pages=pages
     )
-    runner = GraphQLRunner(services, metrics, documents, served)
-    subgraph = Subgraph(
-        lambda: GraphQLRunner(
-            services,
-            metrics,
-            documents,
-            build_schema(services.contract, extensions, subgraph=True),
-            federated=True,
-        ),
-        lambda served: print_subgraph(served.graphql, services.contract),
-    )
-    hub = Hub(services)
-    metrics.subscriptions.set_function(lambda: len(hub))
-    drain.at_end(hub.end)
-    trusted = runner.documents
-    streams = Streams(services, runner.schema, hub, metrics)
-    answered = conditional(runner.respond)
-    schema_text = print_schema(runner.schema.graphql)
+    schema_text = print_schema(graphql.schema.graphql)
     required = access.authenticator.rules.anonymous is Anonymous.NO
     openapi = openapi_document(services.contract, authenticated=required)
-
-    async def graphql(request: Request) -> Response:
-        if wants_stream(request):
-            return await sse_response(request, streams, trusted)
-        if request.method == "POST":
-            return await runner.respond(request)
-        if pages and wants_page(request):
-            return await graphiql_page(request)
-        return await answered(request)
 
     async def schema(_: Request) -> Response:
         return PlainTextResponse(schema_text)
@@ -131,45 +91,12 @@ def make_app(
         return Response(body, media_type=media_type)
 
     def seen(endpoint: Endpoint) -> Endpoint:
-        """`endpoint`, counted under its operation."""
-
-        async def run(request: Request) -> Response:
-            code = "INTERNAL"
-            try:
-                response = await endpoint(request)
-                code = getattr(request.state, "page_code", "OK")
-                return response
-            except RecordgateError as error:
-                code = error.detail_code
-                raise
-            except asyncio.CancelledError:
-                code = "CANCELLED"
-                raise
-            finally:
-                request.state.code = code
-                metrics.count(
-                    getattr(request.state, "operation", request.url.path.split("/")[1]),
-                    getattr(request.state, "stores", ()),
-                    code,
-                )
-
-        return run
-
-    opened: set[Socket] = set()
-    drain.at_end(lambda: _end_each(opened))
-
-    async def sockets(socket: WebSocket) -> None:
-        one = Socket(socket, streams, trusted)
-        opened.add(one)
-        try:
-            await one.run()
-        finally:
-            opened.discard(one)
+        return counted(endpoint, metrics)
 
     routes: list[BaseRoute] = [
-        WebSocketRoute("/graphql", sockets),
-        Route("/graphql", graphql, methods=["GET", "POST"]),
-        Route("/graphql/subgraph", seen(subgraph.respond), methods=["GET", "POST"]),
+        WebSocketRoute("/graphql", graphql.socket),
+        Route("/graphql", graphql.respond, methods=["GET", "POST"]),
+        Route("/graphql/subgraph", seen(graphql.subgraph.respond), methods=["GET", "POST"]),
         Route("/search/{type}", seen(conditional(search_endpoint)), methods=["GET", "POST"]),
         Route("/suggest/{type}", seen(conditional(suggest_endpoint)), methods=["GET"]),
         Route("/export/{type}", seen(export_endpoint), methods=["GET"]),
@@ -184,7 +111,7 @@ def make_app(
     ]
     if pages:
         routes += [
-            *Browser(services, runner.schema).routes(seen),
+            *Browser(services, graphql.schema).routes(seen),
             Route("/assets/{name:path}", asset_endpoint, methods=["GET"]),
             Route("/graphiql/samples", samples_endpoint, methods=["GET"]),
             Route("/graphiql/viewer", viewer_endpoint, methods=["GET"]),
@@ -207,7 +134,7 @@ def make_app(
             Middleware(
                 AccessMiddleware, access=access, count=lambda code: metrics.count("http", (), code)
             ),
-            Middleware(Direct, path="/graphql", endpoint=graphql, refused=_refused),
+            Middleware(Direct, path="/graphql", endpoint=graphql.respond, refused=_refused),
         ],
         exception_handlers={RecordgateError: _refused, HTTPException: _refused},
     )
@@ -215,11 +142,6 @@ def make_app(
     app.state.services, app.state.drain = services, drain
     app.state.spool = spool or Spool(None)
     return app
-
-
-def _end_each(sockets: set[Socket]) -> None:
-    for one in list(sockets):
-        one.end()
 
 
 _OF_STATUS = {
