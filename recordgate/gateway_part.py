@@ -30,7 +30,7 @@ from gateway.security.authenticate import Authenticator
 from gateway.security.callers import Callers
 from recordgate.access import authenticator, trusted_documents
 from recordgate.last_canonical import LastCanonical
-from recordgate.monitoring.levels import DeliveryMetrics, LevelMetrics, show_levels
+from recordgate.monitoring.levels import Promises
 from recordgate.overview import Overview, pooled
 from recordgate.secrets_file import mask_secret, token_secret
 from recordgate.settings import Settings
@@ -122,12 +122,7 @@ class GatewayPart:
         self._exits.push_async_callback(ended, asyncio.ensure_future(self._measure()))
 
     async def _measure(self) -> None:
-        shown = show_levels(
-            self.contract,
-            self.services.pool,
-            LevelMetrics(self._registry),
-            DeliveryMetrics(self._registry),
-        )
+        shown = self._promises.run(self.services.pool)
         await asyncio.gather(self._levels.run(), shown)
 
     async def end(self) -> None:
@@ -184,7 +179,12 @@ class GatewayPart:
         overview = Overview(self.contract, slot, pooled(pool), self._registry)
         levels = ServiceLevels(indicators(self.contract))
         self._levels = ServiceLevelWriter(self.services, levels, overview.look, self._registry)
+        self._promises = Promises(self.contract, self._registry)
         self._look = overview.look
+
+        async def more_state() -> dict[str, Any]:
+            return {**await sync_state(pool, slot), **self._promises.state()}
+
         # Making the schema of a large contract takes a while: not on the loop that answers.
         self.app = await asyncio.to_thread(
             make_app,
@@ -192,7 +192,7 @@ class GatewayPart:
             Metrics(self._registry),
             access=Access(credentials.authenticator, self._shared.callers, settings.cors_origins),
             documents=credentials.documents,
-            more_state=lambda: sync_state(pool, slot),
+            more_state=more_state,
             look=overview.look,
             spool=self._shared.spool,
             log=self._shared.log,

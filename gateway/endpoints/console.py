@@ -19,8 +19,8 @@ from gateway.http.guard import Recent
 from stores.canonical.standing import as_json
 
 MoreState: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
-"""Returns the state that only the sync side knows: sinks with backlog and lag, dead letters, the
-slot."""
+"""Returns the state that the gateway's own rooms do not know: sinks with backlog and lag, dead
+letters, the slot; service levels and deliveries."""
 
 
 def page(name: str) -> Callable[[Request], Awaitable[Response]]:

@@ -8,14 +8,17 @@ import logging
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 from prometheus_client import CollectorRegistry, Gauge
 from psycopg_pool import PoolTimeout
 
+from recordgate.monitoring import deliveries
+from recordgate.monitoring import objectives as levels
 from recordgate.monitoring.deliveries import STATES, Standing, standing_of
 from recordgate.monitoring.objectives import Level, levels_of, windows_of
-from stores.canonical.connect import Pool
+from stores.canonical.connect import AsyncConnection, Pool
 from stores.canonical.deliveries import read_days_async
 from stores.canonical.service_minutes import read_sums_async
 from stores.contract.indicators import indicators
@@ -92,21 +95,42 @@ class DeliveryMetrics:
             self.due.labels(standing.type).set(due)
 
 
-async def show_levels(
-    contract: Contract, pool: Pool, metrics: LevelMetrics, deliveries: DeliveryMetrics
-) -> None:
-    """Read levels and deliveries and show them, each minute until cancelled. Where they cannot be
-    read the gauges keep what was read last."""
-    found = tuple({i.name: i for i in indicators(contract)}.values())
-    while True:
-        try:
-            async with asyncio.timeout(SECONDS), pool.connection(SECONDS) as conn:
-                sums = await read_sums_async(conn, [i.name for i in found], windows_of(found))
-                now = datetime.now(UTC)
-                days = await read_days_async(conn, list(contract.types), now)
-            metrics.show(levels_of(found, sums, now))
-            standings = (standing_of(contract, t, days[t], now) for t in contract.types)
-            deliveries.show([s for s in standings if s is not None])
-        except (TimeoutError, PoolTimeout, psycopg.Error, RecordgateError) as error:
-            log.debug("service levels could not be read: %s", type(error).__name__)
-        await asyncio.sleep(EVERY)
+class Promises:
+    """The levels and deliveries that were last read, for metrics and console."""
+
+    def __init__(self, contract: Contract, registry: CollectorRegistry) -> None:
+        self._contract = contract
+        self._indicators = tuple({i.name: i for i in indicators(contract)}.values())
+        self._level_metrics = LevelMetrics(registry)
+        self._delivery_metrics = DeliveryMetrics(registry)
+        self._levels: list[Level] = []
+        self._deliveries: list[Standing] = []
+
+    def state(self) -> dict[str, Any]:
+        """Return what was last read as JSON has it."""
+        return {
+            "levels": [levels.as_value(level) for level in self._levels],
+            "deliveries": [deliveries.as_value(one) for one in self._deliveries],
+        }
+
+    async def run(self, pool: Pool) -> None:
+        """Read levels and deliveries each minute until cancelled. Where they cannot be read, what
+        was read last stays."""
+        while True:
+            try:
+                async with asyncio.timeout(SECONDS), pool.connection(SECONDS) as conn:
+                    await self._read(conn)
+            except (TimeoutError, PoolTimeout, psycopg.Error, RecordgateError) as error:
+                log.debug("service levels could not be read: %s", type(error).__name__)
+            await asyncio.sleep(EVERY)
+
+    async def _read(self, conn: AsyncConnection) -> None:
+        now = datetime.now(UTC)
+        names = [i.name for i in self._indicators]
+        sums = await read_sums_async(conn, names, windows_of(self._indicators))
+        days = await read_days_async(conn, list(self._contract.types), now)
+        self._levels = levels_of(self._indicators, sums, now)
+        standings = (standing_of(self._contract, t, days[t], now) for t in self._contract.types)
+        self._deliveries = [s for s in standings if s is not None]
+        self._level_metrics.show(self._levels)
+        self._delivery_metrics.show(self._deliveries)
