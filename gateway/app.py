@@ -14,6 +14,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from gateway.browse.endpoints import Browser
 from gateway.browse.graphiql import samples_endpoint, viewer_endpoint
+from gateway.changes.endpoint import changes_endpoint
+from gateway.changes.news import ChangeNews
 from gateway.context.conditional import conditional
 from gateway.context.services import Services
 from gateway.context.store_metrics import StoreMetrics
@@ -74,6 +76,8 @@ def make_app(
     graphql = GraphQLEndpoints(
         services, metrics, drain, documents=documents, extensions=extensions, pages=pages
     )
+    news = ChangeNews(services)
+    drain.at_end(news.end)
     schema_text = print_schema(graphql.schema.graphql)
     required = access.authenticator.rules.anonymous is Anonymous.NO
     openapi = openapi_document(services.contract, authenticated=required)
@@ -100,6 +104,7 @@ def make_app(
         Route("/search/{type}", seen(conditional(search_endpoint)), methods=["GET", "POST"]),
         Route("/suggest/{type}", seen(conditional(suggest_endpoint)), methods=["GET"]),
         Route("/export/{type}", seen(export_endpoint), methods=["GET"]),
+        Route("/changes/{type}", seen(changes_endpoint), methods=["GET"]),
         Route("/health/live", live, methods=["GET"]),
         Route("/health/ready", ready_endpoint(look), methods=["GET"]),
         Route("/metrics", exposition, methods=["GET"]),
@@ -140,7 +145,7 @@ def make_app(
     )
     app.router.redirect_slashes = False
     app.state.services, app.state.drain = services, drain
-    app.state.spool = spool or Spool(None)
+    app.state.spool, app.state.change_news = spool or Spool(None), news
     return app
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psycopg
 from pydantic import SecretStr
 
+from gateway.compiler.verdicts import followed_types
 from recordgate.canonical_access import open_canonical
 from recordgate.settings import Settings
 from stores.canonical.connect import AsyncConnection, connect_async
@@ -122,6 +123,7 @@ async def with_worker(
         batch_size=settings.batch_size,
         backlog_memory_keys=settings.backlog_memory_keys,
         sweep=SweepPace(rate=0),
+        followed=followed_types(contract),
     )
     task = asyncio.create_task(worker.run())
 

@@ -27,6 +27,7 @@ class WorkerPart:
         collects: bool,
     ) -> None:
         """`collects`: sources of the contract are asked by this process."""
+        from gateway.compiler.verdicts import followed_types
         from recordgate.monitoring.schedule import QualityMetrics, QualitySchedule
         from sync.metrics import SyncMetrics
         from sync.sources.registry import open_source
@@ -46,6 +47,7 @@ class WorkerPart:
             backlog_memory_keys=settings.backlog_memory_keys,
             sweep=SweepPace(settings.sweep_rate, settings.sweep_interval),
             metrics=SyncMetrics(registry),
+            followed=followed_types(contract),
         )
         self._quality = QualitySchedule(
             contract,

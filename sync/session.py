@@ -60,7 +60,7 @@ class SinkConnections:
 @dataclass
 class Session:
     """`guard` holds the lock, says that we live, and writes watermarks; `marking` serves the stream
-    of changes."""
+    of changes; `keeping` keeps changes for those who follow, where there are such types."""
 
     guard: Bookkeeping
     marking: AsyncConnection
@@ -68,6 +68,7 @@ class Session:
     lineage: Lineage
     predecessor: Predecessor | None
     conditions: Conditions
+    keeping: Bookkeeping | None = None
 
     @property
     def term(self) -> int:
@@ -84,6 +85,8 @@ class Session:
 
     async def close(self) -> None:
         connections = [self.guard.conn, self.marking]
+        if self.keeping is not None:
+            connections.append(self.keeping.conn)
         for sink in self.sinks.values():
             connections += [sink.reading, sink.bookkeeping.conn]
         for conn in connections:
@@ -100,10 +103,16 @@ async def _say(guard: AsyncConnection, enough: asyncio.Event) -> None:
 
 
 async def open_session(
-    url: str, slot: str, sinks: list[str], owner: uuid.UUID, waiting: Waiting
+    url: str,
+    slot: str,
+    sinks: list[str],
+    owner: uuid.UUID,
+    waiting: Waiting,
+    *,
+    keeps: bool = False,
 ) -> Session:
-    """Wait until we are in charge (`waiting`: see wait_for_lock), then open everything. Raises
-    StoreUnavailable, SetupError, psycopg.Error."""
+    """Wait until we are in charge (`waiting`: see wait_for_lock), then open everything; with `keeps`
+    also what keeps changes. Raises StoreUnavailable, SetupError, psycopg.Error."""
     opened: list[AsyncConnection] = []
 
     async def reading(name: str) -> AsyncConnection:
@@ -124,6 +133,10 @@ async def open_session(
         opened.append(marking)
         reads = {sink: await reading(f"recordgate reads for {sink}") for sink in sinks}
         bookkeeping = {sink: await plain(f"recordgate {sink}") for sink in sinks}
+        keeping = None
+        if keeps:
+            keeping = await connect_for_documents(url, "recordgate changes kept")
+            opened.append(keeping)
         connected.set()
         await saying
         lease = await begin_term(guard, slot, owner, [c.info.backend_pid for c in opened])
@@ -134,7 +147,8 @@ async def open_session(
         connections = {
             s: SinkConnections(reads[s], Bookkeeping(bookkeeping[s], lease), lineage) for s in sinks
         }
-        return Session(books_of_guard, marking, connections, lineage, predecessor, conditions)
+        kept = None if keeping is None else Bookkeeping(keeping, lease)
+        return Session(books_of_guard, marking, connections, lineage, predecessor, conditions, kept)
     except BaseException:
         if saying is not None:
             await end([saying])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 
 from stores.canonical import followed
@@ -58,7 +58,12 @@ class TableWatch:
     """Watches the tables for one session, and tells `source` which of them it follows."""
 
     def __init__(
-        self, contract: Contract, canonical_url: str, session: Session, source: ChangeSource
+        self,
+        contract: Contract,
+        canonical_url: str,
+        session: Session,
+        source: ChangeSource,
+        tell_missed: Callable[[str], None],
     ) -> None:
         self.missed: dict[str, str] = {}
         """Types of which changes were missed before the session began → why."""
@@ -66,6 +71,7 @@ class TableWatch:
         self._url = canonical_url
         self._session = session
         self._source = source
+        self._tell_missed = tell_missed
         self._reaches = reaches(contract)
         self._full = full_identity_types(contract)
         self._writers: Mapping[str, SinkWriter] = {}
@@ -183,6 +189,8 @@ class TableWatch:
 
     async def _require(self, missed: Mapping[str, str]) -> None:
         """Make `missed` required loads of every sink, and keep the forms, all of it or nothing."""
+        for name in missed:
+            self._tell_missed(name)
         guard = self._session.guard
         async with AsyncExitStack() as locks:
             for writer in self._writers.values():

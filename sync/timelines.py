@@ -11,6 +11,7 @@ from psycopg import pq
 from stores.canonical.connect import LINEAGE, AsyncConnection, conninfo
 from stores.lineage import Forks, Lineage, parse_history
 from stores.lsn import format_lsn
+from sync.watermarks import Watermark
 
 log = logging.getLogger(__name__)
 
@@ -84,3 +85,12 @@ def _text(value: bytes) -> str:
     if value.startswith(b"\\x"):
         value = bytes.fromhex(value[2:].decode("ascii"))
     return value.decode("utf-8", "replace")
+
+
+def why_left(lineage: Lineage, mark: Watermark) -> str:
+    """Return why a watermark is of no use any more; empty where it is of canonical's history."""
+    if mark.system != lineage.system:
+        return "canonical is another database"
+    if not lineage.holds(mark.timeline, mark.durable):
+        return left_behind(lineage, mark.timeline)
+    return ""

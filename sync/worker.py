@@ -21,12 +21,12 @@ import psycopg
 
 from stores.canonical.connect import database_of
 from stores.canonical.driver_errors import translate
+from stores.canonical.kept_changes import Followed
 from stores.canonical.publication import slot_name
 from stores.canonical.standing import RETRYING
 from stores.contract.model import Contract
 from stores.crash_points import crash_point
 from stores.errors import ConflictError, FencedError, GapError, RecordgateError, StoreError
-from stores.lineage import Lineage
 from stores.lsn import format_lsn
 from stores.protocols import Store
 from sync import generations, selection, watermarks
@@ -37,6 +37,7 @@ from sync.faults import Faults, retrying
 from sync.feed import Feed
 from sync.gauges import Gauges
 from sync.impact import Impact, Touched
+from sync.kept_changes import ChangeKeeper
 from sync.lease import Predecessor
 from sync.metrics import SyncMetrics
 from sync.opening import beside_the_lease
@@ -45,7 +46,7 @@ from sync.requests import Requests
 from sync.session import Session, open_session
 from sync.sweep import Sweep, SweepPace
 from sync.table_watch import TableWatch, why
-from sync.timelines import left_behind
+from sync.timelines import why_left
 from sync.visibility import Visibility
 from sync.watermarks import Watermark
 from sync.writer import SinkWriter
@@ -79,6 +80,7 @@ class Worker:
         backlog_memory_keys: int = 200_000,
         metrics: SyncMetrics | None = None,
         sweep: SweepPace | None = None,
+        followed: Mapping[str, Followed] | None = None,
     ) -> None:
         self.metrics = metrics or SyncMetrics()
         self._contract = contract
@@ -93,6 +95,7 @@ class Worker:
         self._owner = uuid.uuid4()
         self._impact = Impact(contract)
         self._feed = Feed(contract)
+        self._keeper = ChangeKeeper(contract, followed or {})
         self._stop = asyncio.Event()
         self._writers: dict[str, SinkWriter] = {}
         self._open: set[str] = set()
@@ -168,7 +171,14 @@ class Worker:
 
     async def _session(self) -> None:
         opening = asyncio.create_task(
-            open_session(self._url, self._slot, list(self._sinks), self._owner, self._stand_by)
+            open_session(
+                self._url,
+                self._slot,
+                list(self._sinks),
+                self._owner,
+                self._stand_by,
+                keeps=self._keeper.active,
+            )
         )
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -179,7 +189,8 @@ class Worker:
         finally:
             await end([opening, stopping])
         source = self._source = self._make_source()
-        watch = TableWatch(self._contract, self._url, session, source)
+        missed = self._keeper.touch_all
+        watch = TableWatch(self._contract, self._url, session, source, missed)
         try:
             self._problem = "opening the source of changes"
             marks = await beside_the_lease(
@@ -274,7 +285,7 @@ class Worker:
         known = await watermarks.read(session.guard.conn)
         lineage = session.lineage
         mine = {name: known[name] for name in self._sinks if name in known}
-        left = {n: cause for n, m in mine.items() if (cause := _why_left(lineage, m)) != ""}
+        left = {n: cause for n, m in mine.items() if (cause := why_left(lineage, m)) != ""}
         everything = set(self._contract.types)
         start, gap, least = await self._resume(
             source, {name: m for name, m in mine.items() if name not in left}
@@ -321,6 +332,7 @@ class Worker:
             await watch.keep(conn)
             broken = bool(gap or missed) or moved or least == float("inf")
             await self._feed.open(conn, start, broken=broken)
+        await self._keeper.open(session.keeping, lineage, start, broken=broken)
         crash_point("source-opened")
         self._marked_lsn = start
         self._as_of = 0.0
@@ -480,6 +492,7 @@ class Worker:
             await visibility.wait(xids)
             await self._mark(session, touched)
             await feed.write(session.guard, lsn or self._marked_lsn)
+            await self._keeper.write(session.keeping, lsn or self._marked_lsn)
             self._busy = True
         if touched.reshaped:
             await watch.look()
@@ -493,15 +506,18 @@ class Worker:
     async def _mark(self, session: Session, touched: Touched) -> None:
         writers = self._writers.values()
         feed = self._feed if self._feed.active else None
-        if feed:
-            for type_name in touched.missed:
+        for type_name in touched.missed:
+            self._keeper.touch_all(type_name)
+            if feed:
                 feed.touch_all(type_name)
         for type_name in touched.emptied:
+            self._keeper.touch_all(type_name)
             if feed:
                 feed.touch_all(type_name)
             for writer in writers:
                 writer.mark_all(type_name)
         for type_name, keys in touched.keys.items():
+            self._keeper.touch(type_name, keys)
             if feed:
                 feed.touch(type_name, keys)
             for writer in writers:
@@ -509,6 +525,7 @@ class Worker:
         for reach, values in touched.reaches.items():
             try:
                 async for page in selection.roots(session.marking, self._contract, reach, values):
+                    self._keeper.touch(reach.root, page)
                     if feed:
                         feed.touch(reach.root, page)
                     for writer in writers:
@@ -524,6 +541,7 @@ class Worker:
         touched."""
         why = not_readable(type_name, error)
         log.warning("%s; every record of it is read again as soon as possible", why)
+        self._keeper.touch_all(type_name)
         if self._feed.active:
             self._feed.touch_all(type_name)
         for writer in self._writers.values():
@@ -544,6 +562,7 @@ class Worker:
             for writer in self._writers.values():
                 await writer.relieve(self._marked_lsn)
             await self._feed.look(session.guard)
+            await self._keeper.tick(session.keeping, session.lineage, self._marked_lsn)
             now = time.monotonic()
             if self._busy or now - recorded > RECORD_IDLE:
                 self._busy = any(not w.at_rest for w in self._writers.values())
@@ -555,6 +574,7 @@ class Worker:
                     await session.guard.lease.heartbeat(session.guard.conn)
 
     async def _record_once(self, session: Session, source: ChangeSource) -> None:
+        await self._keeper.record(session.keeping, self._marked_lsn)
         for name, writer in self._writers.items():
             boundary = writer.durable()
             mark = writer.watermark
@@ -576,13 +596,3 @@ class Worker:
                 await asyncio.sleep(HEARTBEAT)
         finally:
             await gauges.close()
-
-
-def _why_left(lineage: Lineage, mark: Watermark) -> str:
-    """Return why a watermark is of no use any more, or an empty string where it is of canonical's
-    history."""
-    if mark.system != lineage.system:
-        return "canonical is another database"
-    if not lineage.holds(mark.timeline, mark.durable):
-        return left_behind(lineage, mark.timeline)
-    return ""

@@ -72,6 +72,16 @@ class Binder:
         return Statement(text.as_string(None), tuple(self.parameters))
 
 
+class LiteralBinder(Binder):
+    """COPY takes no parameters: values go in as literals, quoted by the driver.
+    `standard_conforming_strings` is pinned in every session of ours. What must not be read in a
+    statement's text is none of them."""
+
+    def bind(self, value: Parameter, cast: str, *, many: bool = False) -> sql.Composable:
+        array = "[]" if many else ""
+        return sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(f"{cast}{array}"))
+
+
 @lru_cache(maxsize=8192)
 def quoted(name: str) -> sql.SQL:
     """A name, quoted by libpq's rules; kept, since quoting costs more than all else here."""

@@ -16,12 +16,14 @@ from typing import Any, TypeAlias, cast
 from graphql import DocumentNode
 
 from gateway.compiler.masks import MaskKey
+from gateway.compiler.verdicts import followed_types
 from gateway.context.bulkheads import Bulkhead
 from gateway.context.canonical_away import CanonicalAway, Expiring
 from gateway.context.guarded_stores import GuardedStore
 from gateway.context.listener import CanonicalListener
 from gateway.context.plan_cache import PlanCache
 from stores.canonical.connect import Pool
+from stores.canonical.kept_changes import Followed
 from stores.contract.model import Contract
 from stores.lineage import Lineage
 from stores.protocols import DocumentStore, SearchStore, Store
@@ -84,6 +86,8 @@ class Services:
     plans: PlanCache[Any] = field(default_factory=PlanCache, init=False, compare=False)
     """The plans of the last queries; of these services alone."""
     guards: dict[StoreRole, GuardedStore] = field(init=False, compare=False)
+    followed: dict[str, Followed] = field(init=False, compare=False)
+    """The types whose changes are kept, by name."""
     listener: CanonicalListener = field(
         default_factory=CanonicalListener, init=False, compare=False
     )
@@ -102,6 +106,7 @@ class Services:
 
     def __post_init__(self) -> None:
         limits = self.limits
+        self.followed = followed_types(self.contract)
         self.mask_key = MaskKey.of(self.mask_secret or self.token_secret)
         self.guards = {
             StoreRole.DOCUMENTS: GuardedStore(

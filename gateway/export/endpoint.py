@@ -8,6 +8,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from gateway.context.change_tokens import ChangePosition, digest, write_position
 from gateway.context.services import Services, Viewer
 from gateway.export.rows import (
     MEDIA_TYPES,
@@ -35,11 +37,15 @@ from gateway.search.endpoint import record_type_of
 from gateway.shape.filters import parse_filter
 from gateway.shape.shaping import key_values
 from gateway.shape.visibility import Visibility
+from stores.canonical.kept_changes import Followed, Head
+from stores.contract.model import RecordType
 from stores.errors import InputError
 
 RESUME_WAIT = 20.0
 """Seconds that a range waits for its export to be whole."""
-_KNOWN = frozenset(("format", "filter", "fields", "after", "snapshot", "manifest", "spreadsheet"))
+_KNOWN = frozenset(
+    ("format", "filter", "fields", "after", "snapshot", "manifest", "spreadsheet", "changes")
+)
 
 
 def _read(request: Request, services: Services, viewer: Viewer) -> Export:
@@ -59,7 +65,14 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
     names = [n.strip() for n in given.get("fields", "").split(",") if n.strip()]
     if "fields" in given and not names:
         raise InputError("fields is empty", hint="leave it out for all")
-    return Export(
+    followed = None
+    if switch(given.get("changes"), "changes"):
+        if "filter" in given or "after" in given:
+            raise InputError(
+                "changes are followed of all records", hint="leave filter and after out"
+            )
+        followed = follows(services, record_type, visibility)
+    export = Export(
         record_type,
         format_,
         fields_of(record_type, names),
@@ -68,6 +81,48 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
         visibility,
         services.mask_key,
         switch(given.get("spreadsheet"), "spreadsheet"),
+        followed,
+    )
+    if followed is None:
+        return export
+    view = view_of(services, export)
+    return replace(export, position=lambda head: _position(services, view, head))
+
+
+def follows(services: Services, record_type: RecordType, visibility: Visibility) -> Followed:
+    """What is kept of a type for those who follow it. Raises InputError where nothing is, and
+    ForbiddenError where the viewer may not export it."""
+    if "export" not in record_type.expose.operations:
+        raise InputError(f"{record_type.plural} cannot be exported")
+    visibility.require_may(record_type, "export")
+    followed = services.followed.get(record_type.name)
+    if followed is None:
+        raise InputError(
+            f"changes of {record_type.plural} are not kept",
+            hint="`changes` of the type in the contract",
+        )
+    return followed
+
+
+def view_of(services: Services, export: Export) -> bytes:
+    """What tells what a viewer sees of these fields from all else: a position is of one view only."""
+    assert export.followed is not None
+    plain = Export(
+        export.record_type,
+        fields=export.columns,
+        visibility=export.visibility,
+        followed=export.followed,
+    )
+    text = copy_statement(services.contract, plain).as_bytes(None)
+    return digest(export.followed.shape, services.mask_key.inner, text)
+
+
+def _position(services: Services, view: bytes, head: Head) -> str:
+    return write_position(
+        ChangePosition(
+            digest(services.system), view, head.timeline, head.epoch, head.last, head.last_at
+        ),
+        services.token_secret,
     )
 
 
@@ -141,6 +196,8 @@ async def _answer(request: Request, export: Export, found: Spooled, ranged: str)
         "Link": f'<{place}&manifest=1>; rel="describedby"',
         "Vary": "Authorization, X-API-Key, Recordgate-Roles",
     }
+    if changes := found.changes:
+        headers["Recordgate-Changes"] = changes
     media_type = MEDIA_TYPES[export.format]
     start, end, status = 0, None, 200
     if ranged:

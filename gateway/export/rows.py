@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,13 +17,16 @@ from psycopg import AsyncConnection, sql
 from gateway.compiler.conditions import Conditions
 from gateway.compiler.keysets import Key, beyond
 from gateway.compiler.masks import KEY_SET, MaskKey, of_transaction
-from gateway.compiler.statement import Binder, Parameter, cast_of, column, comparable, table_of
+from gateway.compiler.statement import LiteralBinder, cast_of, column, comparable, table_of
+from gateway.compiler.verdicts import seen_by
+from gateway.context.change_heads import read_head
 from gateway.export.values import csv_value, json_line, json_member
 from gateway.shape.filters import row_filter
 from gateway.shape.names import field_of, property_of
 from gateway.shape.visibility import Form, Visibility
 from stores.canonical.copy_out import copy_out
 from stores.canonical.driver_errors import translate
+from stores.canonical.kept_changes import Followed, Head, columns_of
 from stores.contract.model import Contract, Property, RecordType
 from stores.errors import InputError
 from stores.query import EVERYTHING, Filter
@@ -63,6 +66,11 @@ class Export:
     spreadsheet: bool = False
     """True to put an apostrophe, in CSV, before a text that a spreadsheet would take for a
     formula."""
+    followed: Followed | None = None
+    """The records as they are kept for those who follow the type, and not as canonical has them: at
+    a position in its changes."""
+    position: Callable[[Head], str] | None = None
+    """Makes the text of that position."""
 
     def __post_init__(self) -> None:
         if self.spreadsheet and self.format is not Format.CSV:
@@ -87,17 +95,9 @@ class Written:
     bytes: int = 0
     position: str = ""
     at: float = 0.0
+    changes: str = ""
+    """The position in the type's changes, where it is followed."""
     digest: Any = field(default_factory=hashlib.sha256)
-
-
-class _LiteralBinder(Binder):
-    """COPY takes no parameters: values go in as literals, quoted by the driver.
-    `standard_conforming_strings` is pinned in every session of ours. What must not be read in a
-    statement's text is none of them."""
-
-    def bind(self, value: Parameter, cast: str, *, many: bool = False) -> sql.Composable:
-        array = "[]" if many else ""
-        return sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(f"{cast}{array}"))
 
 
 def fields_of(record_type: RecordType, names: Sequence[str]) -> tuple[Property, ...]:
@@ -113,29 +113,41 @@ def fields_of(record_type: RecordType, names: Sequence[str]) -> tuple[Property, 
     return tuple(found)
 
 
+def named_values(export: Export, alias: sql.SQL) -> list[tuple[str, sql.Composable]]:
+    """Each field with its value, of the row `alias`, in the form that is exported."""
+
+    def value(prop: Property) -> sql.Composable:
+        form, place = export.form(prop), column(alias, prop.column)
+        if export.format is Format.CSV:
+            return csv_value(prop, place, form, of_transaction, spreadsheet=export.spreadsheet)
+        if export.format is Format.PARQUET and form is Form.PLAIN:
+            from gateway.export.parquet import parquet_value
+
+            return sql.SQL("coalesce(to_json({})::text, 'null')").format(parquet_value(prop, place))
+        return json_member(prop, place, form, of_transaction)
+
+    return [(field_of(export.record_type, p), value(p)) for p in export.columns]
+
+
 def copy_statement(contract: Contract, export: Export) -> sql.Composed:
     """The COPY of `export`. Each line of NDJSON is one JSON object: in CSV's framing with a quote
     and a delimiter that JSON escapes, nothing is ever quoted."""
     record_type = export.record_type
-    binder = _LiteralBinder()
-    key = of_transaction
+    binder = LiteralBinder()
     alias = binder.alias()
 
     def rows(t: RecordType) -> Filter:
         return EVERYTHING if export.visibility is None else row_filter(t, export.visibility)
 
-    def value(prop: Property) -> sql.Composable:
-        form, place = export.form(prop), column(alias, prop.column)
-        if export.format is Format.CSV:
-            return csv_value(prop, place, form, key, spreadsheet=export.spreadsheet)
-        if export.format is Format.PARQUET and form is Form.PLAIN:
-            from gateway.export.parquet import parquet_value
-
-            return sql.SQL("coalesce(to_json({})::text, 'null')").format(parquet_value(prop, place))
-        return json_member(prop, place, form, key)
-
     conditions = Conditions(contract, binder, rows)
-    where = conditions.visible(record_type, alias)
+    source: sql.Composable = sql.SQL("{} {}").format(table_of(record_type), alias)
+    if export.followed is None:
+        where = conditions.visible(record_type, alias)
+    else:
+        kept = columns_of(record_type, sql.SQL("kept.image"), alias)
+        source = sql.SQL("recordgate.change_images AS kept, {}").format(kept)
+        where = [sql.SQL("kept.type = {}").format(sql.Literal(record_type.name))]
+        where.append(seen_by(record_type, export.visibility, sql.SQL("kept.seen")))
     where += conditions.filter(record_type, export.filter, alias)
     keys = [
         Key(comparable(p, column(alias, p.column)), False, False, False, cast_of(p))
@@ -143,7 +155,7 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
     ]
     if export.after is not None:
         where.append(beyond(keys, export.after, binder))
-    named = [(field_of(record_type, p), value(p)) for p in export.columns]
+    named = named_values(export, alias)
     if export.format is not Format.CSV:
         columns: sql.Composable = json_line(named)
         options = r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'"
@@ -152,10 +164,9 @@ def copy_statement(contract: Contract, export: Export) -> sql.Composed:
             sql.SQL("{} AS {}").format(v, sql.Identifier(n)) for n, v in named
         )
         options = "FORMAT csv, HEADER"
-    return sql.SQL("COPY (SELECT {} FROM {} {}{} ORDER BY {}) TO STDOUT ({})").format(
+    return sql.SQL("COPY (SELECT {} FROM {}{} ORDER BY {}) TO STDOUT ({})").format(
         columns,
-        table_of(record_type),
-        alias,
+        source,
         sql.SQL(" WHERE ") + sql.SQL(" AND ").join(where) if where else sql.SQL(""),
         sql.SQL(", ").join(k.expression for k in keys),
         sql.SQL(options),
@@ -175,13 +186,17 @@ async def stream(
     driver's errors."""
     encoder = _encoder(export)
     try:
-        await conn.execute("BEGIN READ ONLY")
+        level = "" if export.followed is None else "ISOLATION LEVEL REPEATABLE READ "
+        await conn.execute(f"BEGIN {level}READ ONLY".encode())
         await conn.execute("SET LOCAL statement_timeout = 0")
         if export.mask_key is not None:
             await conn.execute(KEY_SET, (export.mask_key.inner, export.mask_key.outer))
         row = await (await conn.execute(_SNAPSHOT)).fetchone()
         assert row is not None
         written.position, written.at = row
+        if export.followed is not None and export.position is not None:
+            kept = await read_head(conn, export.followed)
+            written.position, written.changes = kept.lsn, export.position(kept)
         head = export.format is Format.CSV
         statement = copy_statement(contract, export)
         async with aclosing(copy_out(conn, statement, BLOCK)) as blocks:
@@ -236,5 +251,6 @@ def manifest(contract: Contract, export: Export, written: Written) -> dict[str, 
         "rows": written.rows,
         "bytes": written.bytes,
         "sha256": written.digest.hexdigest(),
-        "snapshot": {"position": written.position, "at": written.at},
+        "snapshot": {"position": written.position, "at": written.at}
+        | ({"changes": written.changes} if written.changes else {}),
     }

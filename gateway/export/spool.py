@@ -59,6 +59,13 @@ class Spooled:
         self._changed = asyncio.Event()
 
     @property
+    def changes(self) -> str:
+        """The position of its snapshot in the type's changes; empty where it is of none."""
+        if self.manifest:
+            return str(self.manifest["snapshot"].get("changes", ""))
+        return self.written.changes
+
+    @property
     def ended(self) -> bool:
         return self.whole or self.error is not None
 

@@ -33,20 +33,9 @@ def documents_of_keys(contract: Contract, record_type: RecordType) -> sql.Compos
     columns are null where there is no such row. The own key differs from the canonical text where
     equal values print differently (numeric 1.0 and 1.00). A part that is no value of its column's
     type matches nothing."""
-    names = _Names()
-    parts = _parts_as_columns(record_type.key_properties)
-    asked = sql.SQL(
-        "asked AS MATERIALIZED (SELECT k.key, {casts} FROM unnest(%(keys)s::text[], {arrays})"
-        " AS k(key, {names}))"
-    ).format(
-        casts=_list(sql.SQL("{} AS {}").format(part, names.key(i)) for i, part in enumerate(parts)),
-        arrays=_list(
-            sql.SQL("{}::text[]").format(sql.Placeholder(f"part{i}")) for i in range(len(parts))
-        ),
-        names=_list(sql.Identifier(f"p{i}") for i in range(len(parts))),
-    )
+    asked = sql.SQL("asked AS MATERIALIZED ({})").format(keys_as_columns(record_type))
     key_columns = [_column("t", c) for c in record_type.key]
-    asked_key = sql_key([_column("asked", f"k{i}") for i in range(len(parts))])
+    asked_key = sql_key([_column("asked", f"k{i}") for i in range(len(key_columns))])
     roots = sql.SQL(
         "n0 AS MATERIALIZED (SELECT asked.key AS asked, COALESCE({asked_key}, asked.key) AS "
         "canonical,"
@@ -56,9 +45,7 @@ def documents_of_keys(contract: Contract, record_type: RecordType) -> sql.Compos
         own=_present(record_type, sql_key(key_columns)),
         columns=_columns(record_type),
         table=table(record_type),
-        on=_equal(
-            [(_column("t", c), _column("asked", f"k{i}")) for i, c in enumerate(record_type.key)]
-        ),
+        on=equal_keys(record_type, "t", "asked"),
     )
     return _statement(
         contract,
@@ -66,6 +53,31 @@ def documents_of_keys(contract: Contract, record_type: RecordType) -> sql.Compos
         [asked, roots],
         sql.SQL("n0.asked, n0.canonical, n0.own, CASE WHEN n0.own IS NOT NULL THEN {} END"),
         sql.SQL(""),
+    )
+
+
+def keys_as_columns(
+    record_type: RecordType, given: Sequence[sql.Composable] | None = None
+) -> sql.Composed:
+    """The keys asked, as columns of their types: rows (key, k0, k1, …). `given`: the keys and each
+    of their parts, as lists of texts; else they are parameters as in `documents_of_keys`."""
+    parts = _parts_as_columns(record_type.key_properties)
+    if given is None:
+        names = ("keys", *(f"part{i}" for i in range(len(parts))))
+        given = [sql.Placeholder(name) for name in names]
+    return sql.SQL("SELECT k.key, {casts} FROM unnest({arrays}) AS k(key, {names})").format(
+        casts=_list(
+            sql.SQL("{} AS {}").format(part, _Names.key(i)) for i, part in enumerate(parts)
+        ),
+        arrays=_list(sql.SQL("{}::text[]").format(one) for one in given),
+        names=_list(sql.Identifier(f"p{i}") for i in range(len(parts))),
+    )
+
+
+def equal_keys(record_type: RecordType, row: str, asked: str) -> sql.Composed:
+    """The condition that joins the table `row` with the rows `asked` of `keys_as_columns`."""
+    return _equal(
+        [(_column(row, c), _column(asked, f"k{i}")) for i, c in enumerate(record_type.key)]
     )
 
 

@@ -23,6 +23,7 @@ from stores.contract.extensions import (
     MAX_SHOWN,
     VENDOR,
 )
+from stores.contract.kept_changes import MAX_KEPT
 from stores.contract.model import Expose, Masking
 from stores.contract.options import (
     CARDINALITIES,
@@ -213,6 +214,7 @@ _FORMS: dict[str, dict[str, Schema]] = {
         "gate": _said(_one_of(*SEVERITIES), "imports that break a rule as grave are refused"),
         "collect": _said(_ref("collect"), "where the records come from"),
         "route": _said(_ref("route"), "who is asked first, by which indexes"),
+        "changes": _said(_ref("changes"), "changes are kept for those who follow the type"),
     },
     "property": {
         "search": _said(_ref("search"), "how the property takes part in search"),
@@ -325,6 +327,10 @@ _FORMS: dict[str, dict[str, Schema]] = {
         "timeout": _DURATION,
     },
     "file": {"path": _said(_TEXT, "a file, or a glob"), "format": _TEXT},
+    "changes": {
+        "keep": _said(_DURATION, "how long; default 7d"),
+        "records": _said(_whole(1, MAX_KEPT), "how many changes at most; default 1000000"),
+    },
     "since": {"field": _TEXT, "param": _TEXT, "overlap": _DURATION},
     "deletes": {
         "by": _one_of(*DELETED_BY),

@@ -230,6 +230,14 @@ class Route:
     max_staleness: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class KeptChanges:
+    """How far back the changes of a type reach: `keep` seconds, and so many of them at most."""
+
+    keep: float = 7 * 86400.0
+    most: int = 1_000_000
+
+
 @dataclass(frozen=True)
 class RecordType:
     """A record type: one table, one GraphQL type, one collection in each store."""
@@ -262,6 +270,8 @@ class RecordType:
     """The severity of rules at which an import that breaks one is refused; empty: it is not."""
     collect: Collect | None = None
     """The source of its records, where recordgate collects them; otherwise None."""
+    changes: KeptChanges | None = None
+    """How long its changes are kept for those who follow it; None: they are not."""
 
     @cached_property
     def by_name(self) -> dict[str, Property]:
@@ -319,6 +329,11 @@ class Contract:
         """`id` as a name for slots, publications and indexes: [a-z0-9_], at most 40 characters."""
         text = "".join(c if c.isascii() and c.isalnum() else "_" for c in self.id.lower())
         return text[:40].strip("_") or "contract"
+
+    @cached_property
+    def followed(self) -> dict[str, RecordType]:
+        """The types whose changes are kept, by name."""
+        return {name: t for name, t in self.types.items() if t.changes is not None}
 
     @cached_property
     def collected(self) -> dict[str, RecordType]:

@@ -20,6 +20,7 @@ from stores.contract.extensions import (
     whole_value,
 )
 from stores.contract.findings import Findings
+from stores.contract.kept_changes import kept_changes_value
 from stores.contract.model import Contract, Property, RecordType, Scalar
 from stores.contract.node import Node
 from stores.contract.promises import SEVERITIES, graver_or_equal
@@ -362,6 +363,7 @@ def _names_are_free(drafts: list[Draft]) -> None:
 
 def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordType:
     at = draft.extensions.get("generations")
+    embeds = resolve_embeds(draft, drafts)
     return RecordType(
         name=draft.name,
         schema=draft.schema,
@@ -373,7 +375,7 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         key=draft.key,
         relations=tuple(draft.relations),
         foreign=tuple(draft.foreign),
-        embeds=resolve_embeds(draft, drafts),
+        embeds=embeds,
         unique_together=tuple(draft.unique_together),
         expose=expose_value(draft.extensions.get("expose"), access),
         row_filter=resolve_row_filters(draft, drafts, access),
@@ -388,6 +390,7 @@ def _finish(draft: Draft, drafts: dict[str, Draft], access: Access) -> RecordTyp
         collect=collect_value(
             draft.extensions.get("collect"), {d.property.name: d for d in draft.declared}
         ),
+        changes=kept_changes_value(draft, drafts, embeds),
         description=draft.node.text("description"),
         rules=draft.rules,
         gate=_gate(draft),

@@ -29,7 +29,7 @@ ROOMS = (
     ("query", "endpoints", "security"),
     ("search", "write"),
     ("export", "schema", "browse"),
-    ("graphql",),
+    ("graphql", "changes"),
 )
 """The gateway's rooms by floor, the lowest first. A room imports rooms of lower floors, and `app.py`, which stands
 above them all, is imported by none."""

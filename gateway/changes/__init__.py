@@ -1,0 +1,1 @@
+"""The changes of a type, for those who follow it from outside."""
