@@ -35,7 +35,7 @@ AT_ONCE = 5_000
 MOST_KEYS = 50_000
 """Keys of a type that are noted one by one; more, and all its records are compared."""
 TRIES = 30
-"""How often a table that another session has locked is tried."""
+"""The number of tries at a table that another session has locked."""
 AGAIN = 5.0
 """Seconds until a type that could not be compared is tried again."""
 PRUNE = 30.0

@@ -106,7 +106,7 @@ def _wait(text: str | None, services: Services) -> float:
 
 
 def _baseline(request: Request, export: Export, given: dict[str, str]) -> str:
-    """Where a follower begins anew."""
+    """Return where a follower begins anew."""
     before, _, _ = request.url.path.rpartition("/changes/")
     asked = {"changes": "1"} | ({"fields": given["fields"]} if "fields" in given else {})
     return f"{before}/export/{quote(export.record_type.name)}?{urlencode(asked)}"

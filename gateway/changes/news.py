@@ -57,8 +57,8 @@ class ChangeNews:
             raise HttpProblem("OVERLOADED", "too many requests wait for changes", hint="try again")
 
     async def wait(self, name: str, behind: int, seconds: float) -> None:
-        """Until the log of the type may have come further than the row `behind`, or the process
-        ends; at most `seconds`."""
+        """Return once the log of the type may have come further than the row `behind`, or the process
+        ends; after `seconds` at most."""
         if self.ending or self._last.get(name, 0) > behind:
             self._last.pop(name, None)  # a log that begins anew counts from the beginning
             return
@@ -111,7 +111,7 @@ class ChangeNews:
                     self._hear(name)
 
     async def read(self, same: Hashable, read: Callable[[], Awaitable[Page | None]]) -> Page | None:
-        """What `read` gives; those who ask the `same` at once share it."""
+        """Return what `read` gives; those who ask the `same` at once share it."""
         running = self._reads.get(same)
         if running is None:
             running = asyncio.ensure_future(self._read(read))

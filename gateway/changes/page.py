@@ -123,7 +123,7 @@ async def read_page(
 async def _stands(
     conn: psycopg.AsyncConnection[Any], export: Export, head: Head, at: ChangePosition
 ) -> bool:
-    """Whether `at` is a place in this log. A database that was put back to an earlier state gives the
+    """Return whether `at` is a place in this log. A database that was put back to an earlier state gives the
     numbers of its rows once more, but not their times."""
     if (at.timeline, at.epoch) != (head.timeline, head.epoch) or at.id < head.horizon:
         return False

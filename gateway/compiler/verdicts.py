@@ -1,4 +1,4 @@
-"""What is kept of the types that are followed: which roles see a row, as SQL that the worker runs
+"""The types that are followed, and which roles see a row, as SQL that the worker runs
 when the row changes. Pure."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How far the changes are kept of a type that is followed."""
+"""The head of the log of a type that is followed."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ _STATUSES = {
     "403": "The caller may not.",
     "404": "There is no such thing.",
     "408": "The request did not come in time.",
+    "410": "The history behind the position is gone; Location says where to begin anew.",
     "413": "The body is too large.",
     "415": "The body is not JSON in UTF-8.",
     "416": "The range begins beyond the end.",
@@ -202,6 +203,27 @@ def _suggest(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
+_SWITCH = _query("changes", "As of a position in the type's changes.", {"type": "boolean"})
+
+
+def _changes(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [field_of(t, p) for p in t.properties]
+    first = {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1_000}
+    after = _query("after", "The position behind which changes are asked for.", {"type": "string"})
+    return _operation(
+        f"Changes of {t.plural}, in the order in which they were seen.",
+        [
+            after | {"required": True},
+            _query("first", "How many are looked through at most.", first),
+            _query("wait", "How long to wait for the first one, 20 s at most.", _DURATION),
+            _listed("fields", "All where left out.", names, least=1),
+            *roles,
+        ],
+        {"application/x-ndjson": {"schema": schema_ref("Change")}},
+        (*_GUARDED, "404", "410"),
+    )
+
+
 def _export(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
     names = [field_of(t, p) for p in t.properties]
     rows = {
@@ -220,6 +242,7 @@ def _export(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
             _filter(t),
             _listed("fields", "All where left out.", names, least=1),
             _query("after", "The key after which to begin.", {"type": "string"}),
+            *([_SWITCH] if t.changes else []),
             _query("snapshot", "The id of an export: the same bytes again.", {"type": "string"}),
             _query("manifest", "What is known of a snapshot, as JSON.", {"type": "boolean"}),
             _header("Range", "Bytes, with If-Range or of a snapshot."),
@@ -263,6 +286,20 @@ _COMPONENTS: dict[str, Any] = {
         "type": "object",
         "required": ["value", "count"],
         "properties": {"value": {}, "count": {"type": "integer"}},
+    },
+    "Change": {
+        "description": "One line of the answer; the last one is `next`.",
+        "type": "object",
+        "required": ["op"],
+        "properties": {
+            "op": _one_of(["upsert", "delete", "next"]),
+            "record": {"type": "object"},
+            "next": {"type": "string"},
+            "more": {"type": "boolean"},
+            "position": {"type": "string"},
+            "sourceAsOf": {"type": "string"},
+            "sourceStalenessMs": {"type": "integer"},
+        },
     },
     "Suggestions": {
         "type": "object",
@@ -351,6 +388,8 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
             paths[f"/suggest/{t.name}"] = {"get": _suggest(t, roles)}
         if "export" in offered:
             paths[f"/export/{t.name}"] = {"get": _export(t, roles)}
+            if t.changes is not None:
+                paths[f"/changes/{t.name}"] = {"get": _changes(t, roles)}
         # Filters lead to those of related types.
         schemas[filter_name(t)] = filter_schema(contract, t)
     paths["/health/live"] = {"get": _operation("The process runs.", [], _JSON_OBJECT, _OPEN)}

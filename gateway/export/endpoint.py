@@ -90,7 +90,7 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
 
 
 def follows(services: Services, record_type: RecordType, visibility: Visibility) -> Followed:
-    """What is kept of a type for those who follow it. Raises InputError where nothing is, and
+    """Return what is kept of a type for those who follow it. Raises InputError where nothing is, and
     ForbiddenError where the viewer may not export it."""
     if "export" not in record_type.expose.operations:
         raise InputError(f"{record_type.plural} cannot be exported")
@@ -105,7 +105,7 @@ def follows(services: Services, record_type: RecordType, visibility: Visibility)
 
 
 def view_of(services: Services, export: Export) -> bytes:
-    """What tells what a viewer sees of these fields from all else: a position is of one view only."""
+    """Return what tells a viewer's view of these fields from all else: a position is of one view only."""
     assert export.followed is not None
     plain = Export(
         export.record_type,

@@ -1,4 +1,4 @@
-"""What is kept of a type for those who follow its changes: the image of a record as SQL, and how
+"""The records of a type as they are kept for those who follow its changes: the image of a record as SQL, and how
 an image becomes columns again.
 
 An image is a JSON object of the contract's columns by name, each as the text that Postgres prints,
@@ -23,7 +23,7 @@ from stores.contract.model import RecordType, Scalar
 from stores.keys import decode_key, sql_key
 
 ALIAS = "t1"
-"""What the type's table is called in the conditions of `Followed.verdicts`."""
+"""The name of the type's table in the conditions of `Followed.verdicts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Followed:
 
     @property
     def shape(self) -> str:
-        """What the images hold. An image of another shape is of no use."""
+        """The digest of what the images hold. An image of another shape is of no use."""
         columns = [(p.column, p.sql_type) for p in self.type.properties]
         said = json.dumps(
             [self.type.schema, self.type.table, self.type.key, columns, self.verdicts]
@@ -126,7 +126,7 @@ def compare_keys(followed: Followed, keys: Sequence[str]) -> sql.Composed:
 
 
 def compare_all(followed: Followed) -> sql.Composed:
-    """As `compare_keys`, of all records."""
+    """Do as `compare_keys`, for all records."""
     record_type = followed.type
     source = sql.SQL("{} AS {}").format(table(record_type), sql.Identifier(ALIAS))
     return sql.SQL(_COMPARE).format(
@@ -167,7 +167,7 @@ FROM recordgate.change_state AS s WHERE type = %s
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far the log of a type is, as HEAD reads it. `written`: the timeline that canonical writes
+    """The end of the log of a type, as HEAD reads it. `written`: the timeline that canonical writes
     now, `timeline`: that of the log. `last` and `last_at`: its last row; those of the horizon where
     there is none behind it."""
 

@@ -232,7 +232,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class KeptChanges:
-    """How far back the changes of a type reach: `keep` seconds, and so many of them at most."""
+    """The history that is kept of a type's changes: `keep` seconds, and so many of them at most."""
 
     keep: float = 7 * 86400.0
     most: int = 1_000_000
@@ -271,7 +271,7 @@ class RecordType:
     collect: Collect | None = None
     """The source of its records, where recordgate collects them; otherwise None."""
     changes: KeptChanges | None = None
-    """How long its changes are kept for those who follow it; None: they are not."""
+    """The history of its changes for those who follow it; None: none is kept."""
 
     @cached_property
     def by_name(self) -> dict[str, Property]:

@@ -268,7 +268,9 @@ def _searches(t: RecordType) -> Iterator[Ask]:
 def _exports(t: RecordType) -> Iterator[Ask]:
     for format_ in ("ndjson", "csv", "parquet"):
         path = f"/export/{t.name}"
-        yield Ask("export", "GET", path, params={"format": format_}, values=format_ == "ndjson")
+        for more in ({}, {"changes": "1"}):
+            params = {"format": format_, **more}
+            yield Ask("export", "GET", path, params=params, values=format_ == "ndjson")
         for p in t.properties if format_ == "csv" else ():
             yield Ask("export", "GET", path, params={"format": format_, "fields": field_of(t, p)})
 

@@ -18,8 +18,13 @@ import httpx
 import pyarrow.parquet as parquet
 import pytest
 
+from gateway.context.change_tokens import ChangePosition, digest, write_position
 from gateway.context.plan_cache import PlanCache
-from gateway.shape.visibility import Form
+from gateway.export.endpoint import view_of
+from gateway.export.rows import Export
+from gateway.shape.visibility import Form, Visibility
+from stores.canonical.connect import TIMELINE
+from stores.canonical.kept_changes import compare_all
 from stores.contract.model import RecordType
 from stores.query import EVERYTHING
 from tests.acceptance.access_rig import keys_for, with_keys
@@ -239,14 +244,76 @@ def run(
     asyncio.run(go())
 
 
+async def keep_changes(matrix: Matrix) -> None:
+    """Does what a worker does with the types that are followed: begins with no record, and then looks at all."""
+    lineage = (await _one(matrix, f"SELECT {TIMELINE}"))[0]
+    for followed in matrix.rig.services.followed.values():
+        async with matrix.rig.services.pool.connection() as conn:
+            await conn.execute(
+                "INSERT INTO recordgate.change_state VALUES (%s, 7, %s, 0, 'epoch', %s, '0/1')"
+                " ON CONFLICT DO NOTHING",
+                (followed.type.name, followed.shape, lineage),
+            )
+            await conn.execute(compare_all(followed))
+
+
+async def _one(matrix: Matrix, query: str) -> Any:
+    async with matrix.rig.services.pool.connection() as conn:
+        return await (await conn.execute(query.encode())).fetchone()
+
+
+async def changes_are_right(matrix: Matrix) -> None:
+    """Every record that a follower may see comes, in its form; then it goes, and nothing comes of the others."""
+    services = matrix.rig.services
+    await keep_changes(matrix)
+    (lineage,) = await _one(matrix, f"SELECT {TIMELINE}")
+    ahead: dict[tuple[Any, ...], str] = {}
+    for again in (False, True):
+        if again:
+            async with services.pool.connection() as conn:
+                await conn.execute(b"TRUNCATE public.patients, public.wards, public.visits")
+            await keep_changes(matrix)
+        for roles in ROLES:
+            watch = Watch(Sight(frozenset(roles)).secrets())
+            visibility = Visibility(services.contract, frozenset(roles))
+            for t in services.contract.types.values():
+                export = Export(t, visibility=visibility, followed=services.followed[t.name])
+                view = view_of(services, export)
+                begin = ChangePosition(digest(services.system), view, lineage, 7, 0, 0)
+                after = ahead.get((roles, t.name)) or write_position(begin, SECRET)
+                ask = Ask("changes", "GET", f"/changes/{t.name}", params={"after": after})
+                answer = await matrix.send(roles, ask)
+                content = answer.content + repr(answer.headers).encode()
+                assert not watch.found(content), (roles, t.name, content[:600])
+                matrix.asked["changes"] += 1
+                if not visibility.may(t, "export"):
+                    assert answer.status_code == 403
+                    continue
+                *changes, last = map(json.loads, answer.text.splitlines())
+                ahead[roles, t.name] = last["next"]
+                wanted, key = matrix._wanted(t, roles), t.key_properties[0].name
+                assert {c["op"] for c in changes} <= {"delete" if again else "upsert"}
+                assert {c["record"][key] for c in changes} == wanted.keys(), (roles, t.name)
+                if not again:
+                    assert {c["record"][key]: c["record"] for c in changes} == wanted
+                if roles == ("admin",):
+                    matrix.shown.setdefault("changes", set()).update(
+                        Watch(all_texts()).found(content)
+                    )
+
+
 async def whole(matrix: Matrix) -> None:
+    await keep_changes(matrix)
     for roles in ROLES:
         await matrix.what_is_shown_is_right(roles)
         await matrix.nothing_hidden_leaves(roles)
+    await changes_are_right(matrix)
     # The watch is not blind: whoever may see all does, by each door that gives values.
     everything = all_texts() - NOBODYS
     assert set().union(*matrix.shown.values()) == everything
-    for door in ("get", "node", "entities", "list", "search", "export", "mutation", "page"):
+    for door in (
+        "get", "node", "entities", "list", "search", "export", "mutation", "page", "changes",
+    ):  # fmt: skip
         assert matrix.shown[door] == everything, door
     for door in ("nested", "group", "facet", "suggest", "highlight", "order", "sort", "aggregate"):
         assert len(matrix.shown[door]) > 5, door
