@@ -90,7 +90,9 @@ class ChangeKeeper:
     def active(self) -> bool:
         return bool(self._followed)
 
-    async def open(self, books: Bookkeeping, lineage: Lineage, start: int, *, broken: bool) -> None:
+    async def open(
+        self, books: Bookkeeping | None, lineage: Lineage, start: int, *, broken: bool
+    ) -> None:
         """Begin a session that sees all changes after `start`. With `broken`, changes before that
         were missed. A position of another timeline, or of other columns, is of no use any more."""
         self._keys, self._whole, self._broken = {}, set(), {}
