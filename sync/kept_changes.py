@@ -59,20 +59,23 @@ _OLD = """
 WITH old AS (
   SELECT id, at FROM recordgate.change_log
   WHERE type = %(type)s AND (at < now() - make_interval(secs => %(keep)s)
-    OR id <= (SELECT id FROM recordgate.change_log WHERE type = %(type)s ORDER BY id DESC OFFSET %(most)s LIMIT 1))
+    OR id <= (SELECT id FROM recordgate.change_log WHERE type = %(type)s
+      ORDER BY id DESC OFFSET %(most)s LIMIT 1))
   ORDER BY id LIMIT %(limit)s
 ), gone AS (
   DELETE FROM recordgate.change_log USING old WHERE change_log.id = old.id
 ), last AS (SELECT id, at FROM old ORDER BY id DESC LIMIT 1), moved AS (
-  UPDATE recordgate.change_state SET horizon = last.id, horizon_at = last.at FROM last WHERE type = %(type)s
+  UPDATE recordgate.change_state SET horizon = last.id, horizon_at = last.at FROM last
+  WHERE type = %(type)s
 )
 SELECT count(*) FROM old
 """
 
 
 class ChangeKeeper:
-    """Used by the task that sees every change; `tick` may run beside it. Methods raise psycopg.Error
-    where the session cannot go on, and FencedError. Without `books` there is nothing to keep."""
+    """Used by the task that sees every change; `tick` may run beside it. Methods raise
+    psycopg.Error where the session cannot go on, and FencedError. Without `books` there is nothing
+    to keep."""
 
     def __init__(self, contract: Contract, followed: Mapping[str, Followed]) -> None:
         """Raise ValueError where a type of the contract is left out: its changes would be lost."""
@@ -136,7 +139,7 @@ class ChangeKeeper:
         for statement in _FORGET:
             await conn.execute(statement.encode(), (name,))
 
-    # What changed ----------------------------------------------------------------------------------
+    # What changed --------------------------------------------------------------------------------
 
     def touch(self, type_name: str, keys: Iterable[str]) -> None:
         """These records may have changed."""
@@ -206,7 +209,8 @@ class ChangeKeeper:
     # What cannot be compared ----------------------------------------------------------------------
 
     async def _failed(self, books: Bookkeeping, name: str, error: psycopg.Error) -> None:
-        """The changes of this type are not known until all of it could be compared; others go on."""
+        """The changes of this type are not known until all of it could be compared; others go
+        on."""
         if books.conn.closed or ends_the_session(error):
             raise error
         if name not in self._broken:

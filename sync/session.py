@@ -111,8 +111,8 @@ async def open_session(
     *,
     keeps: bool = False,
 ) -> Session:
-    """Wait until we are in charge (`waiting`: see wait_for_lock), then open everything; with `keeps`
-    also what keeps changes. Raises StoreUnavailable, SetupError, psycopg.Error."""
+    """Wait until we are in charge (`waiting`: see wait_for_lock), then open everything; with
+    `keeps` also what keeps changes. Raises StoreUnavailable, SetupError, psycopg.Error."""
     opened: list[AsyncConnection] = []
 
     async def reading(name: str) -> AsyncConnection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -49,7 +50,7 @@ async def changes_endpoint(request: Request) -> Response:
         raise gone(_baseline(request, export, given))
     place = request.state.place
     while True:
-        page = await news.read((at, first), lambda at=at: _page(services, export, at, first))  # type: ignore[misc]
+        page = await news.read((at, first), partial(_page, services, export, at, first))
         if page is None:
             raise gone(_baseline(request, export, given))
         at = page.position

@@ -57,8 +57,8 @@ class ChangeNews:
             raise HttpProblem("OVERLOADED", "too many requests wait for changes", hint="try again")
 
     async def wait(self, name: str, behind: int, seconds: float) -> None:
-        """Return once the log of the type may have come further than the row `behind`, or the process
-        ends; after `seconds` at most."""
+        """Return once the log of the type may have come further than the row `behind`, or the
+        process ends; after `seconds` at most."""
         if self.ending or self._last.get(name, 0) > behind:
             self._last.pop(name, None)  # a log that begins anew counts from the beginning
             return

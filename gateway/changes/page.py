@@ -28,9 +28,11 @@ MOST_BYTES = 4 * 1024 * 1024
 
 _PAGE = """
 WITH raw AS (
-  SELECT id, key, bytes FROM recordgate.change_log WHERE type = {type} AND id > {after} ORDER BY id LIMIT {first}
+  SELECT id, key, bytes FROM recordgate.change_log WHERE type = {type} AND id > {after}
+  ORDER BY id LIMIT {first}
 ), page AS MATERIALIZED (
-  SELECT id, key FROM (SELECT id, key, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM raw) AS r
+  SELECT id, key
+  FROM (SELECT id, key, sum(bytes) OVER (ORDER BY id) - bytes AS before FROM raw) AS r
   WHERE before < {bytes}
 ), upto AS MATERIALIZED (
   SELECT max(id) AS id FROM page
@@ -48,7 +50,8 @@ WITH raw AS (
   ) AS n ON true
   LEFT JOIN recordgate.change_images AS i ON i.type = {type} AND i.key = k.key
 ), shown AS (
-  SELECT b.last, b.image_before IS NOT NULL AND {seen_before} AS was, b.image_after IS NOT NULL AND {seen_after} AS is,
+  SELECT b.last, b.image_before IS NOT NULL AND {seen_before} AS was,
+    b.image_after IS NOT NULL AND {seen_after} AS is,
     {before} AS before, {after_line} AS after, {key} AS key
   FROM both_images AS b, {columns_before}, {columns_after}
 ), told AS (
@@ -56,7 +59,8 @@ WITH raw AS (
     ELSE '{{"op":"delete","record":' || key || '}}' END AS line
   FROM shown WHERE CASE WHEN "is" THEN NOT was OR before <> after ELSE was END
 )
-SELECT u.id, (extract(epoch FROM (SELECT at FROM recordgate.change_log WHERE id = u.id)) * 1000000)::bigint,
+SELECT u.id,
+  (extract(epoch FROM (SELECT at FROM recordgate.change_log WHERE id = u.id)) * 1000000)::bigint,
   (SELECT string_agg(line, E'\\n' ORDER BY last) FROM told), (SELECT count(*) FROM told)
 FROM upto AS u
 """
@@ -79,7 +83,8 @@ class Page:
 
 
 def page_statement(export: Export, after: int, first: int) -> sql.Composed:
-    """The statement of a page. Values are literals, so that a `%` in a name is none of a parameter."""
+    """The statement of a page. Values are literals, so that a `%` in a name is none of a
+    parameter."""
     record_type, visibility = export.record_type, export.visibility
     before, now = sql.SQL("t1"), sql.SQL("t2")
     keys = Export(record_type, fields=record_type.key_properties, visibility=visibility)
@@ -101,7 +106,8 @@ def page_statement(export: Export, after: int, first: int) -> sql.Composed:
 async def read_page(
     conn: psycopg.AsyncConnection[Any], export: Export, at: ChangePosition, first: int
 ) -> Page | None:
-    """The page behind `at`; None where the history is gone. Raises StoreUnavailable, psycopg.Error."""
+    """The page behind `at`; None where the history is gone. Raises StoreUnavailable,
+    psycopg.Error."""
     assert export.followed is not None
     async with conn.transaction():
         # What is looked at and what is read must be one snapshot: rows are removed meanwhile.
@@ -123,8 +129,8 @@ async def read_page(
 async def _stands(
     conn: psycopg.AsyncConnection[Any], export: Export, head: Head, at: ChangePosition
 ) -> bool:
-    """Return whether `at` is a place in this log. A database that was put back to an earlier state gives the
-    numbers of its rows once more, but not their times."""
+    """Return whether `at` is a place in this log. A database that was put back to an earlier state
+    gives the numbers of its rows once more, but not their times."""
     if (at.timeline, at.epoch) != (head.timeline, head.epoch) or at.id < head.horizon:
         return False
     if at.id == head.horizon:

@@ -90,8 +90,8 @@ def _read(request: Request, services: Services, viewer: Viewer) -> Export:
 
 
 def follows(services: Services, record_type: RecordType, visibility: Visibility) -> Followed:
-    """Return what is kept of a type for those who follow it. Raises InputError where nothing is, and
-    ForbiddenError where the viewer may not export it."""
+    """Return what is kept of a type for those who follow it. Raises InputError where nothing is,
+    and ForbiddenError where the viewer may not export it."""
     if "export" not in record_type.expose.operations:
         raise InputError(f"{record_type.plural} cannot be exported")
     visibility.require_may(record_type, "export")
@@ -105,7 +105,8 @@ def follows(services: Services, record_type: RecordType, visibility: Visibility)
 
 
 def view_of(services: Services, export: Export) -> bytes:
-    """Return what tells a viewer's view of these fields from all else: a position is of one view only."""
+    """Return what tells a viewer's view of these fields from all else: a position is of one view
+    only."""
     assert export.followed is not None
     plain = Export(
         export.record_type,

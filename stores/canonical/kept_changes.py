@@ -1,5 +1,5 @@
-"""The records of a type as they are kept for those who follow its changes: the image of a record as SQL, and how
-an image becomes columns again.
+"""The records of a type as they are kept for those who follow its changes: the image of a record
+as SQL, and how an image becomes columns again.
 
 An image is a JSON object of the contract's columns by name, each as the text that Postgres prints,
 so that it reads back exactly; JSON stands as itself. `recordgate.change_images` has one for each
@@ -84,7 +84,8 @@ _COMPARE = """
 WITH {now}, was AS MATERIALIZED (
   SELECT key, image, seen FROM recordgate.change_images WHERE type = {type}{those}
 ), diff AS MATERIALIZED (
-  SELECT coalesce(now.key, was.key) AS key, was.image AS before, was.seen AS seen_before, now.image, now.seen
+  SELECT coalesce(now.key, was.key) AS key, was.image AS before,
+    was.seen AS seen_before, now.image, now.seen
   FROM now FULL JOIN was ON now.key = was.key
   WHERE now.image IS DISTINCT FROM was.image OR now.seen IS DISTINCT FROM was.seen
 ), logged AS (
@@ -157,7 +158,8 @@ def columns_of(record_type: RecordType, image: sql.Composable, alias: sql.SQL) -
 
 
 HEAD = f"""
-SELECT {TIMELINE}, epoch, shape, horizon, (extract(epoch FROM horizon_at) * 1000000)::bigint, timeline, lsn::text,
+SELECT {TIMELINE}, epoch, shape, horizon, (extract(epoch FROM horizon_at) * 1000000)::bigint, timeline,
+  lsn::text,
   (SELECT id FROM recordgate.change_log AS l WHERE l.type = s.type ORDER BY id DESC LIMIT 1),
   (SELECT (extract(epoch FROM at) * 1000000)::bigint FROM recordgate.change_log AS l
     WHERE l.type = s.type ORDER BY id DESC LIMIT 1)

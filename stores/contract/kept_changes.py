@@ -19,9 +19,9 @@ LONGEST = 3660 * 86400.0
 def kept_changes_value(
     draft: Draft, drafts: Mapping[str, Draft], embeds: tuple[Embed, ...]
 ) -> KeptChanges | None:
-    """Return what `changes` says; what is wrong with it becomes findings. A row filter that follows a
-    relation is known to have another answer only where the relation is embedded: of others no
-    change is told."""
+    """Return what `changes` says; what is wrong with it becomes findings. A row filter that
+    follows a relation is known to have another answer only where the relation is embedded: of
+    others no change is told."""
     at = draft.extensions.get("changes")
     if at is None:
         return None
