@@ -158,7 +158,8 @@ def columns_of(record_type: RecordType, image: sql.Composable, alias: sql.SQL) -
 
 
 HEAD = f"""
-SELECT {TIMELINE}, epoch, shape, horizon, (extract(epoch FROM horizon_at) * 1000000)::bigint, timeline,
+SELECT {TIMELINE}, epoch, shape, horizon, (extract(epoch FROM horizon_at) * 1000000)::bigint,
+  timeline,
   lsn::text,
   (SELECT id FROM recordgate.change_log AS l WHERE l.type = s.type ORDER BY id DESC LIMIT 1),
   (SELECT (extract(epoch FROM at) * 1000000)::bigint FROM recordgate.change_log AS l
