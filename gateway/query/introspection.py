@@ -64,8 +64,13 @@ class Finished(dict[str, Any]):
     is answered."""
 
 
+class FinishedList(list[Any]):
+    """A list of an abstract type all of whose entries are `Finished`, or null as its type
+    allows."""
+
+
 class SchemaExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Strawberry's execution. A record that is `Finished` is taken as it is. Where the operation
+    """Strawberry's execution. What is `Finished` is taken as it is. Where the operation
     asks for the schema it counts the fields that are about it, in `context.schema_fields`, and
     answers none of them beyond the bound: the caller looks at the count."""
 
@@ -74,6 +79,21 @@ class SchemaExecutor(StrawberryGraphQLCoreExecutionContext):
         if getattr(self.context_value, "introspects", False):
             self._most = most_fields(self.schema)
             self.execute_field = self._field  # type: ignore[method-assign]
+
+    def complete_list_value(
+        self,
+        return_type: Any,
+        field_details_list: Any,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        if type(result) is FinishedList:
+            return result
+        return super().complete_list_value(
+            return_type, field_details_list, info, path, result, position_context
+        )
 
     def complete_abstract_value(
         self,

@@ -104,8 +104,8 @@ class RootField:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a valid document, ready to be planned. `covered`: it is a query. `types`:
-    the record types that its root fields are about."""
+    """One operation of a valid document, ready to be planned. `types`: the record types that its
+    root fields are about. `covered`: it is a query that may have a plan."""
 
     schema: GraphQLSchema
     document: DocumentNode
@@ -118,10 +118,7 @@ class Operation:
     """The parsers of scalars, and whether each must be there; None where more than that is to be
     done."""
     types: frozenset[str]
-
-    @property
-    def covered(self) -> bool:
-        return self.node.operation is OperationType.QUERY
+    covered: bool
 
     def coerced(self, given: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The variables as the schema takes them; None where it does not."""
@@ -166,15 +163,30 @@ class Operation:
         types = frozenset(
             _types(schema.get_root_type(node.operation), node.selection_set, fragments)
         )
+        covered = _may_be_planned(schema, node)
         parsers: dict[str, tuple[Callable[[Any], Any], bool]] = {}
         for definition in node.variable_definitions or ():
             name = definition.variable.name.value
             kind = kinds[name]
             inner = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
             if definition.default_value is not None or not isinstance(inner, GraphQLScalarType):
-                return cls(schema, document, node, fragments, kinds, cost, None, types)
+                return cls(schema, document, node, fragments, kinds, cost, None, types, covered)
             parsers[name] = (inner.parse_value, inner is not kind)
-        return cls(schema, document, node, fragments, kinds, cost, parsers, types)
+        return cls(schema, document, node, fragments, kinds, cost, parsers, types, covered)
+
+
+def _may_be_planned(schema: GraphQLSchema, node: OperationDefinitionNode) -> bool:
+    """Return whether an operation is a query of fields that the contract has a read for. Those of a
+    product, of federation and `node` go the ordinary way, and their variables need not be read
+    twice."""
+    if node.operation is not OperationType.QUERY or schema.query_type is None:
+        return False
+    fields = schema.query_type.fields
+    named = (s.name.value for s in node.selection_set.selections if isinstance(s, FieldNode))
+    return all(
+        name == "__typename" or (name in fields and "root" in (fields[name].extensions or {}))
+        for name in named
+    )
 
 
 def _types(

@@ -30,7 +30,7 @@ from graphql.utilities import print_directive, print_type
 from strawberry.types.base import get_object_definition
 
 from gateway.context.services import RequestContext
-from gateway.query.introspection import Finished
+from gateway.query.introspection import Finished, FinishedList
 from gateway.query.key_reads import read_by_keys
 from gateway.schema import static
 from gateway.schema.scalars import DATETIME
@@ -224,6 +224,8 @@ def _entities_of(types: Mapping[str, RecordType]) -> Any:
             if context.routes.get(paths[name], {}).get("store") == StoreRole.DOCUMENTS
             and _is_finished(fields[name])
         }
+        if len(finished) == len(wanted):
+            return FinishedList([found[name].get(key) for name, key in places])
         return [_entity(found[name].get(key), name, name in finished) for name, key in places]
 
     return resolve
