@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -38,6 +39,9 @@ _SOURCES = (
     b" WHERE as_of IS NOT NULL"
 )
 
+_SET_ASIDE = b"""SELECT DISTINCT type FROM recordgate.dead_letters
+WHERE kind = 'sink' AND sink = 'documents' AND type IS NOT NULL"""
+
 
 class CanonicalListener:
     """`heard`: how often something was heard, for those who keep what they read."""
@@ -54,6 +58,9 @@ class CanonicalListener:
         alone."""
         self.collected = False
         """True where there are such types."""
+        self.set_aside: frozenset[str] = frozenset()
+        """Types of which the document store has refused records, as of ten seconds ago at most:
+        lists of it lack them."""
         self.seen: Callable[[Lineage], None] = lambda _: None
         """Told which database and timeline the address leads to, with every new connection and now
         and then."""
@@ -143,4 +150,7 @@ class CanonicalListener:
         if self.collected:
             cursor = await conn.execute(_SOURCES)
             self.sources = dict(await cursor.fetchall())
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            cursor = await conn.execute(_SET_ASIDE)
+            self.set_aside = frozenset(name for (name,) in await cursor.fetchall())
         self.seen(Lineage(system, int(timeline), first=int(first or timeline)))

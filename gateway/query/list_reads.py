@@ -34,6 +34,8 @@ Canonical = Callable[[], Awaitable[bytes | None]]
 
 PATIENCE = 0.5
 """Seconds that canonical has where it did not answer before and the document store could."""
+MOST_SHOWN = 500
+"""Records of a page that is put together here while canonical is there, which prints its own."""
 WORK = 0.8
 """The part of a document read's time limit that the store may work on a list."""
 
@@ -223,6 +225,10 @@ class _Reading:
         refused = services.refusals().get(StoreRole.DOCUMENTS)
         if refused:
             return None, f"{StoreRole.DOCUMENTS}: {refused}"
+        if page.type.name in services.listener.set_aside:
+            return None, f"{StoreRole.DOCUMENTS}: it has refused records of {page.type.graphql}"
+        if not self.away and page.window.limit > MOST_SHOWN:
+            return None, f"{StoreRole.DOCUMENTS}: a page of so many records costs canonical less"
         now = time.monotonic()
         if not self.away and services.overworked.has(self.route.needs, now):
             return None, f"{StoreRole.DOCUMENTS}: it had to stop such a list a moment ago"

@@ -155,6 +155,42 @@ def test_a_store_that_cannot_serve_a_list_is_replaced_by_canonical(
     asyncio.run(story())
 
 
+def test_a_type_of_which_the_store_has_refused_records_is_listed_by_canonical(
+    database: str, tmp_path: Path
+) -> None:
+    """A dead letter is missing in the store, and so in its lists."""
+
+    async def story() -> None:
+        async with gateway(database, tmp_path) as rig:
+            listener = rig.services.listener
+            async with await psycopg.AsyncConnection.connect(database, autocommit=True) as conn:
+                await listener._read_clock(conn)
+                assert route(await rig.graphql(FRENCH % "", None, OLD))["store"] == "documents"
+                await conn.execute(
+                    "INSERT INTO recordgate.dead_letters (kind, type, sink, key, code, reasons)"
+                    " VALUES ('sink', 'city', 'documents', '1', 'STORE_REFUSED', '[]')"
+                )
+                await listener._read_clock(conn)
+            found = route(await rig.graphql(FRENCH % "", None, OLD))
+            assert found["store"] == "canonical"
+            assert "refused records" in found["reason"]
+            # What no expression of the store holds is canonical's, too, and no fault of the store.
+            listener.set_aside = frozenset()
+            many = ", ".join(f'{{not: {{name: {{contains: "{n}"}}}}}}' for n in range(499))
+            query = f"{{ cities(filter: {{or: [{many}]}}) {{ nodes {{ id }} }} }}"
+            answers = [await rig.graphql(query, None, headers) for headers in (OLD, None)]
+            assert answers[0]["data"] == answers[1]["data"]
+            deep = '{name: {eq: "Lyon"}}'
+            for _ in range(9):
+                deep = f"{{not: {deep}}}"
+            query = f"{{ cities(filter: {deep}) {{ nodes {{ name }} }} }}"
+            answers = [await rig.graphql(query, None, headers) for headers in (OLD, None)]
+            assert [route(a)["store"] for a in answers] == ["documents", "canonical"]
+            assert answers[0]["data"] == answers[1]["data"]
+
+    asyncio.run(story())
+
+
 LISTS = [
     FRENCH % "",
     "{ countries { totalCount nodes { iso name } } }",

@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS list_rows (generation INTEGER PRIMARY KEY, rows INTEG
 """
 """A table of its own, so that an older version goes on with files that have it."""
 _NO_INDEX = ("no such index", "no query solution")
+_TOO_COMPLEX = ("Expression tree is too large", "parser stack overflow", "too many")
+"""The beginnings of what SQLite says to a statement that is too much for it."""
 
 
 def read_list(connection: sqlite3.Connection, statements: lists.ListStatements) -> Listed:
@@ -82,6 +84,8 @@ def _limited(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
             raise StoreRefused(
                 f"{KIND}: the index that the list is to be read by is not there", store=KIND
             ) from None
+        if code == sqlite3.SQLITE_ERROR and str(error).startswith(_TOO_COMPLEX):
+            raise StoreRefused(f"{KIND}: the filter is too large for it", store=KIND) from None
         raise
     finally:
         connection.set_progress_handler(None, 0)
