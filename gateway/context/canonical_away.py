@@ -20,11 +20,12 @@ class CanonicalAway:
     """After a read that did not reach it, canonical is away for a pause, which doubles with each
     that follows; then it is tried again. Times are seconds of one clock that only goes forward."""
 
-    __slots__ = ("_pause", "_until")
+    __slots__ = ("_answered", "_pause", "_until")
 
     def __init__(self) -> None:
         self._pause = 0.0
         self._until = float("-inf")
+        self._answered = float("-inf")
 
     def why(self, now: float) -> str:
         """Return why it is taken to be away; else empty."""
@@ -35,15 +36,17 @@ class CanonicalAway:
         """The last read did not reach it."""
         return bool(self._pause)
 
-    def failed(self, now: float) -> None:
-        """A read did not reach it. Those that began together count as one."""
-        if now < self._until:
+    def failed(self, began: float, now: float, *, connected: bool) -> None:
+        """A read that began at `began` did not reach it. Those that began together count as one.
+        Where something is `connected` to it, it is only busy as long as it answers anybody."""
+        if now < self._until or (connected and self._answered >= began):
             return
         self._pause = min(MOST_PAUSE, self._pause * 2 or FIRST_PAUSE)
         self._until = now + self._pause
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
         """A read was answered."""
+        self._answered = now
         if self._pause:
             self._pause, self._until = 0.0, float("-inf")
 

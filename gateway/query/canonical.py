@@ -35,13 +35,14 @@ async def fetch_json(
     Stopped after `Limits.statement_timeout`. Raises TimeoutExceeded, StoreUnavailable, InputError
     for a value that its type cannot hold, and what else `driver_errors` knows.
     """
+    began = time.monotonic()
     try:
         found = await _read(services, statement, parameters, prepare)
     except StoreUnavailable:
-        if not services.listener.connected:  # it is not only busy
-            services.away.failed(time.monotonic())
+        connected = services.listener.connected
+        services.away.failed(began, time.monotonic(), connected=connected)
         raise
-    services.away.succeeded()
+    services.away.succeeded(time.monotonic())
     return found
 
 

@@ -11,6 +11,8 @@ MOST_READS = 5_000
 """Records that a list may read in the document store while canonical is there."""
 MOST_READS_AWAY = 50_000
 """And while canonical is away."""
+COUNTED = 0.05
+"""The cost of an entry of an index that is only counted, beside a record that is read."""
 RANGE = 0.25
 """The part of records that a range is taken to hold: statistics know only of single values."""
 
@@ -72,4 +74,5 @@ def _by_index(
     reads = matching * (1 if ordered else needs.steps)
     if ordered and covered:
         reads = needs.limit + needs.steps
-    return ListCost(round(reads + matching * needs.counts) + 1, names)
+    each = COUNTED if covered else 1
+    return ListCost(round(reads + matching * needs.counts * each) + 1, names)

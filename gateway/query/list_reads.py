@@ -194,11 +194,13 @@ async def ask_canonical(services: Services, canonical: Canonical) -> bytes | Non
     store could answer. Raises as it does, and StoreUnavailable after that time."""
     if not (services.away.doubtful or services.listener.lost):
         return await canonical()
+    began = time.monotonic()
     try:
         with Limit(PATIENCE):
             return await canonical()
     except TimeoutError:
-        services.away.failed(time.monotonic())
+        connected = services.listener.connected
+        services.away.failed(began, time.monotonic(), connected=connected)
         raise StoreUnavailable(
             "canonical is not reached", store="postgres", retry_after=1.0
         ) from None

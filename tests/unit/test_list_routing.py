@@ -147,6 +147,8 @@ def test_rows_that_depend_on_who_asks_are_not_listed() -> None:
 # Costs -------------------------------------------------------------------------------------------
 
 ROWS = 1_000_000
+COUNTED = ROWS // 20
+"""What counting all of an index costs, in records read."""
 STATISTICS = Statistics(
     1, ROWS, ((("id",), (1.0,)), (("name", "id"), (3.0, 1.0)), (("born", "id"), (10_001.0, 1.0)))
 )
@@ -166,6 +168,14 @@ def test_an_index_that_gives_the_page_costs_the_page() -> None:
     assert reads(needs()) == (53, ("id",))
     assert reads(needs(equal=frozenset({"name"}))) == (53, ("name", "id"))
     assert reads(needs(order=("name", "id"), ranged=frozenset({"name"}))) == (53, ("name", "id"))
+
+
+def test_what_an_index_counts_is_cheaper_than_what_is_read() -> None:
+    assert cost_of_list(needs(counts=True), STATISTICS).reads == COUNTED + 54
+    by_name = needs(equal=frozenset({"name"}), counts=True)
+    assert cost_of_list(by_name, STATISTICS).reads == 54
+    rest = needs(equal=frozenset({"name"}), counts=True, rest=True)
+    assert cost_of_list(rest, STATISTICS).reads == 7
 
 
 def test_what_no_index_serves_is_not_taken() -> None:
@@ -223,17 +233,22 @@ def test_canonical_is_away_for_a_pause_that_doubles() -> None:
     away = CanonicalAway()
     assert not away.why(0.0)
     assert not away.doubtful
-    away.failed(10.0)
-    away.failed(10.1)  # began together with the first
+    away.failed(9.0, 10.0, connected=False)
+    away.failed(9.0, 10.1, connected=False)  # began together with the first
     assert away.why(10.4)
     assert not away.why(10.6)
     assert away.doubtful
-    away.failed(11.0)
+    away.failed(10.7, 11.0, connected=False)
     assert away.why(11.9)
     assert not away.why(12.1)
-    away.succeeded()
-    assert not away.why(11.5)
+    away.succeeded(11.5)
+    assert not away.why(11.6)
     assert not away.doubtful
+    # It has answered somebody meanwhile: it is busy. It has answered nobody: it hangs.
+    away.failed(11.4, 12.0, connected=True)
+    assert not away.why(12.1)
+    away.failed(11.6, 12.0, connected=True)
+    assert away.why(12.1)
 
 
 def test_what_was_too_much_is_so_for_a_while() -> None:

@@ -95,6 +95,26 @@ def test_a_folder_of_an_older_version_gets_its_indexes_while_it_is_used(tmp_path
     run(story())
 
 
+def test_a_table_that_has_grown_is_looked_at_soon(tmp_path: Path) -> None:
+    """A first import into an empty type: a list must not take it for empty for a minute."""
+
+    async def story() -> None:
+        store = await filled(tmp_path, ())
+        assert (await store.statistics("author")).rows == 0
+        await store.write("author", 1, authors(1_500))
+        await store.publish(None)
+        for _ in range(40):
+            if (await store.statistics("author")).rows == 1_500:
+                break
+            await asyncio.sleep(0.1)
+            await store.publish(None)
+        else:
+            raise AssertionError(await store.statistics("author"))
+        await store.close()
+
+    run(story())
+
+
 def test_an_index_that_the_contract_no_longer_has_is_dropped(tmp_path: Path) -> None:
     async def story() -> None:
         await (await filled(tmp_path, authors(2))).close()

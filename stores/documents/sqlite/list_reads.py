@@ -26,6 +26,10 @@ STEPS = 20_000
 over."""
 LOOK_EVERY = 60.0
 """Seconds between two looks at a table that is written to."""
+LOOK_AGAIN = 2.0
+"""And where what was written is much beside what was there."""
+MUCH = 1_000
+"""Records that are much wherever they are written; of a large table a quarter is."""
 SAMPLED = 10_000
 """Entries of each index that a look reads: more than a list may read by one value, so that a value
 which too many share is seen to be one."""
@@ -137,6 +141,7 @@ class ListUpkeep:
     def __init__(self) -> None:
         self._written: dict[int, int] = {}
         self._looked: dict[int, float] = {}
+        self._rows: dict[int, int] = {}
 
     def written(self, generation_id: int, rows: int) -> None:
         self._written[generation_id] = self._written.get(generation_id, 0) + rows
@@ -146,7 +151,12 @@ class ListUpkeep:
         if not self._written:
             return
         now = time.monotonic()
-        due = [g for g in self._written if now - self._looked.get(g, 0.0) > LOOK_EVERY]
+        due = [
+            g
+            for g, written in self._written.items()
+            if now - self._looked.get(g, float("-inf"))
+            > (LOOK_AGAIN if written > max(MUCH, self._rows.get(g, 0) // 4) else LOOK_EVERY)
+        ]
         for generation_id in due:
             self.look(connection, generation_id)
 
@@ -160,14 +170,14 @@ class ListUpkeep:
         except sqlite3.Error as error:  # what is noted of before is as good as it was
             log.warning("%s: a table cannot be looked at: %s", KIND, error)
 
-    @staticmethod
-    def _note(connection: sqlite3.Connection, generation_id: int) -> None:
+    def _note(self, connection: sqlite3.Connection, generation_id: int) -> None:
         connection.execute(f"PRAGMA analysis_limit = {SAMPLED}")
         name = tables.table(generation_id)
         if not connection.execute(tables.EXISTS, (name,)).fetchone():
             return
         connection.execute(f"ANALYZE {name}")
         rows = int(connection.execute(tables.count(generation_id)).fetchone()[0])
+        self._rows[generation_id] = rows
         connection.execute(_ROWS)
         connection.execute(
             "INSERT INTO list_rows VALUES (?1, ?2) ON CONFLICT DO UPDATE SET rows = ?2",

@@ -144,6 +144,7 @@ class SqliteStore:
         """Make the indexes of lists that the contract has been given since its generations were
         loaded, one at a time between the writes; readers see each when it is whole."""
         try:
+            await self._write(self._look_at_all)  # nothing is planned by what was there once
             for statement in await self._metadata.read(lambda c: missing_indexes(c, contract)):
 
                 def work(connection: sqlite3.Connection, statement: str = statement) -> None:
