@@ -1,6 +1,7 @@
 """`make bench [ONLY=name]`: runs each benchmark in a process of its own and prints its table.
 
-A benchmark is a module here with `run() -> list[Row]`; what it measures is a ratio taken in one run.
+A benchmark is a module here with `run() -> list[Row]`; what it measures is a ratio taken in one
+run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Aggregates by the gateway against the same SQL written by hand, over the table of import_csv (1,000,000 rows).
+"""Aggregates by the gateway against the same SQL written by hand, over the table of import_csv
+(1,000,000 rows).
 
-The statement by hand gives its rows to psycopg in this process; the gateway's answer comes by HTTP. In turn, one
-at a time, medians; answers are compared.
+The statement by hand gives its rows to psycopg in this process; the gateway's answer comes by HTTP.
+In turn, one at a time, medians; answers are compared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What the durable backlog costs while no sink is behind: 100,000 changes (BENCH_BACKLOG_CHANGES), a hundred to a
-transaction, into both embedded stores, by the worker as it is and by one whose durable backlog is taken out; in
-turn, three times each, the medians compared. `seconds`: from the first commit until both stores show all.
+"""What the durable backlog costs while no sink is behind: 100,000 changes (BENCH_BACKLOG_CHANGES),
+a hundred to a transaction, into both embedded stores, by the worker as it is and by one whose
+durable backlog is taken out; in turn, three times each, the medians compared. `seconds`: from the
+first commit until both stores show all.
 """
 
 from __future__ import annotations

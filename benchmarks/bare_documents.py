@@ -1,6 +1,6 @@
 """The document store's own driver without a gateway, for benchmarks/gateway.py: `python -m
-benchmarks.bare_documents FILE TABLE` serves the documents of a table of the store's file by key, a thread a
-read as the store has it, under the same HTTP server and with nothing else."""
+benchmarks.bare_documents FILE TABLE` serves the documents of a table of the store's file by key, a
+thread a read as the store has it, under the same HTTP server and with nothing else."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""How fast the change source decodes, against `pg_recvlogical` and against receiving without looking.
+"""How fast the change source decodes, against `pg_recvlogical` and against receiving without
+looking.
 
-200,000 inserted rows of 10 columns in one transaction, read again and again from one slot that is never
-acknowledged, the three readers in turn; the best of each counts. The same with updates under REPLICA
-IDENTITY FULL, where a message holds two rows.
+200,000 inserted rows of 10 columns in one transaction, read again and again from one slot that is
+never acknowledged, the three readers in turn; the best of each counts. The same with updates under
+REPLICA IDENTITY FULL, where a message holds two rows.
 """
 
 from __future__ import annotations

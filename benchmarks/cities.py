@@ -1,5 +1,5 @@
-"""The stage of the benchmarks that follow changes: generated cities in a Postgres of its own, and a worker that takes
-them into both embedded stores."""
+"""The stage of the benchmarks that follow changes: generated cities in a Postgres of its own, and a
+worker that takes them into both embedded stores."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def run_worker(contract: Contract, url: str, sinks: Mapping[str, Store]) -> None
 def loaded(
     process: subprocess.Popen[bytes], url: str, folder: Path, seconds: float = 60
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The worker's process, once both stores show what is committed; ended afterwards, within `seconds`."""
+    """The worker's process, once both stores show what is committed; ended afterwards, within
+    `seconds`."""
     try:
         wait_for(url, folder, process)
         yield process

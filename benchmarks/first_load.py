@@ -1,12 +1,12 @@
-"""How fast the embedded stores take a first load, against the same libraries alone: the 234,908 cities of
-the demo with their countries inside.
+"""How fast the embedded stores take a first load, against the same libraries alone: the 234,908
+cities of the demo with their countries inside.
 
 The library gets documents that are ready for it, from a file, by its own bulk call: SQLite's
-`executemany` into a table with the store's indexes, Tantivy's `add_json` into an index with the store's
-fields, both in one commit. The store gets JSON documents from a file, a thousand at a time, is asked for a
-verdict on each, and publishes at the end. Each run is a process of its own, in turn, into an empty folder;
-the best of each counts. Then 20 records at a time into what is loaded, each published: the time from write
-to visible.
+`executemany` into a table with the store's indexes, Tantivy's `add_json` into an index with the
+store's fields, both in one commit. The store gets JSON documents from a file, a thousand at a time,
+is asked for a verdict on each, and publishes at the end. Each run is a process of its own, in turn,
+into an empty folder; the best of each counts. Then 20 records at a time into what is loaded, each
+published: the time from write to visible.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def cities() -> Iterator[tuple[str, bytes]]:
 
 
 def make_files(folder: Path) -> int:
-    """`documents.ndjson` for the stores, `tantivy.ndjson` for Tantivy alone; the number of documents."""
+    """`documents.ndjson` for the stores, `tantivy.ndjson` for Tantivy alone; the number of
+    documents."""
     contract = load_contract(CONTRACT)
     level = search_fields.levels(contract, contract.types["city"])
     schema = tantivy_fields.build_schema(level)
@@ -198,7 +199,8 @@ async def store(url: str, folder: Path, place: Path) -> Measured:
 
 
 def peak() -> float:
-    """Largest resident memory of this process so far, in MiB; Linux alone tells it without the parent's."""
+    """Largest resident memory of this process so far, in MiB; Linux alone tells it without the
+    parent's."""
     status = Path("/proc/self/status")
     if status.is_file():
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))

@@ -1,11 +1,12 @@
-"""How closely the worker follows: 20,000 single-row commits made as fast as one session can, while the worker
-takes them into Tantivy and SQLite; at two sizes of the table.
+"""How closely the worker follows: 20,000 single-row commits made as fast as one session can, while
+the worker takes them into Tantivy and SQLite; at two sizes of the table.
 
-`behind`: seconds from the last commit until both stores show it. `visible`: milliseconds from a commit (each
-tenth is looked at) until the store's own position has passed it, polled every two milliseconds. `cost`:
-processor time of the worker and of its sessions in Postgres, for each commit. Committer, worker and looker
-are processes of their own; everything, Postgres included, shares the machine's cores. First the rows are
-loaded: `load` is how long both stores take for that together, `peak` the worker's memory at its end.
+`behind`: seconds from the last commit until both stores show it. `visible`: milliseconds from a
+commit (each tenth is looked at) until the store's own position has passed it, polled every two
+milliseconds. `cost`: processor time of the worker and of its sessions in Postgres, for each commit.
+Committer, worker and looker are processes of their own; everything, Postgres included, shares the
+machine's cores. First the rows are loaded: `load` is how long both stores take for that together,
+`peak` the worker's memory at its end.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def committer(url: str, rows: int) -> None:
 
 
 async def looker(folder: Path) -> None:
-    """Until stdin ends: prints sink → [[position, seconds since the epoch], …] of each new position."""
+    """Until stdin ends: prints sink → [[position, seconds since the epoch], …] of each new
+    position."""
     contract = load_contract(CONTRACT)
     stores = {name: open_store(scheme, folder) for name, scheme in SINKS.items()}
     for store in stores.values():
@@ -92,7 +94,8 @@ def part(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
 
 
 def processor_time(url: str, process: subprocess.Popen[bytes]) -> float:
-    """Of the worker and of the sessions that it has in Postgres, its replication session included."""
+    """Of the worker and of the sessions that it has in Postgres, its replication session
+    included."""
     with connect(url) as conn:
         pids = conn.execute(
             "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'recordgate %' AND pid <> pg_backend_pid()"

@@ -1,12 +1,13 @@
-"""How fast the gateway answers, against PostGraphile over the same Postgres, against Postgres alone, and by
-documents against the store's own driver without a gateway.
+"""How fast the gateway answers, against PostGraphile over the same Postgres, against Postgres
+alone, and by documents against the store's own driver without a gateway.
 
-The demo's 252 countries and 234,908 cities. One process each, 16 connections, the sides in turn after a
-warm-up, the median of the rounds; answers are compared before anything is measured. The gateway is
-`recordgate serve` with its limits on. Q1: one city with its country, by key; Q2: 50 cities, each with its
-country; Q3: 100 countries, each with 5 cities. For canonical's route the contract leaves `embed` out, so that
-no document holds a city's country. Then Q1 at half of the greatest rate. Needs wrk, and npm
-for PostGraphile, which is installed once; what cannot be had is left out.
+The demo's 252 countries and 234,908 cities. One process each, 16 connections, the sides in turn
+after a warm-up, the median of the rounds; answers are compared before anything is measured. The
+gateway is `recordgate serve` with its limits on. Q1: one city with its country, by key; Q2: 50
+cities, each with its country; Q3: 100 countries, each with 5 cities. For canonical's route the
+contract leaves `embed` out, so that no document holds a city's country. Then Q1 at half of the
+greatest rate. Needs wrk, and npm for PostGraphile, which is installed once; what cannot be had is
+left out.
 """
 
 from __future__ import annotations
@@ -185,7 +186,8 @@ def by_documents(url: str, folder: Path, documents: str, keys: list[int], table:
 
 
 def in_turn(sides: dict[str, tuple[Side, list[bytes]]]) -> dict[str, Load]:
-    """Each side's median round, the sides one after another in every round; the first is the warm-up."""
+    """Each side's median round, the sides one after another in every round; the first is the
+    warm-up."""
     rounds: dict[str, list[Load]] = {name: [] for name in sides}
     for number in range(ROUNDS + 1):
         for name, (side, bodies) in sides.items():
@@ -302,7 +304,8 @@ def process(command: list[str], until: str | None, **environment: str) -> Iterat
 
 
 def database_alone(url: str, ours: str, body: bytes, keys: list[int], folder: Path) -> float:
-    """Transactions a second of pgbench with the statement that the gateway sends, prepared; of one key."""
+    """Transactions a second of pgbench with the statement that the gateway sends, prepared; of one
+    key."""
     plan = post(ours, body, **{"Recordgate-Explain": "1"})["extensions"]["recordgate"]["plan"]
     (field,) = plan.values()
     statement = re.sub(r"\$\d+", ":key", field["statements"][0])
@@ -364,7 +367,8 @@ def fill(url: str, contract: Contract, folder: Path) -> list[int]:
 
 
 async def load_documents(url: str, contract: Contract, folder: Path, to: str = "sqlite:") -> str:
-    """Put every document into a store; the name of the cities' table in the file of the embedded one."""
+    """Put every document into a store; the name of the cities' table in the file of the embedded
+    one."""
     settings = Settings(contract=CONTRACT, postgres=url, data_dir=folder)
     with open_canonical(settings):
         canonical, _ = make_ready(url, contract, may_apply=False)

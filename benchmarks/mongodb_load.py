@@ -1,9 +1,11 @@
-"""How fast the MongoDB store takes a first load, against the driver alone with ready-made operations.
+"""How fast the MongoDB store takes a first load, against the driver alone with ready-made
+operations.
 
-The demo's cities with their countries inside, as canonical prints them. The driver's `bulk_write` gets
-dictionaries that are decoded already, wrapped as the store wraps them: as the same guarded replacements,
-and as bare inserts, which nobody could take twice. The store gets JSON and is asked to publish after
-each batch. In turn, each into an empty collection; the best of each counts. Then reads.
+The demo's cities with their countries inside, as canonical prints them. The driver's `bulk_write`
+gets dictionaries that are decoded already, wrapped as the store wraps them: as the same guarded
+replacements, and as bare inserts, which nobody could take twice. The store gets JSON and is asked
+to publish after each batch. In turn, each into an empty collection; the best of each counts. Then
+reads.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""A store that was down for the length of 500,000 changes of 50,000 records (BENCH_OUTAGE_CHANGES, BENCH_OUTAGE_ROWS):
-how long it takes to catch up, against reading and writing for each change.
+"""A store that was down for the length of 500,000 changes of 50,000 records (BENCH_OUTAGE_CHANGES,
+BENCH_OUTAGE_ROWS): how long it takes to catch up, against reading and writing for each change.
 
-The document store's file is locked by another process, as a backup would, while the changes are committed, a hundred to
-a transaction. `caught up`: seconds from the unlocking until the store shows everything. `replay`: the same changes,
-in batches of a thousand, each change read from canonical and written to a like store, published every two seconds; one
-tenth of them is done and counted ten times. `wal`: most that the slot kept meanwhile, looked at all the time; `search
-behind`: seconds that the other store needed after the last commit.
+The document store's file is locked by another process, as a backup would, while the changes are
+committed, a hundred to a transaction. `caught up`: seconds from the unlocking until the store shows
+everything. `replay`: the same changes, in batches of a thousand, each change read from canonical
+and written to a like store, published every two seconds; one tenth of them is done and counted ten
+times. `wal`: most that the slot kept meanwhile, looked at all the time; `search behind`: seconds
+that the other store needed after the last commit.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Against pgsync: the same rows of the same Postgres into the same Elasticsearch, one after the other in one run.
+"""Against pgsync: the same rows of the same Postgres into the same Elasticsearch, one after the
+other in one run.
 
-Items with their brand inside. Measured, each as items a second until all can be searched: the first load into an
-empty index, from the start of the process; SINGLE updates committed one by one, as fast as one session can, while the
-process follows; the same rows again, in three transactions. Each side has a database of its own, since pgsync adds
-triggers. pgsync runs as it is documented for following, `--daemon` with Redis, and once more with `--wal`; ours is
-the worker with the search store alone. pgsync has `bootstrap` behind it when its first load starts.
+Items with their brand inside. Measured, each as items a second until all can be searched: the first
+load into an empty index, from the start of the process; SINGLE updates committed one by one, as
+fast as one session can, while the process follows; the same rows again, in three transactions. Each
+side has a database of its own, since pgsync adds triggers. pgsync runs as it is documented for
+following, `--daemon` with Redis, and once more with `--wal`; ours is the worker with the search
+store alone. pgsync has `bootstrap` behind it when its first load starts.
 
-Installed into a folder of its own, once: pgsync from PyPI, in the versions of pgsync_peer/requirements.txt, and Redis
-from Debian's packages where the machine has none.
+Installed into a folder of its own, once: pgsync from PyPI, in the versions of
+pgsync_peer/requirements.txt, and Redis from Debian's packages where the machine has none.
 """
 
 from __future__ import annotations
@@ -158,8 +160,9 @@ def redis_program(folder: Path) -> tuple[str, dict[str, str]]:
 
 @dataclass
 class Side:
-    """`visible` counts the items that can be searched and have a revision. `arguments`: argv of the process that
-    follows; `load`: of the one that loads, where that is another, which ends by itself."""
+    """`visible` counts the items that can be searched and have a revision. `arguments`: argv of the
+    process that follows; `load`: of the one that loads, where that is another, which ends by
+    itself."""
 
     name: str
     url: str

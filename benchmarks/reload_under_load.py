@@ -1,10 +1,10 @@
-"""A reload of a million records (BENCH_RELOAD_ROWS) in both embedded stores while 500 changes a second are committed:
-how late the live generation shows them, and the worker's memory.
+"""A reload of a million records (BENCH_RELOAD_ROWS) in both embedded stores while 500 changes a
+second are committed: how late the live generation shows them, and the worker's memory.
 
-`late`: milliseconds from a commit (each tenth is looked at) until the store's own position has passed it, polled
-every two milliseconds, while the reload runs and, for comparison, for ten seconds before it. `memory`: the worker's
-resident memory, looked at five times a second. Committer, worker and looker are processes of their own, on the
-same cores as Postgres.
+`late`: milliseconds from a commit (each tenth is looked at) until the store's own position has
+passed it, polled every two milliseconds, while the reload runs and, for comparison, for ten seconds
+before it. `memory`: the worker's resident memory, looked at five times a second. Committer, worker
+and looker are processes of their own, on the same cores as Postgres.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ BEFORE = 10.0
 
 
 def committer(url: str) -> None:
-    """Until stdin ends: RATE commits a second; prints for each tenth [position, seconds since the epoch]."""
+    """Until stdin ends: RATE commits a second; prints for each tenth [position, seconds since the
+    epoch]."""
     seen, number = [], 0
     os.set_blocking(0, False)
     with connect(url) as conn:

@@ -1,4 +1,5 @@
-"""The table of a run: printed row by row while it is made, kept in benchmarks/results/ when it is whole."""
+"""The table of a run: printed row by row while it is made, kept in benchmarks/results/ when it is
+whole."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ FOLDER = Path(__file__).parent / "results"
 
 
 class Table:
-    """`name` is the file's, `columns` the heads; cells are text, or numbers with three digits that count."""
+    """`name` is the file's, `columns` the heads; cells are text, or numbers with three digits that
+    count."""
 
     def __init__(self, name: str, title: str, columns: list[str]) -> None:
         self.name, self.title, self.columns = name, title, columns

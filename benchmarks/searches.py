@@ -1,7 +1,9 @@
-"""Searches by the gateway against the same requests sent to Elasticsearch itself, 16 connections each.
+"""Searches by the gateway against the same requests sent to Elasticsearch itself, 16 connections
+each.
 
-The demo's 234,908 cities in a server of this run. The raw side posts what the store would send, word for word;
-the gateway's side asks `searchCities` for the same page. In turn, medians; totals are compared.
+The demo's 234,908 cities in a server of this run. The raw side posts what the store would send,
+word for word; the gateway's side asks `searchCities` for the same page. In turn, medians; totals
+are compared.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Memory of a thousand idle subscriptions: a gateway with its worker in one process, measured before they come and
-while they are open, over Server-Sent Events and over WebSocket; and that one change then reaches each of them.
+"""Memory of a thousand idle subscriptions: a gateway with its worker in one process, measured
+before they come and while they are open, over Server-Sent Events and over WebSocket; and that one
+change then reaches each of them.
 
     python -m benchmarks.subscriptions [NUMBER]
 """

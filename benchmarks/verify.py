@@ -1,8 +1,10 @@
-"""How fast `verify` compares a store with canonical, and how much it reads: a million records (BENCH_VERIFY_ROWS) in each
-embedded store, first all equal, then with one record changed behind the worker's back in each hundredth range.
+"""How fast `verify` compares a store with canonical, and how much it reads: a million records
+(BENCH_VERIFY_ROWS) in each embedded store, first all equal, then with one record changed behind the
+worker's back in each hundredth range.
 
-`read` is the share of a full dump of both sides: a store's documents are always read, canonical's only of ranges that
-differ (docs/decisions/verify-and-sweep.md). The worker is stopped; canonical runs on the same cores.
+`read` is the share of a full dump of both sides: a store's documents are always read, canonical's
+only of ranges that differ (docs/decisions/verify-and-sweep.md). The worker is stopped; canonical
+runs on the same cores.
 """
 
 from __future__ import annotations

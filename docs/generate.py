@@ -1,4 +1,5 @@
-"""Writes the reference pages that follow from the code: `make docs`. A test fails when they are old."""
+"""Writes the reference pages that follow from the code: `make docs`. A test fails when they are
+old."""
 
 from __future__ import annotations
 

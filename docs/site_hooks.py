@@ -1,5 +1,6 @@
-"""Hooks of MkDocs. The navigation follows the folders; links that leave docs/ lead to files of the repository, which
-the site does not hold, so they are shown as the files' names; a block's `file=NAME` becomes its title."""
+"""Hooks of MkDocs. The navigation follows the folders; links that leave docs/ lead to files of the
+repository, which the site does not hold, so they are shown as the files' names; a block's
+`file=NAME` becomes its title."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ SECTIONS = {
     "Explanation": "explanation",
     "Decisions": "decisions",
 }
-"""Title → folder, in the order of the navigation. Pages of a folder come in the order of their titles."""
+"""Title → folder, in the order of the navigation. Pages of a folder come in the order of their
+titles."""
 FIRST = ("architecture.md",)
 LAST = ("glossary.md", "style.md")
 """Pages beside index.md that lie in no folder."""

@@ -1,4 +1,5 @@
-"""Tables and the contract that the tests of change sources share, and how they read a source's events."""
+"""Tables and the contract that the tests of change sources share, and how they read a source's
+events."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ def stream_of(source: ChangeSource) -> AbstractAsyncContextManager[AsyncIterator
 async def read(
     source: ChangeSource, enough: Callable[[list[Event]], bool], *, patience: float = 20.0
 ) -> list[Event]:
-    """The events of an open source until `enough` of them are there; fails after `patience` seconds."""
+    """The events of an open source until `enough` of them are there; fails after `patience`
+    seconds."""
     found: list[Event] = []
     async with asyncio.timeout(patience), stream_of(source) as stream:
         if enough(found):

@@ -1,7 +1,8 @@
-"""Fixtures that all tests share: an embedded Postgres for each worker of the test run, a fresh database in it.
+"""Fixtures that all tests share: an embedded Postgres for each worker of the test run, a fresh
+database in it.
 
-`postgres` is the superuser's URL of the server, `database` the URL of an empty database that is dropped
-afterwards, with its replication slots, `world` a small data product in it.
+`postgres` is the superuser's URL of the server, `database` the URL of an empty database that is
+dropped afterwards, with its replication slots, `world` a small data product in it.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture
 def world(database: str, tmp_path: Path) -> Iterator[World]:
-    """A shop's contract applied to `database`, and a folder for its stores; see tests.sync_world."""
+    """A shop's contract applied to `database`, and a folder for its stores; see
+    tests.sync_world."""
     from tests.sync_world import shop  # most tests need nothing of it
 
     with shop(database, tmp_path) as found:

@@ -35,8 +35,8 @@ def connector(
     *more: str,
     **overrides: str,
 ) -> Iterator[Callable[[], ChangeSource]]:
-    """Publish the contract's tables and `more`, and register a connector with the settings `overrides`:
-    gives a maker of sources."""
+    """Publish the contract's tables and `more`, and register a connector with the settings
+    `overrides`: gives a maker of sources."""
     name = f"t{secrets.token_hex(6)}"
     with psycopg.connect(url, autocommit=True) as conn:
         publish(conn, PUBLICATION, contract, *more)

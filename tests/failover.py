@@ -1,5 +1,6 @@
-"""A primary with a standby made by pg_basebackup, of the embedded Postgres' programs: to be cut off, killed, promoted,
-and put back from a base backup. Every server listens on a port of its own; `Servers.url` leads to whichever takes writes."""
+"""A primary with a standby made by pg_basebackup, of the embedded Postgres' programs: to be cut
+off, killed, promoted, and put back from a base backup. Every server listens on a port of its own;
+`Servers.url` leads to whichever takes writes."""
 
 from __future__ import annotations
 
@@ -172,8 +173,8 @@ class Servers:
             _wait(other, f"SELECT pg_last_wal_replay_lsn() >= '{row[0]}'")
 
     def sync_slot(self, source: str, name: str, slot: str) -> None:
-        """Wait until the standby has the failover slot for good; one that nobody has read yet is moved on, for else the
-        standby does not take it."""
+        """Wait until the standby has the failover slot for good; one that nobody has read yet is
+        moved on, for else the standby does not take it."""
         deadline = time.monotonic() + PATIENCE
         with psycopg.connect(self.url_of(name), autocommit=True) as conn:
             while True:

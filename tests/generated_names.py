@@ -1,5 +1,5 @@
-"""Every name that code of ours puts into a statement, a document's frame or generated Python, read from the code
-itself, so that a name which is added tomorrow is among them."""
+"""Every name that code of ours puts into a statement, a document's frame or generated Python, read
+from the code itself, so that a name which is added tomorrow is among them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _STATEMENT = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|WITH)\b")
 
 @cache
 def generated_names() -> tuple[str, ...]:
-    """In lower case, sorted. Keywords and functions of SQL are among them: they are names that users may choose,
-    too. A number in a name is 0."""
+    """In lower case, sorted. Keywords and functions of SQL are among them: they are names that
+    users may choose, too. A number in a name is 0."""
     found: set[str] = {k.lower() for k in keyword.kwlist}
     for folder in COMPILERS:
         for file in sorted((ROOT / folder).rglob("*.py")):

@@ -1,4 +1,5 @@
-"""A contract with each rule an import checks, its tables in a database, and a short way to import."""
+"""A contract with each rule an import checks, its tables in a database, and a short way to
+import."""
 
 from __future__ import annotations
 

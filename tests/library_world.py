@@ -1,5 +1,6 @@
-"""A small library for tests of the gateway: a contract with a composite key, nullable and self references,
-nulls everywhere, Unicode, and names that break whatever does not quote them; and its tables with rows."""
+"""A small library for tests of the gateway: a contract with a composite key, nullable and self
+references, nulls everywhere, Unicode, and names that break whatever does not quote them; and its
+tables with rows."""
 
 from __future__ import annotations
 
@@ -296,8 +297,8 @@ class Library:
         explain: bool = False,
         services: Services | None = None,
     ) -> dict[str, Any]:
-        """Every query is answered both by its plan, where it has one, and by ordinary execution, which
-        must give the same bytes."""
+        """Every query is answered both by its plan, where it has one, and by ordinary execution,
+        which must give the same bytes."""
 
         def context() -> RequestContext:
             return RequestContext(

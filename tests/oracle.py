@@ -1,7 +1,9 @@
-"""What every store must hold once writes have stopped: whole documents, from one plain SQL statement.
+"""What every store must hold once writes have stopped: whole documents, from one plain SQL
+statement.
 
-Written by hand from the contracts of the tests, with correlated subqueries only, and apart from the product's own
-projection, of which nothing is imported here: a fault in that one cannot hide in this one.
+Written by hand from the contracts of the tests, with correlated subqueries only, and apart from the
+product's own projection, of which nothing is imported here: a fault in that one cannot hide in this
+one.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Two products served over HTTP for tests that look at pages: places of the world, open to everybody, and a shop of
-hostile names and values that callers see by their keys. Each has a thread and an event loop of its own."""
+"""Two products served over HTTP for tests that look at pages: places of the world, open to
+everybody, and a shop of hostile names and values that callers see by their keys. Each has a thread
+and an event loop of its own."""
 
 from __future__ import annotations
 
@@ -150,7 +151,8 @@ def odd_rows() -> str:
 
 @contextmanager
 def odd(database: str, folder: Path) -> Iterator[Site]:
-    """Hostile values; roles by keys: `hr` sees all, `staff` open items without secrets, and no vault."""
+    """Hostile values; roles by keys: `hr` sees all, `staff` open items without secrets, and no
+    vault."""
     path, texts = keys_for(folder, ("hr",), ("staff",), ("hr", "staff"))
     access: Callable[[Contract], Access] = with_keys(path)
     keys = dict(zip(("hr", "staff", "both"), texts, strict=True))

@@ -1,12 +1,14 @@
-"""Records what the gateway answers to some thousand queries, and compares a recording with what it answers now: a
-change of how queries are run, and not of what they mean, leaves every byte as it was.
+"""Records what the gateway answers to some thousand queries, and compares a recording with what it
+answers now: a change of how queries are run, and not of what they mean, leaves every byte as it
+was.
 
     python -m tests.recorded record FILE
     python -m tests.recorded compare FILE
 
-Every operation, by every route, for every role, on the embedded stores; on Elasticsearch and MongoDB, too, where
-RECORDGATE_TEST_ELASTICSEARCH_URL and RECORDGATE_TEST_MONGODB_URL name them. What differs between two runs of the same
-code is put aside: positions, ages, tokens, references of errors, row versions.
+Every operation, by every route, for every role, on the embedded stores; on Elasticsearch and
+MongoDB, too, where RECORDGATE_TEST_ELASTICSEARCH_URL and RECORDGATE_TEST_MONGODB_URL name them.
+What differs between two runs of the same code is put aside: positions, ages, tokens, references of
+errors, row versions.
 """
 
 from __future__ import annotations

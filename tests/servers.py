@@ -1,7 +1,8 @@
 """Real servers for tests, one of each kind for the whole test run, however many workers it has.
 
-The first worker that needs one starts it; all hold a shared lock on a file of the run, and the last one to let
-go stops it. Where a server cannot be had here, its tests are skipped with the reason; under CI they fail.
+The first worker that needs one starts it; all hold a shared lock on a file of the run, and the last
+one to let go stops it. Where a server cannot be had here, its tests are skipped with the reason;
+under CI they fail.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def unless_it_cannot_be_had() -> Iterator[None]:
 
 
 def _fast_folder() -> Path:
-    """In memory where there is such a folder: a server flushes its files at every step of an index's life."""
+    """In memory where there is such a folder: a server flushes its files at every step of an
+    index's life."""
     memory = Path("/dev/shm")
     if memory.is_dir() and os.access(memory, os.W_OK):
         return memory
@@ -125,8 +127,8 @@ def elasticsearch_url(elasticsearch_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def mongodb_url() -> Iterator[str]:
-    """The server's URL without a database; RECORDGATE_TEST_MONGODB_URL names one that is there already, whose
-    databases of tests are dropped afterwards."""
+    """The server's URL without a database; RECORDGATE_TEST_MONGODB_URL names one that is there
+    already, whose databases of tests are dropped afterwards."""
     named = os.environ.get("RECORDGATE_TEST_MONGODB_URL")
     if not named:
         yield from for_run("mongodb", servers.start_mongodb)

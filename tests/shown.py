@@ -1,9 +1,10 @@
-"""What a page of the documentation shows, done as it stands there: files that it tells to save, lines that it tells to
-add, commands that it tells to run.
+"""What a page of the documentation shows, done as it stands there: files that it tells to save,
+lines that it tells to add, commands that it tells to run.
 
-A block ```` ```yaml file=shop.yaml ```` is a file, or the file's next part where the page shows it in several. With
-`above=WORD` or `below=WORD` it is put into a file that is there, beside the line that begins with WORD. A
-`console` block holds commands after `$ `; `   # exit 3` says how a command ends, `   # background` that it goes on.
+A block ```` ```yaml file=shop.yaml ```` is a file, or the file's next part where the page shows it
+in several. With `above=WORD` or `below=WORD` it is put into a file that is there, beside the line
+that begins with WORD. A `console` block holds commands after `$ `; `   # exit 3` says how a command
+ends, `   # background` that it goes on.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ class Reader:
 
 
 def wait_until_loaded(url: str) -> None:
-    """Wait, as a reader who switches terminals does, until every store of the gateway at `url` is loaded."""
+    """Wait, as a reader who switches terminals does, until every store of the gateway at `url` is
+    loaded."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:

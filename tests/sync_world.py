@@ -1,5 +1,6 @@
-"""A shop for tests of sync: to-one, to-many and two-level embeds, a composite key, nullable and moved foreign
-keys, a key with commas; a worker on real stores; `tests.oracle` says what they must hold."""
+"""A shop for tests of sync: to-one, to-many and two-level embeds, a composite key, nullable and
+moved foreign keys, a key with commas; a worker on real stores; `tests.oracle` says what they must
+hold."""
 
 from __future__ import annotations
 
@@ -121,8 +122,8 @@ def shop_contract(folder: Path) -> Contract:
 
 @dataclass
 class World:
-    """`conn` is canonical's, in autocommit mode; `folder` holds the stores, but those that `stores` (sink → URL)
-    names."""
+    """`conn` is canonical's, in autocommit mode; `folder` holds the stores, but those that `stores`
+    (sink → URL) names."""
 
     contract: Contract
     url: str

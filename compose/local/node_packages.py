@@ -1,4 +1,5 @@
-"""Installs a folder's npm packages, once for each state of its lock file, where servers are kept too."""
+"""Installs a folder's npm packages, once for each state of its lock file, where servers are kept
+too."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ NODE = 18
 
 
 def installed(source: Path) -> Path:
-    """A folder with what is in `source` and its `node_modules`. Raises ServerProblem without Node or npm, or
-    where npm fails."""
+    """A folder with what is in `source` and its `node_modules`. Raises ServerProblem without Node
+    or npm, or where npm fails."""
     _require_node()
     lock_file = (source / "package-lock.json").read_bytes()
     target = servers_dir() / f"{source.name}-{hashlib.sha256(lock_file).hexdigest()[:12]}"

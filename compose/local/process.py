@@ -1,4 +1,5 @@
-"""A server as a plain process: its own folder, its own log, a pid file; stopped by its id and nothing else."""
+"""A server as a plain process: its own folder, its own log, a pid file; stopped by its id and
+nothing else."""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ def spawn(
 
 
 def wait_until(process: Process, ready: Callable[[], bool], timeout: float) -> None:
-    """Wait until `ready`; a process that ends or is too slow is stopped, with its last words told."""
+    """Wait until `ready`; a process that ends or is too slow is stopped, with its last words
+    told."""
     deadline = time.monotonic() + timeout
     while not ready():
         if not process.alive():

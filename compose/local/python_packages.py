@@ -1,5 +1,6 @@
-"""What is fetched of Python packages that are not the project's own, once for each state of its requirements and
-kept where servers are: a virtual environment for a tool, or the files of a source distribution."""
+"""What is fetched of Python packages that are not the project's own, once for each state of its
+requirements and kept where servers are: a virtual environment for a tool, or the files of a source
+distribution."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from compose.local.process import ServerProblem
 
 
 def environment(requirements: Path) -> Path:
-    """The folder of the environment's commands. `requirements` has a hash for each package. Raises ServerProblem
-    where it cannot be installed."""
+    """The folder of the environment's commands. `requirements` has a hash for each package. Raises
+    ServerProblem where it cannot be installed."""
     with _once(requirements) as (target, there):
         if not there:
             _run(sys.executable, "-m", "venv", str(target))
@@ -28,8 +29,8 @@ def environment(requirements: Path) -> Path:
 
 
 def source_files(requirements: Path) -> Path:
-    """Return the folder in which the one source distribution that is named is unpacked, without what it depends on.
-    Raises ServerProblem where it cannot be had."""
+    """Return the folder in which the one source distribution that is named is unpacked, without
+    what it depends on. Raises ServerProblem where it cannot be had."""
     with _once(requirements) as (target, there):
         if not there:
             pip = (sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary=:all:")
@@ -43,7 +44,8 @@ def source_files(requirements: Path) -> Path:
 
 @contextmanager
 def _once(requirements: Path) -> Iterator[tuple[Path, bool]]:
-    """Give the folder of these requirements, and whether it is made already; one process at a time."""
+    """Give the folder of these requirements, and whether it is made already; one process at a
+    time."""
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     target = servers_dir() / f"{requirements.stem}-{digest}"
     target.mkdir(parents=True, exist_ok=True)

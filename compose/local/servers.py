@@ -79,7 +79,8 @@ def start_elasticsearch(
     port: int | None = None,
     heap: str = "512m",
 ) -> tuple[Process, str]:
-    """Start it with its data in `folder`; `settings` are added to elasticsearch.yml. Returns its URL."""
+    """Start it with its data in `folder`; `settings` are added to elasticsearch.yml. Returns its
+    URL."""
     home = elasticsearch_home()
     port = port or free_port()
     for name in ("config", "data", "logs", "tmp"):
@@ -152,8 +153,8 @@ def _server_of(launcher: Process, folder: Path) -> Process:
 def start_mongodb(
     folder: Path, *, port: int | None = None, heap: str = "8g"
 ) -> tuple[Process, str]:
-    """Start it, in memory: it comes back empty. Returns its URL without a database. It holds a document
-    in about 4 kB of `heap`, which is taken as it is needed."""
+    """Start it, in memory: it comes back empty. Returns its URL without a database. It holds a
+    document in about 4 kB of `heap`, which is taken as it is needed."""
     home = fetch("mongo")
     java = java_home(17)
     source = HERE / "mongo" / "Launcher.java"
@@ -196,8 +197,8 @@ def _java(home: Path, heap: str, main: str, *arguments: str) -> list[str]:
 
 
 def start_kafka(folder: Path, *, port: int | None = None, jaas: str = "") -> tuple[Process, str]:
-    """Start one broker that is its own controller. Returns `host:port` of its bootstrap. `jaas`: its accounts,
-    as Java's login module PLAIN takes them; without, anybody may connect."""
+    """Start one broker that is its own controller. Returns `host:port` of its bootstrap. `jaas`:
+    its accounts, as Java's login module PLAIN takes them; without, anybody may connect."""
     home = fetch("kafka")
     port, controller = port or free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +234,8 @@ def start_kafka(folder: Path, *, port: int | None = None, jaas: str = "") -> tup
     config = folder / "server.properties"
     known = folder / "data" / "meta.properties"
     if known.exists():
-        # The controller's address is part of the quorum's memory: keep the ports of the first start.
+        # The controller's address is part of the quorum's memory: keep the ports of the first
+        # start.
         properties.update(
             line.split("=", 1) for line in config.read_text().splitlines() if "=" in line
         )

@@ -1,4 +1,5 @@
-"""A gateway whose callers have keys of their own, for tests: the restricted contract, a key file, and its wiring."""
+"""A gateway whose callers have keys of their own, for tests: the restricted contract, a key file,
+and its wiring."""
 
 from __future__ import annotations
 

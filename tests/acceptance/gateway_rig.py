@@ -1,5 +1,6 @@
-"""A gateway over a real Postgres and the embedded stores, for tests: countries and cities of the demo's
-contract, some rows, and `publish` that brings the stores up to date as a sync worker would."""
+"""A gateway over a real Postgres and the embedded stores, for tests: countries and cities of the
+demo's contract, some rows, and `publish` that brings the stores up to date as a sync worker
+would."""
 
 from __future__ import annotations
 

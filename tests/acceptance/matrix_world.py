@@ -1,5 +1,5 @@
-"""The world of the matrix: rows whose every value is planted, and an oracle, apart from the gateway's own code, of
-what each set of roles may see of them."""
+"""The world of the matrix: rows whose every value is planted, and an oracle, apart from the
+gateway's own code, of what each set of roles may see of them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ RANK = ["plain", "partial", "hash", "hidden"]
 
 
 def form(prop: dict[str, Any], roles: frozenset[str]) -> str:
-    """plain, partial, hash or hidden: the best that one of the roles gives, read from the contract's text."""
+    """plain, partial, hash or hidden: the best that one of the roles gives, read from the
+    contract's text."""
     said = {c["property"]: c["value"] for c in prop.get("customProperties", ())}
     masking, readers = said.get("masking"), said.get("readRoles")
     if masking is None and readers is None:

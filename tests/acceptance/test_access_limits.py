@@ -1,5 +1,5 @@
-"""One caller's share is bounded, what a query costs is known, documents are named by id, and pages of other sites
-ask only where they may."""
+"""One caller's share is bounded, what a query costs is known, documents are named by id, and pages
+of other sites ask only where they may."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is given and says nothing, or twice, is refused: nobody gets more than was asked for, and nothing is passed over
-in silence."""
+"""What is given and says nothing, or twice, is refused: nobody gets more than was asked for, and
+nothing is passed over in silence."""
 
 from __future__ import annotations
 

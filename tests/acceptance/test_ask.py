@@ -1,4 +1,5 @@
-"""`ask` and `search`: one answer from the shell, with the rights of a role, without a gateway that runs."""
+"""`ask` and `search`: one answer from the shell, with the rights of a role, without a gateway that
+runs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Attached mode, from tables that are there already to stores that equal them: `contract init`, lint, `apply`, load,
-changes, verify; and whatever the application writes, it never fails because of us.
+"""Attached mode, from tables that are there already to stores that equal them: `contract init`,
+lint, `apply`, load, changes, verify; and whatever the application writes, it never fails because of
+us.
 
-The tables are of the kinds that break followers of changes: without a key, with a composite key, partitioned, with
-generated columns stored and virtual, enums, domains, arrays, inherited, with identity NOTHING, views, mixed case, of
-other schemas.
+The tables are of the kinds that break followers of changes: without a key, with a composite key,
+partitioned, with generated columns stored and virtual, enums, domains, arrays, inherited, with
+identity NOTHING, views, mixed case, of other schemas.
 """
 
 from __future__ import annotations
@@ -177,7 +178,8 @@ def test_tables_of_every_kind_are_followed_and_the_application_never_fails(
     before = shape(attached.url)
     contract = attached.contract("app")
     followed = {t.table for t in contract.types.values()}
-    # Identity NOTHING stands in the way of publishing; its owner is told so, and nothing was touched.
+    # Identity NOTHING stands in the way of publishing; its owner is told so, and nothing was
+    # touched.
     refused = attached.apply()
     assert refused.exit_code == 1
     assert "app.nothing" in refused.output

@@ -1,5 +1,6 @@
 """What others' audits say of the gateway: GraphQL over HTTP by `graphql-http`, Relay's rules by
-`graphql-schema-linter` (`make audits` prints each). Needs Node, whose packages are in tests/audits."""
+`graphql-schema-linter` (`make audits` prints each). Needs Node, whose packages are in
+tests/audits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Who asks is known at every door or is nobody; what is safe needs no setting; what a role may do, it may do by
-each way alike."""
+"""Who asks is known at every door or is nobody; what is safe needs no setting; what a role may do,
+it may do by each way alike."""
 
 from __future__ import annotations
 

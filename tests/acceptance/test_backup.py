@@ -1,4 +1,5 @@
-"""`backup` and `restore`: canonical with recordgate's own tables, from one folder, whole or not at all."""
+"""`backup` and `restore`: canonical with recordgate's own tables, from one folder, whole or not at
+all."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The compiled path gives the bytes of ordinary execution, and is the path that queries take.
 
-`Library.ask` compares both for every query of the acceptance tests; here are those where they could differ.
+`Library.ask` compares both for every query of the acceptance tests; here are those where they could
+differ.
 """
 
 from __future__ import annotations
@@ -185,7 +186,8 @@ def test_what_cannot_be_exact_in_bytes_is_asked_of_canonical_once(
 
 
 def test_escapes_and_numbers_are_those_of_the_ordinary_encoder(library: Library) -> None:
-    """Every character below U+0300 and some beyond; floats over the whole range and on its edges."""
+    """Every character below U+0300 and some beyond; floats over the whole range and on its
+    edges."""
     library.conn.execute('SET search_path = "odd schema; --"')
     texts = [chr(c) for c in range(1, 0x300)] + ["\u2028", "\ud7ff", "\ufffe", "😀", "</script>"]
     floats = [m * 10.0**e for e in range(-8, 24) for m in (1, 1.5, -1, 9.999999999999999, 1 / 3)]

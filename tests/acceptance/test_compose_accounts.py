@@ -1,4 +1,5 @@
-"""The account that compose/ makes in Postgres is no superuser, and enough for all that recordgate does."""
+"""The account that compose/ makes in Postgres is no superuser, and enough for all that recordgate
+does."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A gateway whose contract is newer than what the stores hold: everything that was answered before is answered still, and
-only what is new waits for its load."""
+"""A gateway whose contract is newer than what the stores hold: everything that was answered before
+is answered still, and only what is new waits for its load."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ INSERT INTO rivers VALUES (1, 'Seine');
 
 
 def newer(folder: Path) -> Path:
-    """Countries with a motto that is searched and with their cities inside, cities by another analyzer; and rivers."""
+    """Countries with a motto that is searched and with their cities inside, cities by another
+    analyzer; and rivers."""
     text = GEONAMES.read_text("utf-8")
     for old, new in (
         (NAME, MOTTO + NAME),

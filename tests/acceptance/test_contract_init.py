@@ -1,5 +1,5 @@
-"""`contract init` describes the tables of a real database so that recordgate can attach to them, and says
-what it leaves out and why. Text forms of values are those that this database prints."""
+"""`contract init` describes the tables of a real database so that recordgate can attach to them,
+and says what it leaves out and why. Text forms of values are those that this database prints."""
 
 import json
 import re

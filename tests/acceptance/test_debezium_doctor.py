@@ -1,4 +1,5 @@
-"""What `doctor` says of Kafka, Kafka Connect and the connector, well and in every way that they can be wrong."""
+"""What `doctor` says of Kafka, Kafka Connect and the connector, well and in every way that they can
+be wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Keys and foreign keys from Kafka read as `::text` prints them, however the connector writes values."""
+"""Keys and foreign keys from Kafka read as `::text` prints them, however the connector writes
+values."""
 
 from __future__ import annotations
 

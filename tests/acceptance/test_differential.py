@@ -1,5 +1,5 @@
-"""Whatever store answers a query, the answer is canonical's: generated queries, each asked of the store that the
-planner picks and of canonical alone.
+"""Whatever store answers a query, the answer is canonical's: generated queries, each asked of the
+store that the planner picks and of canonical alone.
 
 `make differential` asks thousands, of a seed that it prints; RECORDGATE_DIFFERENTIAL_SEED and
 RECORDGATE_DIFFERENTIAL_QUERIES choose both. A query that fails prints itself.

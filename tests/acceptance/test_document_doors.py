@@ -1,5 +1,5 @@
-"""Every door that takes a GraphQL document keeps the same rules. The doors are found, not listed: each
-path of the route table is asked in each way in which a document can come."""
+"""Every door that takes a GraphQL document keeps the same rules. The doors are found, not listed:
+each path of the route table is asked in each way in which a document can come."""
 
 from __future__ import annotations
 

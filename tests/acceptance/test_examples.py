@@ -1,4 +1,5 @@
-"""The whole products of examples/, each run from its README as it stands there, in a copy of its folder."""
+"""The whole products of examples/, each run from its README as it stands there, in a copy of its
+folder."""
 
 from __future__ import annotations
 

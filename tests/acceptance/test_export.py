@@ -1,4 +1,5 @@
-"""An export is whole, from one snapshot, resumable, flat in memory, and gives its connection back."""
+"""An export is whole, from one snapshot, resumable, flat in memory, and gives its connection
+back."""
 
 from __future__ import annotations
 

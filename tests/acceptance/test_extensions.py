@@ -1,4 +1,5 @@
-"""Fields that a product adds to its schema by modules of its own, over a real Postgres and the embedded stores."""
+"""Fields that a product adds to its schema by modules of its own, over a real Postgres and the
+embedded stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Two recordgates in one federation: composed by @theguild/federation-composition, asked through Hive's gateway."""
+"""Two recordgates in one federation: composed by @theguild/federation-composition, asked through
+Hive's gateway."""
 
 from __future__ import annotations
 
@@ -126,8 +127,8 @@ QUERY = """{ airports(orderBy: [{code: ASC}]) { nodes {
 
 
 async def one_is_stale_then_slow(client: httpx.AsyncClient, url: str, slow: Slow) -> None:
-    """A product's stores are behind: its records say so, and a token makes them fresh without the other's help. It is
-    slow: who asks for its fields waits, nobody else."""
+    """A product's stores are behind: its records say so, and a token makes them fresh without the
+    other's help. It is slow: who asks for its fields waits, nobody else."""
     crossing = '{ airport(id: "LYS") { code city { name freshness { store asOf } } } }'
 
     async def ask(query: str, **headers: str) -> tuple[Any, str]:
@@ -184,7 +185,8 @@ def test_a_query_crosses_two_products_and_one_that_is_down_takes_only_its_own_fi
                         return found
 
                     answer = await ask(QUERY)
-                    # The third airport names a city that is not there: Hive says so of its field that is never null.
+                    # The third airport names a city that is not there: Hive says so of its field
+                    # that is never null.
                     assert {tuple(e["path"][:4]) for e in answer["errors"]} == {
                         ("airports", "nodes", 2, "city")
                     }, answer["errors"]

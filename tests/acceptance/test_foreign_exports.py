@@ -1,5 +1,5 @@
-"""An export of another product that is cut off, is no export, or lacks the property is said to be so:
-it is never counted as records that are missing there."""
+"""An export of another product that is cut off, is no export, or lacks the property is said to be
+so: it is never counted as records that are missing there."""
 
 from __future__ import annotations
 

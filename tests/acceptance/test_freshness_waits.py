@@ -1,5 +1,6 @@
-"""Who waits for a store is woken when it shows more, not by looking again and again; how stale an answer can be
-is said truly when nothing changes, when the worker is dead, and when clocks differ."""
+"""Who waits for a store is woken when it shows more, not by looking again and again; how stale
+an answer can be is said truly when nothing changes, when the worker is dead, and when clocks
+differ."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ async def listening(rig: Rig):  # type: ignore[no-untyped-def]
 def test_a_type_that_stays_behind_is_as_old_as_the_store_says_and_no_other(
     database: str, tmp_path: Path
 ) -> None:
-    """A sink that cannot read countries goes on with cities: a reader who asks for freshness gets it, or an error."""
+    """A sink that cannot read countries goes on with cities: a reader who asks for freshness gets
+    it, or an error."""
 
     async def go() -> None:
         async with gateway(database, tmp_path) as rig:

@@ -1,5 +1,5 @@
-"""Whatever is sent, the gateway answers with a code, or with data: no 5xx but a 503 that says why, nothing of
-SQL, stacks or secrets, memory that does not grow, and it goes on.
+"""Whatever is sent, the gateway answers with a code, or with data: no 5xx but a 503 that says why,
+nothing of SQL, stacks or secrets, memory that does not grow, and it goes on.
 
 `make fuzz` sends more; RECORDGATE_FUZZ_EXAMPLES and RECORDGATE_FUZZ_SEED choose how much and what.
 """

@@ -1,5 +1,5 @@
-"""Reads through GraphQL give what the same question in hand-written SQL gives, whatever names, nulls and
-values stand in canonical."""
+"""Reads through GraphQL give what the same question in hand-written SQL gives, whatever names,
+nulls and values stand in canonical."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Walking the pages of any order, forwards and backwards, gives every record once and in order; a cursor
-that is not ours is refused."""
+"""Walking the pages of any order, forwards and backwards, gives every record once and in order; a
+cursor that is not ours is refused."""
 
 from __future__ import annotations
 

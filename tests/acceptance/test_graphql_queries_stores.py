@@ -1,5 +1,5 @@
-"""Key reads come from the document store where it can answer with canonical's meaning; whatever it cannot,
-or cannot now, comes from canonical with the same bytes."""
+"""Key reads come from the document store where it can answer with canonical's meaning; whatever it
+cannot, or cannot now, comes from canonical with the same bytes."""
 
 from __future__ import annotations
 

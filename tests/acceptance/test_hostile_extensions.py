@@ -1,4 +1,5 @@
-"""What a product's own fields cannot do, whatever they raise, return, read or write: over a real gateway."""
+"""What a product's own fields cannot do, whatever they raise, return, read or write: over a real
+gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""docs/howto/deliveries.md, run as it stands there; and deliveries of weeks read from what imports left."""
+"""docs/howto/deliveries.md, run as it stands there; and deliveries of weeks read from what imports
+left."""
 
 from __future__ import annotations
 

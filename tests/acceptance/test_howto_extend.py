@@ -1,5 +1,5 @@
-"""The how-to pages for contributors, done as they stand there in a copy of the checkout: what they add keeps the
-promises of the conformance suite."""
+"""The how-to pages for contributors, done as they stand there in a copy of the checkout: what they
+add keeps the promises of the conformance suite."""
 
 from __future__ import annotations
 

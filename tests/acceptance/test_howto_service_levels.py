@@ -1,4 +1,5 @@
-"""docs/howto/service-levels.md, run as it stands there; and what a gateway of `up` writes meanwhile."""
+"""docs/howto/service-levels.md, run as it stands there; and what a gateway of `up` writes
+meanwhile."""
 
 from __future__ import annotations
 

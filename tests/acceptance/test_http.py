@@ -1,5 +1,5 @@
-"""What HTTP promises: media types and status codes of GraphQL over HTTP, problems with a code, limits,
-headers, and a process that hostile requests do not harm."""
+"""What HTTP promises: media types and status codes of GraphQL over HTTP, problems with a code,
+limits, headers, and a process that hostile requests do not harm."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def test_statuses_and_bodies_are_those_of_graphql_over_http(database: str, tmp_p
             assert answer.json()["data"] == {"__typename": "Query"}
         assert (await post(good, NEWER)).headers["content-type"] == f"{NEWER}; charset=utf-8"
         assert (await post(good, "*/*")).headers["content-type"] == f"{JSON}; charset=utf-8"
-        # What does not parse, validate or coerce: 200 in plain JSON, 400 in the newer type, no data.
+        # What does not parse, validate or coerce: 200 in plain JSON, 400 in the newer type, no
+        # data.
         for query, variables in (
             ("{", {}),
             ("{ nope }", {}),

@@ -1,5 +1,5 @@
-"""Only a POST writes, whatever the path: each path of the route table is asked by every method, with a mutation in
-its parameters and its body. A HEAD is answered as the GET, without a body."""
+"""Only a POST writes, whatever the path: each path of the route table is asked by every method,
+with a mutation in its parameters and its body. A HEAD is answered as the GET, without a body."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def test_no_method_but_post_writes_at_any_path(database: str, tmp_path: Path) ->
             answer = await asked(rig, "HEAD", "/graphql", "*/*", WRITE)
             assert answer.status_code == 405
             assert answer.headers["allow"] == "POST"
-            # The same text does write by POST, so that nothing above was refused for another reason.
+            # The same text does write by POST, so that nothing above was refused for another
+            # reason.
             answer = await asked(rig, "POST", "/graphql", "*/*", WRITE)
             assert answer.json()["data"] == {"deleteCities": {"count": before}}, answer.text
             assert rows(rig) == 0

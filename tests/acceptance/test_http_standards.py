@@ -1,4 +1,5 @@
-"""Conditional requests, compression, trace context and the access log, as their standards have them."""
+"""Conditional requests, compression, trace context and the access log, as their standards have
+them."""
 
 from __future__ import annotations
 

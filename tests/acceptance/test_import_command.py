@@ -1,4 +1,5 @@
-"""The command `import`: exit codes, what it prints, standard input, and what a killed reader of it sees."""
+"""The command `import`: exit codes, what it prints, standard input, and what a killed reader of it
+sees."""
 
 from __future__ import annotations
 
@@ -111,7 +112,8 @@ def test_memory_is_bounded_however_large_the_rows_are(target: Target) -> None:
         for i in range(5):
             file.write(f"A{chr(65 + i)},{'x' * 10_000_000}\n")
             file.writelines(f"a{n},bad\n" for n in range(5000))
-    # The process itself reads its peak: what wait4 gives begins with the memory of the test's process.
+    # The process itself reads its peak: what wait4 gives begins with the memory of the test's
+    # process.
     program = (
         "import sys; from recordgate.cli.app import main\n"
         "try: main()\n"

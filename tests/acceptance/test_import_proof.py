@@ -1,4 +1,5 @@
-"""What Arrow proves Postgres takes, and both understand the same value: the ground of the fast path."""
+"""What Arrow proves Postgres takes, and both understand the same value: the ground of the fast
+path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Reads by key that go together: each caller gets its own record, and none suffers for another's."""
+"""Reads by key that go together: each caller gets its own record, and none suffers for
+another's."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Processes that run while the contract changes: who is alive with which contract, what may be applied under them, and on what
-canonical an older one still starts."""
+"""Processes that run while the contract changes: who is alive with which contract, what may be
+applied under them, and on what canonical an older one still starts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ OTHER_TYPE = """  - name: note
 
 @dataclass
 class Product:
-    """A database and a folder; `write` makes the contract's file, `run` a command of recordgate with it."""
+    """A database and a folder; `write` makes the contract's file, `run` a command of recordgate
+    with it."""
 
     url: str
     folder: Path

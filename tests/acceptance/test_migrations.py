@@ -1,4 +1,5 @@
-"""The platform's own tables are migrated once, by whoever comes first, and a check costs next to nothing."""
+"""The platform's own tables are migrated once, by whoever comes first, and a check costs next to
+nothing."""
 
 from __future__ import annotations
 

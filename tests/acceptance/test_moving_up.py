@@ -1,5 +1,5 @@
-"""docs/howto/moving-up.md, run as it stands there on the tutorial's product: nothing is lost on the way, and readers
-of canonical are answered all the time."""
+"""docs/howto/moving-up.md, run as it stands there on the tutorial's product: nothing is lost on the
+way, and readers of canonical are answered all the time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ AUTHORS = "{ authors(orderBy: [{id: ASC}]) { nodes { id name } } }"
 
 
 class Product:
-    """One shell in the product's folder, as a reader of the pages has. `names`: what stands there → what is here."""
+    """One shell in the product's folder, as a reader of the pages has. `names`: what stands there →
+    what is here."""
 
     def __init__(self, folder: Path, names: dict[str, str], path: str) -> None:
         self.folder, self.names = folder, names
@@ -64,7 +65,8 @@ class Product:
         assert code == expected, f"{command}: {output}"
 
     def follow(self, block: Block, after: Callable[[str], object] = str) -> None:
-        """Save a block that names a file, run one of the console; `after` is called after each command."""
+        """Save a block that names a file, run one of the console; `after` is called after each
+        command."""
         if "file" in block.options:
             (self.folder / block.options["file"]).write_text(self.here(block.text), "utf-8")
         elif block.language == "console":

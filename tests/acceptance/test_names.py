@@ -1,5 +1,6 @@
-"""No name that users choose meets a name of ours: types, tables, columns and relations are called as every alias,
-keyword, field and variable that our compilers use, and all that can be done with records is done with them."""
+"""No name that users choose meets a name of ours: types, tables, columns and relations are called
+as every alias, keyword, field and variable that our compilers use, and all that can be done with
+records is done with them."""
 
 from __future__ import annotations
 
@@ -349,7 +350,8 @@ def test_every_name_of_ours_may_be_a_users_name(database: str, tmp_path: Path) -
 def test_every_name_of_ours_may_be_a_users_name_on_servers(
     database: str, tmp_path: Path, elasticsearch_url: str, mongodb_url: str
 ) -> None:
-    """Fields of indexes and of documents: what is read by key, nested, filtered, sorted and counted."""
+    """Fields of indexes and of documents: what is read by key, nested, filtered, sorted and
+    counted."""
     file = tmp_path / "names.odcs.yaml"
     file.write_text(json.dumps(contract()), "utf-8")
     name = f"t{secrets.token_hex(8)}"

@@ -1,5 +1,5 @@
-"""Values at the ends of their types: shown, asked for, counted and found alike through every store, and none of
-them costs more than its own field."""
+"""Values at the ends of their types: shown, asked for, counted and found alike through every store,
+and none of them costs more than its own field."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ async def numbers(rig: Rig, filter_: str) -> dict[str, list[int]]:
 
 
 NOT_SEARCHED = ("exact:", '{eq: "294276')
-"""What a search refuses: a decimal without bounds, and a moment beyond those that it tells apart."""
+"""What a search refuses: a decimal without bounds, and a moment beyond those that it tells
+apart."""
 
 
 ASKED: list[tuple[str, list[int]]] = [

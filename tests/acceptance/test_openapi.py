@@ -1,5 +1,6 @@
-"""The OpenAPI document is exact: whatever an endpoint answers has a status that the document names for it, and a body
-as the document says. A strict fuzzer finds no other; what it found stands here as plain requests."""
+"""The OpenAPI document is exact: whatever an endpoint answers has a status that the document names
+for it, and a body as the document says. A strict fuzzer finds no other; what it found stands here
+as plain requests."""
 
 from __future__ import annotations
 

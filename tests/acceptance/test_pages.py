@@ -1,8 +1,9 @@
-"""The pages in a real browser: what they show is what the API says, to whom the roles say; nothing of a record or a
-contract is ever taken for markup; no request leaves for another host, and no policy is broken on the way.
+"""The pages in a real browser: what they show is what the API says, to whom the roles say; nothing
+of a record or a contract is ever taken for markup; no request leaves for another host, and no
+policy is broken on the way.
 
-Debian's Chromium is driven; without it the tests are skipped, but not in CI. Each run leaves its pictures in
-`build/pictures`, or in the folder that RECORDGATE_PICTURES names.
+Debian's Chromium is driven; without it the tests are skipped, but not in CI. Each run leaves its
+pictures in `build/pictures`, or in the folder that RECORDGATE_PICTURES names.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ def tab(
     scheme: Any = "light",
     **more: Any,
 ) -> Iterator[Watched]:
-    """A tab whose troubles fail the test: errors and refusals in its console, requests to other hosts, a title that
-    a script took."""
+    """A tab whose troubles fail the test: errors and refusals in its console, requests to other
+    hosts, a title that a script took."""
     given = {"username": "any", "password": key} if key else None
     context = browser.new_context(
         viewport=viewport or WIDE, color_scheme=scheme, http_credentials=given, **more

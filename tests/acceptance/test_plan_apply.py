@@ -1,4 +1,5 @@
-"""`plan` and `apply`: what the contract says is made, kept and changed, and nothing is lost unasked."""
+"""`plan` and `apply`: what the contract says is made, kept and changed, and nothing is lost
+unasked."""
 
 from __future__ import annotations
 

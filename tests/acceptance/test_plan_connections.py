@@ -1,4 +1,5 @@
-"""Connections to canonical, and what its errors become: a clear message that holds no value of a row."""
+"""Connections to canonical, and what its errors become: a clear message that holds no value of a
+row."""
 
 from __future__ import annotations
 

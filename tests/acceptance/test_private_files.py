@@ -1,4 +1,5 @@
-"""Whatever recordgate keeps on the disk is its owner's alone: new files, and what an earlier version left open."""
+"""Whatever recordgate keeps on the disk is its owner's alone: new files, and what an earlier
+version left open."""
 
 from __future__ import annotations
 

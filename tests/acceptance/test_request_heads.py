@@ -1,5 +1,5 @@
-"""What anybody can send before it is known who asks is bounded: the bytes of a request's head, its fields, the time
-until it is whole, and how long a connection may say nothing."""
+"""What anybody can send before it is known who asks is bounded: the bytes of a request's head, its
+fields, the time until it is whole, and how long a connection may say nothing."""
 
 from __future__ import annotations
 
@@ -154,7 +154,8 @@ def test_what_is_within_the_limits_is_answered_on_one_connection() -> None:
         for _ in range(3):
             await line.send(small)
             assert (await line.answer())[0] == 200
-        # A body is none of the head, in one piece with it or not, also one with the next head behind it.
+        # A body is none of the head, in one piece with it or not, also one with the next head
+        # behind it.
         large = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n" + b"b" * 100_000
         await line.send(large)
         assert json.loads((await line.answer())[2])["body"] == 100_000

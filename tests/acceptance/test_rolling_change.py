@@ -105,7 +105,8 @@ FORKS.set_forkserver_preload(["recordgate.cli.migrate", "recordgate.cli.status",
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A command that has ended: its exit code, negative where a signal ended it, and what it said."""
+    """A command that has ended: its exit code, negative where a signal ended it, and what it
+    said."""
 
     code: int
     said: str

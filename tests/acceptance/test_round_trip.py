@@ -199,12 +199,14 @@ class Trips:
             await conn.close()
 
     def differences(self, kept: dict[str, str]) -> list[tuple[Any, ...]]:
-        """Of each column what came back otherwise; `kept`: what of a column is not carried, as SQL."""
+        """Of each column what came back otherwise; `kept`: what of a column is not carried, as
+        SQL."""
         found: list[tuple[Any, ...]] = []
         with psycopg.connect(self.url, autocommit=True) as conn:
             for name, (_, physical) in TYPES.items():
                 expected = kept.get(name, "k.{}").format(name)
-                # The digits of a number count, and its value where a sign of zero is the only difference.
+                # The digits of a number count, and its value where a sign of zero is the only
+                # difference.
                 text = "::text" if physical.startswith("numeric") else ""
                 found += conn.execute(
                     f"SELECT '{name}', k.nr, ({expected})::text, t.{name}::text FROM kept k FULL JOIN things t"
@@ -242,7 +244,8 @@ NOT_CARRIED = {
 
 
 @settings(
-    # An example is an import of each format: to make it small would take minutes, and its row is named anyway.
+    # An example is an import of each format: to make it small would take minutes, and its row is
+    # named anyway.
     phases=[Phase.explicit, Phase.generate],
     deadline=None,
     max_examples=5,

@@ -1,5 +1,6 @@
-"""A contract that changes while records are written and read: `plan` says what each store needs, no reader sees an
-error, the worker outlives the DDL, and afterwards every document has its new form."""
+"""A contract that changes while records are written and read: `plan` says what each store needs,
+no reader sees an error, the worker outlives the DDL, and afterwards every document has its new
+form."""
 
 from __future__ import annotations
 
@@ -27,8 +28,9 @@ Documents = Mapping[str, Mapping[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Case:
-    """`new` in place of `old` in the contract; `also` is written once the tables are changed; `reloaded`: the types
-    of whose documents the form changes; `expect` changes what the oracle says of the old contract."""
+    """`new` in place of `old` in the contract; `also` is written once the tables are changed;
+    `reloaded`: the types of whose documents the form changes; `expect` changes what the oracle says
+    of the old contract."""
 
     old: str
     new: str

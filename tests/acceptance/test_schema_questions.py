@@ -1,5 +1,5 @@
-"""Questions about the schema: the usual one is answered, one that multiplies it is refused, and neither holds up what
-others ask meanwhile."""
+"""Questions about the schema: the usual one is answered, one that multiplies it is refused, and
+neither holds up what others ask meanwhile."""
 
 from __future__ import annotations
 

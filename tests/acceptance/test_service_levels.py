@@ -1,5 +1,5 @@
-"""Service levels in a real Postgres: a gap is bad, a write that comes twice counts once, what is old is kept by
-the hour, and a gateway that cannot write keeps what it saw."""
+"""Service levels in a real Postgres: a gap is bad, a write that comes twice counts once, what is
+old is kept by the hour, and a gateway that cannot write keeps what it saw."""
 
 from __future__ import annotations
 

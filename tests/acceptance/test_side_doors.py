@@ -1,5 +1,6 @@
-"""What could be learned, or be done, beside the answers: from the text of running statements, from hints, by a
-spreadsheet that runs what it is given, from the log, at pages that are open to everybody."""
+"""What could be learned, or be done, beside the answers: from the text of running statements, from
+hints, by a spreadsheet that runs what it is given, from the log, at pages that are open to
+everybody."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ SELECT coalesce(string_agg(query, ' '), '') FROM pg_stat_activity WHERE pid <> p
 
 
 def test_the_key_of_the_mask_is_in_no_statements_text(database: str, tmp_path: Path) -> None:
-    """Everybody who may connect reads the statements of their own role's sessions, and a monitor those of all."""
+    """Everybody who may connect reads the statements of their own role's sessions, and a monitor
+    those of all."""
     path = tmp_path / "hashed.odcs.yaml"
     path.write_text(RESTRICTED.read_text().replace("{staff: partial}", "{staff: hash}"))
     contract = load_contract(path)

@@ -1,4 +1,5 @@
-"""`make site`: every page is in the site, every link leads somewhere, and a reader's browser asks nobody else."""
+"""`make site`: every page is in the site, every link leads somewhere, and a reader's browser asks
+nobody else."""
 
 from __future__ import annotations
 

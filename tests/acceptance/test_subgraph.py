@@ -1,5 +1,5 @@
-"""The gateway as a subgraph: entities by key with one read a type, honest about their freshness, and an SDL that
-composes."""
+"""The gateway as a subgraph: entities by key with one read a type, honest about their freshness,
+and an SDL that composes."""
 
 from __future__ import annotations
 

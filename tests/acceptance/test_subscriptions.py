@@ -1,5 +1,5 @@
-"""Subscriptions tell each change of a record that the caller may see, at least once, over both transports, also
-across cuts and restarts; who does not keep up is told so."""
+"""Subscriptions tell each change of a record that the caller may see, at least once, over both
+transports, also across cuts and restarts; who does not keep up is told so."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What canonical says reaches both stores: deletes, moved keys and parents, truncates, whatever embeds what. The
-real worker, source, Tantivy and SQLite on a real Postgres; compared with an oracle that knows no projection."""
+"""What canonical says reaches both stores: deletes, moved keys and parents, truncates, whatever
+embeds what. The real worker, source, Tantivy and SQLite on a real Postgres; compared with an oracle
+that knows no projection."""
 
 from __future__ import annotations
 
@@ -111,7 +112,8 @@ def test_the_first_load_takes_changes_made_meanwhile(world: World) -> None:
 
 
 def test_concurrent_writers_converge(world: World) -> None:
-    """Four sessions change the same rows at random, with savepoints and rollbacks, while the worker follows."""
+    """Four sessions change the same rows at random, with savepoints and rollbacks, while the worker
+    follows."""
     fill(world)
 
     def write(seed: int) -> None:
@@ -215,8 +217,8 @@ def test_a_second_worker_waits_and_takes_over(world: World) -> None:
 
 
 def test_positions_say_never_more_than_a_reader_sees(world: World) -> None:
-    """Each write of a counter is committed, then the position looked at: where it has passed the commit, the
-    store must show that count or a later one."""
+    """Each write of a counter is committed, then the position looked at: where it has passed the
+    commit, the store must show that count or a later one."""
     fill(world)
 
     async def main() -> None:

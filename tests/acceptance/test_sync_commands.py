@@ -1,5 +1,5 @@
-"""The commands about sync say clearly what is wrong: before `apply`, where readers see another generation, where
-a repair takes too long, where the worker that a command runs cannot work."""
+"""The commands about sync say clearly what is wrong: before `apply`, where readers see another
+generation, where a repair takes too long, where the worker that a command runs cannot work."""
 
 from __future__ import annotations
 

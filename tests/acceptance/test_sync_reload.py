@@ -1,5 +1,5 @@
-"""Reload, rollback and verify: readers never see a partial collection, the generation before is warm, and every
-difference is found, named and mended."""
+"""Reload, rollback and verify: readers never see a partial collection, the generation before is
+warm, and every difference is found, named and mended."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Verify: every difference is found and named, equal ranges are not read as documents, nothing on its way is a
-difference; and the worker does it by itself, slowly, all the time."""
+"""Verify: every difference is found and named, equal ranges are not read as documents, nothing on
+its way is a difference; and the worker does it by itself, slowly, all the time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ async def loaded(world: World) -> None:
 
 
 def behind_the_back(world: World, *statements: str) -> None:
-    """In the file of the document store itself; `{t}` is the table of the lines' active generation."""
+    """In the file of the document store itself; `{t}` is the table of the lines' active
+    generation."""
     with closing(sqlite3.connect(world.folder / "documents.sqlite", timeout=30)) as conn, conn:
         (row,) = conn.execute(
             "SELECT id FROM generations WHERE type = 'line' AND state = 'active'"
@@ -105,7 +106,8 @@ def test_readers_on_another_generation_than_the_books_say_are_found(world: World
 
 
 def test_a_generation_that_goes_while_it_is_compared_is_no_error(world: World) -> None:
-    """A load swaps and drops it in the middle: the type is compared again, as readers see it now."""
+    """A load swaps and drops it in the middle: the type is compared again, as readers see it
+    now."""
     fill(world, orders=4000)
     asyncio.run(loaded(world))
 

@@ -1,5 +1,5 @@
-"""`up`, `serve` and `sync` as processes: they answer, survive being killed, stop when asked to, and say
-clearly why they do not start."""
+"""`up`, `serve` and `sync` as processes: they answer, survive being killed, stop when asked to, and
+say clearly why they do not start."""
 
 from __future__ import annotations
 

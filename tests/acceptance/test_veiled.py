@@ -1,5 +1,5 @@
-"""What stands beside a record and may not be seen is not told when the record is written: not by a constraint's
-message, not by the order in which a call is checked."""
+"""What stands beside a record and may not be seen is not told when the record is written: not by a
+constraint's message, not by the order in which a call is checked."""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def test_the_demo_runs_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> 
         venv.create(home / "venv", with_pip=False, symlinks=True)
         site = home / "venv" / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
         zipfile.ZipFile(wheel).extractall(site)
-        # What it depends on is the test's own: nothing is fetched here. Packages there come after the wheel's.
+        # What it depends on is the test's own: nothing is fetched here. Packages there come after
+        # the wheel's.
         (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
         program = [str(home / "venv" / "bin" / "python"), "-m", "recordgate"]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}

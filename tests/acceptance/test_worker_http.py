@@ -1,4 +1,5 @@
-"""A worker that runs alone says whether it lives and follows, and gives its metrics, on a port of its own."""
+"""A worker that runs alone says whether it lives and follows, and gives its metrics, on a port of
+its own."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def python(prop: Property, value: Any) -> Any:
 
 
 def bare(text: str) -> str:
-    """Return a text of the tests' letters without case and accents, by other means than the stores."""
+    """Return a text of the tests' letters without case and accents, by other means than the
+    stores."""
     letters = unicodedata.normalize("NFD", text.casefold())
     return "".join(c for c in letters if not "\u0300" <= c <= "\u036f")
 

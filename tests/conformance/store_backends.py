@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """`url` may hold {dir}, {server} and {name}, a name for this place alone. `lacks`: promise → why the
-    store does not keep it. `server`: the fixture that gives the server's URL."""
+    """`url` may hold {dir}, {server} and {name}, a name for this place alone. `lacks`: promise →
+    why the store does not keep it. `server`: the fixture that gives the server's URL."""
 
     name: str
     role: str

@@ -1,5 +1,5 @@
-"""Another process that has the same store open: answers questions asked on stdin, one JSON a line; or,
-as `write`, writes rounds of records until it is killed."""
+"""Another process that has the same store open: answers questions asked on stdin, one JSON a line;
+or, as `write`, writes rounds of records until it is killed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ async def read(url: str, folder: Path) -> None:
 
 
 async def write(url: str, folder: Path) -> None:
-    """Round after round, each key of the round's a third deleted; says each round it has published."""
+    """Round after round, each key of the round's a third deleted; says each round it has
+    published."""
     store = open_store(url, folder)
     await store.open(CONTRACT, write=True)
     await store.create_generation("author", 1)

@@ -1,8 +1,9 @@
-"""docs/reference/conformance.md: what each store and change source was seen to keep, a line for each test.
+"""docs/reference/conformance.md: what each store and change source was seen to keep, a line for
+each test.
 
-`make conformance-table` runs the suite and writes the page from what happened. A unit test holds the page
-against the suite and the rows of BACKENDS, so that it cannot get old unseen; after a new test
-`python -m tests.conformance.table` writes what a run must show where all of the suite passes.
+`make conformance-table` runs the suite and writes the page from what happened. A unit test holds
+the page against the suite and the rows of BACKENDS, so that it cannot get old unseen; after a new
+test `python -m tests.conformance.table` writes what a run must show where all of the suite passes.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def debezium(
 Maker: TypeAlias = Callable[
     [str, Contract, pytest.FixtureRequest], AbstractContextManager[Callable[[], ChangeSource]]
 ]
-"""From canonical's URL and a contract, whose tables and `other` are there: makes what the source needs, gives a maker
-of sources that all continue one position, and cleans up."""
+"""From canonical's URL and a contract, whose tables and `other` are there: makes what the source
+needs, gives a maker of sources that all continue one position, and cleans up."""
 SOURCES: dict[str, Maker] = {
     "pgoutput": pgoutput,
     "debezium": debezium,

@@ -1,4 +1,5 @@
-"""A generation that an earlier contract has made, read and written by a newer one until the reload is done."""
+"""A generation that an earlier contract has made, read and written by a newer one until the reload
+is done."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ AFTER = replace(
     ),
     embeds=(Embed("maker"),),
 )
-"""Other analyzers, new facets, one less, other types, a property and a relation in the document more."""
+"""Other analyzers, new facets, one less, other types, a property and a relation in the document
+more."""
 
 
 def contract(of: RecordType) -> Contract:
@@ -77,7 +79,8 @@ def thing(key: str, **values: Any) -> bytes:
 
 @asynccontextmanager
 async def in_between(place: Place, after: RecordType = AFTER) -> AsyncIterator[SearchStore]:
-    """A generation by BEFORE with one record, open with a newer contract, which has written another."""
+    """A generation by BEFORE with one record, open with a newer contract, which has written
+    another."""
     old = thing(
         "old", name="running dogs", label="A b", color="red", grade="g", size="9", day="2024-01-01",
         words=["deep"], made="m",

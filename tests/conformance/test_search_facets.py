@@ -54,8 +54,8 @@ def test_a_facet_counts_the_hits_of_the_query(search_place: Place, name: str) ->
 
 
 def test_a_facet_counts_outside_its_own_filter(search_place: Place) -> None:
-    """What is chosen of a facet narrows the hits and the other facets, not the facet itself; what may not be
-    seen is counted by none."""
+    """What is chosen of a facet narrows the hits and the other facets, not the facet itself; what
+    may not be seen is counted by none."""
     made = records(150)
     english = Compare("language", Op.IN, ["en"])
     red = Compare("tags", Op.CONTAINS, "red")

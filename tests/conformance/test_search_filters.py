@@ -1,4 +1,5 @@
-"""A filter means in every search store what it means in canonical, or the store says that it cannot."""
+"""A filter means in every search store what it means in canonical, or the store says that it
+cannot."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from tests.conformance.store_contract import BOOK, book, delete
 
 
 def ordered(made: list[dict[str, Any]], sort: tuple[Order, ...]) -> list[str]:
-    """Keys in the order that canonical gives: nulls last ascending, first descending; ties by key."""
+    """Keys in the order that canonical gives: nulls last ascending, first descending; ties by
+    key."""
 
     def value(record: dict[str, Any], step: Order) -> Any:
         for name in step.path:

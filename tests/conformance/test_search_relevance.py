@@ -1,4 +1,5 @@
-"""The first hits are the right ones: a floor under judged queries that tuned nothing, for every search store."""
+"""The first hits are the right ones: a floor under judged queries that tuned nothing, for every
+search store."""
 
 from __future__ import annotations
 

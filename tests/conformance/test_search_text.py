@@ -1,5 +1,5 @@
-"""What people type finds what they mean: words, phrases, accents, typos; and no text is an error but one
-that is too long."""
+"""What people type finds what they mean: words, phrases, accents, typos; and no text is an error
+but one that is too long."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Converges whatever crashed: a killed writer leaves what it had published, versions never go back, and
-the next writer goes on; two never write at once."""
+"""Converges whatever crashed: a killed writer leaves what it had published, versions never go back,
+and the next writer goes on; two never write at once."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ def test_a_writer_in_another_process_is_refused_until_it_is_dead(place: Place) -
 
 @pytest.mark.promise("a batch at once")
 def test_readers_go_on_while_a_thousand_writes_are_made(place: Place) -> None:
-    """Every scan is one state of the store: all records of a round or all of the next, never torn."""
+    """Every scan is one state of the store: all records of a round or all of the next, never
+    torn."""
 
     async def story() -> None:
         async with place.ready("author") as store, place.open(write=False) as other:

@@ -1,4 +1,5 @@
-"""Reload unseen: generations are built aside, swapped in one step, kept for a rollback, and dropped."""
+"""Reload unseen: generations are built aside, swapped in one step, kept for a rollback, and
+dropped."""
 
 from __future__ import annotations
 

@@ -104,7 +104,8 @@ def _files(place: Place) -> list[Path]:
 
 
 async def _use(store: Store) -> bool:
-    """False where the store says by itself that it holds nothing (and no position): then it is loaded."""
+    """False where the store says by itself that it holds nothing (and no position): then it is
+    loaded."""
     if not await store.generations("author"):
         assert await store.position() is None
         return False
@@ -115,8 +116,8 @@ async def _use(store: Store) -> bool:
 
 @pytest.mark.promise("files of this machine")
 def test_each_damaged_file_is_our_error_or_no_harm(place: Place) -> None:
-    """Whatever file is overwritten: a clear error with a hint, or the data as it was; never a driver's
-    traceback, never other data."""
+    """Whatever file is overwritten: a clear error with a hint, or the data as it was; never a
+    driver's traceback, never other data."""
 
     async def fill() -> None:
         async with place.ready("author") as store:

@@ -1,5 +1,5 @@
-"""Honest freshness: what is published is visible to every reader, and a position never says more than
-a reader sees."""
+"""Honest freshness: what is published is visible to every reader, and a position never says more
+than a reader sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Verify reads a generation in pages: every record once, in bytewise order of keys, whatever is in them."""
+"""Verify reads a generation in pages: every record once, in bytewise order of keys, whatever is in
+them."""
 
 from __future__ import annotations
 

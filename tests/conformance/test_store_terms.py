@@ -1,5 +1,5 @@
-"""One worker at a time: where a store can be written to by several at once, one whose term is over moves no position and
-changes no generation; where it cannot, the second is not let in."""
+"""One worker at a time: where a store can be written to by several at once, one whose term is over
+moves no position and changes no generation; where it cannot, the second is not let in."""
 
 from __future__ import annotations
 

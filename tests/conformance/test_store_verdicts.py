@@ -76,7 +76,8 @@ def test_a_key_or_version_that_cannot_be_taken_is_refused_alone(place: Place) ->
             assert await outcomes(store, batch) == [*[REJECT] * 7, APPLIED]
             await publish(store)
             assert await held(store) == {"k" * MAX_KEY_BYTES: 1}
-            # No store can hold such a key, so deleting it is done: nothing is to be set aside for ever.
+            # No store can hold such a key, so deleting it is done: nothing is to be set aside for
+            # ever.
             gone = [delete(write.key, 2) for write in batch[:4]]
             assert await outcomes(store, gone) == [APPLIED] * 4
 

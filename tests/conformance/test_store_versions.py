@@ -1,5 +1,5 @@
-"""No going back, no resurrection: a store takes a write only if its version is greater than the one it
-holds for the key, deleted or not."""
+"""No going back, no resurrection: a store takes a write only if its version is greater than the one
+it holds for the key, deleted or not."""
 
 from __future__ import annotations
 

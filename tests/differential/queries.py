@@ -1,4 +1,5 @@
-"""Random queries over any contract: a query is made of a seed, so that a failing one can be made again."""
+"""Random queries over any contract: a query is made of a seed, so that a failing one can be made
+again."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def plain(value: Any) -> Any:
 
 
 def without(filter: dict[str, Any], name: str) -> dict[str, Any]:
-    """`filter` without the conditions that are about the field `name` alone: what its facet counts by."""
+    """`filter` without the conditions that are about the field `name` alone: what its facet counts
+    by."""
     left: dict[str, Any] = {}
     for key, inner in filter.items():
         if key == "and":
@@ -73,7 +75,8 @@ def _fields(filter: Any) -> list[str]:
 
 @dataclass
 class Maker:
-    """Makes queries over `contract`. `values`: operands by scalar name; `keys`: ids by type name."""
+    """Makes queries over `contract`. `values`: operands by scalar name; `keys`: ids by type
+    name."""
 
     contract: Contract
     values: Mapping[str, Sequence[Any]]
@@ -225,7 +228,8 @@ class Maker:
         return f"{{ found: {record_type.single}(id: {literal(key)}) {below} }}", {}
 
     def page(self) -> tuple[str, str]:
-        """A list with cursors, and what pages on from a cursor: `PLACE` stands for the size and cursor."""
+        """A list with cursors, and what pages on from a cursor: `PLACE` stands for the size and
+        cursor."""
         record_type = self.chance.choice(list(self.contract.types.values()))
         arguments = []
         if self.maybe(0.7):
@@ -252,7 +256,8 @@ class Maker:
         )
 
     def search(self) -> tuple[str, str, dict[str, Any]]:
-        """A search by filter, sort and facets, and what asks canonical the same; with their variables."""
+        """A search by filter, sort and facets, and what asks canonical the same; with their
+        variables."""
         types = [t for t in self.contract.types.values() if t.searchable]
         record_type = self.chance.choice(types)
         upper = record_type.plural[:1].upper() + record_type.plural[1:]

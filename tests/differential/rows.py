@@ -1,4 +1,5 @@
-"""The rows: every value is one that two stores may well see differently, and nulls are everywhere."""
+"""The rows: every value is one that two stores may well see differently, and nulls are
+everywhere."""
 
 from __future__ import annotations
 
@@ -99,4 +100,5 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "UUID": (*UIDS, UIDS[2].upper(), UIDS[2].replace("-", "")),
     "Bytes": ("", "AA==", "//4=", "AAAA"),
 }
-"""Operands of filters by the name of their GraphQL scalar; some are no such value, for every store alike."""
+"""Operands of filters by the name of their GraphQL scalar; some are no such value, for every store
+alike."""

@@ -1,5 +1,5 @@
-"""Servers of a test's own, for tests that kill them or need settings of their own: `own_server` is a Postgres, `server` a
-MongoDB server."""
+"""Servers of a test's own, for tests that kill them or need settings of their own: `own_server` is
+a Postgres, `server` a MongoDB server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A process that uses the embedded server of a folder until its input ends: prints the URL, or the error."""
+"""A process that uses the embedded server of a folder until its input ends: prints the URL, or the
+error."""
 
 import json
 import resource

@@ -1,4 +1,5 @@
-"""Canonical restarts, or ends a connection: the next write is sent on a connection that lives, and never twice."""
+"""Canonical restarts, or ends a connection: the next write is sent on a connection that lives, and
+never twice."""
 
 from __future__ import annotations
 
@@ -126,7 +127,8 @@ def test_a_connection_is_asked_only_where_one_was_lost(
 def test_a_write_whose_end_is_not_known_is_said_to_be_so_and_not_sent_again(
     database: str, tmp_path: Path
 ) -> None:
-    """The session is ended by a trigger that runs at the commit: nobody but the server knows what came of it."""
+    """The session is ended by a trigger that runs at the commit: nobody but the server knows what
+    came of it."""
 
     async def go() -> None:
         async with gateway(database, tmp_path, published=False) as rig:

@@ -1,7 +1,9 @@
-"""A real SIGKILL of a real process at each named point of worker, load and rollback, and before and after each
-statement of import and apply; with seeds, many in one world's life. Afterwards whole documents are compared.
+"""A real SIGKILL of a real process at each named point of worker, load and rollback, and before and
+after each statement of import and apply; with seeds, many in one world's life. Afterwards whole
+documents are compared.
 
-The processes are forked from the test's own, which has everything imported, so that a kill costs a fraction of a second.
+The processes are forked from the test's own, which has everything imported, so that a kill costs a
+fraction of a second.
 """
 
 from __future__ import annotations
@@ -115,8 +117,8 @@ def disturb(world: World, pick: random.Random, turn: int) -> None:
 
 
 def converges(world: World) -> None:
-    """A worker that nobody kills makes everything right, finishes what was asked, and loads a generation to go back
-    to."""
+    """A worker that nobody kills makes everything right, finishes what was asked, and loads a
+    generation to go back to."""
     process = forked(world)
     try:
         asyncio.run(world.synced())
@@ -174,7 +176,8 @@ def test_killed_at_every_point_of_the_worker(database: str, tmp_path: Path, seed
 
 
 def dies_at(number: int, *, after: bool) -> None:
-    """In the forked process: SIGKILL before the `number`-th statement, or when it has been carried out."""
+    """In the forked process: SIGKILL before the `number`-th statement, or when it has been carried
+    out."""
     left = number
 
     def guarded(name: str) -> None:
@@ -223,8 +226,8 @@ def items(target: Target) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_every_statement_of_an_import(target: Target, after: bool) -> None:
-    """Mode replace, which inserts, updates and deletes: all of it is there or nothing, and the same command ends
-    what was begun."""
+    """Mode replace, which inserts, updates and deletes: all of it is there or nothing, and the same
+    command ends what was begun."""
     target.do("INSERT INTO makers VALUES ('AB', 'x')")
     file = target.file("new.csv", "id,name,weight,makerCode\n")
     with file.open("a", newline="") as out:

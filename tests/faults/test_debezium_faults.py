@@ -286,8 +286,8 @@ def test_a_group_without_offsets_another_database_and_a_future_position_are_gaps
 
 
 def test_a_topic_of_another_database_is_refused_and_named(stage: Stage) -> None:
-    """A connector of another database writes under the same prefix: neither its rows nor the ends of its transactions
-    are ours."""
+    """A connector of another database writes under the same prefix: neither its rows nor the ends
+    of its transactions are ours."""
 
     async def run() -> None:
         source = stage.make()
@@ -424,7 +424,8 @@ def test_what_cannot_be_reached_or_is_not_set_up_is_said(stage: Stage) -> None:
 def test_nothing_is_lost_when_every_server_is_killed_in_mid_stream(
     own_server: Callable[..., str],
 ) -> None:
-    """Postgres, Kafka Connect and the broker by kill -9, one after the other, while rows are written."""
+    """Postgres, Kafka Connect and the broker by kill -9, one after the other, while rows are
+    written."""
     port = free_port()
     url = own_server(
         listen_addresses="127.0.0.1", port=str(port), fsync="off", full_page_writes="off"

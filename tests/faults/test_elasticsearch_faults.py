@@ -1,5 +1,5 @@
-"""Elasticsearch killed, stopped, overloaded, blocked, or used by somebody else: nothing acknowledged is lost,
-nothing of others is touched, and each is our error with a hint."""
+"""Elasticsearch killed, stopped, overloaded, blocked, or used by somebody else: nothing
+acknowledged is lost, nothing of others is touched, and each is our error with a hint."""
 
 from __future__ import annotations
 
@@ -159,7 +159,8 @@ def test_a_server_killed_in_a_bulk_loses_nothing_that_it_acknowledged(
                 await store.publish(Position("s", 9, 9.0))
             assert not (await store.health()).ok
             await asyncio.to_thread(server.start)
-            # The same store goes on: what it had is there, and what it sends again is not taken twice.
+            # The same store goes on: what it had is there, and what it sends again is not taken
+            # twice.
             outcomes = await insist(store, [put(k, 1) for k in acknowledged])
             assert set(outcomes) <= {Outcome.STALE, Outcome.RETRY}
             await insist(store, [delete(k, 2) for k in list(acknowledged)[:100]])
@@ -358,7 +359,8 @@ def test_old_tombstones_go_and_a_record_written_again_stays(server: Server, pref
             await insist(store, [delete("gone", 1), delete("back", 1), put("here", 1)])
             await store.publish(None)
             await insist(store, [put("back", 2)])
-            # Before anything is refreshed, so that the tombstone of "back" is still what a search finds.
+            # Before anything is refreshed, so that the tombstone of "back" is still what a search
+            # finds.
             index = f"{prefix}-conformance-author-1"
             purge = Purge(keep_seconds=-5.0, every=0.0)
             async with closing_http(server.url) as http:
@@ -441,7 +443,8 @@ def test_nobody_there_is_unavailable_and_shows_no_password(prefix: str) -> None:
 
 @contextmanager
 def answering(status: int, body: bytes, headers: dict[str, str]) -> Iterator[str]:
-    """A server that says the same to everything: what is not, or not yet, an Elasticsearch we speak to."""
+    """A server that says the same to everything: what is not, or not yet, an Elasticsearch we speak
+    to."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,5 +1,5 @@
-"""Elasticsearch with its security on, and the account that compose/ makes in it: enough for all that recordgate does,
-and for nothing of anybody else."""
+"""Elasticsearch with its security on, and the account that compose/ makes in it: enough for all
+that recordgate does, and for nothing of anybody else."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def role(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, role: dict[str, Any]) -> Iterator[Secured]:
-    """Accounts are files here: the server to be had lacks what the index of accounts is analyzed with."""
+    """Accounts are files here: the server to be had lacks what the index of accounts is analyzed
+    with."""
     passwords = tmp_path_factory.mktemp("passwords")
     (passwords / "elasticsearch_password").write_text(PASSWORD)
     with fresh_folder("elasticsearch-secured") as folder:

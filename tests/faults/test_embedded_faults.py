@@ -1,4 +1,5 @@
-"""The embedded server survives the SIGKILL of anything, has one owner, and leaves nothing behind."""
+"""The embedded server survives the SIGKILL of anything, has one owner, and leaves nothing
+behind."""
 
 from __future__ import annotations
 
@@ -211,7 +212,8 @@ def test_a_server_left_by_all_is_adopted_by_the_next(folder: Path) -> None:
 
 @pytest.fixture
 def nobody_waits_for_the_dead() -> Iterator[None]:
-    """As in a container whose first process is no init: processes without a parent become ours, and stay zombies."""
+    """As in a container whose first process is no init: processes without a parent become ours, and
+    stay zombies."""
     prctl, child_subreaper = ctypes.CDLL(None).prctl, 36
     assert prctl(child_subreaper, 1, 0, 0, 0) == 0
     known = set(psutil.Process().children())

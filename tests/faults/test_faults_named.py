@@ -1,5 +1,6 @@
-"""The table fault × place: whatever keeps a type from being loaded, current or asked is named by the same word in the
-log, `status`, `doctor`, readiness, metrics and console. `LACKS` says which place does not, and why."""
+"""The table fault × place: whatever keeps a type from being loaded, current or asked is named by
+the same word in the log, `status`, `doctor`, readiness, metrics and console. `LACKS` says which
+place does not, and why."""
 
 from __future__ import annotations
 
@@ -94,7 +95,8 @@ class Places:
         return found
 
     async def name(self, fault: str, *more: str) -> dict[str, str]:
-        """Wait until every place names `fault` that is to; `more` is in every text of it but in metrics."""
+        """Wait until every place names `fault` that is to; `more` is in every text of it but in
+        metrics."""
         texts: dict[str, str] = {}
         deadline = time.monotonic() + PATIENCE
         while not texts or any(fault not in texts[p] for p in PLACES if (fault, p) not in LACKS):

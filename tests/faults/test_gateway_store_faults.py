@@ -1,5 +1,6 @@
-"""A store that hangs, dies or is refused: what another can answer is answered, each field for itself, canonical
-is not drowned, and the store is used again once it answers. The gateway's own end drains."""
+"""A store that hangs, dies or is refused: what another can answer is answered, each field for
+itself, canonical is not drowned, and the store is used again once it answers. The gateway's own end
+drains."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def test_a_document_store_that_hangs_is_passed_over_then_left_alone_then_used_ag
                 answer = await rig.graphql(CITY)
                 assert answer["data"] == PARIS
                 assert route(answer)["reason"] == SLOW
-                # On a slow machine a pause is over before the next request, whose trial then doubles it.
+                # On a slow machine a pause is over before the next request, whose trial then
+                # doubles it.
                 why = ""
                 for _ in range(40):
                     answer = await rig.graphql(CITY, headers={"Recordgate-Explain": "1"})

@@ -420,7 +420,8 @@ def test_a_hostile_type_name_gets_a_collection(server: Server, name: str) -> Non
 
 
 def test_both_ways_of_reading_children_give_the_same(server: Server) -> None:
-    """This server plans no queries and is asked for one pass; the way of those that do works here too."""
+    """This server plans no queries and is asked for one pass; the way of those that do works here
+    too."""
 
     async def story() -> None:
         store = await opened(server)
@@ -470,7 +471,8 @@ def test_users_query_the_documents_by_their_own_tools(server: Server) -> None:
 
 
 def test_no_error_shows_the_password(server: Server) -> None:
-    """This server knows no accounts; a real one refuses with a code (tests/unit/test_mongodb_errors)."""
+    """This server knows no accounts; a real one refuses with a code
+    (tests/unit/test_mongodb_errors)."""
 
     async def story() -> None:
         host = server.url.removeprefix("mongodb://")

@@ -1,5 +1,5 @@
-"""What the MongoDB store mends: what a process that died between two steps has left, and collections that somebody has
-dropped. A worker that was replaced mends nothing."""
+"""What the MongoDB store mends: what a process that died between two steps has left, and
+collections that somebody has dropped. A worker that was replaced mends nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.servers
 
 
 def test_the_next_writer_finishes_what_a_dead_one_left(server: Server) -> None:
-    """A swap whose markers were not set, a generation that was struck off and not dropped, one whose
-    collection was made and not entered."""
+    """A swap whose markers were not set, a generation that was struck off and not dropped, one
+    whose collection was made and not entered."""
 
     async def story() -> None:
         store = await opened(server)

@@ -1,5 +1,6 @@
-"""The worker on a MongoDB server that is killed, with changes under way, and comes back with nothing, or that somebody
-drops a collection from: what is gone is loaded anew by itself and the store equals canonical again."""
+"""The worker on a MongoDB server that is killed, with changes under way, and comes back with
+nothing, or that somebody drops a collection from: what is gone is loaded anew by itself and the
+store equals canonical again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pgoutput source when things break: cut connections, restarts, busy readers, huge transactions."""
+"""The pgoutput source when things break: cut connections, restarts, busy readers, huge
+transactions."""
 
 from __future__ import annotations
 
@@ -141,14 +142,15 @@ def test_a_connection_cut_in_the_middle_of_a_transaction_brings_it_again_whole(
 
 
 def test_the_server_is_told_in_time_while_the_reader_is_busy(stage: Stage) -> None:
-    """A reader that is away for longer than wal_sender_timeout, with more waiting than buffers hold."""
+    """A reader that is away for longer than wal_sender_timeout, with more waiting than buffers
+    hold."""
 
     async def run() -> None:
         source = stage.source("-c wal_sender_timeout=2s")
         await source.open(None)
         stage.conn.execute("INSERT INTO shop SELECT generate_series(1, 100000)")
-        # Once: the server goes on writing to its log (an autovacuum, a checkpoint), and behind the last change come
-        # no others that an end beyond it could be met with.
+        # Once: the server goes on writing to its log (an autovacuum, a checkpoint), and behind the
+        # last change come no others that an end beyond it could be met with.
         target = wal_end(stage.conn)
         count, reached, slept = 0, 0, False
         async with asyncio.timeout(60), stream_of(source) as stream:
@@ -343,7 +345,8 @@ async def _crashes(url: str) -> None:
 def test_a_clean_stop_of_canonical_does_not_wait_for_a_reader_that_acknowledges(
     own_server: Callable[..., str],
 ) -> None:
-    """Postgres ends only once its log's readers have confirmed all of it, that without changes too."""
+    """Postgres ends only once its log's readers have confirmed all of it, that without changes
+    too."""
 
     stopped_at = 0.0
 

@@ -1,4 +1,5 @@
-"""Opening the pgoutput source where it must not go on: each gap, each lack of preparation, by name."""
+"""Opening the pgoutput source where it must not go on: each gap, each lack of preparation, by
+name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Dirty keys on their way to the durable backlog: none is acknowledged before it is committed there."""
+"""Dirty keys on their way to the durable backlog: none is acknowledged before it is committed
+there."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from tests.sync_world import World, fill
 
 @asynccontextmanager
 async def sink_writer(world: World, *, memory_keys: int) -> AsyncIterator[SinkWriter]:
-    """Of the documents, in a session of its own; its loop does not run, as where the store hangs."""
+    """Of the documents, in a session of its own; its loop does not run, as where the store
+    hangs."""
 
     async def waiting(_: object) -> None:
         raise AssertionError("nobody else works on this database")
@@ -56,8 +58,8 @@ def spilled(world: World) -> set[str]:
 async def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first is of keys under way only; while it waits for canonical, more keys are marked than memory may
-    hold. The second waits for a row that somebody else has under way."""
+    """The first is of keys under way only; while it waits for canonical, more keys are marked than
+    memory may hold. The second waits for a row that somebody else has under way."""
     monkeypatch.setattr(relief, "SPILL_FAILING", -1.0)
     fill(world)
 
@@ -95,7 +97,8 @@ async def test_two_spills_at_once_acknowledge_nothing_before_it_is_committed(
 async def test_keys_of_a_type_that_the_worker_does_not_know_wait_for_one_that_does(
     world: World,
 ) -> None:
-    """As a worker of a newer contract leaves them to one of an older: they stay, and hold up nothing."""
+    """As a worker of a newer contract leaves them to one of an older: they stay, and hold up
+    nothing."""
     fill(world)
 
     async with await connect_async(world.url) as conn, world.running():

@@ -1,5 +1,5 @@
-"""What a URL of a store can have wrong: host, certificate, login, release. Each is our error with a hint and no
-secret in it, and `doctor` names it."""
+"""What a URL of a store can have wrong: host, certificate, login, release. Each is our error with a
+hint and no secret in it, and `doctor` names it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ def test_a_server_without_tls_or_a_host_that_is_not_there_is_not_reached(
     assert "nowhere.invalid" in error.message
 
 
-# A server of MongoDB's protocol that answers as we need it: those to be had here know no accounts, and are not old.
+# A server of MongoDB's protocol that answers as we need it: those to be had here know no accounts,
+# and are not old.
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""What people do by hand to what the stores hold, while the worker runs: it is noticed, also where nothing is written, and
-healed by one load of what is gone; the other types are not loaded, and nothing goes round in circles."""
+"""What people do by hand to what the stores hold, while the worker runs: it is noticed, also where
+nothing is written, and healed by one load of what is gone; the other types are not loaded, and
+nothing goes round in circles."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ MEDDLED = {"city", "product", "region"}
 def test_indexes_that_somebody_meddles_with_are_loaded_once(
     world: World, elasticsearch_url: str
 ) -> None:
-    """One is deleted, one closed, of one the alias is taken away: while nothing is written, and just before a write."""
+    """One is deleted, one closed, of one the alias is taken away: while nothing is written, and
+    just before a write."""
     cluster = Cluster(elasticsearch_url)
     world.stores = {"search": cluster.store}
     fill(world, orders=10)
@@ -103,7 +105,8 @@ WRITES = (
 def test_a_stray_write_to_a_name_of_ours_holds_up_that_type_alone_and_is_named(
     world: World, elasticsearch_url: str
 ) -> None:
-    """An index of the alias' name, and one of the next generation's, are left alone until somebody deletes them."""
+    """An index of the alias' name, and one of the next generation's, are left alone until somebody
+    deletes them."""
     cluster = Cluster(elasticsearch_url)
     world.stores = {"search": cluster.store}
     fill(world, orders=10)
@@ -197,8 +200,8 @@ def test_the_folder_of_an_index_that_somebody_removes_is_loaded_once(world: Worl
 def test_files_that_somebody_removes_or_replaces_are_made_anew(
     world: World, sink: str, done: str
 ) -> None:
-    """Nobody else would ever see what goes on to be written into files that are gone. Readers that are open follow; the
-    other sink is not disturbed."""
+    """Nobody else would ever see what goes on to be written into files that are gone. Readers that
+    are open follow; the other sink is not disturbed."""
     fill(world, orders=10)
     path = world.folder / ("search" if sink == "search" else "documents.sqlite")
 

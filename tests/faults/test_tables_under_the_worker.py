@@ -1,5 +1,6 @@
-"""What DDL does to rows no change tells. Each case is noticed under a running worker and by one that starts afterwards,
-mended as far as may be, and ends with stores that equal canonical, without anybody's command."""
+"""What DDL does to rows no change tells. Each case is noticed under a running worker and by one
+that starts afterwards, mended as far as may be, and ends with stores that equal canonical, without
+anybody's command."""
 
 from __future__ import annotations
 
@@ -354,7 +355,8 @@ def test_what_cannot_be_mended_is_named(live: World) -> None:
 
 @dataclass(frozen=True)
 class Named:
-    """`ddl` cannot be mended: the condition of the type holds `said`. `written` then, by the application. `undo` ends it."""
+    """`ddl` cannot be mended: the condition of the type holds `said`. `written` then, by the
+    application. `undo` ends it."""
 
     ddl: str
     type: str

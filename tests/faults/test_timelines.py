@@ -1,6 +1,6 @@
-"""Canonical's time goes back: a failover to a standby that lagged, and a restore, begin a new timeline. What the stores
-took of the history that was left is believed by nobody, whether a worker runs or not; what they took of the history that is
-shared stays."""
+"""Canonical's time goes back: a failover to a standby that lagged, and a restore, begin a new
+timeline. What the stores took of the history that was left is believed by nobody, whether a worker
+runs or not; what they took of the history that is shared stays."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ class Gateway:
         return str(answer["errors"][0]["extensions"]["code"]) if "errors" in answer else "OK"
 
     async def rename(self, sku: str, name: str) -> str:
-        """The token of the write, which is tried until a pooled connection leads to who takes it."""
+        """The token of the write, which is tried until a pooled connection leads to who takes
+        it."""
         change = f'updateProduct(id: "{sku}", input: {{name: "{name}"}}) {{ token }}'
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -165,7 +166,8 @@ def test_what_the_stores_took_of_a_history_that_is_lost_is_believed_by_nobody(
         return early, late
 
     async def without_a_worker(world: World, gate: Gateway) -> None:
-        """The gateway runs through the failover; its stores stand at a position that the log may pass again."""
+        """The gateway runs through the failover; its stores stand at a position that the log may
+        pass again."""
         held = await gate.services.documents.position()
         assert held is not None
         if kept:
@@ -204,7 +206,8 @@ def test_what_the_stores_took_of_a_history_that_is_lost_is_believed_by_nobody(
             )
             await world.synced()
             await world.assert_equal()
-            # Changes after the load are taken, though their positions are below those of the lost history.
+            # Changes after the load are taken, though their positions are below those of the lost
+            # history.
             token = await gate.rename(KEPT, "newer")
             await world.synced()
             await world.assert_equal()
@@ -231,7 +234,8 @@ def test_what_the_stores_took_of_a_history_that_is_lost_is_believed_by_nobody(
 def test_a_store_that_is_not_beyond_the_fork_is_not_loaded_anew(
     pair: Servers, tmp_path: Path
 ) -> None:
-    """But what it holds of readings from beyond the fork is read again, whatever their versions are."""
+    """But what it holds of readings from beyond the fork is read again, whatever their versions
+    are."""
 
     async def before(world: World) -> None:
         async with world.running():
@@ -242,7 +246,8 @@ def test_a_store_that_is_not_beyond_the_fork_is_not_loaded_anew(
         world.sql(*LOST)
         # The history that is lost comes further than the next one will for a while.
         world.sql("SELECT pg_logical_emit_message(false, 'much', repeat('x', 16000000))")
-        # Read and sent, and not published when canonical went, nor told by any change that comes again.
+        # Read and sent, and not published when canonical went, nor told by any change that comes
+        # again.
         reading = await connect_for_reading(world.url, "test")
         for sink in ("search", "documents"):
             store = world.store(sink)

@@ -1,5 +1,5 @@
-"""The demo's tour, small, on servers of its own that are killed in its course: each step sees what it must, and it
-ends with no differences."""
+"""The demo's tour, small, on servers of its own that are killed in its course: each step sees what
+it must, and it ends with no differences."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ KILLED = ("postgres", "elasticsearch", "mongodb", "kafka", "connect")
 
 @pytest.fixture
 def environment() -> Iterator[dict[str, str]]:
-    """With servers of this test alone, by the commands of `make servers` and `make servers-stop`."""
+    """With servers of this test alone, by the commands of `make servers` and `make
+    servers-stop`."""
     with fresh_folder("tour") as folder:
         found = {
             **os.environ,
@@ -80,7 +81,8 @@ def test_the_tour_ends_without_differences_though_every_server_is_killed(
 
 
 def nothing_is_left(run: Path, demo: Path) -> bool:
-    """In the servers, once the demo's leftovers are removed; its connector has gone with the tour."""
+    """In the servers, once the demo's leftovers are removed; its connector has gone with the
+    tour."""
     urls = {name: e["url"] for name, e in json.loads((run / "servers.json").read_text()).items()}
     search = urls["elasticsearch"].replace("elasticsearch:", "http:")
     admin = KafkaAdminClient(bootstrap_servers=urls["kafka"].removeprefix("kafka://").rstrip("/"))

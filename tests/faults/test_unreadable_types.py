@@ -1,5 +1,5 @@
-"""One type, or one record, that canonical cannot read: it is set aside alone and named; all others go on, the log is
-acknowledged, and once it can be read it catches up by itself."""
+"""One type, or one record, that canonical cannot read: it is set aside alone and named; all others
+go on, the log is acknowledged, and once it can be read it catches up by itself."""
 
 from __future__ import annotations
 
@@ -160,7 +160,8 @@ def test_a_type_that_cannot_be_read_keeps_no_other_from_its_first_load(world: Wo
 def test_where_it_cannot_be_asked_what_a_change_touched_all_of_the_type_is_read_again(
     world: World,
 ) -> None:
-    """The roots of a changed country are found through cities, which canonical cannot read for a while."""
+    """The roots of a changed country are found through cities, which canonical cannot read for a
+    while."""
 
     async def main() -> None:
         fill(world)

@@ -1,5 +1,5 @@
-"""A store that is down, locked, lost or put back; canonical's connections cut; a slot that is gone; a document that is
-refused: each mends itself, or is set aside, and holds up nothing else."""
+"""A store that is down, locked, lost or put back; canonical's connections cut; a slot that is gone;
+a document that is refused: each mends itself, or is set aside, and holds up nothing else."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_a_sink_that_is_down_holds_neither_the_other_nor_the_wal(
                 target = world.lsn()
                 await world.synced(("search",))
                 await world.assert_equal(("search",))
-                # The changes are acknowledged though one sink has not taken them: they are in its backlog.
+                # The changes are acknowledged though one sink has not taken them: they are in its
+                # backlog.
                 await until(lambda: confirmed(world) >= target)
                 assert world.one(
                     "SELECT count(*) AS n FROM recordgate.backlog WHERE sink = 'documents'"
@@ -150,7 +151,8 @@ def test_a_store_put_back_from_an_old_copy_is_loaded_anew(world: World) -> None:
 
 
 def test_a_gap_is_answered_by_a_reload(world: World) -> None:
-    """The slot is dropped while no worker runs, and rows are deleted: no change will ever say so."""
+    """The slot is dropped while no worker runs, and rows are deleted: no change will ever say
+    so."""
     fill(world)
 
     async def main() -> None:
@@ -193,7 +195,8 @@ def test_cut_connections_to_canonical_are_made_again(world: World, postgres: str
 
 
 def test_a_document_that_is_refused_is_set_aside_and_comes_back(world: World) -> None:
-    """A key longer than any store takes. The rest goes on; once the row is right, the letter is gone."""
+    """A key longer than any store takes. The rest goes on; once the row is right, the letter is
+    gone."""
     fill(world)
     long = "k" * 600
 

@@ -1,5 +1,6 @@
-"""What is missing is noticed while the worker runs, named, and answered by a load: the slot dropped, made anew or
-invalidated; canonical put back from an older copy; a store put back from an older copy or emptied."""
+"""What is missing is noticed while the worker runs, named, and answered by a load: the slot
+dropped, made anew or invalidated; canonical put back from an older copy; a store put back from an
+older copy or emptied."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ def test_a_slot_that_is_lost_while_the_worker_runs(world: World, made_anew: bool
 def test_a_slot_that_canonical_gave_up_to_save_its_disk(
     own_server: Callable[..., str], tmp_path: Path
 ) -> None:
-    """The worker is stopped while more is written than `max_slot_wal_keep_size` lets the slot keep."""
+    """The worker is stopped while more is written than `max_slot_wal_keep_size` lets the slot
+    keep."""
     url = own_server(
         max_slot_wal_keep_size="16MB", wal_keep_size="0", max_wal_size="32MB", fsync="off"
     )
@@ -125,8 +127,8 @@ def test_a_slot_that_canonical_gave_up_to_save_its_disk(
 def test_canonical_put_back_from_an_older_copy(
     tmp_path: Path, grown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the stores took after the copy was made never was. The restored log may have grown past the stores'
-    positions before the worker is back; then only the times tell."""
+    """What the stores took after the copy was made never was. The restored log may have grown past
+    the stores' positions before the worker is back; then only the times tell."""
     monkeypatch.setattr(building, "RECORDED", 1.0)
     folder = Path(tempfile.mkdtemp(prefix="recordgate-test-"))
     folder.chmod(0o711)

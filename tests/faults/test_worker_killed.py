@@ -1,5 +1,5 @@
-"""The worker killed at the dangerous lines, and at any line: nothing is lost, nothing comes back, nothing is loaded
-again without need."""
+"""The worker killed at the dangerous lines, and at any line: nothing is lost, nothing comes back,
+nothing is loaded again without need."""
 
 from __future__ import annotations
 

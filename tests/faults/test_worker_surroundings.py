@@ -1,5 +1,5 @@
-"""What is around the worker fails under it: a store's answers, canonical's server, the disk. It goes on by itself, and
-afterwards whole documents are equal."""
+"""What is around the worker fails under it: a store's answers, canonical's server, the disk. It
+goes on by itself, and afterwards whole documents are equal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ FAULTS = ("429", "500", "half", "late", "garbage", "nothing")
 
 
 class Proxy(ThreadingHTTPServer):
-    """In front of a real server. While `fault` is set, each third request that is no GET meets it; `met` counts."""
+    """In front of a real server. While `fault` is set, each third request that is no GET meets it;
+    `met` counts."""
 
     daemon_threads = True
 
@@ -175,7 +176,8 @@ def test_a_store_that_answers_wrongly(world: World, elasticsearch_server: str, f
 def test_canonical_is_killed_and_started_again_under_the_worker(
     own_server: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Every process of the server at once, in the middle of changes, twice; what was committed counts."""
+    """Every process of the server at once, in the middle of changes, twice; what was committed
+    counts."""
     with shop(own_server(), tmp_path) as world:
         fill(world)
 
@@ -222,7 +224,8 @@ def connected_again(world: World) -> None:
 
 
 def test_a_disk_that_is_full_for_a_while(world: World) -> None:
-    """No file of the worker may grow any more: its writes fail as on a full disk. Then there is room again."""
+    """No file of the worker may grow any more: its writes fail as on a full disk. Then there is
+    room again."""
     with WorkerProcess(world) as worker:
         asyncio.run(world.synced())
         _, hard = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE)
@@ -249,8 +252,9 @@ def test_a_disk_that_is_full_for_a_while(world: World) -> None:
 
 
 def test_a_reading_gives_way_to_who_locks_several_tables(world: World) -> None:
-    """It holds the table of orders, and waits for that of products, when the table of orders is asked for: canonical
-    would end the one that comes second, a truncate of the application's say."""
+    """It holds the table of orders, and waits for that of products, when the table of orders is
+    asked for: canonical would end the one that comes second, a truncate of the application's
+    say."""
     with WorkerProcess(world):
         asyncio.run(world.synced())
         with psycopg.connect(world.url) as other:

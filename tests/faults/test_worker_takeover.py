@@ -1,5 +1,6 @@
-"""Two workers: the second waits, takes over when the first dies or stalls, and a first that wakes up with an old
-batch in hand writes nothing that goes back, moves no watermark and acknowledges nothing."""
+"""Two workers: the second waits, takes over when the first dies or stalls, and a first that wakes
+up with an old batch in hand writes nothing that goes back, moves no watermark and acknowledges
+nothing."""
 
 from __future__ import annotations
 
@@ -176,8 +177,8 @@ def test_a_stalled_workers_transaction_holds_no_lock_for_long(
 
 
 def test_a_worker_that_only_seems_to_stall_gives_way_and_waits(world: World) -> None:
-    """It is stopped until another is in charge, and goes on before that one has opened the stores: it lets go of
-    their files by itself, and is there when it is needed again."""
+    """It is stopped until another is in charge, and goes on before that one has opened the stores:
+    it lets go of their files by itself, and is there when it is needed again."""
     with WorkerProcess(world) as first:
         asyncio.run(world.synced())
         with WorkerProcess(world, RECORDGATE_TEST_CRASH_POINT="source-opened",

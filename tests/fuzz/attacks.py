@@ -1,5 +1,5 @@
-"""What attacks on a GraphQL server send (after those of the tool graphql-cop), each with the codes of which one
-must be the answer; "" is an answer without an error."""
+"""What attacks on a GraphQL server send (after those of the tool graphql-cop), each with the codes
+of which one must be the answer; "" is an answer without an error."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What one caller's attacks do to another's answers: `python -m tests.fuzz.neighbour [SECONDS]` prints the
-neighbour's p50 and p99 on a quiet gateway and while four connections send every attack in turn.
+"""What one caller's attacks do to another's answers: `python -m tests.fuzz.neighbour [SECONDS]`
+prints the neighbour's p50 and p99 on a quiet gateway and while four connections send every attack
+in turn.
 
-The gateway is a process of its own. Attackers and neighbour share the machine with it, so that on few cores the
-figures hold what the attackers' own work costs as well.
+The gateway is a process of its own. Attackers and neighbour share the machine with it, so that on
+few cores the figures hold what the attackers' own work costs as well.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Histories by hand: `soak` plays fresh ones for as long as asked, `replay` one from its script, `shorten` looks for
-the shortest part of a script that still fails. Exit 0: no difference; 1: one was found."""
+"""Histories by hand: `soak` plays fresh ones for as long as asked, `replay` one from its script,
+`shorten` looks for the shortest part of a script that still fails. Exit 0: no difference; 1: one
+was found."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The shop of the sync tests and more: a key that is two natural foreign keys, embedded two levels deep, records that
-refer to their own type, and people of whom not everybody may see everything."""
+"""The shop of the sync tests and more: a key that is two natural foreign keys, embedded two levels
+deep, records that refer to their own type, and people of whom not everybody may see everything."""
 
 from __future__ import annotations
 

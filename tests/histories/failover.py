@@ -1,8 +1,10 @@
-"""Histories in which canonical fails over, again and again: `python -m tests.histories.failover --seconds 600`.
+"""Histories in which canonical fails over, again and again: `python -m tests.histories.failover
+--seconds 600`.
 
-A round writes at random, cuts the standby off, writes what will be lost, kills the primary and promotes the standby, with
-or without the worker's slot, with the worker killed at any of these moments or not; then every store must come to equal
-what canonical is now. Exit 0: no difference; 1: one was found, and the seed is told.
+A round writes at random, cuts the standby off, writes what will be lost, kills the primary and
+promotes the standby, with or without the worker's slot, with the worker killed at any of these
+moments or not; then every store must come to equal what canonical is now. Exit 0: no difference; 1:
+one was found, and the seed is told.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""A store that fails when a file says so: the real adapter, with a fault at its edge that another process can switch.
+"""A store that fails when a file says so: the real adapter, with a fault at its edge that another
+process can switch.
 
-The word in the file is the fault: `down` takes nothing; `deaf` does what it is asked and says that it failed, as an
-answer that came after the time-out; `half` takes every other write of a batch, then fails; `late PID` keeps the
-batches of that process in hand until there is no fault, and says so by a file `…-holds`; `mute` answers no reader. No
-file, no fault.
+The word in the file is the fault: `down` takes nothing; `deaf` does what it is asked and says that
+it failed, as an answer that came after the time-out; `half` takes every other write of a batch,
+then fails; `late PID` keeps the batches of that process in hand until there is no fault, and says
+so by a file `…-holds`; `mute` answers no reader. No file, no fault.
 """
 
 from __future__ import annotations

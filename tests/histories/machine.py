@@ -1,4 +1,5 @@
-"""The state machine: Hypothesis chooses the steps, a stage plays them, the oracle judges at the end."""
+"""The state machine: Hypothesis chooses the steps, a stage plays them, the oracle judges at the
+end."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ class Tally:
 
 @dataclass
 class Player:
-    """Plays histories on one stage. Scripts of those that fail go to `scripts`. `after`: called after each."""
+    """Plays histories on one stage. Scripts of those that fail go to `scripts`. `after`: called
+    after each."""
 
     stage: Stage
     scripts: Path
@@ -64,7 +66,8 @@ class Player:
     """Also what costs seconds: gaps, and what is done to tables themselves."""
 
     def machine(self) -> type[RuleBasedStateMachine]:
-        """The machine's class, bound to this player: Hypothesis makes its instances without arguments."""
+        """The machine's class, bound to this player: Hypothesis makes its instances without
+        arguments."""
         return type("History", (_History,), {"player": self})
 
     def play(self, number: int, histories: int) -> None:
@@ -100,7 +103,8 @@ class Player:
 def shortest(
     stage: Stage, steps: list[Step], seconds: float
 ) -> tuple[list[Step], AssertionError | None]:
-    """The shortest part of a failing history found in the time, and its failure; None where it did not fail again."""
+    """The shortest part of a failing history found in the time, and its failure; None where it did
+    not fail again."""
     errors: list[AssertionError] = []
 
     def fails(part: list[Step]) -> bool:

@@ -1,6 +1,7 @@
 """What a history does to tables themselves: no change tells what it does to their rows.
 
-`transactions` gives the statements of a kind, by how the tables are now; none where that kind is impossible.
+`transactions` gives the statements of a kind, by how the tables are now; none where that kind is
+impossible.
 """
 
 from __future__ import annotations

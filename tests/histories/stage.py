@@ -1,7 +1,8 @@
-"""Where histories are played: canonical, two stores, a worker in a process of its own, and the judge.
+"""Where histories are played: canonical, two stores, a worker in a process of its own, and the
+judge.
 
-A `Stage` carries out steps, which are plain data (see `tests.histories.steps`), and compares what every store holds
-with `tests.oracle`. One stage serves many histories: `reset` empties it.
+A `Stage` carries out steps, which are plain data (see `tests.histories.steps`), and compares what
+every store holds with `tests.oracle`. One stage serves many histories: `reset` empties it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Stage:
             self.changes += 1
 
     def insist(self, statement: str) -> None:
-        """Again where a reader of several tables stood in the way of a statement that locks them all."""
+        """Again where a reader of several tables stood in the way of a statement that locks them
+        all."""
         for _ in range(10):
             with suppress(psycopg.errors.DeadlockDetected):
                 self.sql(statement)
@@ -154,7 +156,8 @@ class Stage:
     def wait(
         self, lsn: int | None = None, sinks: tuple[str, ...] = SINKS, patience: float = PATIENCE
     ) -> None:
-        """Until each sink's visible position is past `lsn`, by default past all that is committed."""
+        """Until each sink's visible position is past `lsn`, by default past all that is
+        committed."""
         target = self.lsn() if lsn is None else lsn
         deadline = time.monotonic() + patience
         for sink in sinks:
@@ -235,8 +238,8 @@ class Stage:
             yield from oracle.differences(sink, type_name, number, want, documents)
 
     def settle(self, sinks: tuple[str, ...] = SINKS, patience: float = PATIENCE) -> None:
-        """No faults, a worker, no more writes: every store must come to equal canonical. Raises Behind,
-        Differs."""
+        """No faults, a worker, no more writes: every store must come to equal canonical. Raises
+        Behind, Differs."""
         for sink in SINKS:
             switch(self.folder, sink, None)
         self.start()
@@ -276,8 +279,8 @@ def stage(
     stores: dict[str, str] | None = None,
     changes: str = "pgoutput:",
 ) -> Iterator[Stage]:
-    """The contract applied to an empty database, without its foreign keys: histories make their own. No
-    worker yet."""
+    """The contract applied to an empty database, without its foreign keys: histories make their
+    own. No worker yet."""
     contract = large_shop(folder)
     migrate(database)
     with connect(database) as conn:

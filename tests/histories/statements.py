@@ -1,6 +1,8 @@
-"""Random statements over the large shop, as Hypothesis strategies: few keys, so that they meet; every kind of change.
+"""Random statements over the large shop, as Hypothesis strategies: few keys, so that they meet;
+every kind of change.
 
-Nothing here knows what a statement will do. The stores are judged by what canonical says afterwards.
+Nothing here knows what a statement will do. The stores are judged by what canonical says
+afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The steps of a history: plain data, what each does, and the script that a history is written to and played from.
+"""The steps of a history: plain data, what each does, and the script that a history is written to
+and played from.
 
-A script has a step a line, in JSON: its name, then its arguments. A statement that canonical refuses is a part of the
-history: it rolls its transaction back, and no store may show anything of it.
+A script has a step a line, in JSON: its name, then its arguments. A statement that canonical
+refuses is a part of the history: it rolls its transaction back, and no store may show anything of
+it.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def transaction(stage: Stage, end: str, *statements: str) -> None:
 
 
 def writers(stage: Stage, *sessions: list[list[str]]) -> None:
-    """Sessions at once; each is a list of transactions, a transaction its end and its statements."""
+    """Sessions at once; each is a list of transactions, a transaction its end and its
+    statements."""
 
     def session(transactions: list[list[str]]) -> None:
         with connect(stage.spec.canonical) as conn:
@@ -87,7 +90,8 @@ def store(stage: Stage, sink: str, fault: str | None) -> None:
 
 
 def worker(stage: Stage, what: str) -> None:
-    """start, stop (cleanly), kill, pause (SIGSTOP), or cut: canonical ends all the worker's connections."""
+    """start, stop (cleanly), kill, pause (SIGSTOP), or cut: canonical ends all the worker's
+    connections."""
     if what == "start":
         stage.start()
     elif what == "stop":
@@ -112,7 +116,8 @@ def ask(stage: Stage, action: str, type_name: str, sink: str | None) -> None:
 
 
 def gap(stage: Stage) -> None:
-    """The worker is stopped and its slot dropped: whatever is written before it starts again is never told."""
+    """The worker is stopped and its slot dropped: whatever is written before it starts again is
+    never told."""
     stage.stop()
     stage.conn.execute(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
@@ -178,8 +183,8 @@ def read_script(file: Path) -> list[Step]:
 
 
 def shorten(steps: list[Step], fails: Callable[[list[Step]], bool], seconds: float) -> list[Step]:
-    """Leave steps out, halves first, then one by one, as long as what is left fails and time is left. No step needs
-    another one, so that any part of a history is a history."""
+    """Leave steps out, halves first, then one by one, as long as what is left fails and time is
+    left. No step needs another one, so that any part of a history is a history."""
     deadline = time.monotonic() + seconds
     size = max(1, len(steps) // 2)
     while size:

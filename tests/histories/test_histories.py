@@ -1,4 +1,5 @@
-"""Random histories of a real canonical, a real worker and real stores: whatever happens, they end equal.
+"""Random histories of a real canonical, a real worker and real stores: whatever happens, they end
+equal.
 
 The seeds are fixed, so that every run plays the same; `make soak` plays new ones.
 """
@@ -34,7 +35,8 @@ def played(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         drop_database(postgres, name)
 
 
-# A history that fails is played again, to be shortened: its own report must come before the time is up.
+# A history that fails is played again, to be shortened: its own report must come before the time is
+# up.
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_happens_the_stores_end_equal(played: Stage, seed: int, tmp_path: Path) -> None:

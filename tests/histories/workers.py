@@ -1,5 +1,6 @@
-"""Workers in processes of their own that can be killed, ready within a moment: they are forked from a process that has
-imported everything and waits. `python -m tests.histories.workers` is that process.
+"""Workers in processes of their own that can be killed, ready within a moment: they are forked from
+a process that has imported everything and waits. `python -m tests.histories.workers` is that
+process.
 
 Each is given short waits and small batches, so that little data meets every page, spill and retry.
 """
@@ -45,7 +46,8 @@ MEMORY_KEYS = 40
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a worker needs. `stores`: sink → URL. `folder` has the contract, the local stores and the log."""
+    """What a worker needs. `stores`: sink → URL. `folder` has the contract, the local stores and
+    the log."""
 
     canonical: str
     folder: str

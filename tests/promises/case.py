@@ -31,8 +31,8 @@ FILL = (
 
 @dataclass
 class Case:
-    """`sinks`: what the case judges. `slot`: of the change source in canonical, where it is the worker's own.
-    `inject` notes what is done to break the promise."""
+    """`sinks`: what the case judges. `slot`: of the change source in canonical, where it is the
+    worker's own. `inject` notes what is done to break the promise."""
 
     stage: Stage
     front: Front
@@ -85,8 +85,9 @@ class Case:
 
     @contextmanager
     def writing(self, *statements: str) -> Iterator[list[float]]:
-        """Carry out a statement after the other, `{}` in it a running number, as long as the block lasts, from a
-        thread of its own. Gives the moments, on canonical's clock, at which each was committed."""
+        """Carry out a statement after the other, `{}` in it a running number, as long as the block
+        lasts, from a thread of its own. Gives the moments, on canonical's clock, at which each was
+        committed."""
         over = threading.Event()
         committed: list[float] = []
 

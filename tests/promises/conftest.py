@@ -1,5 +1,5 @@
-"""One stage for each pair of stores and each change source, shared by all promises and gone after them; a case for each
-test. A stage's worker, which never rests, ends with each case."""
+"""One stage for each pair of stores and each change source, shared by all promises and gone after
+them; a case for each test. A stage's worker, which never rests, ends with each case."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ class Front:
     pool: Pool
 
     def forget_cut_connections(self) -> None:
-        """Those that another promise has cut: a mutation is not sent twice by the gateway, so it would fail."""
+        """Those that another promise has cut: a mutation is not sent twice by the gateway, so it
+        would fail."""
         self.stage.run(self.pool.check())
 
     def get(self, path: str, **headers: str) -> httpx.Response:
@@ -55,8 +56,8 @@ def _headers(given: dict[str, str]) -> dict[str, str]:
 
 @contextmanager
 def front(stage: Stage) -> Iterator[Front]:
-    """The stores as readers, with faults of their own: `tests.histories.faulty` by the names reader-search and
-    reader-documents."""
+    """The stores as readers, with faults of their own: `tests.histories.faulty` by the names
+    reader-search and reader-documents."""
     system = system_identity(stage.conn)
     stores = {
         sink: with_faults(open_store(url, stage.folder, role=sink), stage.folder, f"reader-{sink}")

@@ -1,7 +1,9 @@
-"""The table of promises: which was kept on which store with which change source, and what was done to break it.
+"""The table of promises: which was kept on which store with which change source, and what was done
+to break it.
 
-A promise's test says by `record_property("injected", …)` what it did. The run prints the table at its end, and with
-`--promise-table FILE` writes it there; a cell that was not run keeps what FILE says.
+A promise's test says by `record_property("injected", …)` what it did. The run prints the table at
+its end, and with `--promise-table FILE` writes it there; a cell that was not run keeps what FILE
+says.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _WORST = ("failed", "skipped", "kept")
 
 @dataclass(slots=True)
 class Row:
-    """`outcomes`: (stores, source) → kept, skipped or failed. `injected`: what was done, each once."""
+    """`outcomes`: (stores, source) → kept, skipped or failed. `injected`: what was done, each
+    once."""
 
     outcomes: dict[tuple[str, str], str] = field(default_factory=dict)
     injected: dict[str, None] = field(default_factory=dict)

@@ -1,5 +1,5 @@
-"""The promises about what callers are told: they read their writes, they learn how fresh an answer is, and they see
-nothing that is not theirs."""
+"""The promises about what callers are told: they read their writes, they learn how fresh an answer
+is, and they see nothing that is not theirs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ DOORS = {
 
 
 def ask(case: Case, sink: str, word: str, **headers: str) -> tuple[str | None, dict[str, Any]]:
-    """What the caller sees of the region's name, or the code of the error, and the route of the answer."""
+    """What the caller sees of the region's name, or the code of the error, and the route of the
+    answer."""
     answer = case.front.graphql("{ it: " + DOORS[sink].replace("{}", word) + " }", **headers)
     if "errors" in answer:
         return "!" + answer["errors"][0]["extensions"]["code"], {}
@@ -46,7 +47,8 @@ def ask_the_store(case: Case, sink: str, word: str, **headers: str) -> tuple[str
 
 
 def test_promise_read_your_writes(case: Case) -> None:
-    """With the token of a write its reader sees it, or is told that it cannot be: never something older."""
+    """With the token of a write its reader sees it, or is told that it cannot be: never something
+    older."""
     stage = case.stage
     stage.sql("INSERT INTO public.regions VALUES ('w', 'word0')")
     stage.settle()
@@ -87,7 +89,8 @@ def test_promise_read_your_writes(case: Case) -> None:
 
 
 def test_promise_honest_freshness(case: Case) -> None:
-    """What an answer says of its age is true: nothing is missing in it that had been committed for longer."""
+    """What an answer says of its age is true: nothing is missing in it that had been committed for
+    longer."""
     stage = case.stage
     stage.sql("INSERT INTO public.regions VALUES ('w', 'fixed 0')")
     stage.settle()
@@ -147,7 +150,8 @@ SECRETS = (b"91000", b"42000", b"insomnia", b"migraine", b"quill@", b"stone@", b
 
 
 def test_promise_only_what_you_may_see(case: Case) -> None:
-    """A caller without a role, at every door, also while a store is down: no restricted value in any byte."""
+    """A caller without a role, at every door, also while a store is down: no restricted value in
+    any byte."""
     stage, front = case.stage, case.front
     stage.sql(
         "INSERT INTO public.departments VALUES ('pub', true, 'Library'), ('sec', false, 'Blacksite')",

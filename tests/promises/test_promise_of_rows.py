@@ -77,8 +77,9 @@ ROWS = 120
 
 
 def test_promise_nothing_by_half(case: Case) -> None:
-    """An import that inserts, updates and deletes, of which the process is killed in the middle of its writing: the
-    old records or the new ones, no mixture, in canonical and at last in every store."""
+    """An import that inserts, updates and deletes, of which the process is killed in the middle of
+    its writing: the old records or the new ones, no mixture, in canonical and at last in every
+    store."""
     stage = case.stage
     old = {f"h{i}": "old" for i in range(ROWS)}
     new = {f"h{i}": "new" for i in range(ROWS // 2, 3 * ROWS // 2)}

@@ -1,5 +1,5 @@
-"""The promises about what stores hold: they converge, nothing comes back, nothing goes back, one may fail, a reload is
-not seen."""
+"""The promises about what stores hold: they converge, nothing comes back, nothing goes back, one
+may fail, a reload is not seen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_promise_converges(case: Case) -> None:
-    """Killed, cut off and lied to while everything changes: once it is quiet, every document is right."""
+    """Killed, cut off and lied to while everything changes: once it is quiet, every document is
+    right."""
     stage = case.stage
     case.fill()
     statements = (
@@ -45,7 +46,8 @@ def test_promise_converges(case: Case) -> None:
             time.sleep(0.1)
         stage.kill()
     stage.settle()
-    # What nothing before or after makes good: records that leave others' documents, one by one and all at once.
+    # What nothing before or after makes good: records that leave others' documents, one by one and
+    # all at once.
     stage.sql(
         "UPDATE public.countries SET region_code = 'r3' WHERE region_code = 'r1'",
         "UPDATE public.lines SET shop = 'shop\\,1', number = 4 WHERE number = 2",
@@ -160,7 +162,8 @@ def test_promise_no_going_back(case: Case) -> None:
 
 
 def test_promise_store_may_fail(case: Case) -> None:
-    """The others go on, canonical's log is let go, callers are answered; then the store catches up by itself."""
+    """The others go on, canonical's log is let go, callers are answered; then the store catches up
+    by itself."""
     stage = case.stage
     case.fill()
     failing = case.sinks[0]

@@ -1,4 +1,5 @@
-"""The committed table of promises has every promise, on every pair of stores, with every change source: all kept."""
+"""The committed table of promises has every promise, on every pair of stores, with every change
+source: all kept."""
 
 from __future__ import annotations
 

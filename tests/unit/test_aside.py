@@ -1,4 +1,5 @@
-"""Types that are set aside: when they are tried again, and what a position says of them meanwhile."""
+"""Types that are set aside: when they are tried again, and what a position says of them
+meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The dirty keys of a sink: coalescing, first in first out, and never a position beyond what is published."""
+"""The dirty keys of a sink: coalescing, first in first out, and never a position beyond what is
+published."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_the_position_never_passes_an_unpublished_key(steps: list[tuple[object, ...]]) -> None:
-    """Against a model: for each key the position at which it was marked and not yet published since."""
+    """Against a model: for each key the position at which it was marked and not yet published
+    since."""
     backlog = Backlog()
     lsn = 0
     unpublished: dict[tuple[str, str], list[int]] = {}

@@ -1,4 +1,5 @@
-"""A breaker opens after failures in a row, lets one call try after a pause, and closes when that works."""
+"""A breaker opens after failures in a row, lets one call try after a pause, and closes when that
+works."""
 
 from __future__ import annotations
 

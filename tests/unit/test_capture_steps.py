@@ -1,5 +1,5 @@
-"""What keeps a table from being published, decided before anything is: by the server's release, and by what the
-owner's replica identity holds."""
+"""What keeps a table from being published, decided before anything is: by the server's release, and
+by what the owner's replica identity holds."""
 
 from __future__ import annotations
 

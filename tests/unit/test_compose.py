@@ -1,5 +1,6 @@
-"""compose/: the files are what the Compose Specification allows, everything they refer to is there, versions are
-pinned, secrets stay in files, nothing but the gateway and the board is reached from outside."""
+"""compose/: the files are what the Compose Specification allows, everything they refer to is there,
+versions are pinned, secrets stay in files, nothing but the gateway and the board is reached from
+outside."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def loaded(name: str) -> dict[str, Any]:
 
 
 def merged(*names: str) -> dict[str, Any]:
-    """The files one over the other: maps are merged, as Compose does with all that ours have twice."""
+    """The files one over the other: maps are merged, as Compose does with all that ours have
+    twice."""
 
     def over(low: Any, high: Any) -> Any:
         if isinstance(low, dict) and isinstance(high, dict):

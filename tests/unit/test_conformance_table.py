@@ -1,4 +1,5 @@
-"""docs/reference/conformance.md is what the suite and the stores' rows say, and shows what a run sees."""
+"""docs/reference/conformance.md is what the suite and the stores' rows say, and shows what a run
+sees."""
 
 from __future__ import annotations
 

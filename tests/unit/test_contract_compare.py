@@ -1,4 +1,5 @@
-"""A change that breaks somebody is told as breaking; a reload is asked for exactly where content changes."""
+"""A change that breaks somebody is told as breaking; a reload is asked for exactly where content
+changes."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""A sound contract loads to exactly what it says: names, types, keys, relations in both directions."""
+"""A sound contract loads to exactly what it says: names, types, keys, relations in both
+directions."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""What a caller sends becomes exactly the value that is stored, or an error that names the property."""
+"""What a caller sends becomes exactly the value that is stored, or an error that names the
+property."""
 
 import contextlib
 from datetime import UTC, date, datetime, time

@@ -1,4 +1,5 @@
-"""No text makes the reader crash, hang or eat memory; what is read keeps its place and its spelling."""
+"""No text makes the reader crash, hang or eat memory; what is read keeps its place and its
+spelling."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Records of several partitions become transactions again, in order, whatever order they are read in."""
+"""Records of several partitions become transactions again, in order, whatever order they are read
+in."""
 
 from __future__ import annotations
 
@@ -167,8 +168,9 @@ def test_what_was_counted_wrongly_is_given_up_once_everything_is_known_to_have_c
 
 
 def logs_of(rng: random.Random) -> tuple[dict[str, list[Read | End]], dict[int, list[str]]]:
-    """Transactions over three tables of two partitions each; each partition in the order of the log, now and
-    then a piece of it again. Partition → its records; END → the keys of its transaction."""
+    """Transactions over three tables of two partitions each; each partition in the order of the
+    log, now and then a piece of it again. Partition → its records; END → the keys of its
+    transaction."""
     logs: dict[str, list[Read | End]] = {}
     expected: dict[int, list[str]] = {}
     for number in range(1, 9):

@@ -1,4 +1,5 @@
-"""Debezium's messages as they stand in topics, with and without a schema, become changes or are refused."""
+"""Debezium's messages as they stand in topics, with and without a schema, become changes or are
+refused."""
 
 from __future__ import annotations
 

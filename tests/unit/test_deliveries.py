@@ -1,4 +1,5 @@
-"""Deliveries: late, missing, short and long ones are said, by what is usual on such a day or what is promised."""
+"""Deliveries: late, missing, short and long ones are said, by what is usual on such a day or what
+is promised."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def at(day: date, hour: int, minute: int = 0) -> datetime:
 
 
 def history(weeks: int, *, rows: int = 1000, weekend: int | None = None) -> list[Day]:
-    """One delivery a day at seven, up to the Sunday before MONDAY; on weekends `weekend` records."""
+    """One delivery a day at seven, up to the Sunday before MONDAY; on weekends `weekend`
+    records."""
     days: list[Day] = []
     for back in range(7 * weeks, 0, -1):
         day = MONDAY - timedelta(days=back)

@@ -1,5 +1,6 @@
-"""The reference pages name everything there is: what follows from the code is compared with the code, links
-lead somewhere, every metric is described. Error codes have their own test beside docs/reference/errors.md."""
+"""The reference pages name everything there is: what follows from the code is compared with the
+code, links lead somewhere, every metric is described. Error codes have their own test beside
+docs/reference/errors.md."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def test_every_setting_and_option_says_what_it_does(generator: ModuleType) -> No
 
 
 def test_every_command_is_brought_by_the_module_it_is_listed_with() -> None:
-    """A command that is missing in COMMANDS would be there in --help and unknown when it is called."""
+    """A command that is missing in COMMANDS would be there in --help and unknown when it is
+    called."""
     top = typer.main.get_command(build())
     assert set(top.commands) == set(COMMANDS)  # type: ignore[attr-defined]
 

@@ -1,5 +1,5 @@
-"""What is done with a document before it is admitted is linear in its text: counted in calls, not in time, for texts
-that are made to take more."""
+"""What is done with a document before it is admitted is linear in its text: counted in calls, not
+in time, for texts that are made to take more."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from stores.errors import LimitError
 LIMITS = Limits()
 GEONAMES = Path(__file__).parents[2] / "recordgate/demo/geonames.odcs.yaml"
 A_CHARACTER = 150
-"""Calls that a character of the text may cost: a name of one letter and what stands around it are parsed, visited by
-each rule of validation and weighed."""
+"""Calls that a character of the text may cost: a name of one letter and what stands around it are
+parsed, visited by each rule of validation and weighed."""
 AT_MOST = 700_000
 """Calls for any text at all: what bounds the rules that compare by pairs."""
 
@@ -147,7 +147,8 @@ def test_a_fragment_is_weighed_once_at_a_place(schema: GraphQLSchema) -> None:
 
     page = "cities(first: $n) { totalCount nodes { country { name } } edges { node { name } } }"
     plain = cost(f"query ($n: Int) {{ {page} }}")
-    # 1 for the connection, 10 for the count, and 7 times: a node, its country, an edge and its node.
+    # 1 for the connection, 10 for the count, and 7 times: a node, its country, an edge and its
+    # node.
     assert plain == 1 + 10 + 7 * (1 + 1 + 1 + 1)
     spread = (
         "query ($n: Int) { ...a } fragment a on Query { cities(first: $n) { ...b ...c ...b } }"

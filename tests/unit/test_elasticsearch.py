@@ -1,4 +1,5 @@
-"""The pure parts of the Elasticsearch store: its URL, the mapping, index documents, filters, verdicts, folding."""
+"""The pure parts of the Elasticsearch store: its URL, the mapping, index documents, filters,
+verdicts, folding."""
 
 from __future__ import annotations
 

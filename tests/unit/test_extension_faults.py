@@ -1,5 +1,6 @@
-"""What a product's modules may have wrong is refused at the start with file, line and hint: an import
-that ends or hangs, types that form no schema, names that the contract or a federation has."""
+"""What a product's modules may have wrong is refused at the start with file, line and hint: an
+import that ends or hangs, types that form no schema, names that the contract or a federation
+has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The feed tells of each record once a batch what happened to it in all, and of too many that they were many."""
+"""The feed tells of each record once a batch what happened to it in all, and of too many that they
+were many."""
 
 from __future__ import annotations
 

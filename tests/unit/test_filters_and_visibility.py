@@ -1,5 +1,5 @@
-"""A filter is read strictly; what a viewer may see is the best that a role of theirs gives, and nothing
-without a role."""
+"""A filter is read strictly; what a viewer may see is the best that a role of theirs gives, and
+nothing without a role."""
 
 from __future__ import annotations
 

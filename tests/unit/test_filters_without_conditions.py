@@ -1,5 +1,5 @@
-"""What is left out of a filter never widens it: a part that is empty is refused by its path, and a filter that holds
-of every record is known for what it is."""
+"""What is left out of a filter never widens it: a part that is empty is refused by its path, and a
+filter that holds of every record is known for what it is."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ FILTERS = st.recursive(
 
 
 def coerced(raw: Any) -> Any:
-    """What GraphQL makes of input in which variables are left out: a field goes, an element of a list is null."""
+    """What GraphQL makes of input in which variables are left out: a field goes, an element of a
+    list is null."""
     if isinstance(raw, Mapping):
         return {k: coerced(v) for k, v in raw.items() if v is not LEFT_OUT}
     if isinstance(raw, list):

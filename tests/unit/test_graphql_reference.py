@@ -1,5 +1,5 @@
-"""docs/reference/graphql.md names everything that a schema has whatever the contract says: arguments, fields of
-types that are no records, scalars, directives, comparisons, directions."""
+"""docs/reference/graphql.md names everything that a schema has whatever the contract says:
+arguments, fields of types that are no records, scalars, directives, comparisons, directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a text tells somebody to run is a command that there is, with options and values that it takes."""
+"""What a text tells somebody to run is a command that there is, with options and values that it
+takes."""
 
 from __future__ import annotations
 

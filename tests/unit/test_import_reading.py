@@ -1,4 +1,5 @@
-"""Readers of imports: pieces end where rows end, line numbers are true, nothing is lost or doubled."""
+"""Readers of imports: pieces end where rows end, line numbers are true, nothing is lost or
+doubled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A hostile document is refused with a code, quickly, before any rule that is quadratic in it runs."""
+"""A hostile document is refused with a code, quickly, before any rule that is quadratic in it
+runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a plan takes from processes that run with another contract, and in which order it is safe."""
+"""What a plan takes from processes that run with another contract, and in which order it is
+safe."""
 
 from __future__ import annotations
 

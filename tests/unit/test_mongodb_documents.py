@@ -1,4 +1,5 @@
-"""A document comes back from BSON byte for byte, native where BSON can hold it and as text where not."""
+"""A document comes back from BSON byte for byte, native where BSON can hold it and as text where
+not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A driver's error becomes one of ours, by its code; texts of the server and secrets stay behind."""
+"""A driver's error becomes one of ours, by its code; texts of the server and secrets stay
+behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How old a position is: never said to be younger than it is, whatever the order of samples and positions."""
+"""How old a position is: never said to be younger than it is, whatever the order of samples and
+positions."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ def test_a_long_lag_is_dated_more_coarsely_and_still_covered() -> None:
     )
 )
 def test_no_commit_beyond_the_position_is_older_than_its_date(steps: list[tuple[str, int]]) -> None:
-    """A log that grows by commits, read at any time: each position is dated before the first commit beyond."""
+    """A log that grows by commits, read at any time: each position is dated before the first commit
+    beyond."""
     log = SampleLog()
     end, stream, now = 0, 0, 0.0
     commits: list[tuple[int, float]] = []

@@ -1,4 +1,5 @@
-"""pgoutput's messages, put together and taken apart without a server; garbage gives an error, no hang."""
+"""pgoutput's messages, put together and taken apart without a server; garbage gives an error, no
+hang."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every error has a stable code that is documented; what is not for a caller's eyes is not shown."""
+"""Every error has a stable code that is documented; what is not for a caller's eyes is not
+shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What readiness says, decided from what the stores and canonical's books say; and what a look at the books shows."""
+"""What readiness says, decided from what the stores and canonical's books say; and what a look at
+the books shows."""
 
 from __future__ import annotations
 

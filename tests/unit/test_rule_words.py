@@ -1,4 +1,5 @@
-"""A refused value is told of by its property and by what is allowed, never by a constraint's name."""
+"""A refused value is told of by its property and by what is allowed, never by a constraint's
+name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The schema that a contract becomes: its fields, its types, what it leaves out, and what it refuses."""
+"""The schema that a contract becomes: its fields, its types, what it leaves out, and what it
+refuses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Credentials are read strictly, keys are kept as hashes, tokens are verified by pinned algorithms and current keys,
-and a caller gets no more than its share."""
+"""Credentials are read strictly, keys are kept as hashes, tokens are verified by pinned algorithms
+and current keys, and a caller gets no more than its share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Service levels: what counts as good, what a budget comes to, and what is written for other systems."""
+"""Service levels: what counts as good, what a budget comes to, and what is written for other
+systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The small decisions of sync: visibility of transactions, plans of generations, keys next to each other."""
+"""The small decisions of sync: visibility of transactions, plans of generations, keys next to each
+other."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a contract may say that Tantivy, or a file system, does not take as it is. (A contract that changes under an
-index: tests/conformance/test_search_contract_change.py.)"""
+"""What a contract may say that Tantivy, or a file system, does not take as it is. (A contract that
+changes under an index: tests/conformance/test_search_contract_change.py.)"""
 
 from __future__ import annotations
 
