@@ -8,8 +8,8 @@ LONGEST = 60
 
 def allowed(word: str, shortest: int = 3) -> int:
     """The edits forgiven in a word: none below `shortest` or above LONGEST characters, 2 from 8 on,
-    else 1."""
-    if not max(shortest, 3) <= len(word) <= LONGEST:
+    else 1. A number has none: 2001 is another year than 2000."""
+    if word.isdigit() or not max(shortest, 3) <= len(word) <= LONGEST:
         return 0
     return 1 if len(word) < 8 else 2
 
