@@ -85,6 +85,8 @@ class Browser:
         if not seen.may("get"):
             raise HttpProblem("FORBIDDEN", f"you may not read {seen.type.plural} one by one")
         request.state.operation = f"browse {seen.type.name}"
+        if not request.path_params["key"] and not request.query_params and seen.listed:
+            return RedirectResponse(View(seen.type.name).address, 303)
         key = _key(request)
         asked = queries.record(seen, key)
         answer = await self._ask(request, asked)
@@ -117,8 +119,12 @@ class Browser:
         answer = await respond(self.schema, context, asked.query, asked.variables)
         request.state.stores = {str(route["store"]) for route in context.routes.values()}
         request.state.types = context.types
-        request.state.page_code = answer.code
         found: dict[str, Any] = orjson.loads(answer.body)
+        # What is only counted beside the records is no failure of the page.
+        own = [
+            e for e in found.get("errors", ()) if (e.get("path") or [asked.rows])[0] == asked.rows
+        ]
+        request.state.page_code = answer.code if own else "OK"
         return found
 
     def _in_words(self, endpoint: Endpoint) -> Endpoint:

@@ -134,7 +134,8 @@ def behind(
 ) -> Markup:
     """Return the query behind a page: as GraphQL, where that is not `alone` on the page already,
     and as a command for a shell."""
-    variables = json.dumps(asked.variables, ensure_ascii=False, indent=2) if asked.variables else ""
+    variables = plainly(json.dumps(asked.variables, ensure_ascii=False, indent=2))
+    variables = variables if asked.variables else ""
     return el(
         "details",
         el("summary", title),
@@ -178,12 +179,18 @@ def curl(page: Page, asked: Asked) -> str:
     body: dict[str, Any] = {"query": " ".join(asked.query.split())}
     if asked.variables:
         body["variables"] = asked.variables
-    sent = json.dumps(body, ensure_ascii=False)
+    sent = plainly(json.dumps(body, ensure_ascii=False))
     parts = [f"curl {_quoted(page.base + '/graphql')}", "-H 'Content-Type: application/json'"]
     if page.viewer.name != "anonymous":
         parts.append('-H "Authorization: Bearer $KEY"')
     parts.append(f"--data-raw {_quoted(sent)}")
     return " \\\n  ".join(parts)
+
+
+def plainly(text: str) -> str:
+    """Return JSON in which what is not seen, or turns what is seen around, is written as an escape:
+    it is copied to a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c).strip('"') for c in text)
 
 
 def _quoted(text: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from gateway.browse.frame import Page, behind, shell, source_line, trouble
 from gateway.browse.landing import Count, number_text
 from gateway.browse.markup import Child, Markup, el
-from gateway.browse.queries import Asked, search_field
+from gateway.browse.queries import COLUMNS, Asked, search_field
 from gateway.browse.seen import Seen
 from gateway.browse.values import fragment, is_numeric, shown, written
 from gateway.browse.views import SIZES, Condition, View, filter_of, record_address
@@ -17,8 +17,6 @@ from gateway.shape.visibility import Form
 from stores.contract.model import Property
 from stores.query import Op
 
-COLUMNS = 9
-"""Columns of the table; a record's own page shows all."""
 FACET_VALUES = 12
 WORDS = {
     Op.EQ: "is", Op.NEQ: "is not", Op.GT: "more than", Op.GTE: "at least", Op.LT: "less than",
@@ -40,7 +38,7 @@ def listing(
     found = data.get(asked.rows)
     routes = answer.get("extensions", {}).get("recordgate", {}).get("fields", {})
     beside = data.get(search_field(seen)) or {}
-    errors = answer.get("errors", [])
+    errors, uncounted = _apart(answer.get("errors", []), asked, found is not None)
     return shell(
         page,
         seen.type.plural,
@@ -56,6 +54,7 @@ def listing(
             el(
                 "section",
                 _total(seen, found, beside, count, view),
+                _uncounted(uncounted),
                 _suggestions(view, found),
                 _table(seen, view, found),
                 _pages(view, found),
@@ -69,6 +68,25 @@ def listing(
         _downloads(seen, view),
         behind(page, asked),
     )
+
+
+Errors = list[dict[str, Any]]
+
+
+def _apart(errors: Errors, asked: Asked, is_found: bool) -> tuple[Errors, Errors]:
+    """Return the errors of a page, and those that only keep it from being counted: its records are
+    there, and what a search says beside them is not."""
+    if not is_found:
+        return errors, []
+    own = [e for e in errors if (e.get("path") or [asked.rows])[0] == asked.rows]
+    return own, [e for e in errors if e not in own]
+
+
+def _uncounted(errors: Errors) -> Child:
+    if not errors:
+        return None
+    why = str(errors[0].get("message", "")).removeprefix("filter: ")
+    return el("p", f"Without counts: {why}.", class_="dim")
 
 
 def _form(seen: Seen, view: View) -> Markup:

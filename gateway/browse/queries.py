@@ -10,6 +10,8 @@ from gateway.browse.views import View, filter_of
 
 RELATED = 5
 """Records of a relation that a record's page shows."""
+COLUMNS = 9
+"""Columns of a table; a record's own page shows all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def listing(seen: Seen, view: View) -> Asked:
         declared.insert(0, "$words: String!")
         variables["words"] = view.words
     beside = ""
-    node = "\n        ".join(seen.fields)
+    node = "\n        ".join(dict.fromkeys(("id", *(seen.name(p) for p in seen.columns[:COLUMNS]))))
     if searching:
         rows = _searched(seen, view, given, node)
     else:

@@ -8,7 +8,7 @@ from gateway.browse.frame import Page, behind, shell, source_line, trouble
 from gateway.browse.markup import Child, el
 from gateway.browse.queries import Asked
 from gateway.browse.seen import Seen
-from gateway.browse.values import shown, written
+from gateway.browse.values import short, shown, written
 from gateway.browse.views import Condition, View, record_address
 from gateway.shape.visibility import Form
 from stores.contract.model import Relation
@@ -19,7 +19,7 @@ def record(page: Page, seen: Seen, key: str, asked: Asked, answer: dict[str, Any
     """`answer` is GraphQL's."""
     node = (answer.get("data") or {}).get(asked.rows)
     routes = answer.get("extensions", {}).get("recordgate", {}).get("fields", {})
-    name = str(node.get(seen.label) or key) if node else key
+    name = short(str(node.get(seen.label) or key) if node else key)
     listed = el("a", seen.type.plural, href=View(seen.type.name).address)
     return shell(
         page,
@@ -97,7 +97,7 @@ def _of(relation: Relation, target: Seen) -> Child:
 def _linked(target: Seen, node: dict[str, Any]) -> Child:
     key = str(node["id"])
     label = node.get(target.label)
-    text: list[Child] = [el("bdi", written(label) if label not in (None, "") else key)]
+    text: list[Child] = [el("bdi", short(written(label) if label not in (None, "") else key))]
     said: Child = text
     if target.may("get"):
         said = el("a", *text, href=record_address(target.type.name, key))

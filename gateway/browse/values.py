@@ -32,6 +32,11 @@ def written(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def short(text: str) -> str:
+    """Return a text, cut where it is too long for a line."""
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
+
+
 def shown(seen: Seen, prop: Property, value: Any, *, whole: bool = False) -> Child:
     """Return a value as it is shown; where it is the key of another record, as a link to that."""
     if not whole and isinstance(value, list) and len(value) > ITEMS:
@@ -46,8 +51,8 @@ def shown(seen: Seen, prop: Property, value: Any, *, whole: bool = False) -> Chi
         text = text or "(empty list)"
     else:
         text = written(value)
-    if not whole and len(text) > LONGEST:
-        text = text[:LONGEST] + "…"
+    if not whole:
+        text = short(text)
     if text == "":
         return el("span", "(empty)", class_="dim")
     bare: Child = el("bdi", text)

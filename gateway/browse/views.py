@@ -101,6 +101,8 @@ def read_view(seen: Seen, given: Iterable[tuple[str, str]]) -> View:
     found: dict[str, str] = {}
     conditions: list[Condition] = []
     for name, value in given:
+        if len(conditions) > MOST_CONDITIONS:
+            break
         if "." in name:
             field, _, op = name.partition(".")
             condition = _condition(seen, field, op, value)
@@ -143,6 +145,12 @@ def read_view(seen: Seen, given: Iterable[tuple[str, str]]) -> View:
     )
 
 
+def _one_of(names: Iterable[str]) -> str:
+    """Return the hint that names what there is."""
+    said = ", ".join(names)
+    return f"one of {said}" if said else "leave it out: here is none"
+
+
 def _sort(seen: Seen, text: str, *, searching: bool, lenient: bool) -> tuple[tuple[str, bool], ...]:
     """`lenient`: drop what cannot be ordered by, since a form sent it along with new words."""
     allowed = seen.sortable(searching=searching)
@@ -152,9 +160,7 @@ def _sort(seen: Seen, text: str, *, searching: bool, lenient: bool) -> tuple[tup
         if name in allowed:
             steps.append((name, part.startswith("-")))
         elif not lenient:
-            raise InputError(
-                f"{name[:80]!r} cannot be ordered by", hint="one of " + ", ".join(allowed)
-            )
+            raise InputError(f"{name[:80]!r} cannot be ordered by", hint=_one_of(allowed))
     return tuple(steps)
 
 
@@ -163,13 +169,13 @@ def _condition(seen: Seen, field: str, op: str, text: str) -> Condition:
     if ops is None:
         raise InputError(
             f"{field[:80]!r} is no field to filter by",
-            hint="one of " + ", ".join(seen.comparisons),
+            hint=_one_of(seen.comparisons),
         )
     named = next((o for o in ops if o.value == op), None)
     if named is None:
         raise InputError(
             f"{field} cannot be compared by {op[:40]!r}",
-            hint="one of " + ", ".join(o.value for o in ops),
+            hint=_one_of(o.value for o in ops),
         )
     condition = Condition(field, named, text)
     operand(seen, condition)

@@ -46,6 +46,8 @@ STALL = 60.0
 """Seconds in which a streamed answer must move: a reader that stops holds a snapshot of
 canonical."""
 _UNCOUNTED = ("/health/", "/metrics", "/console")
+_FILES = "/assets/"
+"""Files of pages: the console's last requests are those that ask for something of the product."""
 ARRIVING = 5
 """Times as many requests as run at once may have their bodies on the way."""
 
@@ -61,6 +63,16 @@ class Answered:
     stores: list[str]
     status: int
     milliseconds: float
+    code: str
+
+
+def shown_path(path: str) -> str:
+    """Return a path as the access log and the console show it. Keys of records are left out, since
+    whoever reads those need not see the records."""
+    parts = path.split("/", 3)
+    if len(parts) == 4 and parts[1] == "browse":
+        path = "/".join((*parts[:3], "{key}"))
+    return path[:100]
 
 
 class Recent:
@@ -166,13 +178,15 @@ class Guard:
                 answered = Answered(
                     time.time(),
                     scope["method"],
-                    scope["path"][:100],
+                    shown_path(scope["path"]),
                     state.get("operation", ""),
                     sorted(state.get("stores", ())),
                     answer.status,
                     round(seconds * 1000, 1),
+                    state.get("code", "OK" if 0 < answer.status < 400 else ""),
                 )
-                self.recent.add(answered)
+                if not scope["path"].startswith(_FILES):
+                    self.recent.add(answered)
                 if self.log is not None:
                     self.log.note(answered.at, _line(answered, state, request_id))
 
@@ -289,7 +303,7 @@ def _line(answered: Answered, state: dict[str, Any], request_id: str) -> dict[st
         "stores": answered.stores,
         "roles": sorted(viewer.roles) if viewer is not None else [],
         "status": answered.status,
-        "code": state.get("code", "OK" if 0 < answered.status < 400 else ""),
+        "code": answered.code,
         "ms": answered.milliseconds,
         "requestId": request_id,
     }

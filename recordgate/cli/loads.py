@@ -21,9 +21,11 @@ MOST = 10
 """Types whose search is named; more are counted."""
 
 
-def urls(contract: Contract) -> list[tuple[str, str]]:
-    """Return the places where somebody may ask, as what they are and their paths."""
-    found = [("GraphQL", "/graphql"), ("console", "/console")]
+def urls(contract: Contract, *, pages: bool = True) -> list[tuple[str, str]]:
+    """Return the places where somebody may ask, as what they are and their paths. `pages`: whether
+    there are some."""
+    found = [("pages", "/")] if pages else []
+    found += [("GraphQL", "/graphql"), ("console", "/console")]
     searched = [t.name for t in contract.types.values() if t.searchable]
     found += [("search", f"/search/{name}?q=") for name in searched[:MOST]]
     if len(searched) > MOST:

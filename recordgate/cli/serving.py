@@ -57,7 +57,7 @@ def _run(ctx: typer.Context, role: str, **overrides: Any) -> None:
             from recordgate.runtime import Role, Runtime
 
             async with Runtime(settings, contract, Role(role)) as runtime:
-                told = [] if role == "sync" else urls(contract)
+                told = [] if role == "sync" else urls(contract, pages=settings.pages)
                 loads = (lambda: tell_loads(runtime.readiness)) if role == "up" else None
                 await runtime.run(lambda url: _announce(url, told), loads)
 

@@ -49,7 +49,7 @@ def show_live(stage: Stage, port: int | None) -> None:
         if first.errors:
             raise SetupError(f"the first query failed: {first.errors[0].get('message')}")
         stderr.print(f"first query answered {time.monotonic() - started:.1f} s after the start")
-        stderr.print(f"\nGraphQL  {url}/graphql\nconsole  {url}/console\n")
+        stderr.print(f"\npages    {url}/\nGraphQL  {url}/graphql\nconsole  {url}/console\n")
         for name, query in SAMPLES.items():
             stderr.print(f"# {name}\n{query}\n", markup=False, soft_wrap=True)
         stderr.print("Press Ctrl-C to stop.")

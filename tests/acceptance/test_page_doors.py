@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.endpoints.assets import content, packed
 from gateway.security.authenticate import Anonymous
 from stores.errors import StoreUnavailable
 from tests.acceptance.access_rig import bearer, keys_for, run, with_keys
@@ -104,7 +105,8 @@ def test_with_the_search_store_away_a_page_says_so_and_shows_its_records(
         listed = await rig.client.get("/browse/city?name.eq=Lyon")
         assert listed.status_code == 200
         assert "2996944" in listed.text
-        assert "the search store is not reached" in listed.text
+        assert "Without counts: the search store is not reached" in listed.text
+        assert 'class="trouble"' not in listed.text
         found = await rig.client.get("/browse/city?q=Lyon")
         assert found.status_code == 503
         assert 'value="Lyon"' in found.text
@@ -121,7 +123,15 @@ def test_a_page_is_counted_logged_and_limited_as_graphql_is(database: str, tmp_p
         metrics = (await rig.client.get("/metrics")).text
         assert 'code="OK",operation="browse city",store="documents"} 1.0' in metrics
         state = (await rig.client.get("/console/state")).json()
-        assert state["requests"][0]["operation"] == "browse city"
+        last = state["requests"][0]
+        assert (last["operation"], last["code"]) == ("browse city", "OK")
+        # Whoever reads the console or the log need not see the record.
+        assert last["path"] == "/browse/city/{key}"
+        assert (await rig.client.get("/browse/city/")).headers["location"] == "/browse/city"
+        await rig.client.get("/assets/browse.js")
+        await rig.graphql('{ city(id: "no number") { name } }')
+        last = (await rig.client.get("/console/state")).json()["requests"][0]
+        assert (last["path"], last["status"], last["code"]) == ("/graphql", 200, "BAD_USER_INPUT")
         for host in ("[", "a b", "x'; touch y", "<b>", ""):
             odd = await rig.client.get("/", headers={"Host": host})
             assert odd.status_code == 200, host
@@ -156,6 +166,17 @@ def test_an_asset_is_kept_by_its_address_and_nothing_else_is_served(
         assert (
             await rig.client.get(f"/assets/{address.split('?')[0]}", headers=again)
         ).status_code == 304
+        again = {"If-None-Match": "*"}
+        assert (await rig.client.get("/assets/browse.js", headers=again)).status_code == 304
+        packed.cache_clear()
+        for _ in range(3):
+            squeezed = await rig.client.get(
+                "/assets/browse.js", headers={"Accept-Encoding": "gzip"}
+            )
+            assert squeezed.headers["content-encoding"] == "gzip"
+            assert squeezed.content == content("browse.js")[0]
+        # Anybody may ask, so the work is done once.
+        assert packed.cache_info().misses == 1
         for path in ("", "vendor/DIGESTS", "..%2fconsole.py", "../pages/console.html", "vendor"):
             assert (await rig.client.get(f"/assets/{path}")).status_code == 404, path
 

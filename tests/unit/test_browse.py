@@ -14,9 +14,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.browse import queries
 from gateway.browse.frame import Page, curl, span
 from gateway.browse.markup import Markup, el, text
 from gateway.browse.queries import Asked
+from gateway.browse.record import record
 from gateway.browse.seen import Seen, seen_types
 from gateway.browse.values import fragment
 from gateway.browse.views import Condition, View, filter_of, read_view, record_address
@@ -99,6 +101,36 @@ def test_a_view_comes_back_from_its_address(words: str, name: str, order: list[s
 def test_what_is_wrong_with_an_address_is_said_in_words(given: tuple[str, str], said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         read_view(CITY, [given])
+
+
+def test_an_address_with_thousands_of_conditions_is_not_read_to_its_end() -> None:
+    given = iter([("population.neq", str(n)) for n in range(5000)])
+    with pytest.raises(InputError, match="at most 20 conditions"):
+        read_view(CITY, given)
+    assert len(list(given)) > 4900
+
+
+def test_a_long_text_stands_once_on_its_record_and_never_as_its_name() -> None:
+    node = dict.fromkeys(CITY.fields) | {"id": "1", "name": "long" * 50_000}
+    page = Page(WORLD, Viewer("anonymous"), "http://localhost")
+    made = record(page, CITY, "1", Asked("{ city }", rows="city"), {"data": {"city": node}})
+    assert len(made) < 220_000
+
+
+def test_a_table_asks_for_what_it_shows() -> None:
+    asked = queries.listing(CITY, read_view(CITY, []))
+    fields = re.findall(r"^ {8}(\w+)$", asked.query, flags=re.M)
+    assert len(fields) <= queries.COLUMNS + 1 < len(CITY.fields) + 1
+
+
+def test_nothing_unseen_is_copied_to_a_terminal() -> None:
+    page = Page(WORLD, Viewer("anonymous"), "http://localhost")
+    value = "a\u202eb\x9b31m\x7f\u2028\U000e0001ü🙂"
+    made = curl(page, Asked("{ it }", {"words": value}))
+    assert all(c.isprintable() or c == "\n" for c in made)
+    sent = made.split("--data-raw '")[1].rstrip("'")
+    assert json.loads(sent)["variables"]["words"] == value
+    assert "ü🙂" in made
 
 
 def test_several_conditions_of_one_field_must_all_hold() -> None:

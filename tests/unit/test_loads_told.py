@@ -47,3 +47,9 @@ def test_progress_has_a_total_only_where_each_load_has_one() -> None:
 
 def test_the_search_of_each_type_has_its_url() -> None:
     assert ("search", "/search/city?q=") in loads.urls(load_contract(GEONAMES))
+
+
+def test_the_pages_are_told_first_unless_they_are_turned_off() -> None:
+    contract = load_contract(GEONAMES)
+    assert loads.urls(contract)[0] == ("pages", "/")
+    assert "/" not in dict(loads.urls(contract, pages=False)).values()
