@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import AsyncConnection
 
 from recordgate import migration_order
@@ -70,7 +71,8 @@ def one_at_a_time(conn: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        conn.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        with suppress(psycopg.Error):  # with the connection, the lock is gone
+            conn.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
 
 
 def look(conn: Connection, contract: Contract) -> Standing:

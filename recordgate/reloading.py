@@ -6,6 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from stores.contract.findings import Findings
+from stores.contract.lint import contract_files
 from stores.contract.model import Contract
 from stores.errors import SetupError
 
@@ -26,6 +28,14 @@ def require_same_product(before: Contract, after: Contract) -> None:
             "`managed` is not what it was: the tables would be somebody else's",
             hint="run `recordgate apply`, and restart the process",
         )
+
+
+def require_files(path: Path) -> None:
+    """Raise SetupError where a file of the contract is none: a pipe that nobody writes to would keep
+    a running process waiting without end, and its exit too."""
+    for file in contract_files(path, Findings()):
+        if file.exists() and not file.is_file():
+            raise SetupError(f"{file} is not a file", hint="name a contract file, or a folder")
 
 
 class Terminal:

@@ -37,7 +37,7 @@ from recordgate.overview import Overview, single
 from recordgate.presence import Presence
 from recordgate.private_data import close_data, open_access_log
 from recordgate.readiness import make_ready
-from recordgate.reloading import Terminal, require_same_product
+from recordgate.reloading import Terminal, require_files, require_same_product
 from recordgate.secrets_file import token_secret
 from recordgate.settings import Settings
 from recordgate.worker_part import WorkerPart
@@ -374,6 +374,7 @@ class Runtime:
         RecordgateError where one of them is wrong; then nothing has changed."""
         settings = self.settings
         assert settings.contract is not None
+        require_files(settings.contract)
         contract = await asyncio.to_thread(load_contract, settings.contract)
         credentials = None
         if self.role is not Role.SYNC:

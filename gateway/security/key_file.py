@@ -32,6 +32,9 @@ class _Content(msgspec.Struct, forbid_unknown_fields=True):
 
 def read_keys(path: Path) -> dict[str, ApiKey]:
     """The keys by id; none where there is no file. Raises SetupError."""
+    if path.exists() and not path.is_file():
+        # A pipe that nobody writes to would be waited for without end.
+        raise SetupError(f"the API keys {path} are not a file")
     try:
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)

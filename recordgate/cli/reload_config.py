@@ -9,7 +9,7 @@ import typer
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from recordgate.migrations.run import require_current
-from recordgate.reload_requests import PATIENCE, ask, living
+from recordgate.reload_requests import PATIENCE, ask, living, translated
 from stores.canonical.connect import connect
 
 
@@ -30,7 +30,7 @@ def reload_config(
     where one has not taken it."""
     with reported(as_json=as_json):
         settings = invocation(ctx).settings()
-        with open_canonical(settings) as access, connect(access.url) as conn:
+        with open_canonical(settings) as access, translated(), connect(access.url) as conn:
             require_current(conn)
             processes = living(conn)
             with ProgressLine("reading again", len(processes), unit="processes") as line:

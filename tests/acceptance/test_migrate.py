@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -120,4 +122,24 @@ def test_a_contract_that_is_wrong_changes_nothing(product: Product) -> None:
     product.apply(product.write("1.0.0", NAME))
     product.file.write_text(product.file.read_text() + "x: [")
     assert product.run("migrate", code=1)["error"]["code"] == "CONTRACT_INVALID"
+    assert columns(product) == {"id", "name"}
+
+
+def test_a_connection_that_is_lost_is_an_error_of_ours(product: Product) -> None:
+    product.apply(product.write("1.0.0", NAME))
+    product.write("1.1.0", NAME, AREA)
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {} AND wait_event_type = 'Lock'"
+    found: list[str] = []
+    with psycopg.connect(product.url) as holder:
+        holder.execute("LOCK TABLE things IN ACCESS EXCLUSIVE MODE")
+        run = threading.Thread(
+            target=lambda: found.append(product.run("migrate", code=1)["error"]["code"])
+        )
+        run.start()
+        ours = "application_name = 'recordgate migrate'"
+        end = time.monotonic() + 20
+        while not product.sql(kill.format(ours)) and time.monotonic() < end:
+            time.sleep(0.05)
+        run.join()
+    assert found == ["STORE_UNAVAILABLE"]
     assert columns(product) == {"id", "name"}

@@ -96,6 +96,8 @@ def test_up_takes_another_contract_and_goes_on_with_the_one_before_where_it_is_w
                 (good.replace("id: things", "id: others"), "id is 'others'"),
                 (good + AREA, "add column area"),
                 ("", "SCHEMA"),
+                (good + "version: 9\n", "YAML_DUPLICATE_KEY"),
+                (good + "x: &a [*a]\n", "YAML_SYNTAX"),
             ):
                 product.file.write_text(broken, "utf-8")
                 outcome = await up.hang_up()
@@ -107,8 +109,13 @@ def test_up_takes_another_contract_and_goes_on_with_the_one_before_where_it_is_w
                     assert "it has refused another one: canonical does not match" in status
             product.file.unlink()
             assert not (await up.hang_up()).ok
+            os.mkfifo(product.file)  # nobody writes to it
+            assert "is not a file" in (await up.hang_up()).said
+            product.file.unlink()
             newer = product.write("1.1.0", NAME, SIZE, AREA)
             product.apply(newer)
+            text = product.file.read_bytes()
+            product.file.write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
             outcome = await up.hang_up()
             assert (outcome.ok, outcome.said) == (True, "contract 1.1.0")
             found = await up.graphql('{ thing(id: "1") { name area } }')
@@ -172,6 +179,11 @@ def test_a_keys_file_is_taken_when_it_is_whole_and_refused_half_written(product:
             assert not outcome.ok
             assert "holds no API keys" in outcome.said
             assert [await status(t) for t in (one, two)] == [200, 401]
+            path.unlink()
+            os.mkfifo(path)
+            assert "are not a file" in (await serve.hang_up()).said
+            assert [await status(t) for t in (one, two)] == [200, 401]
+            path.unlink()
             path.write_bytes(other.read_bytes())
             assert (await serve.hang_up()).ok
             assert [await status(t) for t in (one, two)] == [401, 200]
