@@ -31,8 +31,8 @@ def require_same_product(before: Contract, after: Contract) -> None:
 
 
 def require_files(path: Path) -> None:
-    """Raise SetupError where a file of the contract is none: a pipe that nobody writes to would keep
-    a running process waiting without end, and its exit too."""
+    """Raise SetupError where a file of the contract is none: a pipe that nobody writes to would
+    keep a running process waiting without end, and its exit too."""
     for file in contract_files(path, Findings()):
         if file.exists() and not file.is_file():
             raise SetupError(f"{file} is not a file", hint="name a contract file, or a folder")

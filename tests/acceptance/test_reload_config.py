@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -299,3 +301,36 @@ def test_a_request_that_nobody_sends_a_signal_for_is_heard_at_the_next_sign_of_l
         await presence.leave()
 
     asyncio.run(main())
+
+
+def test_a_process_that_is_starting_does_not_end_by_the_signal(product: Product) -> None:
+    product.apply(product.write("1.0.0", NAME))
+    gateway = subprocess.Popen(
+        [sys.executable, "-m", "recordgate", "serve"],
+        env={**os.environ, **product.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert gateway.stdout is not None
+        mask = Path(f"/proc/{gateway.pid}/status")
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            signals = dict(
+                line.split(":\t") for line in mask.read_text().splitlines() if line[:3] == "Sig"
+            )
+            if int(signals["SigIgn"], 16) & 1 or int(signals["SigCgt"], 16) & 1:
+                break  # before, only Python itself has started
+            time.sleep(0.005)
+        for _ in range(10):
+            gateway.send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        assert b"listening" in gateway.stdout.readline()
+        gateway.send_signal(signal.SIGHUP)
+        gateway.send_signal(signal.SIGTERM)
+        gateway.send_signal(signal.SIGHUP)
+        assert gateway.wait(30) == 0
+    finally:
+        gateway.kill()
+        gateway.wait()
