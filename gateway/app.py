@@ -23,6 +23,7 @@ from gateway.endpoints.assets import asset_endpoint
 from gateway.endpoints.console import MoreState, page, state_endpoint
 from gateway.endpoints.health import Look, live, ready_endpoint
 from gateway.endpoints.openapi import openapi_document
+from gateway.endpoints.product import described, odcs, odps
 from gateway.export.endpoint import export_endpoint
 from gateway.export.spool import Spool
 from gateway.graphql.direct import Direct
@@ -110,6 +111,8 @@ def make_app(
         Route("/metrics", exposition, methods=["GET"]),
         Route("/schema.graphql", schema, methods=["GET"]),
         Route("/openapi.json", openapi_json, methods=["GET"]),
+        Route("/product", seen(described(odps)), methods=["GET"]),
+        Route("/contract", seen(described(odcs)), methods=["GET"]),
         Route("/console", page("console.html"), methods=["GET"]),
         Route("/console/state", state_endpoint(recent, more_state, look), methods=["GET"]),
         *extra,

@@ -389,6 +389,12 @@ def openapi_document(contract: Contract, *, authenticated: bool = False) -> dict
                 paths[f"/changes/{t.name}"] = {"get": _changes(t, roles)}
         # Filters lead to those of related types.
         schemas[filter_name(t)] = filter_schema(contract, t)
+    for path, what in (
+        ("/product", "The product, by ODPS."),
+        ("/contract", "Its contract, by ODCS."),
+    ):
+        asked = [*roles, _IF_NONE_MATCH]
+        paths[path] = {"get": _operation(what, asked, _JSON_OBJECT, _GUARDED, _UNCHANGED)}
     paths["/health/live"] = {"get": _operation("The process runs.", [], _JSON_OBJECT, _OPEN)}
     paths["/health/ready"] = {
         "get": _operation(

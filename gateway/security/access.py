@@ -25,7 +25,9 @@ ASSETS = "/assets/"
 """Style and scripts of pages, the same for everybody: a browser brings a password only to paths
 beside the one that asked for it."""
 OPERATORS = frozenset(("/metrics", "/console/state"))
-DESCRIPTIONS = frozenset(("/schema.graphql", "/openapi.json", "/graphiql/samples"))
+DESCRIPTIONS = frozenset(
+    ("/schema.graphql", "/openapi.json", "/graphiql/samples", "/product", "/contract")
+)
 """Paths that show the schema; pages of records look themselves, to refuse as pages."""
 LOOK_AGAIN = 2.0
 """Seconds between two looks at the credential of an open stream."""

@@ -66,6 +66,8 @@ def asks(contract: Contract) -> Iterator[Ask]:
         yield from _pages(t)
     for path in (
         "/openapi.json",
+        "/product",
+        "/contract",
         "/schema.graphql",
         "/console/state",
         "/metrics",

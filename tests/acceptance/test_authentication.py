@@ -373,6 +373,8 @@ def test_the_schema_and_the_console_are_open_to_the_roles_that_the_settings_name
         for door in (
             "/schema.graphql",
             "/openapi.json",
+            "/product",
+            "/contract",
             "/graphiql/samples",
             "/metrics",
             "/console/state",
