@@ -1,5 +1,6 @@
-"""`/product` and `/contract`: the product and its contract as the caller may read them, in the words
-of ODPS 1.0 and ODCS 3.2, made from the contract. What a caller sees nothing of stands in neither."""
+"""`/product` and `/contract`: the product and its contract as the caller may read them, in the
+words of ODPS 1.0 and ODCS 3.2, made from the contract. What a caller sees nothing of stands in
+neither."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from stores.contract.model import Contract, Property, RecordType, Relation, Scal
 from stores.contract.options import READS
 
 _LOGICAL: dict[Scalar, str] = {
-    Scalar.INT: "integer", Scalar.BIGINT: "integer", Scalar.FLOAT: "number", Scalar.DECIMAL: "number",
-    Scalar.BOOLEAN: "boolean", Scalar.DATE: "date", Scalar.TIMESTAMP: "timestamp",
+    Scalar.INT: "integer", Scalar.BIGINT: "integer", Scalar.FLOAT: "number",
+    Scalar.DECIMAL: "number", Scalar.BOOLEAN: "boolean", Scalar.DATE: "date", Scalar.TIMESTAMP: "timestamp",
     Scalar.DATETIME: "timestamp", Scalar.TIME: "time", Scalar.JSON: "object",
 }  # fmt: skip
 """The logical type of a value; of all others it is string."""
@@ -93,8 +94,8 @@ def _link(r: Relation, visibility: Visibility) -> dict[str, Any]:
 
 
 def odps(contract: Contract, visibility: Visibility) -> dict[str, Any]:
-    """Return the product as data: an output port for each way to its records that the viewer may go.
-    Sources have no contract that an input port could name."""
+    """Return the product as data: an output port for each way to its records that the viewer may
+    go. Sources have no contract that an input port could name."""
     ports = [_port(contract, "graphql", "graphql", "all types: POST /graphql")]
     for t in read_types(contract, visibility):
         doors = {"export": f"/export/{t.name}"} if _may(visibility, t, "export") else {}
