@@ -20,8 +20,9 @@ from stores.contract.options import READS
 
 _LOGICAL: dict[Scalar, str] = {
     Scalar.INT: "integer", Scalar.BIGINT: "integer", Scalar.FLOAT: "number",
-    Scalar.DECIMAL: "number", Scalar.BOOLEAN: "boolean", Scalar.DATE: "date", Scalar.TIMESTAMP: "timestamp",
-    Scalar.DATETIME: "timestamp", Scalar.TIME: "time", Scalar.JSON: "object",
+    Scalar.DECIMAL: "number", Scalar.BOOLEAN: "boolean", Scalar.DATE: "date",
+    Scalar.TIMESTAMP: "timestamp", Scalar.DATETIME: "timestamp", Scalar.TIME: "time",
+    Scalar.JSON: "object",
 }  # fmt: skip
 """The logical type of a value; of all others it is string."""
 
