@@ -19,16 +19,25 @@ from gateway.query.documents import ListedPage, list_page, require_values
 from gateway.query.key_reads import explain, from_documents, in_its_place
 from gateway.query.list_capability import ListNeeds, needs_of
 from gateway.query.list_costs import MOST_READS, MOST_READS_AWAY, ListCost, cost_of_list
-from gateway.query.planner import AWAY, CANONICAL, LISTED, Plan, documents_allowed
+from gateway.query.planner import CANONICAL, Plan, documents_allowed
+from gateway.shape.aggregates import AggregateShape, Measure
 from gateway.shape.open_values import Deferred
 from gateway.shape.orders import order_property
-from gateway.shape.shapes import PageInfo, PageShape, TotalCount, records_in
+from gateway.shape.shapes import (
+    PageInfo,
+    PageShape,
+    TotalCount,
+    TypeName,
+    Window,
+    records_in,
+)
 from stores import json_numbers
 from stores.contract.model import Contract
 from stores.errors import StoreError, StoreUnavailable, TooMuchWork
 from stores.query import And, Compare, Filter, ListQuery, Not, Or, Related, Statistics
 from stores.roles import StoreRole
 from stores.sort_texts import read_back
+from stores.values import exact_in_json
 
 Canonical = Callable[[], Awaitable[bytes | None]]
 
@@ -49,6 +58,8 @@ class PageRoute:
     query: ListQuery
     open: bool
     """Its filter or cursors have values that each request gives."""
+    shown: tuple[tuple[str, str], ...] = ()
+    """Of an aggregate that counts alone: response name → the type's name, empty for the count."""
     kept: list[tuple[Statistics, ListCost]] = field(default_factory=list, compare=False)
     """The cost by the statistics that were seen last."""
 
@@ -60,7 +71,7 @@ class PageRoute:
         return self.kept[0][1]
 
     @classmethod
-    def of(cls, page: PageShape) -> PageRoute:
+    def of(cls, page: PageShape, shown: tuple[tuple[str, str], ...] = ()) -> PageRoute:
         window = page.window
         names = {n for f in page.fields if isinstance(f, PageInfo) for _, n in f.fields}
         query = ListQuery(
@@ -78,6 +89,7 @@ class PageRoute:
             needs_of(page),
             query,
             window.after is not None or window.before is not None or _is_open(page.filter),
+            shown,
         )
 
     def asked(self, contract: Contract, variables: Mapping[str, Any]) -> ListQuery:
@@ -109,6 +121,23 @@ class PageRoute:
             )
             for step, text in zip(page.order, texts, strict=True)
         )
+
+
+def counted_page(shape: AggregateShape) -> tuple[PageShape, tuple[tuple[str, str], ...]] | None:
+    """The page whose total is all that an aggregate asks for, and what is shown of it; None where
+    more is asked."""
+    if shape.groups or shape.having or not shape.limit or not shape.parts:
+        return None
+    shown: list[tuple[str, str]] = []
+    for part in shape.parts:
+        if isinstance(part.value, TypeName):
+            shown.append((part.key, part.value.name))
+        elif isinstance(part.value, Measure) and part.value.function == "count":
+            shown.append((part.key, ""))
+        else:
+            return None
+    page = PageShape(shape.type, shape.filter, (), Window(0), (TotalCount("count"),))
+    return page, tuple(shown)
 
 
 def _shows_records(page: PageShape) -> bool:
@@ -221,7 +250,7 @@ class _Reading:
     asked: bool = False
     """The store was to answer, so that what it does not answer is a fault."""
 
-    async def run(self) -> tuple[dict[str, Any] | None, str]:
+    async def run(self) -> tuple[Any, str]:
         """The page and "", or None and why not."""
         services, page = self.context.services, self.route.page
         refused = services.refusals().get(StoreRole.DOCUMENTS)
@@ -248,6 +277,7 @@ class _Reading:
         if why:
             return None, f"{StoreRole.DOCUMENTS}: {why}"
         self.asked = True
+        best = self.planned.candidates[0].reason
         query = replace(query, index=cost.index, seconds=services.limits.document_timeout * WORK)
         return await from_documents(
             self.context,
@@ -256,7 +286,7 @@ class _Reading:
             (page.type.name,),
             lambda: self._read(query),
             freshness=self._freshness(),
-            reason=AWAY if self.away else LISTED,
+            reason=f"{best}, and canonical is away" if self.away else best,
         )
 
     def _freshness(self) -> Any:
@@ -281,7 +311,7 @@ class _Reading:
                 }
             }
 
-    async def _read(self, query: ListQuery) -> tuple[dict[str, Any], list[str]]:
+    async def _read(self, query: ListQuery) -> tuple[Any, list[str]]:
         services, page = self.context.services, self.route.page
         try:
             listed = await services.documents.page(query)
@@ -294,5 +324,9 @@ class _Reading:
                 for document in documents:
                     require_values(record, document)
         by = ", ".join(query.index) or "no index"
+        if self.route.shown:
+            count = exact_in_json(listed.total)
+            group = {key: name or count for key, name in self.route.shown}
+            return [group], [f"count {page.type.name} by {by}"]
         found = ListedPage(documents, listed.total, listed.before, listed.after)
         return list_page(services.contract, page, found), [f"list {page.type.name} by {by}"]

@@ -59,14 +59,18 @@ KEY_READ = Plan(
 )
 
 
-LISTED = "list"
-AWAY = "list, and canonical is away"
+LISTED, COUNTED = "list", "count"
 PREFERRED = "the contract prefers canonical"
-NOT_ALLOWED = "a list is as of now, unless request or contract allow an older one"
+NOT_ALLOWED = "it is as of now, unless request or contract allow an older answer"
 PAGE = Plan(
     (Candidate(StoreRole.DOCUMENTS, LISTED), Candidate(CANONICAL, NOT_ALLOWED)),
     (NO_TEXT,),
 )
+COUNT = Plan(
+    (Candidate(StoreRole.DOCUMENTS, COUNTED), Candidate(CANONICAL, NOT_ALLOWED)),
+    (NO_TEXT,),
+)
+"""A count alone, which is that of a list."""
 
 
 def plan(

@@ -13,15 +13,16 @@ from graphql import GraphQLObjectType
 from gateway.compiler import Statement
 from gateway.compiler.aggregates import compile_aggregate
 from gateway.context.services import RequestContext
-from gateway.query.list_reads import PageRoute
-from gateway.query.planner import AGGREGATES, CANONICAL, Plan, plan
+from gateway.query.list_reads import PageRoute, counted_page
+from gateway.query.planner import AGGREGATES, CANONICAL, COUNT, Plan, plan
 from gateway.query.records import compiler_of, visibility_of
 from gateway.query.roots import Root, RootKind
-from gateway.shape.aggregates import aggregate_shape
+from gateway.shape.aggregates import AggregateShape, aggregate_shape
 from gateway.shape.open_values import Deferred, settled
 from gateway.shape.selection import Place, has_own_fields, selected_below
 from gateway.shape.shapes import KeyShape, PageShape
 from gateway.shape.shaping import Shaper, key_shape
+from gateway.shape.visibility import Visibility
 from stores.keys import encode_key
 
 _KINDS = {RootKind.GET: "", RootKind.LIST: "Connection", RootKind.AGGREGATE: "Aggregate"}
@@ -72,7 +73,7 @@ def prepare(
     if root.kind is RootKind.AGGREGATE:
         given = {n: v if n == "filter" else settled(v) for n, v in args.items()}
         groups = aggregate_shape(record_type, given, selected, visibility)
-        return Prepared(compile_aggregate(compiler, groups), AGGREGATES)
+        return _aggregate(context, compile_aggregate(compiler, groups), groups, visibility)
     shaper = Shaper(visibility)
     shape: KeyShape | PageShape
     if root.kind is RootKind.LIST:
@@ -95,6 +96,26 @@ def prepare(
     if planned.candidates[0].store == CANONICAL:
         return Prepared(statement, planned)
     return Prepared(statement, planned, None, shape, _document_key(shape.values))
+
+
+def _aggregate(
+    context: RequestContext, statement: Statement, shape: AggregateShape, visibility: Visibility
+) -> Prepared:
+    """A count alone is that of a list; whatever else is aggregated is canonical's."""
+    counted = counted_page(shape)
+    if counted is None:
+        return Prepared(statement, AGGREGATES)
+    page, shown = counted
+    services = context.services
+    planned = plan(
+        page,
+        visibility,
+        services.documents.capabilities,
+        bytewise=services.text_order_is_bytewise,
+    )
+    if planned.candidates[0].store == CANONICAL:
+        return Prepared(statement, planned)
+    return Prepared(statement, COUNT, PageRoute.of(page, shown))
 
 
 def _document_key(values: tuple[str | Deferred, ...]) -> Deferred | str:

@@ -98,6 +98,8 @@ async def pages_agree(rig: Rig, maker: Maker, count: int) -> Counter[str]:
     for number in range(count):
         query, size = maker.page()
         cursors: list[str] = []
+        if number % 4 == 0:
+            await count_agrees(rig, maker.count(), seen)
         for turn in range(3):
             given = size
             if turn:
@@ -118,6 +120,14 @@ async def pages_agree(rig: Rig, maker: Maker, count: int) -> Counter[str]:
             cursors = [e["cursor"] for e in found["edges"]]
             seen["some"] += bool(cursors)
     return seen
+
+
+async def count_agrees(rig: Rig, query: str, seen: Counter[str]) -> None:
+    both = [await rig.graphql(query, {}, headers) for headers in (OLD, STRONG)]
+    assert meaning(both[0]) == meaning(both[1]), query
+    assert orjson.dumps(both[0].get("data")) == orjson.dumps(both[1].get("data")), query
+    for store in stores_of(both[0]):
+        seen[f"counts of {store}"] += 1
 
 
 async def searches_agree(rig: Rig, maker: Maker, count: int) -> Counter[str]:

@@ -227,6 +227,19 @@ class Maker:
             }
         return f"{{ found: {record_type.single}(id: {literal(key)}) {below} }}", {}
 
+    def count(self) -> str:
+        """A count of what a filter holds of, or of all."""
+        record_type = self.chance.choice(list(self.contract.types.values()))
+        given = ""
+        if self.maybe(0.8):
+            given = f"(filter: {literal(self.filter(record_type, self.chance.choice((0, 3))))})"
+        shown = self.chance.choice(
+            ("count", "n: count kind: __typename", "count avg { __typename }")
+        )
+        if shown.startswith("count avg") and record_type.name != "thing":
+            shown = "count"
+        return f"{{ found: {record_type.plural}Aggregate{given} {{ {shown} }} }}"
+
     def page(self) -> tuple[str, str]:
         """A list with cursors, and what pages on from a cursor: `PLACE` stands for the size and
         cursor."""
