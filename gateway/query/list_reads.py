@@ -59,7 +59,7 @@ class PageRoute:
     open: bool
     """Its filter or cursors have values that each request gives."""
     shown: tuple[tuple[str, str], ...] = ()
-    """Of an aggregate that counts alone: response name → the type's name, empty for the count."""
+    """Response name → the type's name, empty for the count; of an aggregate that counts alone."""
     kept: list[tuple[Statistics, ListCost]] = field(default_factory=list, compare=False)
     """The cost by the statistics that were seen last."""
 
