@@ -44,6 +44,7 @@ COMMANDS = {
     "schema": "graphql_schema",
     "backup": "backup",
     "restore": "backup",
+    "client": "client",
     "ask": "ask",
     "search": "ask",
 }

@@ -1,0 +1,1 @@
+"""Typed clients of a product, made from its GraphQL schema."""
