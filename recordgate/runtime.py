@@ -126,8 +126,9 @@ class Runtime:
         self.url = access.url
         self._exits.callback(os.umask, os.umask(UMASK))
         await asyncio.to_thread(close_data, settings.data_dir)
+        if self.role is not Role.ASK:
+            await self._enter()
         seen, reached = await self._canonical()
-        changes = settings.changes.get_secret_value()
         if self.role is not Role.SYNC:
             await self._share()
         self._pauses = GarbagePauses()
@@ -144,13 +145,19 @@ class Runtime:
             await self._open_gateway(self.contract, seen, credentials, registry)
         if not reached:
             self._exits.push_async_callback(ended, asyncio.ensure_future(self._look_again()))
-        if self.role is Role.ASK:
-            return
+        if self.role is not Role.ASK:
+            # Again: at the first start of all, the table was not there yet.
+            await self._presence.asked()
+
+    async def _enter(self) -> None:
+        """Be among the processes that are alive before canonical is looked at: whoever takes
+        something from it either sees this process, or has done so when it looks."""
+        changes = self.settings.changes.get_secret_value()
         self._presence = Presence(
             self.url,
             self.contract,
             self.role.value,
-            secret=None if self.role is Role.SYNC else token_secret(settings),
+            secret=None if self.role is Role.SYNC else token_secret(self.settings),
             changes="" if self.role is Role.SERVE else source_kind(changes),
             asked=self._wanted.set,
         )

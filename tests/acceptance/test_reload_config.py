@@ -21,6 +21,7 @@ import pytest
 
 from recordgate.http_server import url_of
 from recordgate.presence import Presence
+from recordgate.readiness import make_ready
 from recordgate.reloading import Terminal, takes_hangup
 from recordgate.runtime import Role, Runtime
 from recordgate.settings import load_settings
@@ -334,3 +335,24 @@ def test_a_process_that_is_starting_does_not_end_by_the_signal(product: Product)
     finally:
         gateway.kill()
         gateway.wait()
+
+
+def test_a_process_is_known_before_it_looks_at_what_it_needs(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else somebody could take it away between its look and its first sign of life."""
+    seen: list[Any] = []
+
+    def looked(*arguments: Any, **named: Any) -> Any:
+        seen.append(product.sql("SELECT role FROM recordgate.processes"))
+        return make_ready(*arguments, **named)
+
+    async def main() -> None:
+        async with running(product, Role.SERVE):
+            pass
+
+    monkeypatch.setattr("recordgate.runtime.make_ready", looked)
+    product.apply(product.write("1.0.0", NAME, SIZE))
+    asyncio.run(main())
+    assert seen == [[("serve",)]]
+    assert product.sql("SELECT count(*) FROM recordgate.processes") == [(0,)]
