@@ -91,8 +91,8 @@ def page_statement(export: Export, after: int, first: int) -> sql.Composed:
     before, now = sql.SQL("t1"), sql.SQL("t2")
     shown_before = json_line(named_values(export, before))
     shown_now = json_line(named_values(export, now))
-    differs = sql.SQL("{} <> {}").format(shown_before, shown_now)
-    image_before = sql.SQL("b.image_before")
+    differs: sql.Composable = sql.SQL("{} <> {}").format(shown_before, shown_now)
+    image_before: sql.Composable = sql.SQL("b.image_before")
     if _all_is_plain(export):
         # The images say it as well, and more cheaply.
         differs = sql.SQL("b.image_before <> b.image_after")
