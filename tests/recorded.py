@@ -68,6 +68,9 @@ _VOLATILE = [
         (r'"behindMs":\s*[0-9.]+', '"behindMs":0'),
         (r", by \d+ ms", ", by 0 ms"),
         (r"(snapshot=[0-9a-f]{32}-)[0-9a-f]{16}", r"\1…"),
+        (r"at most [0-9.]+ (ms|s|min|h) old", "at most … old"),
+        (r"watermark [0-9A-F]+/[0-9A-F]+", "watermark …"),
+        (r'nonce="[^"]*"', 'nonce="…"'),
         (r"t[0-9a-f]{16}", "t…"),
     )
 ]

@@ -21,7 +21,7 @@ HEAVY = {
     "kafka",
     "mkdocs",
 }
-PLANS = {"schema", "doctor", "demo"}
+PLANS = {"schema", "doctor", "demo", "migrate"}
 """Modules whose commands compare canonical with the contract, which takes Alembic."""
 IMPORTS = {"collecting"}
 """Modules all of whose commands may import records, which takes Arrow."""
