@@ -11,16 +11,42 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from compose.local.process import ServerProblem
+from compose.local.process import UNPRIVILEGED, ServerProblem
 
 HERE = Path(__file__).parent
+SHARED = Path("/var/lib/recordgate/servers")
+"""The folder of servers where root has the project in a folder that only root may enter."""
 
 
 def servers_dir() -> Path:
-    """Where servers are kept: RECORDGATE_TEST_SERVERS_DIR, else `.servers` beside the project's
-    files."""
+    """Return the folder that servers are kept in: RECORDGATE_TEST_SERVERS_DIR, else `.servers`
+    beside the project's files, else SHARED: Elasticsearch refuses root, and the account it runs as
+    has to reach its own programs."""
     named = os.environ.get("RECORDGATE_TEST_SERVERS_DIR")
-    return Path(named) if named else HERE.parents[1] / ".servers"
+    if named:
+        return Path(named)
+    project = HERE.parents[1]
+    return project / ".servers" if enterable(project) else SHARED
+
+
+@cache
+def enterable(folder: Path) -> bool:
+    """Return whether the account that servers run as can enter `folder`. It is ours where we are
+    not root."""
+    if os.geteuid() != 0:
+        return True
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(folder)],
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+        user=UNPRIVILEGED,
+        group=UNPRIVILEGED,
+        extra_groups=[],
+    )
+    return done.returncode == 0
 
 
 @cache

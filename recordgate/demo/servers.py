@@ -139,7 +139,12 @@ def _postgres(data_dir: Path) -> Server:
 
 def _entry(name: str) -> _Entry:
     """Return the entry that `make servers` wrote. Raise SetupError."""
-    kept = Path(os.environ.get("RECORDGATE_TEST_SERVERS_DIR", ".servers"))
+    named = os.environ.get("RECORDGATE_TEST_SERVERS_DIR")
+    from recordgate.embedded.binaries import SHARED
+
+    kept = Path(named) if named else Path(".servers")
+    if not named and not (kept / "run").is_dir():
+        kept = SHARED / "servers"  # of root's project that only root may enter
     folder = Path(os.environ.get("RECORDGATE_TEST_SERVERS_RUN", kept / "run"))
     try:
         return _Entry(**json.loads((folder / "servers.json").read_text("utf-8"))[name])
