@@ -100,7 +100,7 @@ def ask(
 
 def _answer(process: Process, now: Process | None, asked: int) -> Answer | None:
     if now is None:
-        return Answer(process, True, "it has ended")
+        return Answer(process, True, "it has ended, or has said nothing for half a minute")
     outcome = Reloaded.of(now)
     if outcome is None or outcome.asked < asked:
         return None
