@@ -28,7 +28,9 @@ SMALL = 64 * 2**20
 KEPT = 10.0
 """Seconds."""
 VIEWERS = 100
-MOST_TYPES = 60
+MOST_TYPES = 200
+PORTION = 20
+"""Types that one query counts; the limits of queries hold for pages, too."""
 PATIENCE = 3.0
 """Seconds that a page waits for counts; without them it is still a page."""
 _SIZES = """
@@ -49,6 +51,7 @@ class Counts:
         self._services, self._schema = services, schema
         self._kept: OrderedDict[frozenset[str], tuple[float, dict[str, Count]]] = OrderedDict()
         self._one = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def of(self, viewer: Viewer, types: list[Seen]) -> dict[str, Count]:
         """Return the counts by the type's name. Never raises for a store that cannot answer: then
@@ -57,10 +60,15 @@ class Counts:
             known = self._kept.get(viewer.roles)
             if known is not None and time.monotonic() < known[0]:
                 return known[1]
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    found = await self._count(viewer, types[:MOST_TYPES])
-            except TimeoutError:
+            counting = asyncio.create_task(self._count(viewer, types[:MOST_TYPES]))
+            self._running.add(counting)
+            counting.add_done_callback(self._ended)
+            if (await asyncio.wait((counting,), timeout=PATIENCE))[0]:
+                found = counting.result()
+            else:
+                # A statement that is called off waits for a server that may not be there; the page
+                # does not.
+                counting.cancel()
                 found = {s.type.name: Count(None, reason="not counted in time") for s in types}
             self._kept[viewer.roles] = (time.monotonic() + KEPT, found)
             self._kept.move_to_end(viewer.roles)
@@ -68,23 +76,34 @@ class Counts:
                 self._kept.popitem(last=False)
             return found
 
+    def _ended(self, counting: asyncio.Task[Any]) -> None:
+        self._running.discard(counting)
+        if not counting.cancelled():
+            counting.exception()  # looked at, so that one which came too late is not reported
+
     async def _count(self, viewer: Viewer, types: list[Seen]) -> dict[str, Count]:
         unknown = [s for s in types if not s.may_search and s.may("list")]
         sizes = await self._sizes(unknown)
         small = {name for name, (_, size) in sizes.items() if size <= SMALL}
-        asked = queries.counts(types, small)
         data: dict[str, Any] = {}
         why: dict[str, str] = {}
-        if asked.query:
+        for start in range(0, len(types), PORTION):
+            portion = types[start : start + PORTION]
+            asked = queries.counts(portion, small)
+            if not asked.query:
+                continue
             context = RequestContext(self._services, viewer)
             answer = orjson.loads((await respond(self._schema, context, asked.query)).body)
-            data = answer.get("data") or {}
+            data |= answer.get("data") or {}
             for error in answer.get("errors", []):
-                why[str((error.get("path") or [""])[0])] = str(error["message"])
+                # An error without a path is one of the whole query.
+                path = error.get("path")
+                fields = [str(path[0])] if path else [_field(seen) for seen in portion]
+                why |= dict.fromkeys(fields, str(error["message"]))
         found: dict[str, Count] = {}
         for seen in types:
             name = seen.type.name
-            field = queries.search_field(seen) if seen.may_search else seen.type.plural
+            field = _field(seen)
             counted = data.get(field)
             if counted is not None:
                 kind = "at least" if counted.get("totalIsLowerBound") else "exact"
@@ -118,3 +137,8 @@ class Counts:
             for name, r in zip(names, rows, strict=True)
             if r[0] is not None and r[1] is not None
         }
+
+
+def _field(seen: Seen) -> str:
+    """Return the field of the query that counts a type's records."""
+    return queries.search_field(seen) if seen.may_search else seen.type.plural

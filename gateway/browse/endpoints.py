@@ -120,11 +120,7 @@ class Browser:
         request.state.stores = {str(route["store"]) for route in context.routes.values()}
         request.state.types = context.types
         found: dict[str, Any] = orjson.loads(answer.body)
-        # What is only counted beside the records is no failure of the page.
-        own = [
-            e for e in found.get("errors", ()) if (e.get("path") or [asked.rows])[0] == asked.rows
-        ]
-        request.state.page_code = answer.code if own else "OK"
+        request.state.page_code = _code(found, asked)
         return found
 
     def _in_words(self, endpoint: Endpoint) -> Endpoint:
@@ -183,10 +179,16 @@ def _html(body: str, status: int = 200, headers: dict[str, str] | None = None) -
 
 def _status(answer: dict[str, Any], asked: Asked) -> int:
     """Return the status: a page whose records are there is whole, whatever stands beside them."""
-    if (answer.get("data") or {}).get(asked.rows) is not None or not answer.get("errors"):
+    if (answer.get("data") or {}).get(asked.rows) is not None:
         return 200
-    code = answer["errors"][0].get("extensions", {}).get("code", "INTERNAL")
-    return STATUS.get(code, 500)
+    code = _code(answer, asked)
+    return 200 if code == "OK" else STATUS.get(code, 500)
+
+
+def _code(answer: dict[str, Any], asked: Asked) -> str:
+    """Return the code of what went wrong with the page's rows; OK where nothing did."""
+    errors = queries.own_errors(answer, asked)
+    return str(errors[0].get("extensions", {}).get("code", "INTERNAL")) if errors else "OK"
 
 
 def _key(request: Request) -> str:

@@ -77,7 +77,7 @@ async def graphiql_page(request: Request) -> Response:
                         type="password",
                         id="credential",
                         autocomplete="off",
-                        placeholder="none: as the browser asks",
+                        placeholder="the browser's own",
                     ),
                     el("label", "Role", for_="role"),
                     el("select", el("option", "all of yours", value=""), id="role"),

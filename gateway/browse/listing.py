@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from gateway.browse.frame import Page, behind, shell, source_line, trouble
 from gateway.browse.landing import Count, number_text
 from gateway.browse.markup import Child, Markup, el
-from gateway.browse.queries import COLUMNS, Asked, search_field
+from gateway.browse.queries import COLUMNS, Asked, Errors, own_errors, search_field
 from gateway.browse.seen import Seen
 from gateway.browse.values import fragment, is_numeric, shown, written
 from gateway.browse.views import SIZES, Condition, View, filter_of, record_address
@@ -38,7 +38,8 @@ def listing(
     found = data.get(asked.rows)
     routes = answer.get("extensions", {}).get("recordgate", {}).get("fields", {})
     beside = data.get(search_field(seen)) or {}
-    errors, uncounted = _apart(answer.get("errors", []), asked, found is not None)
+    errors = own_errors(answer, asked)
+    uncounted = [e for e in answer.get("errors", []) if e not in errors]
     return shell(
         page,
         seen.type.plural,
@@ -68,18 +69,6 @@ def listing(
         _downloads(seen, view),
         behind(page, asked),
     )
-
-
-Errors = list[dict[str, Any]]
-
-
-def _apart(errors: Errors, asked: Asked, is_found: bool) -> tuple[Errors, Errors]:
-    """Return the errors of a page, and those that only keep it from being counted: its records are
-    there, and what a search says beside them is not."""
-    if not is_found:
-        return errors, []
-    own = [e for e in errors if (e.get("path") or [asked.rows])[0] == asked.rows]
-    return own, [e for e in errors if e not in own]
 
 
 def _uncounted(errors: Errors) -> Child:

@@ -23,6 +23,17 @@ class Asked:
     rows: str = ""
 
 
+Errors = list[dict[str, Any]]
+
+
+def own_errors(answer: dict[str, Any], asked: Asked) -> Errors:
+    """Return GraphQL's errors that are about the page's rows, or about the whole query; the others
+    are about what is counted beside them."""
+    errors: Errors = answer.get("errors") or []
+    own = [e for e in errors if (e.get("path") or [asked.rows])[0] == asked.rows]
+    return own if own or (answer.get("data") or {}).get(asked.rows) is not None else errors
+
+
 def search_field(seen: Seen) -> str:
     plural = seen.type.plural
     return f"search{plural[:1].upper()}{plural[1:]}"

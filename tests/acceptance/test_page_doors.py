@@ -3,6 +3,7 @@ tested in a browser, in test_pages.py."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from gateway.endpoints.assets import content, packed
 from gateway.security.authenticate import Anonymous
 from stores.errors import StoreUnavailable
 from tests.acceptance.access_rig import bearer, keys_for, run, with_keys
-from tests.acceptance.gateway_rig import Rig
+from tests.acceptance.gateway_rig import Rig, gateway
 from tests.acceptance.test_http import run as run_open
 
 PAGE = {"accept": "text/html"}
@@ -181,3 +182,36 @@ def test_an_asset_is_kept_by_its_address_and_nothing_else_is_served(
             assert (await rig.client.get(f"/assets/{path}")).status_code == 404, path
 
     run_open(database, tmp_path, go)
+
+
+def test_each_of_many_types_is_counted(database: str, tmp_path: Path) -> None:
+    kinds = "".join(_KIND.format(number=n) for n in range(55))
+    contract = tmp_path / "many.odcs.yaml"
+    contract.write_text(_MANY + kinds, "utf-8")
+
+    async def go() -> None:
+        async with gateway(database, tmp_path / "stores", contract=contract, rows="") as rig:
+            home = (await rig.client.get("/")).text
+            assert home.count("not counted") == 0
+            assert home.count(">0 records<") == 55
+
+    asyncio.run(go())
+
+
+_MANY = """
+apiVersion: v3.2.0
+kind: DataContract
+id: many
+name: many
+version: 1.0.0
+status: active
+schema:
+"""
+_KIND = """
+  - name: kind{number}
+    properties:
+      - {{name: id, logicalType: string, primaryKey: true, primaryKeyPosition: 1, required: true}}
+      - name: label
+        logicalType: string
+        customProperties: [{{property: search, vendor: recordgate, value: {{text: true}}}}]
+"""

@@ -3,6 +3,7 @@ that say what is wrong with them, commands that a shell takes as they are."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.browse import queries
+from gateway.browse import counting, queries
 from gateway.browse.frame import Page, curl, span
+from gateway.browse.landing import Count
 from gateway.browse.markup import Markup, el, text
 from gateway.browse.queries import Asked
 from gateway.browse.record import record
@@ -115,6 +117,40 @@ def test_a_long_text_stands_once_on_its_record_and_never_as_its_name() -> None:
     page = Page(WORLD, Viewer("anonymous"), "http://localhost")
     made = record(page, CITY, "1", Asked("{ city }", rows="city"), {"data": {"city": node}})
     assert len(made) < 220_000
+
+
+def test_a_page_does_not_wait_for_counts_that_cannot_be_called_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hanging(counting.Counts):
+        async def _count(self, viewer: Viewer, types: list[Seen]) -> dict[str, Count]:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(60)
+            return {}
+
+    async def go() -> dict[str, Count]:
+        counts = Hanging(None, None)  # type: ignore[arg-type]
+        return await asyncio.wait_for(counts.of(Viewer("anonymous"), [CITY]), 5)
+
+    monkeypatch.setattr(counting, "PATIENCE", 0.01)
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(go())["city"].reason == "not counted in time"
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+        loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+
+
+def test_what_is_counted_beside_the_rows_does_not_say_what_became_of_them() -> None:
+    beside = {"message": "b", "path": ["searchCities"], "extensions": {"code": "BAD_USER_INPUT"}}
+    own = {"message": "o", "path": ["cities"], "extensions": {"code": "STORE_UNAVAILABLE"}}
+    asked = Asked("", rows="cities")
+    assert queries.own_errors({"data": {"cities": {}}, "errors": [beside]}, asked) == []
+    assert queries.own_errors({"data": {"cities": None}, "errors": [beside, own]}, asked) == [own]
+    assert queries.own_errors({"data": None, "errors": [beside]}, asked) == [beside]
+    assert queries.own_errors({"errors": [{"message": "whole"}]}, asked) == [{"message": "whole"}]
 
 
 def test_a_table_asks_for_what_it_shows() -> None:
