@@ -136,8 +136,8 @@ class Streams:
                 context_value=context,
                 operation_name=asked.operation_name,
             )
-            async with aclosing(results):
-                async for result in results:
+            async with aclosing(self.hub.own(results)) as events:
+                async for result in events:
                     answer: dict[str, Any] = {"data": result.data}
                     if result.errors:
                         answer["errors"] = formatted(context, result.errors)
@@ -146,6 +146,10 @@ class Streams:
                             raise Failed(answer["errors"])
                     yield Event(orjson.dumps(answer), "")
                     records.renew()
+        except RecordgateError as error:
+            failed = Failed.by(context, error)
+            code = failed.code
+            raise failed from None
         finally:
             self.metrics.count("subscription", (), code)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Hashable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg_pool import PoolClosed
@@ -29,6 +29,8 @@ from stores.canonical.notices import FEED
 from stores.errors import LimitError, RecordgateError, StaleError, StoreUnavailable
 
 log = logging.getLogger("gateway")
+
+T = TypeVar("T")
 
 MOST = 5_000
 """Subscriptions of a process."""
@@ -131,7 +133,7 @@ class Hub:
         self._delivering = asyncio.Lock()
         """Is held while a batch goes out, so that a subscriber who joins is either before it or
         after it."""
-        self._ending = False
+        self._ending = asyncio.Event()
         services.listener.also(FEED, self._hear)
 
     def __len__(self) -> int:
@@ -144,13 +146,7 @@ class Hub:
         """Begin. `same` is equal for those whose events are the same. Raises LimitError, StaleError
         where `after` is further back than the feed, StoreUnavailable where no worker tells of
         changes."""
-        if self._ending:
-            raise Ended
-        if self._count >= MOST:
-            raise StoreUnavailable(
-                "there are too many subscriptions", store="postgres", retry_after=10.0
-            )
-        self._count += 1
+        self._enter()
         subscription = Subscription()
         try:
             if self._task is None or self._task.done():
@@ -176,6 +172,54 @@ class Hub:
             raise
         return subscription
 
+    def _enter(self) -> None:
+        if self._ending.is_set():
+            raise Ended
+        if self._count >= MOST:
+            raise StoreUnavailable(
+                "there are too many subscriptions", store="postgres", retry_after=10.0
+            )
+        self._count += 1
+
+    async def own(self, events: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Yield the events of a subscription that the product adds, which counts and breaks off as
+        all others do. Raises Ended, StoreUnavailable."""
+        self._enter()
+        asked: asyncio.Queue[None] = asyncio.Queue()
+        answers: asyncio.Queue[T] = asyncio.Queue()
+
+        async def step() -> None:
+            async with aclosing(events):
+                await asked.get()
+                async for event in events:
+                    answers.put_nowait(event)
+                    await asked.get()
+
+        # One task from beginning to end, as what a generator holds open may demand.
+        steps = asyncio.ensure_future(step())
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            while True:
+                asked.put_nowait(None)
+                answer = asyncio.ensure_future(answers.get())
+                try:
+                    await asyncio.wait({answer, steps, ending}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    answered = answer.done()
+                    answer.cancel()
+                if answered:
+                    yield answer.result()
+                elif steps.done():
+                    steps.result()
+                    return
+                else:
+                    raise Ended
+        finally:
+            self._count -= 1
+            for task in (ending, steps):
+                task.cancel()
+            await asyncio.gather(ending, steps, return_exceptions=True)
+
     def leave(self, subscription: Subscription, same: Hashable) -> None:
         group = self._groups.get(same)
         if group is not None and subscription in group.members:
@@ -186,7 +230,7 @@ class Hub:
 
     def end(self) -> None:
         """The process ends: every stream breaks off, so that its client goes on elsewhere."""
-        self._ending = True
+        self._ending.set()
         for group in self._groups.values():
             for subscription in group.members:
                 subscription.end(Ended())

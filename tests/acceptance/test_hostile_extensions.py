@@ -4,6 +4,7 @@ gateway."""
 from __future__ import annotations
 
 import asyncio
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -387,3 +388,56 @@ def test_own_fields_see_what_the_caller_may_see(database: str, tmp_path: Path, m
         assert refused(await ask("mutation { act }", staff)) == "FORBIDDEN"
 
     run(database, folder, work, with_keys(path), extensions=[module(RIGHTS)])
+
+
+ENDLESS = """
+import asyncio
+from collections.abc import AsyncGenerator
+import strawberry
+
+closed = []
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def ticks(self) -> AsyncGenerator[int, None]:
+        try:
+            async with asyncio.timeout(600):
+                for i in range(10**9):
+                    yield i
+                    await asyncio.sleep(0.05 if i < 3 else 600)
+        finally:
+            closed.append(1)
+"""
+
+
+def test_a_subscription_of_a_product_counts_and_breaks_off_where_the_gateway_ends(
+    database: str, tmp_path: Path, module: Any
+) -> None:
+    """Its client goes on at another gateway; it held this one until it was cut."""
+
+    async def story() -> None:
+        name = module(ENDLESS)
+        async with gateway(database, tmp_path, extensions=[name]) as rig:
+            streams = [
+                asyncio.ensure_future(
+                    rig.client.post(
+                        "/graphql",
+                        json={"query": "subscription { ticks }"},
+                        headers={"Accept": "text/event-stream"},
+                    )
+                )
+                for _ in range(2)
+            ]
+            await asyncio.sleep(1)
+            assert "recordgate_subscriptions 2.0" in (await rig.client.get("/metrics")).text
+            async with asyncio.timeout(5):
+                assert await rig.app.state.drain.run(delay=0, most=4)
+                texts = [(await stream).text for stream in streams]
+            for text in texts:
+                assert '{"data":{"ticks":3}}' in text
+                assert "event: complete" not in text  # the client is to come again
+                assert "error" not in text
+            assert sys.modules[name].closed == [1, 1]
+
+    asyncio.run(story())
