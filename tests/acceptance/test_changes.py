@@ -427,6 +427,20 @@ def test_many_who_wait_cost_one_look_are_woken_at_once_and_are_bounded(
         world.rig.app.state.change_news.end()
         answer = await asyncio.wait_for(hidden, 5)
         assert [orjson.loads(line)["op"] for line in answer.content.splitlines()] == ["next"]
+        # Canonical away, before and while somebody waits, is said so, and not that nothing changed.
+        world.rig.app.state.change_news.ending = False
+        waits = asyncio.ensure_future(
+            world.get("/changes/patient", after=world.by_role["admin"].next, wait="15s")
+        )
+        await asyncio.wait_for(waits, 10)  # it has something already
+        token = orjson.loads(waits.result().content.splitlines()[-1])["next"]
+        waits = asyncio.ensure_future(world.get("/changes/patient", after=token, wait="2s"))
+        await asyncio.sleep(0.5)
+        await world.rig.services.pool.close()
+        assert code(await asyncio.wait_for(waits, 10)) == (503, "STORE_UNAVAILABLE")
+        answer = await world.get("/changes/patient", after=token)
+        assert code(answer) == (503, "STORE_UNAVAILABLE")
+        assert "retry-after" in answer.headers
 
     follow(database, tmp_path, go)
 
