@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 import psycopg
 from psycopg import errors, sql
 
+from stores.canonical.conditions import Condition
 from stores.canonical.connect import AsyncConnection
 from stores.canonical.kept_changes import Followed, compare_all, compare_keys, fill
 from stores.canonical.notices import CHANGES
@@ -24,12 +25,16 @@ from stores.contract.model import Contract, KeptChanges
 from stores.crash_points import crash_point
 from stores.lineage import Lineage
 from stores.lsn import format_lsn
+from sync.conditions import Conditions
 from sync.failures import ends_the_session
 from sync.projection import LOCK_PAUSE
-from sync.session import Bookkeeping
+from sync.session import Bookkeeping, Session
 
 log = logging.getLogger(__name__)
 
+NOT_KEPT = "changes-not-kept"
+SINK = "changes"
+HINT = "followers are answered 503 until all records of the type could be compared"
 AT_ONCE = 5_000
 """Keys that one statement compares."""
 MOST_KEYS = 50_000
@@ -87,18 +92,19 @@ class ChangeKeeper:
         self._broken: dict[str, float] = {}
         """Type → when it is tried again."""
         self._lock = asyncio.Lock()
+        self._conditions: Conditions | None = None
         self._pruned = 0.0
 
     @property
     def active(self) -> bool:
         return bool(self._followed)
 
-    async def open(
-        self, books: Bookkeeping | None, lineage: Lineage, start: int, *, broken: bool
-    ) -> None:
+    async def open(self, session: Session, start: int, *, broken: bool) -> None:
         """Begin a session that sees all changes after `start`. With `broken`, changes before that
         were missed. A position of another timeline, or of other columns, is of no use any more."""
         self._keys, self._whole, self._broken = {}, set(), {}
+        self._conditions = session.conditions
+        books, lineage = session.keeping, session.lineage
         if books is None:
             return
         async with books.lock:
@@ -213,8 +219,9 @@ class ChangeKeeper:
         on."""
         if books.conn.closed or ends_the_session(error):
             raise error
-        if name not in self._broken:
-            log.warning("changes of %s cannot be kept now: SQLSTATE %s", name, error.sqlstate)
+        if self._conditions is not None:
+            message = f"changes cannot be kept for who follows them: SQLSTATE {error.sqlstate}"
+            await self._conditions.raise_(Condition(NOT_KEPT, message, HINT, SINK, name))
         self._broken[name] = time.monotonic() + AGAIN
         async with books.changing() as conn:
             await conn.execute(_SPOIL.encode(), (name,))
@@ -238,7 +245,8 @@ class ChangeKeeper:
                 continue
             del self._broken[name]
             self.touch_all(name)  # what was passed over while it was compared
-            log.info("changes of %s are kept again", name)
+            if self._conditions is not None:
+                await self._conditions.over(code=NOT_KEPT, sink=SINK, type=name)
 
     # Beside it ------------------------------------------------------------------------------------
 

@@ -332,7 +332,7 @@ class Worker:
             await watch.keep(conn)
             broken = bool(gap or missed) or moved or least == float("inf")
             await self._feed.open(conn, start, broken=broken)
-        await self._keeper.open(session.keeping, lineage, start, broken=broken)
+        await self._keeper.open(session, start, broken=broken)
         crash_point("source-opened")
         self._marked_lsn = start
         self._as_of = 0.0

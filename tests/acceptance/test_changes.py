@@ -344,6 +344,11 @@ def test_a_table_that_is_replaced_emptied_or_locked_loses_no_change(
 ) -> None:
     monkeypatch.setattr(kept_changes, "AGAIN", 0.2)
 
+    def standing() -> list[Any]:
+        with psycopg.connect(database) as conn:
+            told = "SELECT type, code FROM recordgate.conditions WHERE sink = 'changes'"
+            return conn.execute(told.encode()).fetchall()
+
     async def go(world: Followed) -> None:
         one = world.by_role["clerk"]
         world.do(f"TRUNCATE {PATIENTS}")
@@ -372,10 +377,12 @@ def test_a_table_that_is_replaced_emptied_or_locked_loses_no_change(
         assert ("z",) in wards.records
         answer = await world.get("/changes/patient", "clerk", after=one.next)
         assert code(answer) == (503, "STORE_UNAVAILABLE")
+        assert standing() == [("patient", "changes-not-kept")]
         world.do("ALTER TABLE recordgate.change_images DROP CONSTRAINT stuck")
         await one.settle(position(database))
         assert one.records == await one.truth()
         assert {r["score"] for r in one.records.values()} == {1.0}
+        assert standing() == []
         assert one.baselines == 1
 
     follow(database, tmp_path, go)
