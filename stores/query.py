@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 
@@ -185,6 +186,36 @@ class Facet:
     size: int = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Counts hits by where a property lies: below the first of `bounds`, from each to the next, and
+    from the last on. The bounds grow."""
+
+    property: str
+    bounds: tuple[Any, ...]
+
+    def filters(self) -> list[Filter]:
+        """Return the filter of each range."""
+        edges = (None, *self.bounds, None)
+        return [
+            all_of(
+                Compare(self.property, op, bound)
+                for op, bound in ((Op.GTE, low), (Op.LT, high))
+                if bound is not None
+            )
+            for low, high in pairwise(edges)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class RangeCount:
+    """How many hits lie from `low` (None: from the least) to below `high` (None: to the greatest)."""
+
+    low: Any
+    high: Any
+    count: int
+
+
 class Match(StrEnum):
     """The ways in which the words of a search are compared. Quoted words are always exact."""
 
@@ -228,6 +259,7 @@ class SearchQuery:
     prefix: bool = False
     boosted: bool = True
     explain: bool = False
+    ranges: tuple[Ranges, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +307,7 @@ class SearchResult:
     forgiven: tuple[Forgiven, ...] = ()
     corrected: str = ""
     others: dict[str, int] = field(default_factory=dict)
+    ranges: dict[str, list[RangeCount]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,15 @@ def _operation(
 
 
 _FACET_FIRST = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10}
+_FACET_RANGES: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 50,
+        "items": {"type": ["string", "number"]},
+    },
+}
 _HOW: list[tuple[str, str, dict[str, Any]]] = [
     ("suggestions", "Whether to correct the text.", {"type": "boolean"}),
     (
@@ -143,6 +152,12 @@ def _search(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
         _filter(t),
         *([_listed("facets", "Fields whose values are counted.", facets)] if facets else []),
         _query("facetFirst", "Values per facet.", _FACET_FIRST),
+        {
+            "name": "facetRanges",
+            "in": "query",
+            "description": "Bounds by field, as JSON: how many hits lie between them is counted.",
+            "content": {"application/json": {"schema": _FACET_RANGES}},
+        },
         _listed("highlight", "Fields of which the passages are shown that match.", texts),
         *(
             [_listed("sort", "Fields, with a minus before one that descends.", steps)]
@@ -166,6 +181,7 @@ def _search(t: RecordType, roles: list[dict[str, Any]]) -> dict[str, Any]:
         "first": first,
         "after": {"type": "string"},
         "facetFirst": _FACET_FIRST,
+        "facetRanges": _FACET_RANGES,
         **{name: schema for name, _, schema in _HOW},
     }
     if facets:
@@ -346,6 +362,21 @@ def _result(t: RecordType) -> dict[str, Any]:
             "facets": {
                 "type": "object",
                 "additionalProperties": {"type": "array", "items": schema_ref("Bucket")},
+            },
+            "facetRanges": {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["from", "to", "count"],
+                        "properties": {
+                            "from": {"type": ["string", "number", "null"]},
+                            "to": {"type": ["string", "number", "null"]},
+                            "count": {"type": "integer", "minimum": 0},
+                        },
+                    },
+                },
             },
             "facetOthers": {
                 "type": "object",

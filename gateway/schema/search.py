@@ -23,6 +23,7 @@ from graphql import (
 from gateway.schema import static
 from gateway.schema.records import RecordTypes, field
 from gateway.schema.scalars import BIGINT, JSON
+from gateway.search.search import can_be_ranged
 from gateway.shape.names import enum_name, field_of
 from stores.contract.model import Property, RecordType
 
@@ -40,6 +41,7 @@ def connection(record_type: RecordType, records: RecordTypes) -> GraphQLObjectTy
     node = records.objects[record_type.name]
     highlight, facet = records.frame.object(static.Highlight), records.frame.object(static.Facet)
     forgiven = records.frame.object(static.ForgivenWord)
+    ranges = records.frame.object(static.FacetRanges)
     edge = GraphQLObjectType(
         f"{record_type.graphql}SearchEdge",
         {
@@ -67,6 +69,10 @@ def connection(record_type: RecordType, records: RecordTypes) -> GraphQLObjectTy
             "totalCount": field(GraphQLNonNull(BIGINT)),
             "totalIsLowerBound": field(GraphQLNonNull(GraphQLBoolean)),
             "facets": field(GraphQLNonNull(GraphQLList(GraphQLNonNull(facet)))),
+            "facetRanges": field(
+                GraphQLNonNull(GraphQLList(GraphQLNonNull(ranges))),
+                "How many records found lie in each range that was asked for.",
+            ),
             "suggestions": field(
                 GraphQLNonNull(GraphQLList(GraphQLNonNull(GraphQLString))),
                 "Corrected search texts, the most likely first.",
@@ -109,6 +115,26 @@ def arguments(record_type: RecordType, records: RecordTypes) -> dict[str, GraphQ
         found["facets"] = GraphQLArgument(GraphQLList(GraphQLNonNull(kind)))
         found["facetFirst"] = GraphQLArgument(
             GraphQLInt, description="Values per facet, 1 to 1000; 10 if it is not given."
+        )
+    ranged = _names(record_type, [p for p in record_type.properties if can_be_ranged(p)])
+    if ranged:
+        kind = FacetNames(f"{record_type.graphql}RangeField", ranged)
+        found["facetRanges"] = GraphQLArgument(
+            GraphQLList(
+                GraphQLNonNull(
+                    GraphQLInputObjectType(
+                        f"{record_type.graphql}FacetRanges",
+                        {
+                            "field": GraphQLInputField(GraphQLNonNull(kind)),
+                            "bounds": GraphQLInputField(
+                                GraphQLNonNull(GraphQLList(GraphQLNonNull(JSON))),
+                                description="At most 50, that grow.",
+                            ),
+                        },
+                    )
+                )
+            ),
+            description="Count by ranges of a number, a day or a time.",
         )
     sorts = [p for p in record_type.properties if p.search.sort]
     if sorts:

@@ -148,6 +148,19 @@ class Facet:
 
 
 @strawberry.type
+class FacetRange:
+    low: JSON | None = strawberry.field(description="Where it begins; null: with the least.")
+    high: JSON | None = strawberry.field(description="What it is below; null: to the greatest.")
+    count: BigInt
+
+
+@strawberry.type
+class FacetRanges:
+    field: str
+    ranges: list[FacetRange]
+
+
+@strawberry.type
 class SearchSuggestion:
     text: str
     id: strawberry.ID = strawberry.field(description="Of the first record that has the text.")
@@ -175,6 +188,8 @@ TYPES: tuple[Any, ...] = (
     Highlight,
     FacetBucket,
     Facet,
+    FacetRange,
+    FacetRanges,
     SearchSuggestion,
     ForgivenWord,
     RowError,

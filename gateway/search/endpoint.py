@@ -24,8 +24,10 @@ from gateway.search.search import (
     facet_size,
     facets_of,
     highlights_of,
+    ranges_of,
     run_search,
     run_suggest,
+    shown_ranges,
     sort_of,
 )
 from gateway.shape.filters import parse_filter
@@ -44,6 +46,7 @@ _KNOWN = (
     "filter",
     "facets",
     "facetFirst",
+    "facetRanges",
     "highlight",
     "sort",
     "first",
@@ -104,6 +107,18 @@ def _match(value: Any) -> Match:
     return Match(value)
 
 
+def _ranges(value: Any) -> list[tuple[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, Mapping):
+        raise HttpProblem(
+            "BAD_USER_INPUT",
+            "facetRanges must be an object",
+            hint='for example {"population": [1000, 100000]}',
+        )
+    return [(str(name), bounds) for name, bounds in value.items()]
+
+
 def read_query(
     values: Mapping[str, Any],
     record_type: RecordType,
@@ -155,6 +170,7 @@ def read_query(
         prefix=switch(values.get("prefix"), "prefix"),
         operators=switch(values.get("operators"), "operators"),
         explain=switch(values.get("explain"), "explain"),
+        ranges=ranges_of(record_type, _ranges(values.get("facetRanges"))),
     )
     if after is None:
         return query
@@ -206,9 +222,9 @@ async def search_endpoint(request: Request) -> Response:
     if request.method == "POST":
         values: Mapping[str, Any] = await read_json_object(request, services.limits.max_body_bytes)
     else:
-        values = parameters(request, _KNOWN)
-        if "filter" in values:
-            values = {**values, "filter": json_parameter(values["filter"], "filter")}
+        values = dict(parameters(request, _KNOWN))
+        in_json = [name for name in ("filter", "facetRanges") if name in values]
+        values |= {name: json_parameter(values[name], name) for name in in_json}
     query = read_query(
         values, record_type, visibility, services.token_secret, told=viewer.may_introspect
     )
@@ -252,6 +268,7 @@ async def search_endpoint(request: Request) -> Response:
             field_of(record_type, record_type.by_name[name]): others
             for name, others in result.others.items()
         },
+        "facetRanges": shown_ranges(record_type, result),
         "suggestions": result.suggestions,
         "corrected": result.corrected or None,
         "forgiven": [{"word": f.word, "near": f.near} for f in result.forgiven],

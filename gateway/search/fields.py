@@ -15,8 +15,10 @@ from gateway.search.search import (
     explained,
     facet_size,
     facets_of,
+    ranges_of,
     run_search,
     run_suggest,
+    shown_ranges,
     sort_of,
 )
 from gateway.shape.filters import parse_filter
@@ -58,6 +60,10 @@ async def resolve_search(
         prefix=bool(args.get("prefix")),
         operators=bool(args.get("operators")),
         explain="explanation" in asked,
+        ranges=ranges_of(
+            record_type,
+            [(one["field"], one["bounds"]) for one in args.get("facetRanges") or []],
+        ),
     )
     secret = services.token_secret
     if args.get("after") is not None:
@@ -97,6 +103,13 @@ async def resolve_search(
                 "others": result.others.get(name, 0),
             }
             for name, buckets in result.facets.items()
+        ],
+        "facetRanges": [
+            {
+                "field": name,
+                "ranges": [{"low": r["from"], "high": r["to"], "count": r["count"]} for r in some],
+            }
+            for name, some in shown_ranges(record_type, result).items()
         ],
         "suggestions": result.suggestions,
         "corrected": result.corrected or None,

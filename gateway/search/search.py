@@ -7,7 +7,9 @@ no corrected text is offered whose words could come from it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from gateway.context.freshness import Standing, generation_of, report, require
@@ -16,7 +18,7 @@ from gateway.shape.filters import row_filter
 from gateway.shape.names import field_of, property_of
 from gateway.shape.orders import Direction
 from gateway.shape.visibility import Form, Visibility
-from stores.contract.model import Property, RecordType
+from stores.contract.model import Property, RecordType, Scalar
 from stores.errors import ForbiddenError, InputError, LimitError
 from stores.protocols import Capability
 from stores.query import (
@@ -27,6 +29,7 @@ from stores.query import (
     Not,
     Or,
     Order,
+    Ranges,
     Related,
     SearchHit,
     SearchQuery,
@@ -34,10 +37,24 @@ from stores.query import (
     Suggestion,
 )
 from stores.roles import StoreRole
+from stores.values import coerce, exact_in_json, from_text, to_text
 
 MAX_TEXT = 1_000
 MAX_FACETS = 20
 MAX_FACET_SIZE = 1_000
+MAX_BOUNDS = 50
+_RANGED = frozenset(
+    (
+        Scalar.INT,
+        Scalar.BIGINT,
+        Scalar.FLOAT,
+        Scalar.DECIMAL,
+        Scalar.DATE,
+        Scalar.TIMESTAMP,
+        Scalar.DATETIME,
+        Scalar.TIME,
+    )
+)
 MAX_SUGGESTIONS = 50
 
 
@@ -105,6 +122,67 @@ def facets_of(
     return tuple(found)
 
 
+def can_be_ranged(prop: Property) -> bool:
+    """Return whether hits can be counted by ranges of a property."""
+    return not prop.array and prop.scalar in _RANGED and (prop.search.facet or prop.search.sort)
+
+
+def ranges_of(record_type: RecordType, given: Iterable[tuple[str, Any]]) -> tuple[Ranges, ...]:
+    """Return the ranges whose hits are counted: by field its bounds. Raise InputError, LimitError."""
+    found: dict[str, Ranges] = {}
+    for name, raw in given:
+        prop = _property(record_type, name, "facetRanges")
+        where = f"facetRanges: {prop.graphql}"
+        if not can_be_ranged(prop):
+            raise InputError(f"{where} is no number, day or time with `facet` or `sort`")
+        if len(found) == MAX_FACETS:
+            raise LimitError(f"more than {MAX_FACETS} facetRanges")
+        if prop.name in found:
+            raise InputError(f"{where} is given twice")
+        if not isinstance(raw, list) or not raw or any(v is None for v in raw):
+            raise InputError(f"{where} takes a list of bounds")
+        if len(raw) > MAX_BOUNDS:
+            raise LimitError(f"{where} has more than {MAX_BOUNDS} bounds")
+        bounds = [coerce(prop, _number(prop, value)) for value in raw]
+        if any(isinstance(b, str) for b in bounds):
+            raise InputError(f"{where} takes days of the calendar")
+        if any(high <= low for low, high in pairwise(bounds)):
+            raise InputError(f"{where} takes bounds that grow")
+        found[prop.name] = Ranges(prop.name, tuple(bounds))
+    return tuple(found.values())
+
+
+def _number(prop: Property, value: Any) -> Any:
+    """Return a number that is written as a text, as GraphQL has all bounds, as a number."""
+    if prop.scalar in (Scalar.INT, Scalar.FLOAT) and isinstance(value, str):
+        return from_text(prop, value)
+    return value
+
+
+def shown_ranges(record_type: RecordType, result: SearchResult) -> dict[str, list[dict[str, Any]]]:
+    """Return the counted ranges by field, with their bounds as JSON has them."""
+    return {
+        field_of(record_type, record_type.by_name[name]): [
+            {
+                "from": _bound(record_type.by_name[name], one.low),
+                "to": _bound(record_type.by_name[name], one.high),
+                "count": one.count,
+            }
+            for one in counted
+        ]
+        for name, counted in result.ranges.items()
+    }
+
+
+def _bound(prop: Property, value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return exact_in_json(value)
+    text = to_text(prop, value)
+    if prop.scalar in (Scalar.TIMESTAMP, Scalar.DATETIME):
+        text = text.replace(" ", "T")
+    return text + ":00" if prop.scalar is Scalar.TIMESTAMP else text
+
+
 def facet_size(name: str, given: int | None) -> int:
     """Return how many values a facet shows. Raise LimitError."""
     if given is None:
@@ -155,6 +233,8 @@ def guarded(
     _check_relations(visibility, record_type, query.filter)
     for facet in query.facets:
         visibility.require_plain(record_type.by_name[facet.property], "count")
+    for ranges in query.ranges:
+        visibility.require_plain(record_type.by_name[ranges.property], "count")
     for order in query.sort:
         visibility.require_plain(record_type.by_name[order.property], "sort")
     for name in query.highlight:

@@ -24,12 +24,13 @@ RESERVED_TYPES = frozenset(
         "Boolean", "ChangeKind", "ID", "BigInt", "Decimal", "Date", "DateTime", "LocalDateTime",
         "Time",
         "UUID", "Bytes", "JSON", "Duration", "Direction", "Facet", "FacetBucket", "Highlight",
-        "OnError", "RowError", "ForgivenWord", "Freshness", "SearchMatch", "SearchSuggestion",
+        "OnError", "RowError", "ForgivenWord", "FacetRange", "FacetRanges", "Freshness",
+        "SearchMatch", "SearchSuggestion",
     )
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
 GENERATED_TYPES = (
-    "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet",
+    "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet", "FacetRanges", "RangeField",
     "SearchConnection",
     "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy",
     "GroupOrderBy",

@@ -27,7 +27,7 @@ class FacetFilters:
 
 
 def facet_filters(query: SearchQuery) -> FacetFilters:
-    facets = {f.property for f in query.facets}
+    facets = {f.property for f in query.facets} | {r.property for r in query.ranges}
     shared: list[Filter] = []
     own: dict[str, tuple[Filter, ...]] = {}
     for part in _conjuncts(query.filter):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from stores.contract.model import Property, Scalar
 from stores.far_days import clock_form, date_form, moment_form
-from stores.query import FacetBucket
+from stores.query import FacetBucket, RangeCount, Ranges
 from stores.search.twins import INFINITE, NOT_A_NUMBER, TWIN_BYTES, decimal_scale
 
 _SPARE = 100
@@ -28,6 +29,12 @@ def shown(prop: Property, buckets: Iterable[Mapping[str, Any]], size: int) -> li
         if value is not None and len(found) < size:
             found.append(FacetBucket(value, int(bucket["doc_count"])))
     return found
+
+
+def ranged(ranges: Ranges, counts: Iterable[int]) -> list[RangeCount]:
+    """Return the ranges with their counts, which are in the order of `Ranges.filters`."""
+    edges = pairwise((None, *ranges.bounds, None))
+    return [RangeCount(low, high, n) for (low, high), n in zip(edges, counts, strict=True)]
 
 
 def not_shown(answer: Mapping[str, Any], buckets: Iterable[FacetBucket]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gateway.context.services import Freshness, Viewer
 from gateway.search.search import run_search
@@ -131,6 +132,53 @@ def test_completions_and_facets_are_in_graphql_as_over_http(database: str, tmp_p
             ] == "LIMIT_EXCEEDED"
             params = {"facets": "countryCode", "facetFirst": str(size)}
             assert (await rig.client.get("/search/city", params=params)).status_code == 400
+
+    run(database, tmp_path, go)
+
+
+def test_ranges_are_counted_at_each_door_alike(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        asked = (
+            'query ($of: [CityFacetRanges!]) { searchCities(query: "", facetRanges: $of)'
+            " { totalCount facetRanges { field ranges { low high count } } } }"
+        )
+
+        async def ranged(field: str, bounds: Any) -> Any:
+            return await rig.graphql(asked, {"of": [{"field": field, "bounds": bounds}]})
+
+        found = (await ranged("population", [100_000, 1_000_000]))["data"]["searchCities"]
+        (counted,) = found["facetRanges"]
+        assert counted["field"] == "population"
+        edges = [(r["low"], r["high"]) for r in counted["ranges"]]
+        assert edges == [(None, 100_000), (100_000, 1_000_000), (1_000_000, None)]
+        assert 0 < sum(r["count"] for r in counted["ranges"]) <= found["totalCount"]
+        params = {"facetRanges": '{"population": [100000, 1000000]}'}
+        got = (await rig.client.get("/search/city", params=params)).json()["facetRanges"]
+        again = [(r["from"], r["to"], r["count"]) for r in got["population"]]
+        assert again == [(r["low"], r["high"], r["count"]) for r in counted["ranges"]]
+        posted = await rig.client.post(
+            "/search/city", json={"facetRanges": {"population": [100_000, 1_000_000]}}
+        )
+        assert posted.json()["facetRanges"] == got
+        texts = (await ranged("population", ["100000", "1000000"]))["data"]["searchCities"]
+        assert texts["facetRanges"] == found["facetRanges"]
+
+        for field, bounds in (
+            ("population", []),
+            ("population", [2, 1]),
+            ("population", [1, 1]),
+            ("population", ["x"]),
+            ("population", [1.5]),
+            ("countryCode", ["A"]),
+            ("name", ["A"]),
+            ("population", list(range(51))),
+        ):
+            answer = await ranged(field, bounds)
+            codes = {e.get("extensions", {}).get("code") for e in answer["errors"]}
+            assert codes <= {"BAD_USER_INPUT", "LIMIT_EXCEEDED"}, (field, bounds, answer)
+        for wrong in ("[]", "1", "{", '{"population": null}', '{"population": 5}', '{"nope": [1]}'):
+            refused = await rig.client.get("/search/city", params={"facetRanges": wrong})
+            assert refused.status_code == 400, (wrong, refused.text)
 
     run(database, tmp_path, go)
 

@@ -20,6 +20,8 @@ from stores.query import (
     Filter,
     Match,
     Order,
+    RangeCount,
+    Ranges,
     SearchHit,
     SearchQuery,
     SearchResult,
@@ -44,7 +46,7 @@ from stores.search.elasticsearch.text import (
     text_query,
 )
 from stores.search.facet_filters import facet_filters
-from stores.search.facet_values import not_shown, shown, wanted
+from stores.search.facet_values import not_shown, ranged, shown, wanted
 from stores.search.fields import Field, Level
 from stores.search.filter_plan import CannotFilter, plan
 from stores.search.held import Held
@@ -282,6 +284,8 @@ class Search:
             f"f{place}": self._facet(facet, size, shards)
             for place, (facet, size) in enumerate(self._facets)
         }
+        for place, ranges in enumerate(query.ranges):
+            aggregations[f"r{place}"] = self._ranged(ranges)
         if query.suggestions:
             aggregations |= self._known_words()
             suggest = self._near_words()
@@ -303,6 +307,11 @@ class Search:
             return {"terms": terms}
         others = self._planned(self._parts.but(facet.prop.name))
         return {"filter": others, "aggs": {"terms": {"terms": terms}}}
+
+    def _ranged(self, ranges: Ranges) -> dict[str, Any]:
+        filters = [self._planned((inside,)) for inside in ranges.filters()]
+        around = self._planned(self._parts.but(ranges.property))
+        return {"filter": around, "aggs": {"ranges": {"filters": {"filters": filters}}}}
 
     def _single_words(self) -> list[str]:
         return list(
@@ -349,6 +358,7 @@ class Search:
             hits=[self._hit(hit) for hit in hits[:first]],
             total=int(answer["hits"]["total"]["value"]),
             facets=facets,
+            ranges=self._range_counts(answer.get("aggregations", {})),
             others=others,
             suggestions=self._corrected(answer) if self._query.suggestions else [],
             has_next=len(hits) > first,
@@ -420,6 +430,13 @@ class Search:
             facets[facet.prop.name] = shown(facet.prop, counted["buckets"], size)
             others[facet.prop.name] = not_shown(counted, facets[facet.prop.name])
         return facets, others
+
+    def _range_counts(self, answer: dict[str, Any]) -> dict[str, list[RangeCount]]:
+        found = {}
+        for place, ranges in enumerate(self._query.ranges):
+            buckets = answer[f"r{place}"]["ranges"]["buckets"]
+            found[ranges.property] = ranged(ranges, [int(b["doc_count"]) for b in buckets])
+        return found
 
     def _corrected(self, answer: dict[str, Any]) -> list[str]:
         words = self._single_words()

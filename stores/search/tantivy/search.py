@@ -24,6 +24,8 @@ from stores.query import (
     Filter,
     Match,
     Order,
+    RangeCount,
+    Ranges,
     SearchHit,
     SearchQuery,
     SearchResult,
@@ -32,7 +34,7 @@ from stores.query import (
 from stores.search import explain, filter_plan
 from stores.search.boost_by import lift, steps
 from stores.search.facet_filters import facet_filters
-from stores.search.facet_values import not_shown, shown
+from stores.search.facet_values import not_shown, ranged, shown
 from stores.search.fields import Field, Level
 from stores.search.held import Held
 from stores.search.highlight import highlights
@@ -155,6 +157,7 @@ class Search:
             total=total,
             facets=facets,
             others=others,
+            ranges={r.property: self._ranged(text, query, r) for r in query.ranges},
             suggestions=(
                 corrections(self._searcher, searched, text.phrases, composed(query.text))
                 if query.suggestions
@@ -456,6 +459,15 @@ class Search:
             facets[facet.property] = shown(fields[facet.property].prop, ordered, facet.size)
             others[facet.property] = not_shown(counted, facets[facet.property])
         return facets, others
+
+    def _ranged(self, text: TextQuery, query: SearchQuery, ranges: Ranges) -> list[RangeCount]:
+        parts = facet_filters(query)
+        around = (*parts.shared, *parts.but(ranges.property))
+        counts = []
+        for inside in ranges.filters():
+            matching = self._matching(text, all_of((*around, inside)))
+            counts.append(_count(self._searcher.search(matching, limit=1, count=True)))
+        return ranged(ranges, counts)
 
 
 def _count(found: tantivy.SearchResult) -> int:
