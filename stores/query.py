@@ -209,7 +209,8 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class RangeCount:
-    """How many hits lie from `low` (None: from the least) to below `high` (None: to the greatest)."""
+    """The count of hits from `low` (None: from the least) to below `high` (None: to the greatest).
+    """
 
     low: Any
     high: Any

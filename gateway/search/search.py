@@ -128,7 +128,8 @@ def can_be_ranged(prop: Property) -> bool:
 
 
 def ranges_of(record_type: RecordType, given: Iterable[tuple[str, Any]]) -> tuple[Ranges, ...]:
-    """Return the ranges whose hits are counted: by field its bounds. Raise InputError, LimitError."""
+    """Return the ranges whose hits are counted: by field its bounds. Raise InputError or
+    LimitError."""
     found: dict[str, Ranges] = {}
     for name, raw in given:
         prop = _property(record_type, name, "facetRanges")

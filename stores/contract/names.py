@@ -30,7 +30,8 @@ RESERVED_TYPES = frozenset(
 )  # fmt: skip
 _MEASURES = ("CountDistinct", "Sum", "Avg", "Min", "Max")
 GENERATED_TYPES = (
-    "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet", "FacetRanges", "RangeField",
+    "", "Change", "Connection", "Edge", "Filter", "OrderBy", "Input", "Patch", "Facet",
+    "FacetRanges", "RangeField",
     "SearchConnection",
     "SearchEdge", "SearchOrderBy", "Aggregate", "AggregateOrderBy", "Group", "GroupBy",
     "GroupOrderBy",
