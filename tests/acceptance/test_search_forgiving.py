@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.context.services import Freshness, Viewer
-from gateway.search.search import run_search
+from gateway.search.search import ranges_of, run_search
+from stores.errors import ForbiddenError
 from stores.query import SearchQuery
 from tests.acceptance.gateway_rig import Rig
 from tests.acceptance.test_search_endpoint import PEOPLE, RESTRICTED, run
@@ -191,5 +194,21 @@ def test_a_viewer_who_may_not_see_a_property_gets_no_completions_of_it(
         assert answer["errors"][0]["extensions"]["code"] == "FORBIDDEN"
         answer = await rig.graphql('{ suggestPeople(query: "in") { text } }')
         assert answer["data"]["suggestPeople"] == []
+
+    run(database, tmp_path, go, contract=RESTRICTED, rows=PEOPLE)
+
+
+def test_what_a_viewer_may_not_see_is_not_counted_by_ranges(database: str, tmp_path: Path) -> None:
+    async def go(rig: Rig) -> None:
+        person = rig.services.contract.types["person"]
+        query = SearchQuery("person", ranges=ranges_of(person, [("salary", [1, 1000])]))
+        for role, sees in (("hr", True), ("staff", False)):
+            viewer = Viewer(roles=frozenset((role,)))
+            if sees:
+                found = await run_search(rig.services, viewer, Freshness(), person, query)
+                assert len(found.result.ranges["salary"]) == 3
+                continue
+            with pytest.raises(ForbiddenError):
+                await run_search(rig.services, viewer, Freshness(), person, query)
 
     run(database, tmp_path, go, contract=RESTRICTED, rows=PEOPLE)
