@@ -209,7 +209,7 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class RangeCount:
-    """The count of hits from `low` (None: from the least) to below `high` (None: to the greatest)."""
+    """The count of hits from `low` to below `high`; None: from the least, to the greatest."""
 
     low: Any
     high: Any
