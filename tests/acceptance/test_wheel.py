@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.endpoints import assets
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,6 +44,8 @@ def test_migrations_lie_inside_recordgate_and_nothing_takes_a_common_name(wheel:
     names = zipfile.ZipFile(wheel).namelist()
     assert "recordgate/migrations/versions/r0001_platform_tables.py" in names
     assert "recordgate/py.typed" in names
+    assert {f"gateway/endpoints/static/{name}" for name in assets.NAMES} <= set(names)
+    assert "gateway/endpoints/static/vendor/LICENSE.graphiql" in names
     assert any(n.endswith("licenses/LICENSE") for n in names)
     top = {n.split("/")[0] for n in names if ".dist-info/" not in n}
     assert top == {"recordgate", "stores", "sync", "gateway"}
