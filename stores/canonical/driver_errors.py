@@ -180,7 +180,9 @@ def _constraint(error: psycopg.Error, contract: Contract | None) -> ConstraintEr
     elif state in ("23503", "23001"):
         if _STILL_THERE in (diag.message_detail or ""):
             message = f"{what}: other records still reference the record"
-        else:
+        elif _NOT_THERE in (diag.message_detail or ""):
+            message = f"{what}: the referenced record does not exist"
+        else:  # a server that speaks another language, or an account that may not see the key
             message = f"{what}: the referenced record does not exist, or is still referenced"
     elif state == "23514":
         message = _broken_rule(diag.constraint_name or "", what, found)

@@ -112,6 +112,9 @@ def test_a_broken_rule_names_its_property_and_changes_nothing(
             assert answer["data"] == {"it": None}, text
             assert code(answer) == "CONSTRAINT_VIOLATION", (text, answer)
             assert answer["errors"][0]["extensions"]["field"] == field, text
+            if field == "countryCode":  # a foreign key: which side it breaks on
+                side = "still reference the record" if "delete" in text else "does not exist"
+                assert answer["errors"][0]["message"].endswith(side), text
         for text in (
             'updateCity(id: "2996944", input: {name: null}) { token }',
             'updateCity(id: "x", input: {name: "x"}) { token }',
