@@ -90,6 +90,7 @@ def test_the_demo_has_the_fields_that_its_users_hold_on_to() -> None:
         "prefix",
         "operators",
         "facetFirst",
+        "facetRanges",
     }
     assert {
         "createCity", "createCities", "upsertCities", "updateCity", "deleteCity", "deleteCities",
