@@ -17,6 +17,7 @@ from gateway.context.services import Services
 from gateway.endpoints.health import Look, states
 from gateway.http.guard import Recent
 from stores.canonical.standing import as_json
+from stores.contract.drawing import as_text
 
 MoreState: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 """Returns the state that the gateway's own rooms do not know: sinks with backlog and lag, dead
@@ -49,12 +50,20 @@ def state_endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     """`/console/state`."""
 
+    drawings: dict[str, str] = {}
+
     async def state(request: Request) -> Response:
         services: Services = request.app.state.services
         contract = services.contract
+        if not drawings:
+            drawings["text"] = as_text(contract)
         body: dict[str, Any] = {
             "at": time.time(),
-            "contract": {"name": contract.name, "version": contract.version},
+            "contract": {
+                "name": contract.name,
+                "version": contract.version,
+                "drawing": drawings["text"],
+            },
             "types": list(contract.types),
             "stores": await states(services, types=True),
             "sync": await more() if more else None,

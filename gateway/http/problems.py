@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -97,7 +97,8 @@ class Outside:
 def outside(error: BaseException) -> Outside:
     """Return what a caller sees of `error`. Logs what it hides, under the reference it gives."""
     if isinstance(error, GraphQLError) and error.original_error is not None:
-        return outside(error.original_error)
+        seen = outside(error.original_error)
+        return replace(seen, message=_place_in_variable(error) + seen.message)
     if isinstance(error, TimeoutError):
         return Outside("TIMEOUT", "the call took too long and was stopped")
     if isinstance(error, psycopg.Error):
@@ -130,6 +131,16 @@ def outside(error: BaseException) -> Outside:
     if isinstance(error, StoreUnavailable) and error.retry_after is not None:
         extra["retryAfter"] = error.retry_after
     return Outside(code, error.message, extra)
+
+
+def _place_in_variable(error: GraphQLError) -> str:
+    """Return what graphql-core puts before the message of an input value that is wrong: which
+    variable, and where in it. It is empty for all other errors."""
+    inner = error.original_error
+    if not isinstance(inner, GraphQLError) or not error.message.endswith(inner.message):
+        return ""
+    place = error.message[: len(error.message) - len(inner.message)]
+    return place if place.startswith("Variable '$") else ""
 
 
 def _is_of_output(error: GraphQLError) -> bool:

@@ -248,6 +248,7 @@ def test_pages_stand_alone_and_run_no_script_but_their_own(database: str, tmp_pa
         for sample in samples:
             assert "errors" not in await rig.graphql(sample["query"]), sample
         state = (await rig.client.get("/console/state")).json()
+        assert "country ──> country, embedded" in state["contract"]["drawing"]
         assert state["stores"]["search"]["generations"] == {"country": 1, "city": 1}
         assert state["requests"][0]["status"] == 200
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import orjson
 import psycopg
 import pytest
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationDefinitionNode, build_schema, parse
 
 from gateway.http.problems import STATUS, HttpProblem, graphql_error, outside, problem_response
+from gateway.shape.arguments import coerced_variables
 from stores import errors
 from stores.errors import (
     ConflictError,
@@ -160,3 +161,27 @@ def test_a_problem_says_what_and_how_to_go_on() -> None:
     assert body["detail"] == "first is wrong"
     assert body["hint"] == "make it right"
     assert body["requestId"] == "abc"
+
+
+def test_a_wrong_variable_is_named_with_the_place_in_it() -> None:
+    schema = build_schema("input F { n: [Int!] } type Query { a(f: F): Int }")
+    document = parse("query ($f: F) { a(f: $f) }")
+    operation = document.definitions[0]
+    assert isinstance(operation, OperationDefinitionNode)
+    found = coerced_variables(schema, operation, {"f": {"n": [1, "x"]}})
+    assert isinstance(found, list)
+    seen = graphql_error(found[0]).formatted
+    assert seen["message"] == (
+        "Variable '$f' has invalid value at .n[1]: Int cannot represent non-integer value: 'x'"
+    )
+    assert seen["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+def test_the_place_in_a_variable_shows_nothing_of_an_internal_error() -> None:
+    inner = GraphQLError("secret", original_error=RuntimeError("secret"))
+    error = GraphQLError("Variable '$f' has invalid value: secret", original_error=inner)
+    seen = outside(error)
+    assert (seen.code, seen.message) == (
+        "INTERNAL",
+        "Variable '$f' has invalid value: an internal error",
+    )
