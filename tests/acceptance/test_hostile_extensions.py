@@ -4,6 +4,7 @@ gateway."""
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import textwrap
 from pathlib import Path
@@ -392,15 +393,17 @@ def test_own_fields_see_what_the_caller_may_see(database: str, tmp_path: Path, m
 
 ENDLESS = """
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 import strawberry
 
-closed = []
+begun, closed = [], []
 
 @strawberry.type
 class Subscription:
     @strawberry.subscription
     async def ticks(self) -> AsyncGenerator[int, None]:
+        begun.append(1)
         try:
             async with asyncio.timeout(600):
                 for i in range(10**9):
@@ -439,5 +442,58 @@ def test_a_subscription_of_a_product_counts_and_breaks_off_where_the_gateway_end
                 assert "event: complete" not in text  # the client is to come again
                 assert "error" not in text
             assert sys.modules[name].closed == [1, 1]
+
+    asyncio.run(story())
+
+
+async def gone_after(app: Any, messages: int) -> None:
+    """A WebSocket whose client subscribes, takes so many messages, and is gone without a word."""
+    inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    scope = {
+        "type": "websocket",
+        "path": "/graphql",
+        "raw_path": b"/graphql",
+        "query_string": b"",
+        "headers": [(b"host", b"gateway")],
+        "subprotocols": ["graphql-transport-ws"],
+        "scheme": "ws",
+        "client": ("127.0.0.1", 1),
+        "server": ("gateway", 80),
+        "root_path": "",
+    }
+    serving = asyncio.ensure_future(app(scope, inbox.get, sent.put))
+    inbox.put_nowait({"type": "websocket.connect"})
+    for text in (
+        {"type": "connection_init"},
+        {"id": "1", "type": "subscribe", "payload": {"query": "subscription { ticks }"}},
+    ):
+        inbox.put_nowait({"type": "websocket.receive", "text": json.dumps(text)})
+    for _ in range(messages):
+        await asyncio.wait_for(sent.get(), 5)
+    inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    await asyncio.wait_for(serving, 5)
+
+
+def test_a_subscription_of_a_product_ends_with_a_client_that_is_gone_without_a_word(
+    database: str, tmp_path: Path, module: Any
+) -> None:
+    """As in reports to others (Strawberry 3777, graphql-ws 532, SmallRye 1414): a generator ran on
+    for nobody, above all where the socket was gone while it was being opened."""
+
+    async def story() -> None:
+        name = module(ENDLESS)
+        async with gateway(database, tmp_path, extensions=[name]) as rig:
+            # Accepted, acknowledged, and two ticks; or gone before anything is answered.
+            await gone_after(rig.app, 4)
+            assert sys.modules[name].closed == [1]
+            for messages in (0, 1, 2):
+                await gone_after(rig.app, messages)
+            for _ in range(100):
+                if "recordgate_subscriptions 0.0" in (await rig.client.get("/metrics")).text:
+                    break
+                await asyncio.sleep(0.05)
+            assert sys.modules[name].closed == sys.modules[name].begun
+            assert not [t for t in asyncio.all_tasks() if "ticks" in repr(t.get_coro())]
 
     asyncio.run(story())
