@@ -15,10 +15,12 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import orjson
 import psutil
+import pytest
 
 from compose.local.python_packages import environment
 from gateway.context.services import Limits
@@ -178,6 +180,22 @@ def test_a_body_that_does_not_come_holds_nothing_up(database: str, tmp_path: Pat
     run(database, tmp_path, go, limits=Limits(statement_timeout=1))
 
 
+def without_depth(answer: httpx.Response) -> Any:
+    """Return the OpenAPI document with filters of a few comparisons and no depth. The tool draws a
+    filter as deep and as wide as it is described, which takes it minutes for each request; filters
+    in all their depth are tried by the differential test and by mutilated queries."""
+    document = answer.json()
+    for name, schema in document["components"]["schemas"].items():
+        if name.endswith("Filter"):
+            flat = {n: p for n, p in schema["properties"].items() if b"$ref" not in orjson.dumps(p)}
+            schema["properties"] = {
+                n: {**p, "properties": dict(list(p["properties"].items())[:3])}
+                for n, p in list(flat.items())[:3]
+            }
+    return document
+
+
+@pytest.mark.timeout(900)
 def test_schemathesis_finds_nothing_on_the_rest_side(database: str, tmp_path: Path) -> None:
     with unless_it_cannot_be_had():
         tool = environment(REQUIREMENTS) / "schemathesis"
@@ -187,18 +205,24 @@ def test_schemathesis_finds_nothing_on_the_rest_side(database: str, tmp_path: Pa
         sock, stop, up = bind("127.0.0.1", 0), asyncio.Event(), asyncio.Event()
         served = asyncio.ensure_future(serve(rig.app, sock, stop, lambda _: up.set()))
         await up.wait()
+        described = tmp_path / "openapi.json"
+        described.write_bytes(orjson.dumps(without_depth(await rig.client.get("/openapi.json"))))
+        process = None
         try:
             process = await asyncio.create_subprocess_exec(
-                str(tool), "--config-file", str(REQUIREMENTS.with_suffix(".toml")), "run", f"{url_of(sock)}/openapi.json",
+                str(tool), "--config-file", str(REQUIREMENTS.with_suffix(".toml")), "run", str(described),
+                "--url", url_of(sock),
                 "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
                 "response_schema_conformance,unsupported_method",
-                "--max-examples", str(max(5, EXAMPLES // 15)), "--seed", str(chance.randrange(10**6)),
+                "--max-examples", str(max(3, EXAMPLES // 50)), "--seed", str(chance.randrange(10**6)),
                 "--phases", "examples,coverage,fuzzing", "--generation-database", "none", "--no-color",
                 "--suppress-health-check", "all",
                 cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             )  # fmt: skip
             out, _ = await process.communicate()
         finally:
+            if process is not None and process.returncode is None:
+                process.kill()
             stop.set()
             await served
         print(out.decode()[-3000:])

@@ -304,7 +304,7 @@ def test_a_worker_that_begins_again_and_canonical_that_is_away_are_named(
         world.sql(f"DROP PUBLICATION {publication_name(world.contract)}")
         async with places(world, caplog) as look, world.running() as worker:
             texts = await look.name("worker-retrying", "no publication")
-            assert "worker     begins again on" in texts["status"] or "running" in texts["status"]
+            assert "worker     restarting on" in texts["status"] or "running" in texts["status"]
             assert "worker-not-running" not in texts["status"]
             with psycopg.connect(world.url, autocommit=True, dbname="postgres") as admin:
                 admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
