@@ -34,7 +34,8 @@ def run() -> None:
         files = flights_into(folder / "flights13")
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", "recordgate", "quickstart", str(files), "--port", "0", "--into", str(folder / "p")],
+            [sys.executable, "-m", "recordgate", "quickstart", str(files), "--port", "0", "--into",
+            str(folder / "p")],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:

@@ -1,10 +1,9 @@
-"""A filtered list of 50 by documents (SQLite, an index of the contract) against the same by canonical
-(Postgres, an index of the same columns), by one gateway.
+"""A filtered list of 50 by documents (SQLite, an index of the contract) against the same by
+canonical (Postgres, an index of the same columns), by one gateway.
 
 100,000 generated cities in 252 countries. One request at a time, the two routes in turn, over kept
 connections; the answers are compared first. A list goes to documents where the request allows an
-age.
-"""
+age."""
 
 from __future__ import annotations
 
@@ -29,8 +28,10 @@ ROWS = 100_000
 ROUNDS = 400
 ROUTE = "{property: route, vendor: recordgate, value: {index: [[countryCode, population]]}}"
 QUERY = (
-    "query ($code: String!) { cities(filter: {countryCode: {eq: $code}}, orderBy: [{population: ASC}],"
-    " first: 50) { nodes { geonameid name population countryCode timezone country { iso name } } } }"
+    "query ($code: String!) { cities(filter: {countryCode: {eq: $code}}, orderBy: [{population:"
+    " ASC}],"
+    " first: 50) { nodes { geonameid name population countryCode timezone country { iso name } } }"
+    " }"
 )
 NOW: dict[str, str] = {}
 OLD = {"Recordgate-Max-Staleness": "1h"}

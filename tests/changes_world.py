@@ -1,5 +1,6 @@
-"""A hospital whose patients are followed: row filters over a relation, masks of each kind, a composite key, and names
-that break whatever does not quote them; a worker that keeps the changes; followers who hold what they were told."""
+"""A hospital whose patients are followed: row filters over a relation, masks of each kind, a
+composite key, and names that break whatever does not quote them; a worker that keeps the changes;
+followers who hold what they were told."""
 
 from __future__ import annotations
 

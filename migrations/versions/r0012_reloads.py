@@ -10,8 +10,8 @@ branch_labels = None
 depends_on = None
 
 TABLES = """
--- Grows with each time that the process is asked to read its contract and keys again; what came of it stands in
--- `detail`, under `reload`.
+-- Grows with each time that the process is asked to read its contract and keys again; what came of
+-- it stands in `detail`, under `reload`.
 ALTER TABLE recordgate.processes ADD COLUMN asked bigint NOT NULL DEFAULT 0;
 """
 

@@ -10,8 +10,9 @@ branch_labels = None
 depends_on = None
 
 TABLES = """
--- What followers of a type can know of each record now: the contract's columns by name, and the roles whose row filter
--- lets it through (null: the type has none). As of the last row of change_log.
+-- What followers of a type can know of each record now: the contract's columns by name, and the
+-- roles whose row filter lets it through (null: the type has none). As of the last row of
+-- change_log.
 CREATE TABLE recordgate.change_images (
     type text NOT NULL,
     key text NOT NULL,
@@ -19,8 +20,8 @@ CREATE TABLE recordgate.change_images (
     seen text[],
     PRIMARY KEY (type, key)
 );
--- One row for each record that became another, in the order in which that was seen; what it was *before*, null: it
--- was not there. `bytes`: about how much the larger of both is.
+-- One row for each record that became another, in the order in which that was seen; what it was
+-- *before*, null: it was not there. `bytes`: about how much the larger of both is.
 CREATE TABLE recordgate.change_log (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     type text NOT NULL,
@@ -32,9 +33,9 @@ CREATE TABLE recordgate.change_log (
 );
 CREATE INDEX change_log_type ON recordgate.change_log (type, id);
 CREATE INDEX change_log_key ON recordgate.change_log (type, key, id);
--- One row a type. A position is of one `epoch` only. `shape`: of which columns and row filters; empty: it is to be
--- compared with the table. The log begins behind `horizon`, whose row was of `horizon_at`. Of the commits up to `lsn`
--- of `timeline` all is in it.
+-- One row a type. A position is of one `epoch` only. `shape`: of which columns and row filters;
+-- empty: it is to be compared with the table. The log begins behind `horizon`, whose row was of
+-- `horizon_at`. Of the commits up to `lsn` of `timeline` all is in it.
 CREATE TABLE recordgate.change_state (
     type text PRIMARY KEY,
     epoch bigint NOT NULL,

@@ -10,8 +10,9 @@ branch_labels = None
 depends_on = None
 
 TABLES = """
--- Written by each gateway for itself, again and again while the minute lasts, so that one write that comes twice
--- counts once. `slices`: bit n is 1 where the seconds 5n to 5n+5 of the minute were good. `good`, `total`: requests.
+-- Written by each gateway for itself, again and again while the minute lasts, so that one write
+-- that comes twice counts once. `slices`: bit n is 1 where the seconds 5n to 5n+5 of the minute
+-- were good. `good`, `total`: requests.
 CREATE TABLE recordgate.service_minutes (
     indicator text NOT NULL,
     minute timestamptz NOT NULL,

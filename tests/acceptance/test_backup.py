@@ -138,7 +138,8 @@ def test_an_empty_database_gets_the_product_its_secrets_and_its_settings(
     assert (new / "settings" / "recordgate.toml").read_text() == product.read_text()
     config = new / "recordgate.toml"
     config.write_text(
-        f'contract = "contract/contract.odcs.yaml"\npostgres = {json.dumps(empty)}\ndata_dir = "data"\n'
+        f'contract = "contract/contract.odcs.yaml"\npostgres = {json.dumps(empty)}\ndata_dir ='
+        f' "data"\n'
     )
     done = command(config, "restore", str(tmp_path / "b"), "--json")
     assert done.exit_code == 0, done.output
@@ -168,7 +169,8 @@ def test_a_restore_that_ends_in_the_middle_changes_nothing(
     fake_programs(
         tmp_path / "bin",
         real,
-        pg_restore=f'all=$("{real}/pg_restore" "$@") && printf %s "${{all:0:$((${{#all}} * 2 / 3))}}"; {how}',
+        pg_restore=f'all=$("{real}/pg_restore" "$@") && printf %s'
+        f' "${{all:0:$((${{#all}} * 2 / 3))}}"; {how}',
     )
     done = run_with(tmp_path / "bin", product, "restore", str(folder), "--replace")
     assert done.returncode != 0

@@ -1,4 +1,5 @@
-"""Changes of a type: export and changes leave no gap, whoever follows and whatever is killed; nothing hidden leaves."""
+"""Changes of a type: export and changes leave no gap, whoever follows and whatever is killed;
+nothing hidden leaves."""
 
 from __future__ import annotations
 
@@ -37,12 +38,16 @@ KEYS = {"ward": ("code",), "patient": ("id",), "visit": ("day", "room")}
 def disturb(conn: psycopg.Connection[Any], pick: random.Random, turn: int) -> None:
     """One transaction; records come, go, come again, and change in what only some may see."""
     several = [
-        f"UPDATE {PATIENTS} SET {LABEL} = CASE WHEN {LABEL} = '50% off''' THEN 'turn {turn}' ELSE '50% off''' END"
+        f"UPDATE {PATIENTS} SET {LABEL} = CASE WHEN {LABEL} = '50% off''' THEN 'turn {turn}' ELSE"
+        f" '50% off''' END"
         f" WHERE id = {pick.randint(1, 45)}",
-        f"UPDATE {PATIENTS} SET salary = coalesce(salary, 0) + 1 WHERE id % 7 = {pick.randint(0, 6)}",
-        f"UPDATE {PATIENTS} SET email = 'x{turn}' || substr(email, 3) WHERE id = {pick.randint(1, 45)}",
+        f"UPDATE {PATIENTS} SET salary = coalesce(salary, 0) + 1 WHERE id % 7 ="
+        f" {pick.randint(0, 6)}",
+        f"UPDATE {PATIENTS} SET email = 'x{turn}' || substr(email, 3) WHERE id ="
+        f" {pick.randint(1, 45)}",
         f"DELETE FROM {PATIENTS} WHERE id = {pick.randint(1, 45)}",
-        f"INSERT INTO {PATIENTS} (id, email, ward_code) VALUES ({pick.randint(1, 45)}, 'new{turn}@example.org',"
+        f"INSERT INTO {PATIENTS} (id, email, ward_code) VALUES ({pick.randint(1, 45)},"
+        f" 'new{turn}@example.org',"
         f" '{pick.choice('abc')}') ON CONFLICT (id) DO UPDATE SET score = {turn}, tags = NULL",
         f"UPDATE {PATIENTS} SET ward_code = '{pick.choice('abc')}' WHERE id = {pick.randint(1, 45)}",
         f"UPDATE {PATIENTS} SET id = id + 1000 WHERE id = {pick.randint(1, 45)}",
@@ -56,7 +61,8 @@ def disturb(conn: psycopg.Connection[Any], pick: random.Random, turn: int) -> No
         if turn % 29 == 28:
             conn.execute(b"TRUNCATE visits")
             conn.execute(
-                b"INSERT INTO visits SELECT '2024-01-01'::date + i, 'again ' || i FROM generate_series(1, 4) i"
+                b"INSERT INTO visits SELECT '2024-01-01'::date + i, 'again ' || i FROM"
+                b" generate_series(1, 4) i"
             )
 
 
@@ -64,8 +70,8 @@ def disturb(conn: psycopg.Connection[Any], pick: random.Random, turn: int) -> No
 def test_export_and_changes_leave_no_gap_through_random_histories_and_kills(
     database: str, tmp_path: Path, seed: int
 ) -> None:
-    """Followers of each role hold in the end what a plain export says; the worker is killed at each named point, and
-    an export begins wherever it likes."""
+    """Followers of each role hold in the end what a plain export says; the worker is killed at each
+    named point, and an export begins wherever it likes."""
     pick = random.Random(seed)
     points = ["changes-begun", "changes-keeping", "changes-kept", "recorded"]
 
@@ -173,9 +179,11 @@ def test_what_is_hidden_makes_no_change_and_leaving_a_row_filter_is_a_delete(
     database: str, tmp_path: Path
 ) -> None:
     async def go(world: Followed) -> None:
-        # A property that only admins read, the hidden middle of an e-mail, and a patient of a shut ward.
+        # A property that only admins read, the hidden middle of an e-mail, and a patient of a shut
+        # ward.
         world.do(
-            f"UPDATE {PATIENTS} SET salary = 1, email = 's0meone' || id || '@example.org' WHERE id = 4",
+            f"UPDATE {PATIENTS} SET salary = 1, email = 's0meone' || id || '@example.org' WHERE id"
+            f" = 4",
             f"UPDATE {PATIENTS} SET {LABEL} = 'other' WHERE id = 5",
         )
         assert [(op, r["id"], r["salary"]) for op, r in await world.settled("admin")] == [
@@ -191,7 +199,8 @@ def test_what_is_hidden_makes_no_change_and_leaving_a_row_filter_is_a_delete(
         assert {op for op, _ in gone} == {"delete"}
         assert sorted(r["id"] for _, r in gone) == [i for i in range(1, 41) if i % 4 == 0]
         assert all(set(r) == {"id"} for _, r in gone)
-        # While it is shut one of them changes and one goes: nobody outside hears of it. Then it opens.
+        # While it is shut one of them changes and one goes: nobody outside hears of it. Then it
+        # opens.
         world.do(
             f"UPDATE {PATIENTS} SET score = 7 WHERE id = 8", f"DELETE FROM {PATIENTS} WHERE id = 12"
         )
@@ -205,7 +214,8 @@ def test_what_is_hidden_makes_no_change_and_leaving_a_row_filter_is_a_delete(
         for one in world.by_role.values():
             await one.settle(position(database))
             assert one.records == await one.truth()
-        # Two answers that say the same differ in their token, which says nothing of what was passed over.
+        # Two answers that say the same differ in their token, which says nothing of what was passed
+        # over.
         asked = [
             await world.get("/changes/patient", "clerk", after=world.by_role["clerk"].next)
             for _ in "12"
@@ -249,7 +259,8 @@ def test_a_position_is_of_one_view_one_history_and_nobody_makes_one(
         assert await answered(fresh) == (400, "BAD_USER_INPUT")
         for other in (
             replace(said, system=b"another database"), replace(said, timeline=said.timeline + 1),
-            replace(said, epoch=said.epoch + 1), replace(said, id=said.id + 1), replace(said, at=said.at + 1),
+            replace(said, epoch=said.epoch + 1), replace(said, id=said.id + 1), replace(said,
+            at=said.at + 1),
             replace(said, id=0),
         ):  # fmt: skip
             assert await answered(write_position(other, SECRET)) == (410, "GONE"), other
@@ -269,9 +280,12 @@ def test_a_position_is_of_one_view_one_history_and_nobody_makes_one(
         )
         # What is asked in another way than it may be.
         for bad in (
-            "/changes/patient", f"/changes/patient?after={token}&first=0", f"/changes/patient?after={token}&first=x",
-            f"/changes/patient?after={token}&wait=never", f"/changes/patient?after={token}&filter=1",
-            f"/changes/note?after={token}", "/export/note?changes=1", "/export/patient?changes=1&after=3",
+            "/changes/patient", f"/changes/patient?after={token}&first=0",
+            f"/changes/patient?after={token}&first=x",
+            f"/changes/patient?after={token}&wait=never",
+            f"/changes/patient?after={token}&filter=1",
+            f"/changes/note?after={token}", "/export/note?changes=1",
+            "/export/patient?changes=1&after=3",
             "/export/patient?changes=maybe", f"/changes/patient?after={token}&after={token}",
             f"/changes/patient?after={token}&fields=",
         ):  # fmt: skip
@@ -292,7 +306,8 @@ def test_a_position_is_of_one_view_one_history_and_nobody_makes_one(
         assert (head.status_code, head.content) == (200, b"")
         # The database is put back to an earlier state, and its rows are numbered anew from there.
         world.do(
-            f"UPDATE recordgate.change_log SET at = at - interval '1 second' WHERE type = 'patient' AND id = {said.id}"
+            f"UPDATE recordgate.change_log SET at = at - interval '1 second' WHERE type ="
+            f" 'patient' AND id = {said.id}"
         )
         assert await answered(token) == (410, "GONE")
 
@@ -357,19 +372,23 @@ def test_a_table_that_is_replaced_emptied_or_locked_loses_no_change(
         # Another table in its place, with rows that the log of changes never told.
         world.do(
             f"CREATE TABLE public.fresh (LIKE {PATIENTS} INCLUDING ALL)",
-            "INSERT INTO public.fresh (id, ward_code) SELECT i, 'c' FROM generate_series(100, 109) i",
-            f'BEGIN; DROP TABLE {PATIENTS}; ALTER TABLE public.fresh RENAME TO "odd -- select"; COMMIT',
+            "INSERT INTO public.fresh (id, ward_code) SELECT i, 'c' FROM generate_series(100, 109)"
+            " i",
+            f'BEGIN; DROP TABLE {PATIENTS}; ALTER TABLE public.fresh RENAME TO "odd -- select";'
+            f" COMMIT",
         )
         for _ in range(60):
             await one.poll(wait="0.2s")
             if len(one.records) == 10:
                 break
         assert one.records == await one.truth()
-        # It cannot be compared for a while: the others go on, and it says so rather than that nothing changed.
+        # It cannot be compared for a while: the others go on, and it says so rather than that
+        # nothing changed.
         wards = world.follower("ward", "admin")
         await wards.begin()
         world.do(
-            "ALTER TABLE recordgate.change_images ADD CONSTRAINT stuck CHECK (type <> 'patient') NOT VALID",
+            "ALTER TABLE recordgate.change_images ADD CONSTRAINT stuck CHECK (type <> 'patient')"
+            " NOT VALID",
             f"UPDATE {PATIENTS} SET score = 1",
             "INSERT INTO wards VALUES ('z', true)",
         )
@@ -413,7 +432,8 @@ def test_many_who_wait_cost_one_look_are_woken_at_once_and_are_bounded(
                 break
             await asyncio.sleep(0.01)
         assert world.rig.app.state.drain.running == 0  # they take no place of those who work
-        assert code(await world.get("/changes/patient", "clerk", after=world.by_role["clerk"].next, wait="1s")) == (
+        assert code(await world.get("/changes/patient", "clerk", after=world.by_role["clerk"].next,
+        wait="1s")) == (
             503, "OVERLOADED",
         )  # fmt: skip
         world.do(f"UPDATE {PATIENTS} SET salary = 3 WHERE id = 1")
@@ -455,8 +475,8 @@ def test_many_who_wait_cost_one_look_are_woken_at_once_and_are_bounded(
 def test_another_shape_of_what_is_kept_is_refused_until_the_worker_has_it(
     database: str, tmp_path: Path
 ) -> None:
-    """A gateway whose contract filters rows in another way than what was kept tells nobody anything; nor does one
-    without a worker."""
+    """A gateway whose contract filters rows in another way than what was kept tells nobody
+    anything; nor does one without a worker."""
 
     async def main() -> None:
         async with hospital(database, tmp_path) as (rig, headers):

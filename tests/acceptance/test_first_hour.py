@@ -140,7 +140,8 @@ def quickstart(
 ) -> Iterator[tuple[str, str, subprocess.Popen[bytes]]]:
     """`quickstart` on the files: where it listens, what it printed, and its process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "recordgate", "quickstart", str(files), "--port", "0", "--into", str(folder / "p")],
+        [sys.executable, "-m", "recordgate", "quickstart", str(files), "--port", "0", "--into",
+        str(folder / "p")],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip

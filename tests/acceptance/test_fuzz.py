@@ -210,11 +210,13 @@ def test_schemathesis_finds_nothing_on_the_rest_side(database: str, tmp_path: Pa
         process = None
         try:
             process = await asyncio.create_subprocess_exec(
-                str(tool), "--config-file", str(REQUIREMENTS.with_suffix(".toml")), "run", str(described),
+                str(tool), "--config-file", str(REQUIREMENTS.with_suffix(".toml")), "run",
+                str(described),
                 "--url", url_of(sock),
                 "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
                 "response_schema_conformance,unsupported_method",
-                "--max-examples", str(max(3, EXAMPLES // 50)), "--seed", str(chance.randrange(10**6)),
+                "--max-examples", str(max(3, EXAMPLES // 50)), "--seed",
+                str(chance.randrange(10**6)),
                 "--phases", "examples,coverage,fuzzing", "--generation-database", "none", "--no-color",
                 "--suppress-health-check", "all",
                 cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

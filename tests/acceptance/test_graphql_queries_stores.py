@@ -211,7 +211,8 @@ def test_canonical_down_leaves_what_documents_can_answer(library: Library) -> No
     services = replace(library.services, pool=pool, limits=Limits(statement_timeout=1))
     try:
         answer = library.ask(
-            '{ author(id: "1") { id } authors { totalCount } authorsAggregate(groupBy: [name]) { count } }',
+            '{ author(id: "1") { id } authors { totalCount } authorsAggregate(groupBy: [name]) {'
+            " count } }",
             services=services,
         )
     finally:

@@ -19,7 +19,8 @@ def test_the_program_of_the_page_does_what_it_says(reader: Reader, database: str
     contract.write_text(contract.read_text().replace("id: tea", f"id: tea{secrets.token_hex(4)}"))
     config = reader.folder / "recordgate.toml"
     config.write_text(
-        f'contract = "contract.odcs.yaml"\npostgres = {json.dumps(database)}\ndata_dir = "data"\nport = 0\n'
+        f'contract = "contract.odcs.yaml"\npostgres = {json.dumps(database)}\ndata_dir ='
+        f' "data"\nport = 0\n'
     )
     with started(config, "up") as up:
         wait_until_loaded(up.url)

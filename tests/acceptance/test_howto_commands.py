@@ -1,5 +1,6 @@
-"""The commands that the older how-to pages show (import, export, reload, authentication, several gateways,
-attach), each run as it stands there but for its names: keys, ids, files and addresses are the test's own.
+"""The commands that the older how-to pages show (import, export, reload, authentication, several
+gateways, attach), each run as it stands there but for its names: keys, ids, files and addresses are
+the test's own.
 
 A command that a page gains and nothing here knows fails: see `NAMES`."""
 
@@ -65,7 +66,8 @@ class World:
         return self.outputs[command]
 
     def cut(self, command: str) -> None:
-        """Take the address of the export, as the page does, and cut its file as a lost line would."""
+        """Take the address of the export, as the page does, and cut its file as a lost line
+        would."""
         text = self.run(f'{command}; echo "$snapshot"')
         self.reader.environment["snapshot"] = text.strip()
         file = self.reader.folder / "cities.csv"

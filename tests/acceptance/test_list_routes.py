@@ -1,5 +1,5 @@
-"""Lists from the document store: only where their age is allowed or canonical is away, the same bytes
-by either route, and never a wrong one whatever is missing."""
+"""Lists from the document store: only where their age is allowed or canonical is away, the same
+bytes by either route, and never a wrong one whatever is missing."""
 
 from __future__ import annotations
 

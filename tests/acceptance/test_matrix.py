@@ -245,7 +245,8 @@ def run(
 
 
 async def keep_changes(matrix: Matrix) -> None:
-    """Does what a worker does with the types that are followed: begins with no record, and then looks at all."""
+    """Does what a worker does with the types that are followed: begins with no record, and then
+    looks at all."""
     lineage = (await _one(matrix, f"SELECT {TIMELINE}"))[0]
     for followed in matrix.rig.services.followed.values():
         async with matrix.rig.services.pool.connection() as conn:
@@ -263,7 +264,8 @@ async def _one(matrix: Matrix, query: str) -> Any:
 
 
 async def changes_are_right(matrix: Matrix) -> None:
-    """Every record that a follower may see comes, in its form; then it goes, and nothing comes of the others."""
+    """Every record that a follower may see comes, in its form; then it goes, and nothing comes of
+    the others."""
     services = matrix.rig.services
     await keep_changes(matrix)
     (lineage,) = await _one(matrix, f"SELECT {TIMELINE}")

@@ -1,5 +1,5 @@
-"""Who may open a page, and what a page is where something is turned off, closed or down. What pages look like is
-tested in a browser, in test_pages.py."""
+"""Who may open a page, and what a page is where something is turned off, closed or down. What pages
+look like is tested in a browser, in test_pages.py."""
 
 from __future__ import annotations
 

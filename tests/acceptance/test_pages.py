@@ -33,7 +33,8 @@ PICTURES = Path(
     os.environ.get("RECORDGATE_PICTURES") or Path(__file__).parents[2] / "build/pictures"
 )
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WIDE, NARROW = {"width": 1180, "height": 640}, {"width": 400, "height": 800}
@@ -176,7 +177,8 @@ def test_a_table_is_what_graphql_says_page_by_page_in_both_directions(
 ) -> None:
     answer = world.graphql(
         '{ countries(first: 1000, orderBy: [{population: DESC}], filter: {continent: {eq: "EU"}})'
-        " { totalCount nodes { iso name iso3 capital continent population areaKm2 currency languages } } }"
+        " { totalCount nodes { iso name iso3 capital continent population areaKm2 currency"
+        " languages } } }"
     )
     found = answer["data"]["countries"]
     wanted = [[cell(v) for v in node.values()] for node in found["nodes"]]

@@ -1,4 +1,5 @@
-"""`/product` and `/contract` say what the caller may read of the product, in a form that others read, and no more."""
+"""`/product` and `/contract` say what the caller may read of the product, in a form that others
+read, and no more."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def test_a_products_ports_are_the_doors_that_the_caller_may_use(
                 product = (await rig.client.get("/product", headers=headers[role])).json()
                 assert (product["apiVersion"], product["kind"]) == ("v1.0.0", "DataProduct")
                 assert product.keys() <= {
-                    "apiVersion", "kind", "id", "name", "version", "status", "description", "outputPorts",
+                    "apiVersion", "kind", "id", "name", "version", "status", "description",
+                    "outputPorts",
                     "managementPorts",
                 }  # fmt: skip
                 assert all(

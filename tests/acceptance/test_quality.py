@@ -456,7 +456,8 @@ KINDS = {
     "moment": ("logicalType: timestamp", '["2024-02-29T10:00:00Z"]', "2024-02-29 11:00+01", "2024-02-29 11:00+00"),
     "clock": ("logicalType: time", '["10:00:00"]', "10:00", "10:01"),
     "code": ("logicalType: string, physicalType:"
-             " uuid", "[a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11]", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12"),
+             " uuid", "[a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11]",
+             "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12"),
     "money": ('logicalType: number, physicalType: "numeric(10,2)"', "[1.5, 2]", "1.50", "3"),
     "ratio": ("logicalType: number, physicalType: double precision", "[1.5, 2]", "2.0", "NaN"),
     "big": ("logicalType: integer, physicalType:"

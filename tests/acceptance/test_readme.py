@@ -1,5 +1,5 @@
-"""The three first products of README.md, run as they stand there, as far as a machine without Docker
-can."""
+"""The three first products of README.md, run as they stand there, as far as a machine without
+Docker can."""
 
 from __future__ import annotations
 

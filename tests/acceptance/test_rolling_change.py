@@ -64,7 +64,8 @@ TEXT = (
     "customProperties: [{property: search, vendor: recordgate, value: {text: true, facet: true}}]"
 )
 CHANGES = {
-    "add": ("      - {name: note,", "      - {name: color, logicalType: string}\n      - {name: note,"),
+    "add": ("      - {name: note,", "      - {name: color, logicalType: string}\n      - {name:"
+                                    " note,"),
     "search": ("{name: note, logicalType: string}", f"{{name: note, logicalType: string, {TEXT}}}"),
     "rename": ("{name: note,", "{name: remark, physicalName: note,"),
     "drop": ("      - {name: batch, logicalType: string, required: true}\n", ""),
@@ -76,12 +77,15 @@ CHANGES = {
 }  # fmt: skip
 EMBED = (
     "physicalName: things\n",
-    "physicalName: things\n    customProperties: [{property: embed, vendor: recordgate, value: [maker]}]\n",
+    "physicalName: things\n    customProperties: [{property: embed, vendor: recordgate, value:"
+    " [maker]}]\n",
 )
 READS = (
     '{ thing(id: "7") { id name size } }',
-    "{ things(filter: {size: {gte: 10}}, orderBy: [{size: ASC}], first: 3) { nodes { id name size } } }",
-    '{ searchThings(query: "thing", filter: {size: {lte: 50}}, facets: ["size"], sort: [{name: ASC}], first: 3)'
+    "{ things(filter: {size: {gte: 10}}, orderBy: [{size: ASC}], first: 3) { nodes { id name size"
+    " } } }",
+    '{ searchThings(query: "thing", filter: {size: {lte: 50}}, facets: ["size"], sort: [{name:'
+    " ASC}], first: 3)"
     " { totalCount nodes { name size } } }",
     '{ maker(id: "3") { name } makers(first: 2) { totalCount } }',
     "{ thingsAggregate(filter: {size: {lte: 100}}) { count } }",

@@ -1,5 +1,5 @@
-"""The pure parts of the pages: markup that escapes, addresses that come back as what they were made of, conditions
-that say what is wrong with them, commands that a shell takes as they are."""
+"""The pure parts of the pages: markup that escapes, addresses that come back as what they were made
+of, conditions that say what is wrong with them, commands that a shell takes as they are."""
 
 from __future__ import annotations
 
@@ -211,7 +211,8 @@ def test_times_are_said_in_their_unit() -> None:
 
 
 def test_the_files_of_others_are_those_that_were_reviewed() -> None:
-    """DIGESTS says of each where it comes from and what its bytes are; their licences lie beside them."""
+    """DIGESTS says of each where it comes from and what its bytes are; their licences lie beside
+    them."""
     lines = [
         line.split() for line in (VENDORED / "DIGESTS").read_text("utf-8").splitlines() if line
     ]

@@ -73,7 +73,8 @@ HARMLESS = [
     ("boost: 4", "boost: 5"),
     ("boost: 4", "boost: 4, forgive: false"),
     ("boost: 4", "boost: 4, forgiveFrom: 5"),
-    ("value: [country]", "value: [country]}\n      - {property: boostBy, vendor: recordgate, value: population"),
+    ("value: [country]", "value: [country]}\n      - {property: boostBy, vendor: recordgate,"
+                         " value: population"),
     ("text: true, boost: 4", "text: true, facet: true, boost: 4"),
     ("value: [country]", "value: []"),
     ("value: [country]", "value: [country]}\n      - {property: generations, vendor: recordgate, value: 4"),
@@ -148,7 +149,8 @@ def test_a_reload_is_needed_exactly_where_content_changes(
 
 
 def test_a_shape_is_another_only_where_what_is_indexed_is() -> None:
-    """These change with `stores.contract.shape.WORDS`, and with nothing that a query alone reads."""
+    """These change with `stores.contract.shape.WORDS`, and with nothing that a query alone
+    reads."""
     contract = load_contract(GEONAMES)
     shapes = {name: search_shape(contract, name) for name in contract.types}
     assert shapes == {"country": "c9e0b203c2f778ac", "city": "a482214c112d3b0e"}

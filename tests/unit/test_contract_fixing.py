@@ -30,14 +30,18 @@ MENDED = {
     "key": ("{name: a, logicalType: string, requird: true}", "required: true"),
     "type": ("{name: a, logicalType: strng}", "logicalType: string"),
     "type of another system": ("{name: a, logicalType: int}", "logicalType: integer"),
-    "enum": ("{name: a, logicalType: string, enum: [red, 'b, c']}", "enum: [{value: red}, {value: 'b, c'}]"),
-    "type that the column says": ("{name: a, physicalType: text}", "logicalType: string, physicalType: text"),
+    "enum": ("{name: a, logicalType: string, enum: [red, 'b, c']}", "enum: [{value: red}, {value:"
+                                                                    " 'b, c'}]"),
+    "type that the column says": ("{name: a, physicalType: text}", "logicalType: string,"
+                                                                   " physicalType: text"),
     "extension": (
-        "{name: a, logicalType: string, customProperties: [{property: serch, vendor: recordgate, value: {text: true}}]}",
+        "{name: a, logicalType: string, customProperties: [{property: serch, vendor: recordgate,"
+        " value: {text: true}}]}",
         "property: search",
     ),
     "switch": (
-        "{name: a, logicalType: string, customProperties: [{property: search, vendor: recordgate, value: {txt: true}}]}",
+        "{name: a, logicalType: string, customProperties: [{property: search, vendor: recordgate,"
+        " value: {txt: true}}]}",
         "value: {text: true}",
     ),
 }  # fmt: skip
@@ -153,8 +157,10 @@ def test_line_ends_byte_order_mark_mode_and_link_stay(
 
 def test_what_cannot_be_read_or_stands_twice_is_left(tmp_path: Path) -> None:
     for text in (
-        "", "a: [", "# only a comment\n", order() + "version: 2.0.0\n", "- a\n", "5\n", "---\na: 1\n---\nb: 2\n",
-        "x: &a [*a]\n", "schema: &s\n  - *s\n", "a: !!python/object:os.system x\n", "apiVersion: v3.2.0\n\tkind: x\n",
+        "", "a: [", "# only a comment\n", order() + "version: 2.0.0\n", "- a\n", "5\n",
+        "---\na: 1\n---\nb: 2\n",
+        "x: &a [*a]\n", "schema: &s\n  - *s\n", "a: !!python/object:os.system x\n",
+        "apiVersion: v3.2.0\n\tkind: x\n",
     ):  # fmt: skip
         file = tmp_path / "a.yaml"
         file.write_text(text)
@@ -165,7 +171,8 @@ def test_what_cannot_be_read_or_stands_twice_is_left(tmp_path: Path) -> None:
 
 def test_types_that_share_an_anchor_keep_their_meaning() -> None:
     text = HEAD + (
-        "  - name: a\n    properties: &p\n      - {name: id, logicalType: integer, primaryKey: true}\n"
+        "  - name: a\n    properties: &p\n      - {name: id, logicalType: integer, primaryKey:"
+        " true}\n"
         "  - name: b\n    properties: *p\n"
     )
     after = fixed(text)

@@ -208,10 +208,12 @@ CASES = {
         "{name: a, logicalType: integer, relationships: [{id: number, to: order.number}]}  #! DUPLICATE_NAME"
     ),
     "relationship to another product's type of a name that is made here": order(
-        "{name: a, logicalType: integer, relationships: [{to: 'https://a.example/contract#order_filter.id'}]}  #! DUPLICATE_NAME"
+        "{name: a, logicalType: integer, relationships: [{to:"
+        " 'https://a.example/contract#order_filter.id'}]}  #! DUPLICATE_NAME"
     ),
     "relationship to another product's type of a reserved name": order(
-        "{name: a, logicalType: integer, relationships: [{to: 'https://a.example/contract#page_info.id'}]}  #! DUPLICATE_NAME"
+        "{name: a, logicalType: integer, relationships: [{to:"
+        " 'https://a.example/contract#page_info.id'}]}  #! DUPLICATE_NAME"
     ),
     "two operators": order(
         "{name: a, logicalType: string, quality: [{metric: nullValues, mustBe: 0, mustBeLessThan: 5}]}  #! TWO_OPERATORS"
@@ -347,10 +349,12 @@ CASES = {
     ),
     "boosted by nothing": order(schema=extension("boostBy", "[id]") + "  #! BAD_EXTENSION"),
     "forgiveness that is no switch": order(
-        f"{{name: a, logicalType: string, {extension('search', '{forgive: perhaps}')}}}  #! BAD_EXTENSION"
+        f"{{name: a, logicalType: string, {extension('search', '{forgive: perhaps}')}}}  #!"
+        f" BAD_EXTENSION"
     ),
     "forgiveness from two letters": order(
-        f"{{name: a, logicalType: string, {extension('search', '{forgiveFrom: 2}')}}}  #! BAD_EXTENSION"
+        f"{{name: a, logicalType: string, {extension('search', '{forgiveFrom: 2}')}}}  #!"
+        f" BAD_EXTENSION"
     ),
     "boosted by a text": order(
         "{name: a, logicalType: string}",

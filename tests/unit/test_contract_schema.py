@@ -57,7 +57,8 @@ def test_it_is_a_schema() -> None:
 
 
 CONTRACTS = sorted(
-    p for folder in ("examples", "recordgate", "tests") for p in (ROOT / folder).rglob("*.odcs.yaml")
+    p for folder in ("examples", "recordgate",
+    "tests") for p in (ROOT / folder).rglob("*.odcs.yaml")
 )  # fmt: skip
 
 
@@ -81,11 +82,14 @@ def test_each_structural_mistake_is_one_for_the_schema(name: str) -> None:
 def test_a_misspelled_key_of_each_mapping_is_refused_by_both() -> None:
     """What is known is known in one place; here that both ask it."""
     for place, value in (
-        ("expose", "{page_limit: 5}"), ("expose", "{roles: {wrte: []}}"), ("embed", "[{relaton: a}]"),
-        ("search", "{synonms: []}"), ("boostBy", "{by: id}"), ("collect", "{htp: {}}"), ("collect", "{http: {ulr: a}}"),
+        ("expose", "{page_limit: 5}"), ("expose", "{roles: {wrte: []}}"), ("embed",
+        "[{relaton: a}]"),
+        ("search", "{synonms: []}"), ("boostBy", "{by: id}"), ("collect", "{htp: {}}"), ("collect",
+        "{http: {ulr: a}}"),
         ("collect", "{http: {url: 'https://a.example', pages: {bye: none}}}"),
         ("collect", "{http: {url: 'https://a.example', auth: {bye: none}}}"),
-        ("collect", "{file: {path: a, fromat: csv}}"), ("collect", "{file: {path: a}, drift: {ad: note}}"),
+        ("collect", "{file: {path: a, fromat: csv}}"), ("collect", "{file: {path: a}, drift: {ad:"
+                                                                   " note}}"),
     ):  # fmt: skip
         text = order(schema=extension(place, value))
         assert [f for f in lint_text(text) if f.severity == "error"], value

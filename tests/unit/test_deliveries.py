@@ -162,7 +162,8 @@ def test_a_promised_time_says_from_when_on_it_is_too_late(
     contract: Callable[[str], Contract],
 ) -> None:
     promised = contract(
-        '{property: timeOfAvailability, value: "09:00-05:00", element: sale}, {property: latency, value: 1, unit: min}'
+        '{property: timeOfAvailability, value: "09:00-05:00", element: sale}, {property: latency,'
+        " value: 1, unit: min}"
     )
     due = at(MONDAY, 14)
     early = state(promised, history(8), at(MONDAY, 12))

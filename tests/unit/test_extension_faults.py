@@ -77,13 +77,16 @@ BAD = {
         city("@strawberry.field\n  def z(self) -> str: return ''") * 2, "has a field z already"
     ),
     "a root field twice by its GraphQL name": (
-        query("def x_y(self) -> int: return 1\n  @strawberry.field(name='xY')\n  def z(self) -> int: ..."),
+        query("def x_y(self) -> int: return 1\n  @strawberry.field(name='xY')\n  def z(self) ->"
+              " int: ..."),
         "has a field xY already",
     ),
     "no resolver on a record": (city("z: str"), "z of City has no resolver"),
-    "no resolver on a root": ("@strawberry.type\nclass Query:\n  z: str\n", "z of Query has no resolver"),
+    "no resolver on a root": ("@strawberry.type\nclass Query:\n  z: str\n",
+    "z of Query has no resolver"),
     "an entity of its own": (
-        query("def x(self) -> K: ...", "@strawberry.federation.type(keys=['id'])\nclass K:\n  id: int"),
+        query("def x(self) -> K: ...", "@strawberry.federation.type(keys=['id'])\nclass K:\n  id:"
+                                       " int"),
         "directives of Apollo Federation",
     ),
 }  # fmt: skip

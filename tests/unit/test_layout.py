@@ -1,8 +1,8 @@
-"""The import rule of docs/explanation/architecture.md: `stores` imports neither `sync` nor `gateway`; these two
-never import each other; nobody imports `recordgate`; a room of the gateway imports only lower rooms.
-And the parts of docs/style.md that can be checked: no file above 600 lines, no line above 100
-columns, each file says what it is about, no docstring continues the name of what it describes, a wide
-constructor takes keywords."""
+"""The import rule of docs/explanation/architecture.md: `stores` imports neither `sync` nor
+`gateway`; these two never import each other; nobody imports `recordgate`; a room of the gateway
+imports only lower rooms. And the parts of docs/style.md that can be checked: no file above 600
+lines, no line above 100 columns, each file says what it is about, no docstring continues the name
+of what it describes, a wide constructor takes keywords."""
 
 from __future__ import annotations
 

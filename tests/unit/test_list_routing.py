@@ -1,4 +1,5 @@
-"""Lists go to a store that answers them exactly, by an index, where somebody has allowed their age."""
+"""Lists go to a store that answers them exactly, by an index, where somebody has allowed their
+age."""
 
 from __future__ import annotations
 

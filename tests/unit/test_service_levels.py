@@ -222,8 +222,10 @@ def test_prometheus_takes_the_rules_and_alerts_where_no_gateway_speaks(
                         "eval_time": "85m",
                         "exp_samples": [
                             {
-                                "labels": 'ALERTS{alertname="RecordgateBudgetBurns", alertstate="firing",'
-                                ' indicator="availability", severity="critical", sloth_service="shop",'
+                                "labels": 'ALERTS{alertname="RecordgateBudgetBurns",'
+                                ' alertstate="firing",'
+                                ' indicator="availability", severity="critical",'
+                                ' sloth_service="shop",'
                                 ' sloth_slo="availability"}',
                                 "value": 1,
                             },

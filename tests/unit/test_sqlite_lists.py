@@ -1,5 +1,5 @@
-"""The indexes of lists in the SQLite store: made for data that is there already, replaced where they
-are of another form, and never in the way of reading and writing."""
+"""The indexes of lists in the SQLite store: made for data that is there already, replaced where
+they are of another form, and never in the way of reading and writing."""
 
 from __future__ import annotations
 
