@@ -24,13 +24,7 @@ class Affected:
     breaks: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "role": self.process.role,
-            "host": self.process.host,
-            "pid": self.process.pid,
-            "contractVersion": self.process.contract_version,
-            "breaks": list(self.breaks),
-        }
+        return {**self.process.as_json(), "breaks": list(self.breaks)}
 
 
 def affected(plan: SchemaPlan, contract: Contract, alive: Sequence[Process]) -> list[Affected]:

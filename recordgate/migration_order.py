@@ -148,14 +148,7 @@ def as_json(standing: Standing) -> dict[str, Any]:
         "takeAway": [s.as_json() for s in standing.taking.steps],
         "loads": [load.as_json() for load in standing.missing],
         "processes": [
-            {
-                "role": p.role,
-                "host": p.host,
-                "pid": p.pid,
-                "contractVersion": p.contract_version,
-                "canReload": can_reload(p),
-                "breaks": broken.get(p.id, []),
-            }
+            {**p.as_json(), "canReload": can_reload(p), "breaks": broken.get(p.id, [])}
             for p in standing.behind
         ],
     }

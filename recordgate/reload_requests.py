@@ -40,14 +40,7 @@ class Answer:
         return f"{'+' if self.ok else '!'} {self.process.name}: {self.said}"
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "role": self.process.role,
-            "host": self.process.host,
-            "pid": self.process.pid,
-            "contractVersion": self.process.contract_version,
-            "ok": self.ok,
-            "said": self.said,
-        }
+        return {**self.process.as_json(), "ok": self.ok, "said": self.said}
 
 
 @contextmanager

@@ -173,11 +173,8 @@ def _left(left: LeftSlot) -> dict[str, Any]:
 
 def _process(process: Process, alive: list[Process], digest: str) -> dict[str, Any]:
     return {
-        "role": process.role,
-        "host": process.host,
-        "pid": process.pid,
+        **process.as_json(),
         "version": process.version,
-        "contractVersion": process.contract_version,
         "sameContract": process.contract_digest == digest,
         "reload": None if (found := Reloaded.of(process)) is None else found.as_json(),
         "otherSecret": any(other_secret(process, other) for other in alive),

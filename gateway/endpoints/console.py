@@ -50,19 +50,15 @@ def state_endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     """`/console/state`."""
 
-    drawings: dict[str, str] = {}
-
     async def state(request: Request) -> Response:
         services: Services = request.app.state.services
         contract = services.contract
-        if not drawings:
-            drawings["text"] = as_text(contract)
         body: dict[str, Any] = {
             "at": time.time(),
             "contract": {
                 "name": contract.name,
                 "version": contract.version,
-                "drawing": drawings["text"],
+                "drawing": as_text(contract),
             },
             "types": list(contract.types),
             "stores": await states(services, types=True),

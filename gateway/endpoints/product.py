@@ -40,9 +40,17 @@ def odcs(contract: Contract, visibility: Visibility) -> dict[str, Any]:
     """Return the contract as data: the types and properties that the viewer may see, and how. Row
     filters, roles, sources and tables are the product's own affair."""
     shown = read_types(contract, visibility)
+    return _head(contract, "v3.2.0", "DataContract") | {
+        "schema": [_type(t, shown, visibility) for t in shown]
+    }
+
+
+def _head(contract: Contract, version: str, kind: str) -> dict[str, Any]:
+    """Return the head that the contract and the product have alike: `version` is that of the
+    format."""
     found: dict[str, Any] = {
-        "apiVersion": "v3.2.0",
-        "kind": "DataContract",
+        "apiVersion": version,
+        "kind": kind,
         "id": contract.id,
         "name": contract.name,
         "version": contract.version,
@@ -50,7 +58,7 @@ def odcs(contract: Contract, visibility: Visibility) -> dict[str, Any]:
     }
     if contract.description:
         found["description"] = {"purpose": contract.description}
-    return found | {"schema": [_type(t, shown, visibility) for t in shown]}
+    return found
 
 
 def _type(t: RecordType, shown: list[RecordType], visibility: Visibility) -> dict[str, Any]:
@@ -108,17 +116,7 @@ def odps(contract: Contract, visibility: Visibility) -> dict[str, Any]:
             _port(contract, f"{t.name}-{door}", "rest", f"{t.plural}: GET {path}")
             for door, path in doors.items()
         ]
-    found: dict[str, Any] = {
-        "apiVersion": "v1.0.0",
-        "kind": "DataProduct",
-        "id": contract.id,
-        "name": contract.name,
-        "version": contract.version,
-        "status": "active",
-    }
-    if contract.description:
-        found["description"] = {"purpose": contract.description}
-    return found | {
+    return _head(contract, "v1.0.0", "DataProduct") | {
         "outputPorts": ports,
         "managementPorts": [
             {"name": "contract", "content": "dictionary", "type": "rest", "channel": "/contract"},

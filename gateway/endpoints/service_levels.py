@@ -71,7 +71,7 @@ class ServiceLevelWriter:
         self._writer = uuid.uuid4()
         self._minutes: dict[tuple[str, float], Minute] = {}
         self._rolled_up = -math.inf
-        self._told = ""
+        self._told = False
         self._metrics = IndicatorMetrics(registry)
 
     async def run(self) -> None:
@@ -132,11 +132,11 @@ class ServiceLevelWriter:
                     "service levels are kept in memory: canonical cannot be written to (%s)",
                     type(error).__name__,
                 )
-            self._told = "told"
+            self._told = True
             return
         if self._told:
             log.info("service levels are written again")
-        self._told = ""
+        self._told = False
         newest = max(m.at for m in minutes)
         self._minutes = {k: m for k, m in self._minutes.items() if m.at >= newest - 60}
 

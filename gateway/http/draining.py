@@ -49,19 +49,17 @@ class Drain:
         self.begun = True
         await asyncio.sleep(delay)
         self.refusing = True
-        for end in self._ending:
-            end()
-        if self.running or self.arriving:
-            try:
-                await asyncio.wait_for(self._idle.wait(), most)
-            except TimeoutError:
-                return False
-        return True
+        return await self._ended(most)
 
     async def emptied(self, most: float) -> bool:
         """Another gateway of this process takes what comes: nothing is refused. Streams are broken
         off, and what runs has at most `most` seconds. Whether everything has ended."""
         self._replaced = True
+        return await self._ended(most)
+
+    async def _ended(self, most: float) -> bool:
+        """End what would go on for ever, and wait for the rest. Return whether it has ended within
+        `most` seconds."""
         for end in self._ending:
             end()
         if self.running or self.arriving:

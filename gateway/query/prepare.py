@@ -80,13 +80,7 @@ def prepare(
         shape = shaper.page(record_type, args, selected)
     else:
         shape = key_shape(shaper.record(record_type, selected), args["id"])
-    services = context.services
-    planned = plan(
-        shape,
-        visibility,
-        services.documents.capabilities,
-        bytewise=services.text_order_is_bytewise,
-    )
+    planned = _planned(context, shape, visibility)
     if isinstance(shape, PageShape):
         by_documents = planned.candidates[0].store != CANONICAL
         return Prepared(
@@ -106,16 +100,20 @@ def _aggregate(
     if counted is None:
         return Prepared(statement, AGGREGATES)
     page, shown = counted
+    planned = _planned(context, page, visibility)
+    if planned.candidates[0].store == CANONICAL:
+        return Prepared(statement, planned)
+    return Prepared(statement, COUNT, PageRoute.of(page, shown))
+
+
+def _planned(context: RequestContext, shape: KeyShape | PageShape, visibility: Visibility) -> Plan:
     services = context.services
-    planned = plan(
-        page,
+    return plan(
+        shape,
         visibility,
         services.documents.capabilities,
         bytewise=services.text_order_is_bytewise,
     )
-    if planned.candidates[0].store == CANONICAL:
-        return Prepared(statement, planned)
-    return Prepared(statement, COUNT, PageRoute.of(page, shown))
 
 
 def _document_key(values: tuple[str | Deferred, ...]) -> Deferred | str:

@@ -17,6 +17,7 @@ import msgspec
 from recordgate.access import key_file
 from recordgate.backups.manifest import DUMP, FORMAT, NAME, Manifest, digest_of
 from recordgate.backups.programs import find_programs, reaching, why
+from recordgate.embedded.postmaster import lives
 from recordgate.migrations.run import current
 from recordgate.settings import Settings
 from stores import private_files
@@ -178,10 +179,5 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid != os.getpid()
+    """Return whether another process has this id."""
+    return pid != os.getpid() and lives(pid)

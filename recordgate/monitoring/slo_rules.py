@@ -13,7 +13,8 @@ from typing import Any
 from recordgate.monitoring.objectives import BURN_WINDOWS, MIN_EVENTS, PAIRS, span
 from stores.contract.indicators import Indicator
 
-FRESH_FOR = "5m"
+OPENSLO_RATE = "5m"
+"""The window of the ratios that OpenSLO documents name: theirs is counted elsewhere."""
 GOOD = "recordgate:sli_good:max"
 """The series of whether any gateway finds an indicator good, at each evaluation."""
 
@@ -38,8 +39,8 @@ def openslo(service: str, found: Sequence[Indicator]) -> list[dict[str, Any]]:
                     "spec": {
                         "ratioMetric": {
                             "counter": not i.of_time,
-                            "bad": {"metricSource": _source(_bad(i, FRESH_FOR))},
-                            "total": {"metricSource": _source(_total(i, FRESH_FOR))},
+                            "bad": {"metricSource": _source(_bad(i, OPENSLO_RATE))},
+                            "total": {"metricSource": _source(_total(i, OPENSLO_RATE))},
                         }
                     },
                 },

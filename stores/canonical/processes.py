@@ -65,6 +65,15 @@ class Process:
         """The process as shown to people: role, host and process id."""
         return f"{self.role} on {self.host}, process {self.pid}"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the process as every command names it in JSON."""
+        return {
+            "role": self.role,
+            "host": self.host,
+            "pid": self.pid,
+            "contractVersion": self.contract_version,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:

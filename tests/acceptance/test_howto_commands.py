@@ -1,8 +1,6 @@
 """The commands that the older how-to pages show (import, export, reload, authentication, several
-gateways, attach), each run as it stands there but for its names: keys, ids, files and addresses are
-the test's own.
-
-A command that a page gains and nothing here knows fails: see `NAMES`."""
+gateways, attach), each run as it stands there but for its names: `NAMES` puts the test's own keys,
+ids and files in their place."""
 
 from __future__ import annotations
 
@@ -108,7 +106,6 @@ NAMES: dict[str, Change] = {
     "recordgate deadletters list --batch ID": lambda w, c: c.replace("ID", w.rejected()),
     "recordgate deadletters show 17": lambda w, c: c.replace("17", w.letter()),
     "recordgate deadletters discard --batch ID": lambda w, c: c.replace("ID", w.rejected()),
-    "recordgate keys create --role analyst --name dashboard --expires 90d": lambda w, c: c,
     "head -c 32 /dev/urandom | base64 > /run/secrets/recordgate-tokens": lambda w, c: c.replace(
         "/run/secrets/recordgate-tokens", "tokens"
     ),
