@@ -10,6 +10,9 @@ from stores.contract.indicators import Indicator
 
 FAILURES = frozenset({"INTERNAL", "OVERLOADED", "STORE_UNAVAILABLE", "TIMEOUT"})
 """Codes of answers that are the gateway's failure. Any other is the caller's, and not counted."""
+CALLERS = frozenset({"STALE"})
+"""Codes of answers with a status of 500 or more that the caller brought about: it asked for more than
+the stores had. How fresh they are has an indicator of its own."""
 MOST_KINDS = 1000
 """Sets of record types for which it is remembered which objectives they count for."""
 
@@ -34,7 +37,7 @@ class ServiceLevels:
 
     def note(self, types: frozenset[str], seconds: float, code: str, status: int) -> None:
         """Count a request about `types` that was answered within `seconds`."""
-        failed = status >= 500 or code in FAILURES
+        failed = code in FAILURES or (status >= 500 and code not in CALLERS)
         if not failed and (status >= 400 or code != "OK"):
             return
         counts = self._of.get(types)

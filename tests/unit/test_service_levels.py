@@ -93,6 +93,9 @@ def test_a_request_counts_for_what_it_is_about_and_failures_of_the_caller_for_no
     levels.note(sale, 0.1, "OK", 404)
     levels.note(sale, 0.1, "STORE_UNAVAILABLE", 200)
     levels.note(frozenset(), 0.0, "OK", 503)
+    # Of a search, whose errors have a status; at /graphql it is 200.
+    levels.note(sale, 0.1, "STALE", 503)
+    levels.note(sale, 0.1, "STALE", 200)
     assert levels.take() == {
         "availability": (3, 5), "availability sale": (2, 3), "responseTime sale 0.2s": (1, 3),
         "errorRate": (3, 5),
