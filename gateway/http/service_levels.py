@@ -11,8 +11,8 @@ from stores.contract.indicators import Indicator
 FAILURES = frozenset({"INTERNAL", "OVERLOADED", "STORE_UNAVAILABLE", "TIMEOUT"})
 """Codes of answers that are the gateway's failure. Any other is the caller's, and not counted."""
 CALLERS = frozenset({"STALE"})
-"""Codes of answers with a status of 500 or more that the caller brought about: it asked for more than
-the stores had. How fresh they are has an indicator of its own."""
+"""Codes of answers with a status of 500 or more that the caller brought about: it asked for more
+than the stores had. How fresh they are has an indicator of its own."""
 MOST_KINDS = 1000
 """Sets of record types for which it is remembered which objectives they count for."""
 
