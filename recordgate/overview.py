@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 
 from stores.canonical.conditions import words
 from stores.canonical.connect import AsyncConnection, Pool, connect_async
-from stores.canonical.standing import CANONICAL_AWAY, Standing, read_standing
+from stores.canonical.standing import Standing, read_standing
 from stores.contract.model import Contract
 from stores.errors import RecordgateError
 from sync.lease import lock_halves
@@ -147,8 +147,3 @@ def single(url: str) -> Connected:
             await conn.close()
 
     return connected
-
-
-def is_away(standing: Standing) -> bool:
-    """Return whether canonical did not answer."""
-    return any(c.code == CANONICAL_AWAY.code for c in standing.conditions)

@@ -7,18 +7,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import psycopg
-
 from recordgate.presence import is_gone
 from recordgate.reloading import takes_hangup
 from stores.canonical.connect import Connection
-from stores.canonical.driver_errors import translate
 from stores.canonical.processes import Process, Reloaded, alive, ask_to_reload
 
 LOOK = 0.1
@@ -41,16 +38,6 @@ class Answer:
 
     def as_json(self) -> dict[str, Any]:
         return {**self.process.as_json(), "ok": self.ok, "said": self.said}
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn what the driver raises inside the block, as where the connection is lost, into an error
-    of ours."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise translate(error) from None
 
 
 def living(conn: Connection) -> list[Process]:

@@ -57,10 +57,6 @@ class WorkerPart:
             timeout=settings.quality_timeout,
         )
 
-    @property
-    def gave_up(self) -> bool:
-        return self._stop.is_set()
-
     def give_up(self) -> None:
         """Let `run` return once everything written is published."""
         self._stop.set()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from typing import Any
 
 import orjson
@@ -22,6 +21,7 @@ from gateway.context.services import RequestContext, Services, Viewer
 from gateway.query.compiled import respond
 from gateway.query.execute import ServedSchema
 from stores.errors import RecordgateError
+from stores.recent import Recent
 
 SMALL = 64 * 2**20
 """Bytes of a table that is counted."""
@@ -49,7 +49,7 @@ class Counts:
 
     def __init__(self, services: Services, schema: ServedSchema) -> None:
         self._services, self._schema = services, schema
-        self._kept: OrderedDict[frozenset[str], tuple[float, dict[str, Count]]] = OrderedDict()
+        self._kept: Recent[frozenset[str], tuple[float, dict[str, Count]]] = Recent(VIEWERS)
         self._one = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -70,10 +70,7 @@ class Counts:
                 # does not.
                 counting.cancel()
                 found = {s.type.name: Count(None, reason="not counted in time") for s in types}
-            self._kept[viewer.roles] = (time.monotonic() + KEPT, found)
-            self._kept.move_to_end(viewer.roles)
-            if len(self._kept) > VIEWERS:
-                self._kept.popitem(last=False)
+            self._kept.keep(viewer.roles, (time.monotonic() + KEPT, found))
             return found
 
     def _ended(self, counting: asyncio.Task[Any]) -> None:
@@ -141,4 +138,4 @@ class Counts:
 
 def _field(seen: Seen) -> str:
     """Return the field of the query that counts a type's records."""
-    return queries.search_field(seen) if seen.may_search else seen.type.plural
+    return seen.search_field if seen.may_search else seen.type.plural

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from gateway.browse.markup import document, el
-from gateway.browse.queries import search_field
 from gateway.browse.seen import Seen, seen_types
 from gateway.context.services import Services, Viewer
 from gateway.endpoints.assets import asset_address
@@ -141,7 +140,7 @@ def _samples(seen: Seen) -> list[dict[str, str]]:
         found.append(
             {
                 "name": f"a search for {plural}",
-                "query": f'{{\n  {search_field(seen)}(query: "", first: 5) {{\n    totalCount\n'
+                "query": f'{{\n  {seen.search_field}(query: "", first: 5) {{\n    totalCount\n'
                 f"    edges {{\n      score\n      node {{ {fields} }}\n    }}\n  }}\n}}",
             }
         )

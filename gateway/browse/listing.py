@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from gateway.browse.frame import Page, behind, shell, source_line, trouble
 from gateway.browse.landing import Count, number_text
 from gateway.browse.markup import Child, Markup, el
-from gateway.browse.queries import COLUMNS, Asked, Errors, own_errors, search_field
+from gateway.browse.queries import COLUMNS, Asked, Errors, own_errors
 from gateway.browse.seen import Seen
 from gateway.browse.values import fragment, is_numeric, shown, written
 from gateway.browse.views import SIZES, Condition, View, filter_of, record_address
@@ -37,7 +37,7 @@ def listing(
     data = answer.get("data") or {}
     found = data.get(asked.rows)
     routes = answer.get("extensions", {}).get("recordgate", {}).get("fields", {})
-    beside = data.get(search_field(seen)) or {}
+    beside = data.get(seen.search_field) or {}
     errors = own_errors(answer, asked)
     uncounted = [e for e in answer.get("errors", []) if e not in errors]
     return shell(

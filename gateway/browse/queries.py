@@ -34,11 +34,6 @@ def own_errors(answer: dict[str, Any], asked: Asked) -> Errors:
     return own if own or (answer.get("data") or {}).get(asked.rows) is not None else errors
 
 
-def search_field(seen: Seen) -> str:
-    plural = seen.type.plural
-    return f"search{plural[:1].upper()}{plural[1:]}"
-
-
 def _arguments(pairs: list[tuple[str, str]]) -> str:
     return "(" + ", ".join(f"{n}: {v}" for n, v in pairs) + ")" if pairs else ""
 
@@ -80,14 +75,14 @@ def listing(seen: Seen, view: View) -> Asked:
             some = _arguments([("query", '""'), *given, *facets, ("first", "0")])
             counts = "facets { field buckets { value count } }" if seen.facets else ""
             beside = (
-                f"\n  {search_field(seen)}{some} {{\n"
+                f"\n  {seen.search_field}{some} {{\n"
                 f"    totalCount\n    totalIsLowerBound\n    {counts}\n  }}"
             ).replace("\n    \n", "\n")
     if searching and view.after:
         declared.append("$after: String")
         variables["after"] = view.after
     head = f"query ({', '.join(declared)}) " if declared else ""
-    name = search_field(seen) if searching else seen.type.plural
+    name = seen.search_field if searching else seen.type.plural
     return Asked(f"{head}{{\n{rows}{beside}\n}}", variables, name)
 
 
@@ -102,7 +97,7 @@ def _searched(seen: Seen, view: View, given: list[tuple[str, str]], node: str) -
         pairs.append(("after", "$after"))
     facets = "    facets { field buckets { value count } }\n" if seen.facets else ""
     return (
-        f"  {search_field(seen)}{_arguments(pairs)} {{\n"
+        f"  {seen.search_field}{_arguments(pairs)} {{\n"
         f"    totalCount\n    totalIsLowerBound\n    suggestions\n{facets}"
         f"    edges {{\n      highlights {{ field fragments }}\n"
         f"      node {{\n        {node}\n      }}\n    }}\n"
@@ -152,7 +147,7 @@ def counts(types: list[Seen], small: set[str]) -> Asked:
     for seen in types:
         if seen.may_search:
             lines.append(
-                f'  {search_field(seen)}(query: "", first: 0) {{ totalCount totalIsLowerBound }}'
+                f'  {seen.search_field}(query: "", first: 0) {{ totalCount totalIsLowerBound }}'
             )
         elif seen.may("list") and seen.type.name in small:
             lines.append(f"  {seen.type.plural}(first: 1) {{ totalCount }}")
@@ -164,4 +159,4 @@ def first_query(seen: Seen) -> str:
     chosen = " ".join(seen.fields[:6])
     if seen.may("list"):
         return f"{{\n  {seen.type.plural}(first: 3) {{\n    nodes {{ {chosen} }}\n  }}\n}}"
-    return f'{{\n  {search_field(seen)}(query: "", first: 3) {{\n    nodes {{ {chosen} }}\n  }}\n}}'
+    return f'{{\n  {seen.search_field}(query: "", first: 3) {{\n    nodes {{ {chosen} }}\n  }}\n}}'

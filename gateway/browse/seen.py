@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gateway.shape.filters import operations
-from gateway.shape.names import enum_name, field_of
+from gateway.shape.names import enum_name, field_of, search_field
 from gateway.shape.orders import orderable
 from gateway.shape.visibility import Form, Visibility
 from stores.contract.model import Property, RecordType, Relation, Scalar
@@ -35,6 +35,10 @@ class Seen:
     @property
     def may_search(self) -> bool:
         return self.type.searchable and self.may("search")
+
+    @property
+    def search_field(self) -> str:
+        return search_field(self.type)
 
     @property
     def listed(self) -> bool:

@@ -14,7 +14,7 @@ from strawberry.dataloader import DataLoader
 from gateway.context.services import RequestContext
 from gateway.query.execute import ServedSchema, execute
 from gateway.query.key_reads import read_by_keys
-from gateway.shape.names import field_of
+from gateway.shape.names import camel_case, field_of
 from gateway.shape.selection import Selected
 from gateway.shape.shaping import MAX_RECORDS
 from stores.contract.model import RecordType
@@ -41,8 +41,7 @@ class Record:
         values = self._values
         if name in values:
             return values[name]
-        head, *rest = name.split("_")
-        camel = head + "".join(part[:1].upper() + part[1:] for part in rest)
+        camel = camel_case(name)
         if camel in values:
             return values[camel]
         raise AttributeError(f"{self.type.graphql} has no property {name} here")

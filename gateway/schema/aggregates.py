@@ -30,7 +30,7 @@ from gateway.shape.aggregates import (
     has_function,
     result_of,
 )
-from gateway.shape.names import field_of
+from gateway.shape.names import field_of, upper_first
 from gateway.shape.orders import orderable
 from stores.contract.model import Property, RecordType, Relation
 from stores.errors import RecordgateError
@@ -92,7 +92,7 @@ class Aggregates:
                 for n, p in self._named(props)
             }
             if values:
-                kind = GraphQLObjectType(f"{name}{_upper(function)}", values)
+                kind = GraphQLObjectType(f"{name}{upper_first(function)}", values)
                 fields[function] = field(GraphQLNonNull(kind))
         numbers = {
             n: measure_field(GraphQLFloat)
@@ -129,7 +129,7 @@ class Aggregates:
                 continue
             compared = {n: GraphQLInputField(self._comparison(function, p)) for n, p in named}
             ordered = {n: GraphQLInputField(self.inputs.direction) for n, _ in named}
-            at = f"{name}{_upper(function)}"
+            at = f"{name}{upper_first(function)}"
             having[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}Having", compared))
             order[function] = GraphQLInputField(GraphQLInputObjectType(f"{at}OrderBy", ordered))
         found = {
@@ -168,7 +168,3 @@ class Aggregates:
 
     def _comparison(self, function: str, prop: Property | None) -> GraphQLInputObjectType:
         return self.inputs.comparison(result_of(function, prop))
-
-
-def _upper(name: str) -> str:
-    return name[:1].upper() + name[1:]

@@ -25,7 +25,7 @@ from gateway.schema.extension_faults import of_schema
 from gateway.schema.extensions import Extensions
 from gateway.schema.filters import Inputs
 from gateway.schema.frame import RecordSchema
-from gateway.schema.mutations import Mutations, upper
+from gateway.schema.mutations import Mutations
 from gateway.schema.records import RecordTypes
 from gateway.schema.resolvers import (
     resolve_aggregate,
@@ -38,6 +38,7 @@ from gateway.schema.resolvers import (
 from gateway.schema.scalars import DURATION
 from gateway.schema.subgraph import as_subgraph
 from gateway.schema.subscriptions import change_fields
+from gateway.shape.names import search_field, suggest_field
 from stores.contract.model import Contract, RecordType
 from stores.contract.names import RESERVED_TYPES, generated_names
 from stores.errors import ContractError
@@ -145,14 +146,14 @@ def _queries(record_type: RecordType, records: RecordTypes) -> dict[str, Any]:
         )
     if "search" in allowed and record_type.searchable:
         kind = search.connection(record_type, records)
-        found[f"search{upper(record_type.plural)}"] = GraphQLField(
+        found[search_field(record_type)] = GraphQLField(
             kind,
             search.arguments(record_type, records),
             resolve=search_resolver(record_type, kind),
         )
     if "search" in allowed and any(p.search.suggest for p in record_type.properties):
         suggested = records.frame.object(static.SearchSuggestion)
-        found[f"suggest{upper(record_type.plural)}"] = GraphQLField(
+        found[suggest_field(record_type)] = GraphQLField(
             GraphQLNonNull(GraphQLList(GraphQLNonNull(suggested))),
             {
                 "query": GraphQLArgument(GraphQLNonNull(GraphQLString)),

@@ -24,6 +24,7 @@ from gateway.query.record_access import Record
 from gateway.schema.blocking import LoopWatch
 from gateway.schema.native_values import converter
 from gateway.schema.resolvers import TYPE
+from gateway.shape.names import camel_case
 from gateway.shape.selection import NEEDED, selected_below
 from stores.errors import ForbiddenError
 
@@ -40,9 +41,7 @@ class Source:
         self._values = values
 
     def __getattr__(self, name: str) -> Any:
-        head, *rest = name.split("_")
-        camel = head + "".join(part[:1].upper() + part[1:] for part in rest)
-        for asked in (name, camel):
+        for asked in (name, camel_case(name)):
             if NEEDED + asked in self._values:
                 return self._values[NEEDED + asked]
         raise AttributeError(

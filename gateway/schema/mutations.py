@@ -22,7 +22,7 @@ from graphql import (
 from gateway.schema import static
 from gateway.schema.records import RecordTypes, field
 from gateway.schema.scalars import input_type
-from gateway.shape.names import field_of
+from gateway.shape.names import field_of, upper_first
 from stores.contract.model import RecordType
 
 IF_VERSION = GraphQLArgument(
@@ -36,10 +36,6 @@ IDEMPOTENCY_KEY = GraphQLArgument(
 )
 
 
-def upper(name: str) -> str:
-    return name[:1].upper() + name[1:]
-
-
 class Mutations:
     """Builds the fields that `expose.operations` of a type allows; `resolver(type, operation)`
     gives their resolvers. Payloads: see `gateway.write.mutations`."""
@@ -48,8 +44,8 @@ class Mutations:
         self.type = record_type
         self.records = records
         self.resolver = resolver
-        self.one = upper(record_type.single)
-        self.many = upper(record_type.plural)
+        self.one = upper_first(record_type.single)
+        self.many = upper_first(record_type.plural)
         self.on_error = GraphQLArgument(
             GraphQLNonNull(records.frame.enum(static.OnError)), default_value="ABORT"
         )

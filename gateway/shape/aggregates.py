@@ -15,7 +15,7 @@ from gateway.shape.filters import (
     empty,
     parse_filter,
 )
-from gateway.shape.names import enum_name, property_of, relation_of
+from gateway.shape.names import enum_name, property_of, relation_of, upper_first
 from gateway.shape.open_values import settled
 from gateway.shape.orders import Direction, orderable
 from gateway.shape.selection import Selected
@@ -190,7 +190,7 @@ class _Reader:
         if field.name == "count":
             return Part(field.key, Measure("count"))
         inner: list[Part] = []
-        suffix = field.name[:1].upper() + field.name[1:]
+        suffix = upper_first(field.name)
         for f in field.fields:
             if f.name == "__typename":
                 inner.append(Part(f.key, TypeName(f.key, f"{self.type.graphql}{suffix}")))
@@ -271,7 +271,7 @@ def group_name(*path: str) -> str:
 
 def group_type(record_type: RecordType, relation: str) -> str:
     """The type of what is shown of a group's related record."""
-    return f"{record_type.graphql}GroupOf{relation[:1].upper()}{relation[1:]}"
+    return f"{record_type.graphql}GroupOf{upper_first(relation)}"
 
 
 def _fraction(field: Selected) -> float | None:

@@ -38,3 +38,24 @@ def enum_name(name: str) -> str:
     """The name of an enum's value: GraphQL keeps three names from being one, and no name of a
     contract ends in an underscore."""
     return f"{name}_" if name in ("true", "false", "null") else name
+
+
+def upper_first(name: str) -> str:
+    """Return the name as it follows another word: `cities` → `Cities`, as in `searchCities`."""
+    return name[:1].upper() + name[1:]
+
+
+def camel_case(name: str) -> str:
+    """Return the GraphQL name of what Python calls `name`: `country_code` → `countryCode`."""
+    head, *rest = name.split("_")
+    return head + "".join(upper_first(part) for part in rest)
+
+
+def search_field(record_type: RecordType) -> str:
+    """Return the root field that searches a type's records."""
+    return f"search{upper_first(record_type.plural)}"
+
+
+def suggest_field(record_type: RecordType) -> str:
+    """Return the root field that completes the beginnings of words."""
+    return f"suggest{upper_first(record_type.plural)}"

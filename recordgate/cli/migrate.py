@@ -14,7 +14,7 @@ from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import ProgressLine, emit, invocation, reported
 from recordgate.migrating import Consent, Migration, look, one_at_a_time, opened, require_consent
 from recordgate.migration_order import Standing
-from recordgate.reload_requests import translated
+from stores.canonical.driver_errors import translated
 from stores.contract.compare import compare
 from stores.contract.load import load_contract
 from stores.contract.model import Contract

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.shape.names import enum_name, field_of
+from gateway.shape.names import enum_name, field_of, search_field
 from recordgate.cli.contract import Keys, parse_keys
 from recordgate.cli.loads import ALL_LOADED
 from recordgate.cli.output import Invocation, ProgressLine, reported, say
@@ -163,9 +163,8 @@ def first_queries(contract: Contract) -> list[str]:
     for record in sorted(types, key=lambda t: -sum(p.search.facet for p in t.properties)):
         facets = [enum_name(field_of(record, p)) for p in record.properties if p.search.facet][:2]
         if record.searchable and facets:
-            name = record.plural[:1].upper() + record.plural[1:]
             found.append(
-                f'{{ search{name}(query: "", facets: [{", ".join(facets)}], first: 1)'
+                f'{{ {search_field(record)}(query: "", facets: [{", ".join(facets)}], first: 1)'
                 " { totalCount facets { field buckets { value count } } } }"
             )
             break

@@ -9,8 +9,9 @@ import typer
 from recordgate.canonical_access import open_canonical
 from recordgate.cli.output import Exit, ProgressLine, emit, invocation, reported
 from recordgate.migrations.run import require_current
-from recordgate.reload_requests import PATIENCE, ask, living, translated
+from recordgate.reload_requests import PATIENCE, ask, living
 from stores.canonical.connect import connect
+from stores.canonical.driver_errors import translated
 
 
 def register(app: typer.Typer) -> None:

@@ -18,8 +18,6 @@ from stores.contract.json_paths import every, first
 from stores.crash_points import crash_point
 from stores.errors import SourceError
 
-MOST_RECORDS = 1_000_000
-
 
 @dataclass(slots=True)
 class Page:

@@ -129,6 +129,16 @@ def translate(error: psycopg.Error, contract: Contract | None = None) -> Recordg
 
 
 @contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the driver raises inside the block, as where the connection is lost, into an error
+    of ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error) from None
+
+
+@contextmanager
 def of_own_tables(contract: Contract | None = None) -> Iterator[None]:
     """Turn the driver's errors into ours where statements name recordgate's own tables alone.
     Raises SetupError where these are missing."""

@@ -15,8 +15,6 @@ from stores.contract.json_paths import JsonPath, parse_path
 from stores.contract.node import Node
 from stores.contract.options import DELETED_BY, DRIFTS, OPTIONS, PAGED_BY, SECRETS
 
-MAX_NAME = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Pages:

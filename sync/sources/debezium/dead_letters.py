@@ -41,10 +41,3 @@ async def set_aside(conn: AsyncConnection, messages: Sequence[SetAside]) -> None
                     "payload": Jsonb(payload),
                 },
             )
-
-
-async def letters_exist(conn: AsyncConnection) -> bool:
-    """Return whether the platform's tables are there."""
-    cursor = await conn.execute("SELECT to_regclass('recordgate.dead_letters') IS NOT NULL")
-    row = await cursor.fetchone()
-    return bool(row and row[0])
